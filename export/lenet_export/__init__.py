@@ -1,0 +1,1 @@
+"""The export layer: a torch module becomes a verified artifact on disk."""

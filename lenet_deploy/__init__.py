@@ -1,0 +1,7 @@
+"""lenet-deploy: compiles LeNet (`Net`) for optimized inference.
+
+This package is the toolkit: the network, MNIST, training and the command line. The export
+layer is `lenet_export`; the runtime layer, which needs no PyTorch, is `lenet_runtime`.
+"""
+
+__version__ = "0.1.0"

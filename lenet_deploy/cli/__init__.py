@@ -1,0 +1,80 @@
+"""The command line: one file per command, each thin; heavy imports stay inside the commands."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from lenet_deploy import __version__
+from lenet_deploy.cli.evaluate import evaluate
+from lenet_deploy.cli.predict import predict
+from lenet_deploy.cli.train import train
+from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, ParityError
+
+# Exit codes, as README documents them; typer itself exits 2 on a malformed command line.
+FAILURE, USAGE, PARITY, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that `error` ends the process with."""
+    match error:
+        case InputError():
+            return USAGE
+        case ParityError():
+            return PARITY
+        case BackendUnavailable():
+            return UNAVAILABLE
+        case KeyboardInterrupt():
+            return INTERRUPTED
+        case _:
+            return FAILURE
+
+
+class _Commands(TyperGroup):
+    """Turns our errors into one line on stderr and an exit code, in tests as in the terminal."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (DeployError, OSError) as error:
+            typer.secho(f"error: {error}", fg="red", err=True)
+            raise typer.Exit(exit_code(error)) from error
+        except KeyboardInterrupt as error:
+            typer.secho("interrupted", fg="yellow", err=True)
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="lenet-deploy",
+    help="Compile LeNet for optimized inference: train, export, prove, run and time it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lenet-deploy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Compile LeNet for optimized inference: train, export, prove, run and time it."""
+
+
+app.command()(train)
+app.command()(evaluate)
+app.command()(predict)
+
+
+def main() -> None:
+    """Entry point of the `lenet-deploy` script."""
+    sys.exit(app())

@@ -1,0 +1,1 @@
+"""The runtime layer: an artifact answers images with logits; needs numpy alone at import."""
