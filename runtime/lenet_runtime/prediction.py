@@ -1,0 +1,93 @@
+"""Logits to answers: labels, probabilities and the most probable classes."""
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_runtime.errors import ArtifactError, InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the network says about N images; `len` is N.
+
+    Attributes:
+        labels: int64 ``(N,)``; the most probable class of each image, the lower one of equals.
+        probabilities: float32 ``(N, C)``; softmax of the logits, each row sums to 1. A network's
+            confidence, not calibrated: a picture of no digit also gets a label.
+        top_k: int64 ``(N, k)``; the k most probable classes, descending, the lower first among
+            equals; ``top_k[:, 0]`` is `labels`.
+        class_labels: the name of each of the C classes, ``("0", ..., "9")``.
+    """
+
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    top_k: NDArray[np.int64]
+    class_labels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def top(self, index: int) -> list[tuple[str, float]]:
+        """The k most probable classes of image `index`: name and probability, descending."""
+        row = self.probabilities[index]
+        return [(self.class_labels[c], float(row[c])) for c in self.top_k[index]]
+
+
+def from_logits(
+    logits: NDArray[np.floating[Any]], class_labels: Sequence[str], k: SupportsIndex = 3
+) -> Prediction:
+    """Turn logits ``(N, C)`` into a `Prediction`.
+
+    The softmax is taken in float64 after subtracting each row's maximum, so it neither overflows
+    nor divides by zero, and is then rounded to float32. Classes are ranked by logit: probabilities
+    that underflow or round to the same float32 keep their order.
+
+    Args:
+        logits: floating point ``(N, C)``, finite; N may be 0.
+        class_labels: C names.
+        k: how many classes to rank, 1 to C.
+
+    Raises:
+        InputError: k is not an integer from 1 to C.
+        ArtifactError: the logits have another shape or are not finite, so the network that gave
+            them is not to be believed.
+    """
+    top_k = _check_k(k, len(class_labels))
+    _check_logits(logits, len(class_labels))
+    wide = logits.astype(np.float64)
+    order = np.argsort(-wide, axis=1, kind="stable").astype(np.int64)
+    exps = np.exp(wide - wide.max(axis=1, keepdims=True))
+    probabilities = (exps / exps.sum(axis=1, keepdims=True)).astype(np.float32)
+    return Prediction(
+        order[:, 0].copy(), probabilities, order[:, :top_k].copy(), tuple(class_labels)
+    )
+
+
+def _check_k(k: SupportsIndex, classes: int) -> int:
+    try:
+        number = operator.index(k)
+    except TypeError:
+        number = 0
+    if isinstance(k, bool) or not 1 <= number <= classes:
+        raise InputError(f"top_k: expected an integer from 1 to {classes}, found {k!r}")
+    return number
+
+
+def _check_logits(logits: NDArray[np.floating[Any]], classes: int) -> None:
+    if logits.ndim != 2 or logits.shape[1] != classes:
+        raise ArtifactError(
+            f"logits: expected shape (N, {classes}), one per class label, found {logits.shape}; "
+            "the model and its labels do not belong together: export it again"
+        )
+    bad = ~np.isfinite(logits).all(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ArtifactError(
+            f"logits[{row}]: expected finite numbers, found {logits[row].tolist()}; the model's "
+            "weights are damaged, or its precision overflows: verify it, or export it again"
+        )
