@@ -1,19 +1,249 @@
-"""`lenet-deploy train`: train LeNet on MNIST."""
+"""`lenet-deploy train`: train LeNet on MNIST, and go on where a stopped run was."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lenet_deploy.cli.console import print_json, stderr, stdout
 from lenet_deploy.cli.options import DataDir, Json, Seed, Threads
+from lenet_deploy.recipe import DEFAULT_LR, Loss, Optimizer, Recipe, Schedule
+from lenet_runtime.errors import BackendUnavailable, InputError
+
+if TYPE_CHECKING:
+    from lenet_deploy.evaluation import Evaluation
+    from lenet_deploy.runs import Run
+    from lenet_deploy.training import State
 
 
 def train(
+    ctx: typer.Context,
+    *,
     data_dir: DataDir = Path("data"),
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR")] = Path("runs/lenet"),
-    seed: Seed = 0,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for weights, card and curves.", metavar="DIR"),
+    ] = Path("runs/lenet"),
+    epochs: Annotated[int, typer.Option(help="Passes over the digits.")] = Recipe.epochs,
+    batch_size: Annotated[int, typer.Option(help="Digits in a step.")] = Recipe.batch_size,
+    loss: Annotated[Loss, typer.Option(help="What training minimises.")] = Recipe.loss,
+    optimizer: Annotated[Optimizer, typer.Option(help="How it steps.")] = Recipe.optimizer,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Peak learning rate.", show_default="0.01 for sgd; see README"),
+    ] = None,
+    schedule: Annotated[
+        Schedule, typer.Option(help="How the learning rate moves.")
+    ] = Recipe.schedule,
+    weight_decay: Annotated[float, typer.Option(help="L2 penalty.")] = Recipe.weight_decay,
+    augment: Annotated[
+        bool, typer.Option("--augment/--no-augment", help="Distort training digits a little.")
+    ] = Recipe.augment,
+    validation: Annotated[
+        int,
+        typer.Option(
+            help="Hold out this many training digits to judge a trial by, and leave the test "
+            "digits alone. 0: train on all, then look at the test digits once.",
+        ),
+    ] = Recipe.validation,
+    mean: Annotated[float, typer.Option(help="Of a pixel in [0, 1].")] = Recipe.mean,
+    std: Annotated[float, typer.Option(help="Of a pixel in [0, 1].")] = Recipe.std,
+    seed: Seed = Recipe.seed,
     threads: Threads = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that load batches; 0 is fastest here.")
+    ] = 0,
+    download: Annotated[
+        bool, typer.Option("--download/--no-download", help="Fetch MNIST if it is missing.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the run there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train LeNet on MNIST."""
-    raise NotImplementedError
+    """Train LeNet on MNIST. The defaults repeat the bundled checkpoint's training."""
+    if resume and force:
+        raise InputError("--resume and --force: expected at most one, found both")
+    _check_device(device)
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    began = time.perf_counter()
+    if resume:
+        run, state = _resume(ctx, data_dir, output, device=device, download=download)
+    else:
+        run, state = _begin(ctx, data_dir, output, device=device, download=download, force=force)
+    resumed_from = state.epochs_done
+    _train(run, state, workers)
+    result = _finish(run, state, data_dir)
+    result |= {"resumed_from_epoch": resumed_from, "seconds": time.perf_counter() - began}
+    if as_json:
+        print_json(result)
+    else:
+        _print(result)
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()) or name == "cpu:":
+        raise InputError(f"--device: expected cpu, cuda or cuda:N, found {name!r}")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise BackendUnavailable(
+            f"--device {name}: expected a CUDA GPU of that number, found "
+            f"{torch.cuda.device_count()} GPUs; use --device cpu or a CUDA build of torch"
+        )
+    torch.backends.cudnn.deterministic = True  # else equal seeds give unequal weights on a GPU
+
+
+def _given(ctx: typer.Context) -> dict[str, Any]:
+    """The hyper-parameters that the user spelled out."""
+    names = [field.name for field in fields(Recipe)]
+    sources = {name: ctx.get_parameter_source(name) for name in names}
+    return {
+        name: ctx.params[name]
+        for name, source in sources.items()
+        if source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
+    }
+
+
+def _begin(
+    ctx: typer.Context, data_dir: Path, output: Path, *, device: str, download: bool, force: bool
+) -> tuple["Run", "State"]:
+    from lenet_deploy import runs, training
+
+    given = _given(ctx)
+    given.setdefault("lr", DEFAULT_LR[given.get("optimizer", Recipe.optimizer)])
+    recipe = Recipe(**given)
+    if not force:
+        runs.refuse_existing(output)
+    run = runs.load_digits(recipe, data_dir, output, download=download)
+    state = training.start(recipe, device)
+    runs.begin(run, state)
+    return run, state
+
+
+def _resume(
+    ctx: typer.Context, data_dir: Path, output: Path, *, device: str, download: bool
+) -> tuple["Run", "State"]:
+    from lenet_deploy import runs
+
+    saved = runs.load_state(output, device)
+    recipe = saved.state.recipe
+    differences = replace(recipe, **_given(ctx)).differences(recipe)
+    if differences:
+        raise InputError(
+            f"{output}: expected the hyper-parameters of the run there, found "
+            f"{'; '.join(differences)}. Leave these out, or begin again with --force."
+        )
+    run = runs.load_digits(recipe, data_dir, output, download=download)
+    if run.data_sha256 != saved.data_sha256:
+        raise InputError(
+            f"{data_dir}: expected the digits that the run in {output} began with (sha256 "
+            f"{saved.data_sha256}), found others (sha256 {run.data_sha256})"
+        )
+    for name, value in runs.machine(saved.state).items():
+        if value != saved.machine[name]:
+            stderr.print(
+                f"note: {name} was {saved.machine[name]} and is {value} now, "
+                "so the weights may differ in their last bits from an uninterrupted run's"
+            )
+    return run, saved.state
+
+
+def _train(run: "Run", state: "State", workers: int) -> None:
+    from lenet_deploy import runs
+
+    epochs = state.recipe.epochs
+    try:
+        with _progress(state) as on_step:
+            runs.train(
+                run,
+                state,
+                workers=workers,
+                on_step=on_step,
+                on_epoch=lambda record: stderr.print(_line(record, epochs), highlight=False),
+            )
+    except KeyboardInterrupt:
+        stderr.print(
+            f"stopped; {state.epochs_done} of {epochs} epochs are kept in {run.folder}. "
+            "Add --resume to go on."
+        )
+        raise
+
+
+@contextmanager
+def _progress(state: "State") -> Iterator[Any]:
+    """A bar over all epochs on stderr, with loss, accuracy and time left."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    epochs = state.recipe.epochs
+    columns = (
+        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+        BarColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.2%}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr, transient=True) as progress:
+        task = progress.add_task(
+            "", total=None, epochs=epochs, epoch=state.epochs_done + 1, loss=0.0, accuracy=0.0
+        )
+
+        def on_step(step: Any) -> None:
+            progress.update(
+                task,
+                total=(epochs - first) * step.steps,
+                completed=(step.epoch - 1 - first) * step.steps + step.step,
+                epoch=step.epoch,
+                loss=step.loss,
+                accuracy=step.accuracy,
+            )
+
+        first = state.epochs_done
+        yield on_step
+
+
+def _line(record: dict[str, Any], epochs: int) -> str:
+    held_out = record.get("validation_accuracy")
+    return (
+        f"epoch {record['epoch']}/{epochs}  loss {record['loss']:.4f}  "
+        f"accuracy {record['accuracy']:.2%}"
+        + (f"  held-out {held_out:.2%}" if held_out is not None else "")
+        + f"  {record['seconds']:.1f} s"
+    )
+
+
+def _finish(run: "Run", state: "State", data_dir: Path) -> dict[str, Any]:
+    """Judge the last epoch's weights and write what is left to write."""
+    from lenet_deploy import curves, data, runs
+
+    # A run that holds digits out is a trial, and trials must not see the test digits.
+    test: Evaluation | None = None
+    if run.held_out is None:
+        test = runs.judge(state, data.load_mnist(data_dir, train=False))
+    digest = runs.publish(run, state, test)
+    curves.training_curves(state.history, run.folder / runs.CURVES)
+    return {
+        "output": str(run.folder),
+        "checkpoint": str(run.folder / runs.WEIGHTS),
+        "sha256": digest,
+        "epochs": state.epochs_done,
+        "accuracy": runs.card(run, state, test)["accuracy"],
+    }
+
+
+def _print(result: dict[str, Any]) -> None:
+    accuracy = result["accuracy"]
+    stdout.print(f"{result['checkpoint']}  ({result['epochs']} epochs)")
+    if accuracy["test"]:
+        low, high = accuracy["test"]["interval_95"]
+        share = accuracy["test"]["accuracy"]
+        stdout.print(f"test accuracy {share:.2%}  (95% interval {low:.2%} to {high:.2%})")
+    else:
+        stdout.print(f"held-out accuracy {accuracy['validation']:.2%}")
