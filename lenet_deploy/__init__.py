@@ -4,4 +4,6 @@ This package is the toolkit: the network, MNIST, training and the command line. 
 layer is `lenet_export`; the runtime layer, which needs no PyTorch, is `lenet_runtime`.
 """
 
-__version__ = "0.1.0"
+from lenet_runtime._version import __version__
+
+__all__ = ["__version__"]

@@ -1,1 +1,43 @@
-"""The runtime layer: an artifact answers images with logits; needs numpy alone at import."""
+"""The runtime layer: an artifact answers images with logits. Needs numpy alone at import.
+
+    import lenet_runtime
+
+    with lenet_runtime.load("artifacts/onnx-fp32") as session:
+        prediction = session.predict(images)  # uint8 (N, 28, 28)
+        logits = session.run(batch)           # float32 (N, 1, 32, 32), preprocessed
+"""
+
+from lenet_runtime._version import __version__
+from lenet_runtime.artifact import Artifact, Manifest, TensorSpec
+from lenet_runtime.backends import BACKENDS, Backend, Predictor
+from lenet_runtime.errors import (
+    ArtifactError,
+    BackendUnavailable,
+    DeployError,
+    InputError,
+    ParityError,
+)
+from lenet_runtime.parity import ParityReport
+from lenet_runtime.prediction import Prediction
+from lenet_runtime.preprocess import Preprocessing
+from lenet_runtime.session import Session, load
+
+__all__ = [
+    "BACKENDS",
+    "Artifact",
+    "ArtifactError",
+    "Backend",
+    "BackendUnavailable",
+    "DeployError",
+    "InputError",
+    "Manifest",
+    "ParityError",
+    "ParityReport",
+    "Prediction",
+    "Predictor",
+    "Preprocessing",
+    "Session",
+    "TensorSpec",
+    "__version__",
+    "load",
+]

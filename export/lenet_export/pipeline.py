@@ -1,0 +1,230 @@
+"""`export`: from a module to a published artifact, through proof; the order is the promise."""
+
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from lenet_export import publish, weights
+from lenet_export.reference import Reference
+from lenet_export.request import Build, Request
+from lenet_runtime import __version__, golden, trust
+from lenet_runtime.artifact import (
+    GOLDEN_NAME,
+    IMAGES,
+    LOGITS,
+    MANIFEST_NAME,
+    SCHEMA_VERSION,
+    Artifact,
+    FileEntry,
+    Manifest,
+    TensorSpec,
+)
+from lenet_runtime._files import sha256
+from lenet_runtime.backends import BACKENDS, choose
+from lenet_runtime.digits import load_digits
+from lenet_runtime.errors import InputError
+from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, check_parity, parity_batches
+from lenet_runtime.preprocess import Preprocessing, to_batch
+from lenet_runtime.session import Session
+
+DIGIT_LABELS = tuple("0123456789")
+GOLDEN_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Attributes:
+        module: of ours, with ``build(request) -> Build``.
+        precisions: it can be exported in.
+        options: names of what it takes beyond what all formats do.
+    """
+
+    module: str
+    precisions: tuple[str, ...] = ("fp32",)
+    options: tuple[str, ...] = ()
+
+    def build(self, request: Request) -> Build:
+        """Make the files; see `lenet_export.request`."""
+        result: Build = importlib.import_module(self.module).build(request)
+        return result
+
+
+FORMATS = {
+    "onnx": Format("lenet_export.onnx", options=("opset",)),
+    "torchscript": Format("lenet_export.torchscript"),
+    "torch-compile": Format("lenet_export.torch_compile"),
+}
+
+
+def export(
+    module: nn.Module,
+    format: str,
+    output: str | os.PathLike[str],
+    *,
+    precision: str = "fp32",
+    static_batch: int | None = None,
+    force: bool = False,
+    preprocessing: Preprocessing | None = None,
+    labels: Sequence[str] = DIGIT_LABELS,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    progress: Callable[[str], None] = lambda step: None,
+    **options: Any,
+) -> Artifact:
+    """Compile a module, prove that the result answers as the module does, and publish it.
+
+    The module itself is left as it is, in its mode and on its device; the export is of a copy in
+    eval mode. Nothing appears at `output` unless everything succeeded.
+
+    Args:
+        module: float32 images ``(N, 1, 32, 32)`` in, logits ``(N, 10)`` out.
+        format: a key of `FORMATS`.
+        output: the artifact's folder.
+        precision: of the arithmetic.
+        static_batch: the only batch size it will take; None for any.
+        force: replace an artifact that is at `output`.
+        preprocessing: how pixels become the input; None for MNIST's defaults.
+        labels: class of each logit.
+        batch_sizes: to verify at; a static batch is verified at its own.
+        progress: called with a line before each step that takes a while.
+        **options: of the format, see its `Format.options`: ``opset`` of ``onnx``.
+
+    Raises:
+        InputError: an argument is wrong, weights are not finite, or the module's output is not
+            float32 ``(N, 10)``.
+        ArtifactError: `output` is in the way or cannot be written.
+        BackendUnavailable: what builds or verifies this format is not installed.
+        ParityError: the result differs from the module; nothing was published.
+    """
+    target = Path(output)
+    _check_arguments(format, precision, static_batch, labels, options)
+    publish.check_target(target, force)
+    weights.require_finite(module)
+    reference = Reference(module)
+    _check_module(reference)
+    backend = choose(format, "auto", "cpu")  # before the build: what cannot be proven is not made
+    request = Request(
+        module=reference.module,
+        precision=precision,
+        static_batch=static_batch,
+        preprocessing=preprocessing or Preprocessing(),
+        labels=tuple(labels),
+        weights_sha256=weights.fingerprint(reference.module),
+        options=options,
+    )
+    progress(f"building {format}")
+    build = FORMATS[format].build(request)
+    digits = to_batch(load_digits().images, request.preprocessing)
+    sizes = (static_batch,) if static_batch else tuple(batch_sizes)
+    with publish.staging(target) as folder:
+        files = build.files | {GOLDEN_NAME: _golden(reference, digits, static_batch)}
+        publish.write_files(folder, files)
+        unproven = _manifest(request, format, build, files, ParityReport(precision, TOLERANCES[precision], ()))
+        progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
+        report = _verify(reference, unproven, folder, backend, digits, sizes)
+        report.require(f"{format} on {backend}")
+        manifest = _manifest(request, format, build, files, report)
+        publish.write_files(folder, {MANIFEST_NAME: manifest.to_bytes()})
+        artifact = publish.publish(folder, target, force)
+    trust.remember(artifact)
+    return artifact
+
+
+def _check_arguments(
+    format: str,
+    precision: str,
+    static_batch: int | None,
+    labels: Sequence[str],
+    options: dict[str, Any],
+) -> None:
+    if format not in FORMATS:
+        raise InputError(f"format: expected one of {list(FORMATS)}, found {format!r}")
+    if precision not in FORMATS[format].precisions:
+        raise InputError(
+            f"precision: {format!r} can be exported in {FORMATS[format].precisions}, "
+            f"found {precision!r}"
+        )
+    if static_batch is not None and (type(static_batch) is not int or static_batch < 1):
+        raise InputError(f"static batch: expected at least 1, found {static_batch!r}")
+    if len(labels) != 10 or len(set(labels)) != 10:
+        raise InputError(f"labels: expected 10 different ones, found {list(labels)}")
+    unknown = sorted(set(options) - set(FORMATS[format].options))
+    if unknown:
+        raise InputError(
+            f"{format!r} takes no option {unknown}; it takes {list(FORMATS[format].options)}"
+        )
+
+
+def _check_module(reference: Reference) -> None:
+    """Find out on two black images whether the module is of LeNet's shape."""
+    try:
+        logits = reference.eager(np.zeros((2, *IMAGES.shape[1:]), np.float32))  # type: ignore[arg-type]
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(
+            f"module: it fails on float32 images (2, 1, 32, 32) ({error})"
+        ) from error
+    if logits.shape != (2, 10) or logits.dtype != np.float32:
+        raise InputError(
+            f"module: expected float32 logits (2, 10) of 2 images, found {logits.dtype} "
+            f"{logits.shape}"
+        )
+
+
+def _golden(reference: Reference, digits: NDArray[np.float32], static_batch: int | None) -> bytes:
+    """A few real digits and their logits; of a static artifact, one whole batch."""
+    shape = (static_batch or GOLDEN_ROWS, *digits.shape[1:])
+    images = np.ascontiguousarray(np.resize(digits[:: len(digits) // GOLDEN_ROWS], shape))
+    return golden.write(images, reference.eager(images))
+
+
+def _manifest(
+    request: Request, format: str, build: Build, files: dict[str, bytes], parity: ParityReport
+) -> Manifest:
+    def tensor(spec: TensorSpec) -> TensorSpec:
+        return TensorSpec(spec.name, spec.dtype, (request.static_batch, *spec.shape[1:]))
+
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        format=format,
+        precision=request.precision,
+        inputs=(tensor(IMAGES),),
+        outputs=(tensor(LOGITS),),
+        preprocessing=request.preprocessing,
+        labels=request.labels,
+        files={name: FileEntry(sha256(data), len(data)) for name, data in sorted(files.items())},
+        requirements=build.requirements,
+        tools={"lenet-deploy": __version__} | build.tools,
+        weights_sha256=request.weights_sha256,
+        parity=parity,
+    )
+
+
+def _verify(
+    reference: Reference,
+    manifest: Manifest,
+    folder: Path,
+    backend: str,
+    digits: NDArray[np.float32],
+    sizes: Sequence[int],
+) -> ParityReport:
+    """Load the staged files as a user's process will, and hold them against the module."""
+    artifact = Artifact(folder, manifest, sha256(manifest.to_bytes()))
+    predictor = BACKENDS[backend].load(artifact, "cpu", None)
+    with Session(predictor, artifact, backend) as session:
+        golden.self_test(session.run, artifact, backend)
+        return check_parity(
+            session.run,
+            reference.eager,
+            reference.exact,
+            parity_batches(digits, sizes),
+            manifest.precision,
+        )

@@ -1,0 +1,51 @@
+"""What every format's builder is given and what it gives back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from lenet_runtime.artifact import Requirements
+from lenet_runtime.preprocess import Preprocessing
+
+
+@dataclass(frozen=True)
+class Request:
+    """One export.
+
+    Attributes:
+        module: a copy in eval mode on the CPU; the builder may keep it but not change it.
+        precision: of the arithmetic.
+        static_batch: the only batch size, or None for a dynamic batch.
+        preprocessing: how pixels become the input.
+        labels: class of each logit.
+        weights_sha256: see `lenet_export.weights.fingerprint`.
+        options: of this format alone, by name; the registry lists which it takes.
+    """
+
+    module: nn.Module
+    precision: str
+    static_batch: int | None
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    weights_sha256: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Build:
+    """The files of an artifact, not yet verified.
+
+    Attributes:
+        files: content by name.
+        requirements: what they need of the machine that loads them.
+        tools: versions of what made them, by name.
+    """
+
+    files: dict[str, bytes]
+    requirements: Requirements
+    tools: dict[str, str]
+
+
+Builder = Callable[[Request], Build]

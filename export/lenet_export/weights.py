@@ -1,0 +1,34 @@
+"""What is asked of a module's weights before it is exported, and the name of their content."""
+
+import hashlib
+
+import torch
+from torch import nn
+
+from lenet_runtime.errors import InputError
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 of the state dict: name, dtype, shape and little-endian bytes, sorted by name.
+
+    Two modules with equal weights have equal fingerprints, whatever file they came from.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def require_finite(module: nn.Module) -> None:
+    """Raise `InputError` naming every tensor that holds NaN or infinity."""
+    bad = [
+        f"{name} ({int((~torch.isfinite(tensor)).sum())} of {tensor.numel()})"
+        for name, tensor in module.state_dict().items()
+        if not bool(torch.isfinite(tensor).all())
+    ]
+    if bad:
+        raise InputError(
+            f"weights: expected finite values, found NaN or infinity in {', '.join(bad)}; "
+            "the training diverged: use an earlier checkpoint"
+        )

@@ -1,0 +1,86 @@
+"""Strict JSON for the manifest: what the dataclass does not declare is refused, not skipped.
+
+`json.loads` alone keeps the last of two equal keys and accepts NaN, so a manifest could say one
+thing to us and another to a reviewer. Everything here raises ValueError; the caller adds where.
+"""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def parse(text: bytes) -> Any:
+    """Parse UTF-8 JSON; duplicate keys and NaN or Infinity raise ValueError."""
+    try:
+        return json.loads(
+            text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def decode(kind: type[T], value: Any, where: str = "") -> T:
+    """Build `kind`, a frozen dataclass tree, from parsed JSON; any mismatch raises ValueError."""
+    return typing.cast(T, _decode(kind, value, where or kind.__name__))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
+        raise ValueError(f"duplicate keys {repeated}")
+    return document
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(kind)
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, value, where)
+    if origin in (types.UnionType, typing.Union):
+        return _decode_optional(kind, value, where)
+    if origin is tuple:
+        (item,) = (arg for arg in typing.get_args(kind) if arg is not ...)
+        items = _require(value, list, where)
+        return tuple(_decode(item, v, f"{where}[{i}]") for i, v in enumerate(items))
+    if origin in (dict, Mapping):
+        item = typing.get_args(kind)[1]
+        pairs = _require(value, dict, where)
+        return {key: _decode(item, v, f"{where}[{key!r}]") for key, v in pairs.items()}
+    return _require(value, kind, where)
+
+
+def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
+    document = _require(value, dict, where)
+    hints = typing.get_type_hints(kind)
+    optional = {f.name for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING}
+    missing = sorted(set(hints) - set(document) - optional)
+    unknown = sorted(set(document) - set(hints))
+    if missing or unknown:
+        raise ValueError(f"{where}: missing keys {missing}, unknown keys {unknown}")
+    return kind(**{key: _decode(hints[key], v, f"{where}.{key}") for key, v in document.items()})
+
+
+def _decode_optional(kind: Any, value: Any, where: str) -> Any:
+    (inner,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
+    return None if value is None else _decode(inner, value, where)
+
+
+def _require(value: Any, kind: Any, where: str) -> Any:
+    if kind is float and type(value) is int and abs(value) < 2**53:
+        value = float(value)  # JSON writes 1.0 and 1 alike
+    if type(value) is not kind:
+        raise ValueError(f"{where}: expected {kind.__name__}, found {type(value).__name__}")
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{where}: expected a finite number, found {value}")
+    return value

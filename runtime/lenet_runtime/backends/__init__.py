@@ -1,0 +1,121 @@
+"""The engines, one file each; this table is the support matrix."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_runtime.artifact import Artifact
+from lenet_runtime.errors import BackendUnavailable, InputError
+
+
+class Predictor(Protocol):
+    """What an engine implements, and all of it.
+
+    `Session` has checked the input before it calls: C-contiguous native float32 images
+    ``(N, 1, 32, 32)`` with N at least 1, and equal to the batch size of a static artifact. A
+    predictor computes and nothing else, may be called from many threads at once, and raises
+    only errors of `lenet_runtime.errors`.
+    """
+
+    # Only a method and `close`: what users want beyond that (checks, `out=`, labels, warm-up)
+    # is the same for every engine and lives in Session once.
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return new float32 logits ``(N, 10)``, once they are in host memory."""
+        ...
+
+    def close(self) -> None:
+        """Give back the engine's memory; `run` is not called afterwards."""
+        ...
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One engine.
+
+    Attributes:
+        module: of ours, with ``load(artifact, device, threads) -> Predictor`` and
+            ``probe(device) -> str``, which raises `BackendUnavailable` or names the version.
+        format: of the artifacts it runs.
+        devices: it can run on.
+        extra: of lenet-deploy that installs it.
+    """
+
+    module: str
+    format: str
+    devices: tuple[str, ...]
+    extra: str
+
+    def probe(self, device: str) -> str:
+        """The engine's version, if it is here and can use `device`.
+
+        Raises:
+            BackendUnavailable: it is not installed or lacks the device; says what to do.
+        """
+        version: str = self._module().probe(device)
+        return version
+
+    def load(self, artifact: Artifact, device: str, threads: int | None) -> Predictor:
+        """Load the artifact into the engine; see `lenet_runtime.load` for the arguments."""
+        make: Callable[[Artifact, str, int | None], Predictor] = self._module().load
+        return make(artifact, device, threads)
+
+    def _module(self) -> Any:
+        return importlib.import_module(self.module)
+
+
+BACKENDS = {
+    "ort-cpu": Backend("lenet_runtime.backends.ort_cpu", "onnx", ("cpu",), "cpu"),
+    "torchscript": Backend("lenet_runtime.backends.torchscript", "torchscript", ("cpu",), "export"),
+    "torch-compile": Backend(
+        "lenet_runtime.backends.torch_compile", "torch-compile", ("cpu",), "export"
+    ),
+}
+
+
+def torch_missing(error: ImportError) -> BackendUnavailable:
+    """What the backends that run on PyTorch raise where it cannot be imported."""
+    return BackendUnavailable(
+        f"PyTorch cannot be imported ({error}); pip install 'lenet-deploy[export]'"
+    )
+
+
+def choose(format: str, backend: str, device: str) -> str:
+    """The key of `BACKENDS` that runs artifacts of `format` on `device`.
+
+    Args:
+        format: of the artifact.
+        backend: a key, or ``auto`` for the first of the table that is available.
+        device: what is asked for, and therefore what it will run on.
+
+    Raises:
+        InputError: no such backend or device, or the backend runs another format.
+        BackendUnavailable: none can; every candidate's reason is given.
+    """
+    if device != "cpu":
+        raise InputError(f"device: expected 'cpu', found {device!r}")
+    if backend != "auto":
+        chosen = BACKENDS.get(backend)
+        if chosen is None or chosen.format != format:
+            able = [name for name, b in BACKENDS.items() if b.format == format]
+            raise InputError(
+                f"backend: {backend!r} does not run {format!r} artifacts; expected one of {able}"
+            )
+        chosen.probe(device)
+        return backend
+    reasons = []
+    for name, candidate in BACKENDS.items():
+        if candidate.format != format:
+            continue
+        try:
+            candidate.probe(device)
+        except BackendUnavailable as error:
+            reasons.append(f"{name}: {error}")
+        else:
+            return name
+    raise BackendUnavailable(
+        "; ".join(reasons) or f"no backend of this version runs {format!r} artifacts"
+    )

@@ -1,0 +1,58 @@
+"""What the two backends that run on PyTorch share."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lenet_runtime.errors import DeployError
+
+
+def probe(device: str) -> str:
+    """PyTorch's version; see `lenet_runtime.backends.Backend.probe`."""
+    return str(torch.__version__)
+
+
+class TorchPredictor:
+    """Calls `forward`, a function from a float32 CPU tensor to another.
+
+    Args:
+        name: the backend's, for messages.
+        forward: the engine.
+        threads: intra-op threads of each call; None leaves PyTorch's own setting.
+    """
+
+    def __init__(
+        self, name: str, forward: Callable[[torch.Tensor], torch.Tensor], threads: int | None
+    ) -> None:
+        self._name = name
+        self._forward: Callable[[torch.Tensor], torch.Tensor] | None = forward
+        self._threads = threads
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `lenet_runtime.backends.Predictor.run`."""
+        forward = self._forward
+        if forward is None:
+            raise DeployError("this session is closed; load the artifact again")
+        if not images.flags.writeable:
+            images = images.copy()  # torch.from_numpy warns of read-only memory
+        # OpenMP keeps this setting per calling thread, so sessions that want different numbers
+        # do not disturb each other; the caller gets its own number back.
+        before = torch.get_num_threads()
+        wanted = self._threads or before
+        if wanted != before:
+            torch.set_num_threads(wanted)
+        try:
+            with torch.inference_mode():
+                logits: NDArray[np.float32] = forward(torch.from_numpy(images)).numpy()
+        except RuntimeError as error:
+            raise DeployError(f"{self._name} failed on {images.shape}: {error}") from error
+        finally:
+            if wanted != before:
+                torch.set_num_threads(before)
+        return logits
+
+    def close(self) -> None:
+        """Drop the model; a run that is under way in another thread keeps it alive until done."""
+        self._forward = None

@@ -1,0 +1,85 @@
+"""``ort-cpu``: ONNX artifacts on ONNX Runtime's CPU provider."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_runtime.artifact import Artifact
+from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
+
+PROVIDERS = ["CPUExecutionProvider"]
+
+
+def probe(device: str) -> str:
+    """ONNX Runtime's version; see `lenet_runtime.backends.Backend.probe`."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"ONNX Runtime cannot be imported ({error}); pip install 'lenet-deploy[cpu]'"
+        ) from error
+    version: str = onnxruntime.__version__
+    return version
+
+
+class OrtCpu:
+    """One `onnxruntime.InferenceSession`, which any number of threads may run at once."""
+
+    def __init__(self, artifact: Artifact, threads: int | None) -> None:
+        import onnxruntime
+
+        self._errors = _engine_errors()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 4  # fatal; everything else reaches us as an exception
+        # Weights are embedded. A model that points elsewhere must not read files of this machine,
+        # and a folder that cannot exist is how ONNX Runtime is told so.
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path",
+            str(artifact.path / "manifest.json" / "none"),
+        )
+        try:
+            session = onnxruntime.InferenceSession(
+                artifact.read("model.onnx"), options, providers=PROVIDERS
+            )
+        except self._errors as error:
+            raise ArtifactError(
+                f"{artifact.path / 'model.onnx'}: ONNX Runtime cannot load it ({error})"
+            ) from error
+        if session.get_providers() != PROVIDERS:
+            raise BackendUnavailable(f"expected {PROVIDERS}, found {session.get_providers()}")
+        # `InferenceSession.run` validates names again and would fall back to another provider
+        # on failure; the C++ session underneath does neither and saves 2 us a call.
+        self._run = session._sess.run
+        self._input = artifact.manifest.inputs[0].name
+        self._outputs = [artifact.manifest.outputs[0].name]
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `lenet_runtime.backends.Predictor.run`."""
+        try:
+            logits: NDArray[np.float32] = self._run(self._outputs, {self._input: images}, None)[0]
+        except self._errors as error:
+            raise DeployError(f"ort-cpu failed on {images.shape}: {error}") from error
+        return logits
+
+    def close(self) -> None:
+        """Drop the session; a run that is under way in another thread keeps it alive until done."""
+        self._run = _closed
+
+
+def load(artifact: Artifact, device: str, threads: int | None) -> OrtCpu:
+    """See `lenet_runtime.backends.Backend.load`."""
+    return OrtCpu(artifact, threads)
+
+
+def _closed(*_: Any) -> Any:
+    raise DeployError("this session is closed; load the artifact again")
+
+
+def _engine_errors() -> tuple[type[Exception], ...]:
+    """The exceptions of ONNX Runtime's C++ side, which share no base class but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    kinds = [k for k in vars(state).values() if isinstance(k, type) and issubclass(k, Exception)]
+    return (*kinds, RuntimeError)
