@@ -1,0 +1,142 @@
+"""Finds the ink in a grey picture: takes the paper and its shading away, then the specks.
+
+All arrays are float32 ``(H, W)``, rows first, unless said otherwise. NumPy alone.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Grey = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+BORDER = 0.08  # of the shorter side: where the paper is taken to be
+MIN_CONTRAST = 10.0  # of 255: fainter ink cannot be told from JPEG's and a camera's noise
+NOISE_MARGIN = 5.0  # standard deviations of the paper's noise that ink stands out by
+GRID = 64  # cells along the longer side when specks are looked for
+SPECK = 0.06  # of the largest component's ink; the hat of a 5 has more
+INSIDE = 0.4  # of all ink: when that much is clear of the border, the rest is frame or shadow
+
+
+@dataclass(frozen=True)
+class Ink:
+    """Ink on flat black paper.
+
+    Attributes:
+        levels: 0 is paper; larger is more ink, in the picture's own 0 to 255.
+        mask: what is surely ink, without specks; empty where the picture is blank.
+        dark: whether the ink was darker than the paper.
+        noise: the standard deviation of the paper after its shading was removed.
+    """
+
+    levels: Grey
+    mask: Mask
+    dark: bool
+    noise: float
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """The ink's bounding box: left, top, right, bottom, the latter two exclusive."""
+        rows, columns = np.flatnonzero(self.mask.any(1)), np.flatnonzero(self.mask.any(0))
+        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def find_ink(grey: Grey, dark: bool | None = None) -> Ink:
+    """Separate ink from paper in a grey picture of 0 to 255.
+
+    Args:
+        grey: the picture, at most a few hundred pixels a side.
+        dark: whether the ink is darker than the paper; None: whichever side of the paper's level,
+            which is the border's, holds more.
+    """
+    residual, noise = _flatten(grey)
+    floor = max(MIN_CONTRAST, NOISE_MARGIN * noise)
+    if dark is None:
+        dark = bool(-residual[residual < -floor].sum() > residual[residual > floor].sum())
+    levels = np.maximum(-residual if dark else residual, 0)
+    mask = levels > max(floor, otsu(levels))
+    return Ink(levels, _without_specks(levels, mask), dark, noise)
+
+
+def otsu(levels: Grey) -> float:
+    """The threshold that parts `levels` best into two classes (Otsu 1979)."""
+    counts, edges = np.histogram(levels, 256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    total = np.cumsum(counts * centres)
+    with np.errstate(invalid="ignore"):  # an empty class divides by zero and never wins
+        difference = total / below - (total[-1] - total) / above
+    variance = np.nan_to_num(below * above * difference**2)
+    # Between two well-parted classes every threshold is as good; take the middle one.
+    best = np.flatnonzero(variance >= variance.max() * (1 - 1e-9))
+    return float(edges[1:][best].mean())
+
+
+def _flatten(grey: Grey) -> tuple[Grey, float]:
+    """Subtract the paper, a smooth surface fitted from the border inwards; say its noise."""
+    height, width = grey.shape
+    border = np.ones(grey.shape, np.bool_)
+    depth = max(1, round(BORDER * min(height, width)))
+    border[depth:-depth, depth:-depth] = False
+    paper = border & _near(grey - np.median(grey[border]), border, width=4)
+    for reach in (border, border, None, None):
+        residual = grey - _surface(grey, paper)
+        paper = _near(residual, paper) if reach is None else border & _near(residual, paper)
+    return residual, _spread(residual[paper])
+
+
+def _near(residual: Grey, paper: Mask, width: float = 3) -> Mask:
+    near: Mask = np.abs(residual) <= width * max(2.0, _spread(residual[paper]))
+    return near
+
+
+def _spread(residual: NDArray[np.float32]) -> float:
+    """The standard deviation, estimated from the median so that strokes do not count."""
+    return 1.4826 * float(np.median(np.abs(residual))) if residual.size else 0.0
+
+
+def _surface(grey: Grey, paper: Mask) -> Grey:
+    """The quadratic surface closest to the paper's pixels; a constant in very small pictures."""
+    height, width = grey.shape
+    if min(height, width) < 8 or np.count_nonzero(paper) < 32:
+        return np.full_like(grey, np.median(grey[paper]) if paper.any() else np.median(grey))
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    weights: NDArray[Any] = np.linalg.lstsq(terms[paper], grey[paper], rcond=None)[0]
+    surface: Grey = (terms @ weights).astype(np.float32)
+    return surface
+
+
+def _without_specks(levels: Grey, mask: Mask) -> Mask:
+    """Drop small components, and those at the border where enough ink is clear of it."""
+    if not mask.any():
+        return mask
+    step = -(-max(mask.shape) // GRID)
+    inked = np.where(mask, levels, 0)
+    inked = np.pad(inked, [(0, -side % step) for side in mask.shape])
+    cells = inked.reshape(inked.shape[0] // step, step, -1, step).sum((1, 3))
+    labels = _components(cells > 0)
+    ink = np.bincount(labels.ravel(), cells.ravel())
+    edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    clear = np.where(np.isin(np.arange(len(ink)), edge), 0, ink)
+    if clear.sum() >= INSIDE * ink.sum():
+        ink = clear
+    keep = (ink >= SPECK * ink.max())[labels] & (labels > 0)
+    keep = keep.repeat(step, 0).repeat(step, 1)[: mask.shape[0], : mask.shape[1]]
+    kept: Mask = mask & keep
+    return kept
+
+
+def _components(mask: Mask) -> NDArray[np.int64]:
+    """Label 8-connected components from 1; 0 is outside. The largest label floods each one."""
+    labels = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
+    while True:
+        padded = np.pad(labels, 1)
+        spread = np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).max((2, 3))
+        flooded = np.where(mask, spread, 0)
+        if np.array_equal(flooded, labels):
+            return flooded
+        labels = flooded
