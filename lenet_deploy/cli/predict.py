@@ -1,14 +1,254 @@
 """`lenet-deploy predict`: which digit is in the picture?"""
 
-from typing import Annotated
+import glob
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
+from rich.table import Table
+from rich.text import Text
+
+from lenet_deploy.cli.console import print_json, progress, stderr, stdout
+from lenet_deploy.cli.drawing import bar, half_blocks
+from lenet_deploy.cli.options import Backend, Device, Json, Threads, Trust
+from lenet_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from lenet_runtime import Session
+    from lenet_runtime.prediction import Prediction
+
+_DRAWN = 10  # pictures; more are a long list, and --draw asks for it
+_BATCH = 1024  # images a call
+
+
+@dataclass(frozen=True, eq=False)
+class _Digit:
+    """One digit to classify: where it is from, its 28x28 pixels, and its label where known."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+    inverted: bool = False
+    steps: tuple[str, ...] = ()
+    label: int | None = None
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A digit and what the network says about it."""
+
+    digit: _Digit
+    label: int
+    probabilities: list[float]
+    top: list[tuple[str, float]]
 
 
 def predict(
     images: Annotated[
-        list[str] | None, typer.Argument(help="Pictures, folders or globs.", metavar="IMAGE...")
+        list[str] | None,
+        typer.Argument(
+            help="Pictures, folders (their own pictures, not their subfolders') or globs, which "
+            "may be quoted; ** descends into folders.",
+            metavar="IMAGE...",
+            show_default=False,
+        ),
     ] = None,
+    *,
+    digits: Annotated[
+        int | None,
+        typer.Option(min=1, max=60, help="Classify this many bundled MNIST digits.", metavar="N"),
+    ] = None,
+    artifact: Annotated[
+        Path | None,
+        typer.Option(help="An exported folder. Default: the bundled network.", metavar="DIR"),
+    ] = None,
+    backend: Backend = "auto",
+    device: Device = "cpu",
+    threads: Threads = None,
+    top_k: Annotated[int, typer.Option(min=1, max=10, help="Classes to list.")] = 3,
+    trust: Trust = False,
+    draw: Annotated[
+        bool | None,
+        typer.Option("--draw/--no-draw", help=f"Default: draw up to {_DRAWN} digits."),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Classify pictures of handwritten digits."""
-    raise typer.BadParameter("not written yet", param_hint="IMAGE")
+    """Say which handwritten digit a picture shows, with its probabilities.
+
+    Any size, PNG, JPEG and what else Pillow reads: one digit to a picture, dark on light or light
+    on dark, which is detected and said. A file that cannot be used is reported, the rest goes on,
+    and the exit code is 1.
+    """
+    if bool(images) == bool(digits):
+        raise typer.BadParameter("give pictures, or --digits N, one of the two", param_hint="IMAGE")
+    found, errors = _bundled(digits) if digits else _read(*_match(images or []))
+    document: dict[str, Any] = {"artifact": None, "backend": None, "device": device}
+    answers: list[_Answer] = []
+    if found:
+        with _load(artifact, backend, device, threads, trust) as session:
+            document |= {"artifact": str(session.artifact.path), "backend": session.backend}
+            answers = list(_classify(session, found, top_k))
+    for name, message in errors.items():
+        stderr.print(Text(f"error: {_printable(name)}: {message}", style="red"), soft_wrap=True)
+    if as_json:
+        print_json(document | _as_json(answers, errors))
+    elif answers:
+        _print(answers, len(answers) <= _DRAWN if draw is None else draw)
+    if errors:
+        raise typer.Exit(1)
+
+
+def _bundled(count: int) -> tuple[list[_Digit], dict[str, str]]:
+    from lenet_runtime.digits import load_digits
+
+    digits = load_digits()
+    return [
+        _Digit(f"MNIST test digit {index}", image, label=int(label))
+        for image, label, index in zip(
+            digits.images[:count], digits.labels, digits.indices, strict=False
+        )
+    ], {}
+
+
+def _match(arguments: Iterable[str]) -> tuple[list[Path], dict[str, str]]:
+    """The files that the arguments name, each once; what names none, and why."""
+    files: dict[Path, None] = {}
+    errors: dict[str, str] = {}
+    for argument in arguments:
+        path = Path(argument).expanduser()
+        if path.is_dir():
+            matches, missing = _pictures_in(path), "expected pictures, found none in this folder"
+        elif path.exists() or not glob.has_magic(argument):
+            matches, missing = [path] if path.exists() else [], "no such file"
+        else:
+            # Path.glob takes no absolute pattern.
+            names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
+            matches = [Path(name) for name in names if Path(name).is_file()]
+            missing = "no file matches"
+        files |= dict.fromkeys(matches)
+        if not matches:
+            errors[argument] = missing
+    if not files:
+        reasons = "; ".join(f"{_printable(name)}: {why}" for name, why in errors.items())
+        raise typer.BadParameter(reasons, param_hint="IMAGE")
+    return list(files), errors
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    from lenet_runtime.images import picture_suffixes
+
+    suffixes = picture_suffixes()
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
+    )
+
+
+def _read(files: list[Path], errors: dict[str, str]) -> tuple[list[_Digit], dict[str, str]]:
+    from lenet_runtime.images import read_digit
+
+    digits = []
+    for file in files:
+        try:
+            picture = read_digit(file)
+        except InputError as error:
+            errors[str(file)] = str(error)
+        except OSError as error:
+            errors[str(file)] = error.strerror or str(error)
+        else:
+            digits.append(_Digit(str(file), picture.pixels, picture.inverted, picture.steps))
+    return digits, errors
+
+
+def _load(
+    artifact: Path | None, backend: str, device: str, threads: int | None, trust: bool
+) -> "Session":
+    import lenet_runtime
+    from lenet_deploy.cache import default_artifact
+
+    with progress() as step:
+        path = artifact or default_artifact(progress=step)
+    return lenet_runtime.load(path, backend=backend, device=device, threads=threads, trust=trust)
+
+
+def _classify(session: "Session", digits: list[_Digit], top_k: int) -> Iterator[_Answer]:
+    """Run the digits in few calls; a static artifact's last batch is filled up with black."""
+    static = session.artifact.manifest.batch_size
+    size = static or _BATCH
+    for start in range(0, len(digits), size):
+        chunk = digits[start : start + size]
+        batch = np.zeros((static or len(chunk), 28, 28), np.uint8)
+        batch[: len(chunk)] = [digit.pixels for digit in chunk]
+        prediction: Prediction = session.predict(batch, top_k=top_k)
+        for i, digit in enumerate(chunk):
+            yield _Answer(
+                digit,
+                int(prediction.labels[i]),
+                [float(p) for p in prediction.probabilities[i]],
+                prediction.top(i),
+            )
+
+
+def _as_json(answers: list[_Answer], errors: dict[str, str]) -> dict[str, Any]:
+    return {
+        "predictions": [
+            {
+                "path": answer.digit.name,
+                "label": answer.label,
+                "probabilities": answer.probabilities,
+                "top_k": [{"label": name, "probability": p} for name, p in answer.top],
+                "inverted": answer.digit.inverted,
+                "steps": list(answer.digit.steps),
+            }
+            | ({} if answer.digit.label is None else _truth(answer))
+            for answer in answers
+        ],
+        "errors": [{"path": path, "error": message} for path, message in errors.items()],
+    }
+
+
+def _truth(answer: _Answer) -> dict[str, Any]:
+    return {"expected": answer.digit.label, "correct": answer.label == answer.digit.label}
+
+
+def _print(answers: list[_Answer], draw: bool) -> None:
+    known = answers[0].digit.label is not None
+    table = Table(show_lines=draw)
+    if draw:
+        table.add_column("seen", no_wrap=True, width=20)
+    table.add_column("picture", overflow="fold")
+    table.add_column("digit", justify="center")
+    table.add_column("probabilities", no_wrap=True)
+    table.add_column("truth" if known else "ink")
+    for answer in answers:
+        drawing = [Text(half_blocks(answer.digit.pixels, stdout.encoding))] if draw else []
+        verdict = _verdict(answer) if known else _ink(answer.digit)
+        name = Text(_printable(answer.digit.name))
+        table.add_row(*drawing, name, Text(str(answer.label), "bold"), _bars(answer), verdict)
+    stdout.print(table)
+    if known:
+        right = sum(answer.label == answer.digit.label for answer in answers)
+        stdout.print(f"{right} of {len(answers)} right", highlight=False)
+
+
+def _bars(answer: _Answer) -> Text:
+    lines = (f"{name} {bar(p, 10, stdout.encoding)} {p:6.1%}" for name, p in answer.top)
+    return Text("\n".join(lines))
+
+
+def _verdict(answer: _Answer) -> Text:
+    right = answer.label == answer.digit.label
+    return Text("right", "green") if right else Text(f"wrong: a {answer.digit.label}", "red")
+
+
+def _ink(digit: _Digit) -> Text:
+    return Text("dark, inverted" if digit.inverted else "light")
+
+
+def _printable(name: str) -> str:
+    # A file's name may carry escape sequences or bytes that are no UTF-8.
+    return "".join(c if c.isprintable() else "?" for c in name)

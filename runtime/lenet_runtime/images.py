@@ -26,6 +26,7 @@ WORK_SIDE = 256  # ink is looked for at this size: fine strokes stay, sensor noi
 BOX, SIDE = 20, 28
 STROKE = 90  # percentile of the ink's levels that becomes full white
 CENTRE = 14  # MNIST's centres of mass round to (14, 14), counting pixels from 0
+PROGRAMS = ("EPS", "WMF")  # Pillow runs Ghostscript, or Windows' drawing commands, for these
 ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
 NUMERIC = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
@@ -80,7 +81,17 @@ def read_digit(file: Path | BinaryIO) -> DigitImage:
     except _DAMAGED as error:
         raise _damaged(error) from error
     with image:
+        if image.format in PROGRAMS:
+            raise InputError(f"expected a picture, found {image.format}; save it as PNG")
         return mnist_style(image)
+
+
+def picture_suffixes() -> frozenset[str]:
+    """The file name suffixes, lower-case with the dot, of what `read_digit` opens."""
+    from PIL import Image
+
+    kinds = Image.registered_extensions().items()
+    return frozenset(s for s, kind in kinds if kind in Image.OPEN and kind not in PROGRAMS)
 
 
 def mnist_style(image: "Image") -> DigitImage:
