@@ -3,8 +3,30 @@
     import lenet_export
 
     artifact = lenet_export.export(net, "onnx", "artifacts/onnx-fp32")
+
+Importing the package reads the table of formats; torch is imported with the first use of
+`export` or `verify`.
 """
 
-from lenet_export.pipeline import FORMATS, Format, export
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["FORMATS", "Format", "export"]
+from lenet_export.formats import FORMATS, Format
+
+if TYPE_CHECKING:
+    from lenet_export.pipeline import export
+    from lenet_export.verification import Verification, verify
+
+__all__ = ["FORMATS", "Format", "Verification", "export", "verify"]
+
+_LAZY = {
+    "export": "lenet_export.pipeline",
+    "verify": "lenet_export.verification",
+    "Verification": "lenet_export.verification",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'lenet_export' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -50,13 +50,12 @@ def build(request: Request) -> Build:
 
 
 def _export(request: Request, opset: int) -> onnx.ModelProto:
-    example = torch.zeros(request.static_batch or 2, *IMAGES.shape[1:])
     batch = None if request.static_batch else ({0: torch.export.Dim("batch")},)
     try:
         with quiet():
             program = torch.onnx.export(
                 request.module,
-                (example,),
+                (request.example,),
                 dynamo=True,
                 dynamic_shapes=batch,
                 input_names=[IMAGES.name],
@@ -104,4 +103,6 @@ def _require_batch(model: onnx.ModelProto, static_batch: int | None) -> None:
         dim = value.type.tensor_type.shape.dim[0]
         found = dim.dim_value if static_batch else dim.dim_param
         if found != (static_batch or "batch"):
-            raise DeployError(f"onnx: {value.name} has batch {found!r} where {static_batch} was due")
+            raise DeployError(
+                f"onnx: {value.name} has batch {found!r}, expected {static_batch or 'a symbol'}"
+            )

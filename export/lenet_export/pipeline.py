@@ -1,21 +1,20 @@
 """`export`: from a module to a published artifact, through proof; the order is the promise."""
 
-import importlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from lenet_export import publish, weights
+from lenet_export.formats import FORMATS
 from lenet_export.reference import Reference
 from lenet_export.request import Build, Request
 from lenet_runtime import __version__, golden, trust
+from lenet_runtime._files import sha256
 from lenet_runtime.artifact import (
     GOLDEN_NAME,
     IMAGES,
@@ -27,7 +26,6 @@ from lenet_runtime.artifact import (
     Manifest,
     TensorSpec,
 )
-from lenet_runtime._files import sha256
 from lenet_runtime.backends import BACKENDS, choose
 from lenet_runtime.digits import load_digits
 from lenet_runtime.errors import InputError
@@ -37,33 +35,6 @@ from lenet_runtime.session import Session
 
 DIGIT_LABELS = tuple("0123456789")
 GOLDEN_ROWS = 8
-
-
-@dataclass(frozen=True)
-class Format:
-    """One format.
-
-    Attributes:
-        module: of ours, with ``build(request) -> Build``.
-        precisions: it can be exported in.
-        options: names of what it takes beyond what all formats do.
-    """
-
-    module: str
-    precisions: tuple[str, ...] = ("fp32",)
-    options: tuple[str, ...] = ()
-
-    def build(self, request: Request) -> Build:
-        """Make the files; see `lenet_export.request`."""
-        result: Build = importlib.import_module(self.module).build(request)
-        return result
-
-
-FORMATS = {
-    "onnx": Format("lenet_export.onnx", options=("opset",)),
-    "torchscript": Format("lenet_export.torchscript"),
-    "torch-compile": Format("lenet_export.torch_compile"),
-}
 
 
 def export(
@@ -128,9 +99,10 @@ def export(
     with publish.staging(target) as folder:
         files = build.files | {GOLDEN_NAME: _golden(reference, digits, static_batch)}
         publish.write_files(folder, files)
-        unproven = _manifest(request, format, build, files, ParityReport(precision, TOLERANCES[precision], ()))
+        unproven = ParityReport(precision, TOLERANCES[precision], ())
+        draft = Artifact(folder, _manifest(request, format, build, files, unproven), "draft")
         progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
-        report = _verify(reference, unproven, folder, backend, digits, sizes)
+        report = _verify(reference, draft, backend, digits, sizes)
         report.require(f"{format} on {backend}")
         manifest = _manifest(request, format, build, files, report)
         publish.write_files(folder, {MANIFEST_NAME: manifest.to_bytes()})
@@ -169,9 +141,7 @@ def _check_module(reference: Reference) -> None:
     try:
         logits = reference.eager(np.zeros((2, *IMAGES.shape[1:]), np.float32))  # type: ignore[arg-type]
     except (RuntimeError, ValueError, TypeError) as error:
-        raise InputError(
-            f"module: it fails on float32 images (2, 1, 32, 32) ({error})"
-        ) from error
+        raise InputError(f"module: it fails on float32 images (2, 1, 32, 32) ({error})") from error
     if logits.shape != (2, 10) or logits.dtype != np.float32:
         raise InputError(
             f"module: expected float32 logits (2, 10) of 2 images, found {logits.dtype} "
@@ -210,14 +180,12 @@ def _manifest(
 
 def _verify(
     reference: Reference,
-    manifest: Manifest,
-    folder: Path,
+    artifact: Artifact,
     backend: str,
     digits: NDArray[np.float32],
     sizes: Sequence[int],
 ) -> ParityReport:
     """Load the staged files as a user's process will, and hold them against the module."""
-    artifact = Artifact(folder, manifest, sha256(manifest.to_bytes()))
     predictor = BACKENDS[backend].load(artifact, "cpu", None)
     with Session(predictor, artifact, backend) as session:
         golden.self_test(session.run, artifact, backend)
@@ -226,5 +194,5 @@ def _verify(
             reference.eager,
             reference.exact,
             parity_batches(digits, sizes),
-            manifest.precision,
+            artifact.manifest.precision,
         )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from lenet_runtime.artifact import Requirements
@@ -31,6 +32,12 @@ class Request:
     labels: tuple[str, ...]
     weights_sha256: str
     options: dict[str, Any]
+
+    @property
+    def example(self) -> torch.Tensor:
+        """Black images to trace with. Two, where the batch is dynamic: torch.export takes a batch
+        of one for a constant."""
+        return torch.zeros(self.static_batch or 2, 1, 32, 32)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch._inductor import config, cpu_vec_isa
 from lenet_export._quiet import quiet
 from lenet_export.request import Build, Request
 from lenet_runtime import cpu
-from lenet_runtime.artifact import IMAGES, Requirements
+from lenet_runtime.artifact import Requirements
 from lenet_runtime.errors import BackendUnavailable, DeployError
 from lenet_runtime.requirements import this_platform
 
@@ -28,14 +28,15 @@ def build(request: Request) -> Build:
         DeployError: the compiler failed.
     """
     _require_compiler()
-    example = torch.zeros(request.static_batch or 2, *IMAGES.shape[1:])
     batch = None if request.static_batch else ({0: torch.export.Dim("batch", min=1)},)
     settings, isa = _target()
     with tempfile.TemporaryDirectory(prefix="lenet-export-") as folder:
         package = Path(folder) / "model.pt2"
         try:
             with quiet():
-                program = torch.export.export(request.module, (example,), dynamic_shapes=batch)
+                program = torch.export.export(
+                    request.module, (request.example,), dynamic_shapes=batch
+                )
                 torch._inductor.aoti_compile_and_package(
                     program, package_path=str(package), inductor_configs=settings
                 )

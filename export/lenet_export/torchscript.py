@@ -6,7 +6,9 @@ import torch
 
 from lenet_export._quiet import quiet
 from lenet_export.request import Build, Request
-from lenet_runtime.artifact import IMAGES, Requirements
+from lenet_runtime.artifact import Requirements
+
+_WRITERS_OWN = frozenset({".data/serialization_id", "byteorder", "version"})
 
 
 def build(request: Request) -> Build:
@@ -16,17 +18,35 @@ def build(request: Request) -> Build:
     batch sizes proves it for any other module. A static batch is a promise of the manifest here:
     the archive itself would take any.
 
+    Equal weights give equal bytes from one process to the next. Within one process they do not:
+    PyTorch numbers the classes it has compiled (``___torch_mangle_7``) and saves the name.
+
     PyTorch 2.15 warns that TorchScript is deprecated. That is for who chooses the format, and
     README tells them; the warning is not repeated to everyone who exports.
     """
-    example = torch.zeros(request.static_batch or 2, *IMAGES.shape[1:])
     buffer = io.BytesIO()
     with quiet(), torch.no_grad():
-        frozen = torch.jit.freeze(torch.jit.trace(request.module, example))
+        frozen = torch.jit.freeze(
+            torch.jit.trace(request.module, request.example)  # type: ignore[no-untyped-call]
+        )
         torch.jit.save(frozen, buffer)
     version = str(torch.__version__)
     return Build(
-        {"model.pt": buffer.getvalue()},
+        {"model.pt": _without_debug_files(buffer.getvalue())},
         Requirements("any", "torch", version),
         {"torch": version},
     )
+
+
+def _without_debug_files(archive: bytes) -> bytes:
+    """The archive less its stack traces, which hold paths of the machine that made it."""
+    reader = torch._C.PyTorchFileReader(io.BytesIO(archive))
+    buffer = io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(buffer)
+    for name in reader.get_all_records():
+        # The writer adds these three itself.
+        if not name.endswith(".debug_pkl") and name not in _WRITERS_OWN:
+            record = reader.get_record(name)
+            writer.write_record(name, record, len(record))
+    writer.write_end_of_file()
+    return buffer.getvalue()

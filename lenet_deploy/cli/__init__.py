@@ -7,9 +7,14 @@ import typer
 from typer.core import TyperGroup
 
 from lenet_deploy import __version__
+from lenet_deploy.cli.bench import bench
+from lenet_deploy.cli.doctor import doctor
 from lenet_deploy.cli.evaluate import evaluate
+from lenet_deploy.cli.export import export
+from lenet_deploy.cli.inspect import inspect
 from lenet_deploy.cli.predict import predict
 from lenet_deploy.cli.train import train
+from lenet_deploy.cli.verify import verify
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, ParityError
 
 # Exit codes, as README documents them; typer itself exits 2 on a malformed command line.
@@ -70,9 +75,8 @@ def _root(
     """Compile LeNet for optimized inference: train, export, prove, run and time it."""
 
 
-app.command()(train)
-app.command()(evaluate)
-app.command()(predict)
+for _command in (train, evaluate, export, verify, predict, bench, inspect, doctor):
+    app.command()(_command)
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """What every command prints with: results on stdout, everything else on stderr."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -15,3 +16,16 @@ def print_json(document: Mapping[str, Any]) -> None:
     """Print `document` as the only thing on stdout: strict JSON, so NaN is refused."""
     json.dump(document, sys.stdout, indent=2, allow_nan=False)
     sys.stdout.write("\n")
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A spinner on stderr; call what it yields with the name of each step.
+
+    Where stderr is not a terminal, each step is a line, so that a log shows it too.
+    """
+    if not stderr.is_terminal:
+        yield lambda step: stderr.print(f"{step} ...", highlight=False)
+        return
+    with stderr.status("starting") as status:
+        yield lambda step: status.update(f"{step} ...")

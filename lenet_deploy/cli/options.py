@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from lenet_runtime.backends import BACKENDS
+from lenet_runtime.errors import InputError
+
 Checkpoint = Annotated[
     Path | None,
     typer.Option(
@@ -28,3 +31,29 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="CPU threads. Default: the engine's own choice."),
 ]
+BatchSizes = Annotated[
+    str, typer.Option("--batch-sizes", help="Separated by commas.", metavar="N,N,...")
+]
+Backend = Annotated[
+    str,
+    typer.Option(
+        help="Engine. auto: the first that runs this format on this device.",
+        metavar="|".join(["auto", *BACKENDS]),
+    ),
+]
+Device = Annotated[str, typer.Option(help="What it must run on.", metavar="cpu")]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Allow an artifact that runs code (every format but onnx); you know its maker.",
+    ),
+]
+
+
+def batch_sizes_of(text: str) -> tuple[int, ...]:
+    """Parse ``--batch-sizes``; what is not a list of positive integers is a usage error."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and 0 < int(part) < 10**7 for part in parts):
+        raise InputError(f"--batch-sizes: expected positive integers like 1,8,64, found {text!r}")
+    return tuple(dict.fromkeys(int(part) for part in parts))

@@ -26,7 +26,9 @@ def load(artifact: Artifact, device: str, threads: int | None) -> TorchPredictor
             # whoever loads an artifact has chosen already.
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", FutureWarning)
-            module = torch.jit.load(io.BytesIO(data), map_location=device)
+            module = torch.jit.load(  # type: ignore[no-untyped-call]
+                io.BytesIO(data), map_location=device
+            )
     except RuntimeError as error:
         raise ArtifactError(
             f"{artifact.path / 'model.pt'}: PyTorch {torch.__version__} cannot load it ({error}); "

@@ -1,0 +1,39 @@
+"""The table of formats; reading it imports neither torch nor onnx."""
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lenet_export.request import Build, Request
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Attributes:
+        module: of ours, with ``build(request) -> Build``.
+        precisions: it can be exported in.
+        options: names of what it takes beyond what all formats do.
+    """
+
+    module: str
+    precisions: tuple[str, ...] = ("fp32",)
+    options: tuple[str, ...] = ()
+
+    def build(self, request: "Request") -> "Build":
+        """Make the files; see `lenet_export.request`."""
+        from lenet_export._quiet import quiet
+
+        with quiet():  # importing the compiler logs, too
+            module = importlib.import_module(self.module)
+        result: Build = module.build(request)
+        return result
+
+
+FORMATS = {
+    "onnx": Format("lenet_export.onnx", options=("opset",)),
+    "torchscript": Format("lenet_export.torchscript"),
+    "torch-compile": Format("lenet_export.torch_compile"),
+}

@@ -1,0 +1,252 @@
+"""`verify`: hold an artifact that is loaded against its module, at length.
+
+Export proves an artifact on a few hundred images before it is published. This goes further, on
+any machine, at any time: the whole MNIST test set with every flipped answer, and whether an
+image's logits depend on the batch it sits in.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from lenet_export import weights
+from lenet_export.reference import Reference
+from lenet_runtime.digits import load_digits
+from lenet_runtime.errors import ArtifactError, ParityError
+from lenet_runtime.parity import (
+    BATCH_SIZES,
+    TOLERANCES,
+    Comparison,
+    ParityReport,
+    check_parity,
+    compare,
+    parity_batches,
+)
+from lenet_runtime.preprocess import to_batch
+from lenet_runtime.session import Session
+
+_CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A digit that the artifact and eager answer differently.
+
+    Attributes:
+        index: its place in the data set.
+        label: the right answer.
+        eager: eager's answer.
+        found: the artifact's answer.
+        margin: eager's largest logit less its second; a flip of a wide margin is a fault.
+    """
+
+    index: int
+    label: int
+    eager: int
+    found: int
+    margin: float
+
+
+@dataclass(frozen=True)
+class DataSetReport:
+    """A labelled data set through the artifact and through eager.
+
+    Attributes:
+        name: of the data set.
+        comparison: of all its logits at once.
+        eager_accuracy: share of right answers of eager float32.
+        accuracy: share of right answers of the artifact.
+        flips: every digit on which the two disagree.
+    """
+
+    name: str
+    comparison: Comparison
+    eager_accuracy: float
+    accuracy: float
+    flips: tuple[Flip, ...]
+
+
+@dataclass(frozen=True)
+class Invariance:
+    """Whether rows keep their logits when their batch changes.
+
+    Attributes:
+        change: what was done to the batch.
+        comparison: of the same images' logits in both batches.
+        bitwise: whether they are equal to the last bit.
+    """
+
+    change: str
+    comparison: Comparison
+    bitwise: bool
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Everything that `verify` found.
+
+    Attributes:
+        parity: over batch sizes, on noise and bundled digits.
+        data_set: the labelled digits.
+        invariance: empty for a static artifact of batch 1, whose batches cannot change.
+    """
+
+    parity: ParityReport
+    data_set: DataSetReport
+    invariance: tuple[Invariance, ...]
+
+    @property
+    def failures(self) -> list[str]:
+        """One line for each comparison that failed; empty where all passed."""
+        named = [(f"{c.inputs} at batch size {c.batch_size}", c) for c in self.parity.comparisons]
+        named.append((self.data_set.name, self.data_set.comparison))
+        named += [(f"batch {i.change}", i.comparison) for i in self.invariance]
+        return [f"{name}: {c.reason}" for name, c in named if not c.ok]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every comparison passed."""
+        return not self.failures
+
+    def require(self, where: str) -> None:
+        """Raise `ParityError` with every failure if there was one."""
+        if not self.ok:
+            raise ParityError(f"{where} differs from eager PyTorch; " + "; ".join(self.failures))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON types."""
+        document = dataclasses.asdict(self)
+        for entry, comparison in zip(
+            document["parity"]["comparisons"], self.parity.comparisons, strict=True
+        ):
+            entry["eager_multiple"] = comparison.eager_multiple
+        return {"ok": self.ok, "failures": self.failures} | document
+
+
+def verify(
+    session: Session,
+    module: nn.Module,
+    *,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    data_set: tuple[str, NDArray[np.uint8], NDArray[np.integer[Any]]] | None = None,
+    seed: int = 0,
+) -> Verification:
+    """Compare a session with the module that its artifact was exported from.
+
+    Args:
+        session: the loaded artifact.
+        module: with the very weights that were exported.
+        batch_sizes: for the parity table; a static artifact is tried at its own size only.
+        data_set: name, uint8 images ``(N, 28, 28)`` and labels ``(N,)``; None for the bundled
+            digits.
+        seed: of the noise and of the permutation.
+
+    Raises:
+        ArtifactError: the artifact was made from other weights.
+    """
+    _require_same_weights(session, module)
+    manifest, reference = session.manifest, Reference(module)
+    sizes = (manifest.batch_size,) if manifest.batch_size else tuple(batch_sizes)
+    bundled = load_digits()
+    name, images, labels = data_set or ("bundled digits", bundled.images, bundled.labels)
+    digits = to_batch(bundled.images, manifest.preprocessing)
+    return Verification(
+        check_parity(
+            session.run,
+            reference.eager,
+            reference.exact,
+            parity_batches(digits, sizes, seed),
+            manifest.precision,
+        ),
+        _data_set(session, reference, name, to_batch(images, manifest.preprocessing), labels),
+        _invariance(session, digits, seed),
+    )
+
+
+def _require_same_weights(session: Session, module: nn.Module) -> None:
+    expected, found = session.manifest.weights_sha256, weights.fingerprint(module)
+    if expected != found:
+        raise ArtifactError(
+            f"{session.artifact.path}: expected the weights it was exported from, SHA-256 "
+            f"{expected}, found {found}; name their checkpoint with --checkpoint"
+        )
+
+
+def _data_set(
+    session: Session,
+    reference: Reference,
+    name: str,
+    images: NDArray[np.float32],
+    labels: NDArray[np.integer[Any]],
+) -> DataSetReport:
+    chunk = session.manifest.batch_size or _CHUNK
+    found = _in_chunks(session, images, chunk)
+    chunks = [images[start : start + chunk] for start in range(0, len(images), chunk)]
+    expected = np.concatenate([reference.eager(c) for c in chunks])
+    exact = np.concatenate([reference.exact(c) for c in chunks])
+    tolerance = TOLERANCES[session.manifest.precision]
+    eager_top, found_top = expected.argmax(axis=1), found.argmax(axis=1)
+    ranked = np.sort(expected, axis=1)
+    flips = tuple(
+        Flip(
+            index=int(i),
+            label=int(labels[i]),
+            eager=int(eager_top[i]),
+            found=int(found_top[i]),
+            margin=float(ranked[i, -1] - ranked[i, -2]),
+        )
+        for i in np.flatnonzero(eager_top != found_top)
+    )
+    return DataSetReport(
+        name,
+        compare(found, expected, tolerance, inputs="digits", exact=exact),
+        float((eager_top == labels).mean()),
+        float((found_top == labels).mean()),
+        flips,
+    )
+
+
+def _in_chunks(session: Session, images: NDArray[np.float32], chunk: int) -> NDArray[np.float32]:
+    """Logits of all images; a static batch that is not full is filled up with black."""
+    answers = []
+    for start in range(0, len(images), chunk):
+        part = images[start : start + chunk]
+        if session.manifest.batch_size and len(part) < chunk:
+            black = np.zeros((chunk - len(part), *images.shape[1:]), np.float32)
+            answers.append(session.run(np.concatenate([part, black]))[: len(part)])
+        else:
+            answers.append(session.run(part))
+    return np.concatenate(answers)
+
+
+def _invariance(session: Session, digits: NDArray[np.float32], seed: int) -> tuple[Invariance, ...]:
+    """Each change leaves some images as they were and looks whether their logits stayed."""
+    size = session.manifest.batch_size
+    batch = digits if size is None else np.resize(digits, (size, *digits.shape[1:]))
+    plain, count = session.run(batch), len(batch)
+    order = np.random.default_rng(seed).permutation(count)
+    first = np.repeat(batch[:1], count, axis=0)
+    changed: list[tuple[str, NDArray[np.float32], NDArray[np.float32]]] = []
+    if count > 1:
+        changed += [
+            ("permuted", session.run(batch[order]), plain[order]),
+            ("filled with one image", session.run(first), np.repeat(plain[:1], count, axis=0)),
+        ]
+    if size is None:
+        padded = np.concatenate([batch, np.zeros_like(batch)])
+        alone = np.concatenate([session.run(batch[i : i + 1]) for i in range(count)])
+        changed += [
+            ("duplicated", session.run(np.concatenate([batch, batch]))[count:], plain),
+            ("padded with black", session.run(padded)[:count], plain),
+            ("taken apart, one image at a time", alone, plain),
+        ]
+    tolerance = TOLERANCES[session.manifest.precision]
+    return tuple(
+        Invariance(change, compare(found, expected, tolerance), bool((found == expected).all()))
+        for change, found, expected in changed
+    )

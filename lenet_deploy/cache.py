@@ -1,0 +1,53 @@
+"""The artifact that commands use when they are given none, made once and kept.
+
+It lives in ``$XDG_CACHE_HOME/lenet-deploy`` (``~/.cache`` by default), in a folder named after
+the toolkit's version and the bundled checkpoint's hash, so that neither can go stale.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+from lenet_deploy import __version__
+from lenet_runtime.artifact import Artifact
+from lenet_runtime.errors import ArtifactError, BackendUnavailable
+
+
+def default_artifact(
+    format: str = "onnx", progress: Callable[[str], None] = lambda step: None
+) -> Path:
+    """The folder of the bundled checkpoint's fp32 artifact; exports it where it is not there yet.
+
+    Raises:
+        BackendUnavailable: it is not there and PyTorch, which makes it, is not installed.
+    """
+    folder = _cache_root() / f"{__version__}-{_checkpoint_hash()}" / f"{format}-fp32"
+    try:
+        return Artifact.open(folder).path
+    except ArtifactError:
+        pass  # not there, or damaged: made again below
+    if find_spec("torch") is None:
+        raise BackendUnavailable(
+            "no artifact was named, and exporting the bundled checkpoint needs PyTorch; name one "
+            "with --artifact DIR, or pip install 'lenet-deploy[export]'"
+        )
+    import lenet_export
+    from lenet_deploy.checkpoint import load_checkpoint
+
+    progress(f"exporting the bundled checkpoint to {folder}, once")
+    return lenet_export.export(
+        load_checkpoint(), format, folder, force=True, progress=progress
+    ).path
+
+
+def _cache_root() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "lenet-deploy"
+
+
+def _checkpoint_hash() -> str:
+    data = (files("lenet_deploy") / "bundled" / "lenet.safetensors").read_bytes()
+    return hashlib.sha256(data).hexdigest()[:12]

@@ -1,0 +1,132 @@
+"""`lenet-deploy doctor`: what works on this machine, what does not, and why."""
+
+import importlib
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+from typing import Any
+
+from rich.table import Table
+
+from lenet_deploy import __version__
+from lenet_deploy.cli.console import print_json, stdout
+from lenet_deploy.cli.options import Json
+from lenet_export.formats import FORMATS
+from lenet_runtime import cpu
+from lenet_runtime.backends import BACKENDS
+from lenet_runtime.errors import BackendUnavailable
+
+_DISTRIBUTIONS = (
+    "numpy", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu",
+    "tensorrt", "tensorrt-rtx", "safetensors", "pillow", "matplotlib", "typer", "rich",
+)  # fmt: skip
+
+
+def doctor(*, as_json: Json = False) -> None:
+    """List every format and backend, available or not and why, versions, CPU features and GPUs."""
+    report = diagnose()
+    if as_json:
+        print_json(report)
+    else:
+        _print(report)
+
+
+def diagnose() -> dict[str, Any]:
+    """Everything `doctor` shows, as JSON types."""
+    versions = {name: _version(name) for name in _DISTRIBUTIONS}
+    return {
+        "lenet_deploy": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cpu": {"model": cpu.model(), "level": cpu.level(), "flags": sorted(cpu.flags())},
+        "gpus": _gpus(),
+        "compiler": shutil.which("g++") or shutil.which("c++"),
+        "formats": {name: _format_state(name) for name in FORMATS},
+        "backends": {
+            f"{name} on {device}": _backend_state(name, device)
+            for name, backend in BACKENDS.items()
+            for device in backend.devices
+        },
+        "versions": versions,
+        "faults": _faults(versions),
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _format_state(name: str) -> dict[str, Any]:
+    """Whether `export --format name` can build and prove here."""
+    reason = ""
+    try:
+        importlib.import_module(FORMATS[name].module)
+    except (ImportError, BackendUnavailable) as error:
+        reason = f"{error}; pip install 'lenet-deploy[export]'"
+    able = [n for n, b in BACKENDS.items() if b.format == name and not _why_not(n, "cpu")]
+    if not reason and not able:
+        reason = "no backend here can prove it"
+    if not reason and name == "torch-compile" and not shutil.which("g++"):
+        reason = "no C++ compiler on PATH (Debian: apt install g++)"
+    return {"available": not reason, "reason": reason, "verified_by": able}
+
+
+def _backend_state(name: str, device: str) -> dict[str, Any]:
+    reason = _why_not(name, device)
+    version = None if reason else BACKENDS[name].probe(device)
+    return {"available": not reason, "reason": reason, "version": version}
+
+
+def _why_not(name: str, device: str) -> str:
+    try:
+        BACKENDS[name].probe(device)
+    except BackendUnavailable as error:
+        return str(error)
+    return ""
+
+
+def _gpus() -> list[str]:
+    """Name, memory and driver of each NVIDIA GPU, as nvidia-smi tells; empty without one."""
+    query = "--query-gpu=name,memory.total,driver_version"
+    command = ["nvidia-smi", query, "--format=csv,noheader"]
+    if shutil.which(command[0]) is None:
+        return []
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    return done.stdout.splitlines() if done.returncode == 0 else []
+
+
+def _faults(versions: dict[str, str | None]) -> list[str]:
+    """Installations that are broken although every package imports."""
+    faults = []
+    if versions["onnxruntime"] and versions["onnxruntime-gpu"]:
+        faults.append(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
+            "pip uninstall both, then install one: 'lenet-deploy[cpu]' or 'lenet-deploy[gpu]'"
+        )
+    return faults
+
+
+def _print(report: dict[str, Any]) -> None:
+    table = Table(title=f"lenet-deploy {report['lenet_deploy']} on Python {report['python']}")
+    for heading in ("", "name", "state"):
+        table.add_column(heading, overflow="fold")
+    for kind in ("formats", "backends"):
+        for name, state in report[kind].items():
+            detail = state.get("version") or ", ".join(state.get("verified_by", ()))
+            good = f"[green]yes[/] {detail}"
+            table.add_row(kind[:-1], name, good if state["available"] else f"no: {state['reason']}")
+        table.add_section()
+    found = {name: version for name, version in report["versions"].items() if version}
+    table.add_row("CPU", report["cpu"]["level"], report["cpu"]["model"])
+    table.add_row("GPU", str(len(report["gpus"])), "; ".join(report["gpus"]) or "none found")
+    table.add_row("compiler", "", report["compiler"] or "none found")
+    table.add_row("versions", "", ", ".join(f"{n} {v}" for n, v in found.items()))
+    absent = [name for name in report["versions"] if name not in found]
+    table.add_row("not installed", "", ", ".join(absent))
+    stdout.print(table)
+    for fault in report["faults"]:
+        stdout.print(f"[red]fault:[/] {fault}")

@@ -1,0 +1,131 @@
+"""`lenet-deploy export`: a checkpoint becomes verified artifacts."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lenet_deploy.cli.console import print_json, progress, stderr, stdout
+from lenet_deploy.cli.options import BatchSizes, Checkpoint, Json, batch_sizes_of
+from lenet_export.formats import FORMATS
+from lenet_runtime.artifact import Artifact
+from lenet_runtime.errors import BackendUnavailable, InputError
+from lenet_runtime.preprocess import Preprocessing
+
+
+def export(
+    *,
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            help="What to compile to; all for each of them.",
+            metavar="|".join([*FORMATS, "all"]),
+        ),
+    ] = "onnx",
+    precision: Annotated[str, typer.Option(help="Of the arithmetic: fp32.")] = "fp32",
+    checkpoint: Checkpoint = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder to put artifacts in, each in its own folder FORMAT-PRECISION.",
+            metavar="DIR",
+        ),
+    ] = Path("artifacts"),
+    opset: Annotated[
+        int | None, typer.Option(help="ONNX operator set, 18 to 22. Default: 20.")
+    ] = None,
+    static_batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Fix the batch size. Default: any.", metavar="N"),
+    ] = None,
+    batch_sizes: BatchSizes = "1,2,7,64,257",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an artifact that is there already.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Export a checkpoint and prove that the result answers as eager PyTorch does.
+
+    Nothing is published unless parity holds; otherwise the exit code is 3 and whatever was there
+    before stays.
+    """
+    import lenet_export
+    from lenet_deploy.checkpoint import load_checkpoint, read_card
+
+    formats = list(FORMATS) if format == "all" else [format]
+    if opset is not None and format not in ("onnx", "all"):
+        raise InputError(f"--opset: only the onnx format has one, found --format {format}")
+    sizes = batch_sizes_of(batch_sizes)
+    net = load_checkpoint(checkpoint)
+    preprocessing = Preprocessing(**read_card(checkpoint).get("preprocessing", {}))
+    results: list[dict[str, Any]] = []
+    missing: list[BackendUnavailable] = []
+    for name in formats:
+        folder = output / (f"{name}-{precision}" + (f"-b{static_batch}" if static_batch else ""))
+        options: dict[str, Any] = {"opset": opset} if name == "onnx" and opset is not None else {}
+        started = time.perf_counter()
+        try:
+            with progress() as step:
+                artifact = lenet_export.export(
+                    net,
+                    name,
+                    folder,
+                    precision=precision,
+                    static_batch=static_batch,
+                    force=force,
+                    preprocessing=preprocessing,
+                    batch_sizes=sizes,
+                    progress=step,
+                    **options,
+                )
+        except BackendUnavailable as error:
+            if format != "all":
+                raise
+            stderr.print(f"[yellow]{name}: skipped:[/] {error}")
+            missing.append(error)
+        else:
+            results.append(_row(artifact, time.perf_counter() - started))
+    if as_json:
+        print_json({"artifacts": results, "skipped": [str(error) for error in missing]})
+    else:
+        _print(results)
+    if missing:
+        raise missing[0]
+
+
+def _row(artifact: Artifact, seconds: float) -> dict[str, Any]:
+    manifest, comparisons = artifact.manifest, artifact.manifest.parity.comparisons
+    return {
+        "format": manifest.format,
+        "precision": manifest.precision,
+        "path": str(artifact.path),
+        "size_bytes": sum(entry.size for entry in manifest.files.values()),
+        "max_abs_diff": max(c.max_abs_diff or 0.0 for c in comparisons),
+        "worst_share_of_tolerance": max(c.worst_share or 0.0 for c in comparisons),
+        "top1_agreement": min(c.top1_agreement or 0.0 for c in comparisons),
+        "weights_sha256": manifest.weights_sha256,
+        "seconds": round(seconds, 2),
+    }
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    table = Table(caption="max diff: largest difference from eager PyTorch, in logits")
+    for heading in ("artifact", "size", "max diff", "of tolerance", "top-1", "time"):
+        table.add_column(heading, justify="left" if heading == "artifact" else "right")
+    for row in rows:
+        table.add_row(
+            row["path"],
+            f"{row['size_bytes'] / 1024:.0f} KiB",
+            f"{row['max_abs_diff']:.1e}",
+            f"{row['worst_share_of_tolerance']:.1%}",
+            f"{row['top1_agreement']:.2%}",
+            f"{row['seconds']:.1f} s",
+        )
+    if rows:
+        stdout.print(table)

@@ -1,0 +1,130 @@
+"""`lenet-deploy verify`: does an artifact answer as eager PyTorch does?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lenet_deploy.cli.console import print_json, progress, stderr, stdout
+from lenet_deploy.cli.options import (
+    Backend,
+    BatchSizes,
+    Checkpoint,
+    DataDir,
+    Device,
+    Json,
+    Seed,
+    Threads,
+    Trust,
+    batch_sizes_of,
+)
+
+if TYPE_CHECKING:
+    from lenet_export.verification import Verification
+    from lenet_runtime.parity import Comparison
+
+_SHOWN_FLIPS = 10
+
+
+def verify(
+    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="ARTIFACT")],
+    *,
+    checkpoint: Checkpoint = None,
+    batch_sizes: BatchSizes = "1,2,7,64,257",
+    data_dir: DataDir = Path("data"),
+    backend: Backend = "auto",
+    device: Device = "cpu",
+    threads: Threads = None,
+    trust: Trust = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Compare an artifact with eager PyTorch: over batch sizes, on MNIST, and batch by batch.
+
+    Takes the whole MNIST test set where --data-dir has it, else the bundled digits. Exits 3 if
+    anything differs by more than the tolerance of the artifact's precision.
+    """
+    import lenet_export
+    import lenet_runtime
+    from lenet_deploy.checkpoint import load_checkpoint
+
+    sizes, net = batch_sizes_of(batch_sizes), load_checkpoint(checkpoint)
+    with (
+        lenet_runtime.load(artifact, backend, device, threads, trust) as session,
+        progress() as step,
+    ):
+        step(f"verifying {artifact} on {session.backend}")
+        report = lenet_export.verify(
+            session, net, batch_sizes=sizes, data_set=_test_set(data_dir), seed=seed
+        )
+        name = session.backend
+    if as_json:
+        where = {"artifact": str(artifact), "backend": name, "device": device}
+        print_json(where | report.to_dict())
+    else:
+        _print(report, name)
+    report.require(str(artifact))
+
+
+def _test_set(data_dir: Path) -> tuple[str, Any, Any] | None:
+    """MNIST's 10,000 test digits, or None where they are not on this machine."""
+    if not (data_dir / "MNIST" / "raw").is_dir():
+        stderr.print(
+            f"note: {data_dir} holds no MNIST, so accuracy is of the bundled digits; "
+            "name its folder with --data-dir",
+            highlight=False,
+        )
+        return None
+    from lenet_deploy.data import load_mnist
+
+    digits = load_mnist(data_dir, train=False)
+    return "MNIST test set", digits.images.numpy(), digits.labels.numpy()
+
+
+def _print(report: "Verification", backend: str) -> None:
+    table = Table(
+        title=f"Difference from eager PyTorch on {backend}, in logits",
+        caption="eager error: distance of eager float32 from float64, the yardstick of 'times'",
+    )
+    for heading in ("images", "batch", "max", "mean", "eager error", "times", "of tol.", "top-1"):
+        table.add_column(heading, justify="left" if heading == "images" else "right")
+    data_set = report.data_set
+    for comparison in report.parity.comparisons:
+        table.add_row(*_cells(comparison.inputs, comparison))
+    table.add_section()
+    table.add_row(*_cells(data_set.name, data_set.comparison))
+    table.add_section()
+    for change in report.invariance:
+        name = f"{change.change}{' (bitwise)' if change.bitwise else ''}"
+        table.add_row(*_cells(name, change.comparison))
+    stdout.print(table)
+    stdout.print(
+        f"{data_set.name}: {data_set.comparison.batch_size} digits, accuracy "
+        f"{data_set.accuracy:.2%} (eager {data_set.eager_accuracy:.2%}), "
+        f"{len(data_set.flips)} answers differ",
+        highlight=False,
+    )
+    for flip in data_set.flips[:_SHOWN_FLIPS]:
+        stdout.print(
+            f"  digit {flip.index}: label {flip.label}, eager {flip.eager}, found {flip.found}, "
+            f"eager's margin {flip.margin:.3g}",
+            highlight=False,
+        )
+    stdout.print("[green]parity holds[/]" if report.ok else "[red]parity fails[/]")
+
+
+def _cells(name: str, comparison: "Comparison") -> list[str]:
+    def show(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    return [
+        name if comparison.ok else f"[red]{name}[/]",
+        str(comparison.batch_size),
+        show(comparison.max_abs_diff, ".1e"),
+        show(comparison.mean_abs_diff, ".1e"),
+        show(comparison.eager_error, ".1e"),
+        show(comparison.eager_multiple, ".1f"),
+        show(comparison.worst_share, ".1%"),
+        show(comparison.top1_agreement, ".2%"),
+    ]
