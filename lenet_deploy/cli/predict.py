@@ -78,9 +78,9 @@ def predict(
 ) -> None:
     """Say which handwritten digit a picture shows, with its probabilities.
 
-    Any size, PNG, JPEG and what else Pillow reads: one digit to a picture, dark on light or light
-    on dark, which is detected and said. A file that cannot be used is reported, the rest goes on,
-    and the exit code is 1.
+    PNG, JPEG and what else Pillow reads, of any size: one digit a picture, dark
+    on light or light on dark, which is detected and said. A file that cannot be
+    used is reported, the rest goes on, and the exit code is 1.
     """
     if bool(images) == bool(digits):
         raise typer.BadParameter("give pictures, or --digits N, one of the two", param_hint="IMAGE")
@@ -216,21 +216,18 @@ def _truth(answer: _Answer) -> dict[str, Any]:
 
 
 def _print(answers: list[_Answer], draw: bool) -> None:
-    known = answers[0].digit.label is not None
     table = Table(show_lines=draw)
     if draw:
         table.add_column("seen", no_wrap=True, width=20)
     table.add_column("picture", overflow="fold")
     table.add_column("digit", justify="center")
     table.add_column("probabilities", no_wrap=True)
-    table.add_column("truth" if known else "ink")
     for answer in answers:
         drawing = [Text(half_blocks(answer.digit.pixels, stdout.encoding))] if draw else []
-        verdict = _verdict(answer) if known else _ink(answer.digit)
-        name = Text(_printable(answer.digit.name))
-        table.add_row(*drawing, name, Text(str(answer.label), "bold"), _bars(answer), verdict)
+        picture = Text(_printable(answer.digit.name) + "\n").append_text(_note(answer))
+        table.add_row(*drawing, picture, Text(str(answer.label), "bold"), _bars(answer))
     stdout.print(table)
-    if known:
+    if answers[0].digit.label is not None:
         right = sum(answer.label == answer.digit.label for answer in answers)
         stdout.print(f"{right} of {len(answers)} right", highlight=False)
 
@@ -240,13 +237,11 @@ def _bars(answer: _Answer) -> Text:
     return Text("\n".join(lines))
 
 
-def _verdict(answer: _Answer) -> Text:
+def _note(answer: _Answer) -> Text:
+    if answer.digit.label is None:
+        return Text("dark ink, inverted" if answer.digit.inverted else "light ink, kept", "dim")
     right = answer.label == answer.digit.label
     return Text("right", "green") if right else Text(f"wrong: a {answer.digit.label}", "red")
-
-
-def _ink(digit: _Digit) -> Text:
-    return Text("dark, inverted" if digit.inverted else "light")
 
 
 def _printable(name: str) -> str:
