@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import secrets
+import struct
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ _SAFE_WAY = (
 # What torch's reader and its restricted unpickler let out when the bytes are damaged or foreign.
 UNREADABLE = (
     pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, TypeError,
-    LookupError, AttributeError, AssertionError, ArithmeticError,
+    LookupError, AttributeError, AssertionError, ArithmeticError, struct.error,
 )  # fmt: skip
 
 
@@ -103,6 +104,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Put `data` at `path`: readers see the old file or the new one, also after a power cut.
 
     On failure the old file stays and nothing half-written is left beside it.
+
+    Raises:
+        ArtifactError: the folder is missing, cannot be written to or is full.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -111,14 +115,24 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ArtifactError(
+            f"{path}: expected to write {len(data)} bytes there, found: {error.strerror}"
+        ) from error
     except BaseException:  # Ctrl-C too must leave nothing behind
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` last: it is only durable once its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the rename itself is only durable once its folder is
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def check_weights(net: Net, weights: dict[str, Any], where: str) -> None:

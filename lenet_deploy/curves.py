@@ -28,11 +28,14 @@ def training_curves(history: list[dict[str, Any]], path: Path) -> None:
     if "validation_accuracy" in history[-1]:
         errors = [100 * (1 - r["validation_accuracy"]) for r in history]
         right.plot(epochs, errors, color=ORANGE, marker="s", markersize=4, label="held-out digits")
-    right.set(title="Error", xlabel="epoch", ylabel="wrong digits (%)", ylim=(0, None))
+    right.set(title="Error", xlabel="epoch", ylabel="wrong digits (%)")
+    right.set_yscale("symlog", linthresh=0.1)  # from 90% to 0.5%, and a perfect 0 as well
+    right.set_ylim(0, None)
     right.legend()
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.grid(which="both", alpha=0.3)
     _write(figure, path)
 
 

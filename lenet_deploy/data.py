@@ -62,11 +62,11 @@ def load_mnist(data_dir: Path, *, train: bool, download: bool = False) -> Split:
         # torchvision reports a download on stdout, which belongs to the command's result.
         with contextlib.redirect_stdout(sys.stderr):
             mnist = MNIST(data_dir, train=train, download=download)
-    except (RuntimeError, OSError) as error:
-        if download or "not found" not in str(error):
+    except (RuntimeError, OSError, AssertionError, ValueError, TypeError, LookupError) as error:
+        if "Dataset not found" in str(error):
+            raise ArtifactError(_how_to_get_mnist(data_dir)) from error
+        if isinstance(error, OSError) or "downloading" in str(error):
             raise ArtifactError(f"{data_dir}: cannot get MNIST: {error}") from error
-        raise ArtifactError(_how_to_get_mnist(data_dir)) from error
-    except (AssertionError, ValueError, TypeError, LookupError) as error:
         raise _damaged(data_dir, "files that torchvision can read", error) from error
     _check_digits(mnist.data, mnist.targets, data_dir)
     return Split(mnist.data, mnist.targets)

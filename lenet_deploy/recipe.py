@@ -67,13 +67,13 @@ class Recipe:
         InputError: a value is out of its range; the message names it.
     """
 
-    epochs: int = 24
+    epochs: int = 40
     batch_size: int = 64
     loss: Loss = Loss.CROSS_ENTROPY
     optimizer: Optimizer = Optimizer.NESTEROV
     lr: float = DEFAULT_LR[Optimizer.NESTEROV]
     schedule: Schedule = Schedule.ONE_CYCLE
-    weight_decay: float = 0.0
+    weight_decay: float = 5e-4
     augment: bool = True
     validation: int = 0
     mean: float = 0.1307

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lenet_deploy.runs import Run
     from lenet_deploy.training import State
 
+DEFAULT_LRS = ", ".join(f"{name} {rate}" for name, rate in DEFAULT_LR.items())
+
 
 def train(
     ctx: typer.Context,
@@ -34,7 +36,7 @@ def train(
     optimizer: Annotated[Optimizer, typer.Option(help="How it steps.")] = Recipe.optimizer,
     lr: Annotated[
         float | None,
-        typer.Option(help="Peak learning rate.", show_default="0.01 for sgd; see README"),
+        typer.Option(help="Peak learning rate.", show_default=DEFAULT_LRS),
     ] = None,
     schedule: Annotated[
         Schedule, typer.Option(help="How the learning rate moves.")
@@ -152,7 +154,8 @@ def _resume(
         if value != saved.machine[name]:
             stderr.print(
                 f"note: {name} was {saved.machine[name]} and is {value} now, "
-                "so the weights may differ in their last bits from an uninterrupted run's"
+                "so the weights may differ in their last bits from an uninterrupted run's",
+                highlight=False,
             )
     return run, saved.state
 
@@ -173,7 +176,8 @@ def _train(run: "Run", state: "State", workers: int) -> None:
     except KeyboardInterrupt:
         stderr.print(
             f"stopped; {state.epochs_done} of {epochs} epochs are kept in {run.folder}. "
-            "Add --resume to go on."
+            "Add --resume to go on.",
+            markup=False,
         )
         raise
 
@@ -240,7 +244,7 @@ def _finish(run: "Run", state: "State", data_dir: Path) -> dict[str, Any]:
 
 def _print(result: dict[str, Any]) -> None:
     accuracy = result["accuracy"]
-    stdout.print(f"{result['checkpoint']}  ({result['epochs']} epochs)")
+    stdout.print(f"{result['checkpoint']}  ({result['epochs']} epochs)", markup=False)
     if accuracy["test"]:
         low, high = accuracy["test"]["interval_95"]
         share = accuracy["test"]["accuracy"]
