@@ -1,0 +1,82 @@
+"""Shared fixtures: one network, one artifact of each format, and private copies to damage."""
+
+import os
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def net():
+    """The bundled LeNet in eval mode; untrained weights of a fixed seed where none is bundled."""
+    torch = pytest.importorskip("torch")
+    from lenet_deploy.checkpoint import BUNDLED, load_checkpoint
+    from lenet_deploy.model import Net
+
+    if (files("lenet_deploy") / "bundled" / BUNDLED).is_file():
+        return load_checkpoint()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Net().eval()
+
+
+@pytest.fixture(scope="session")
+def exported(net, tmp_path_factory):
+    """`exported(format, **options)`: an artifact, made once for the session; never change it."""
+    import lenet_export
+
+    made = {}
+
+    def export(format, **options):
+        key = (format, *sorted(options.items()))
+        if key not in made:
+            folder = tmp_path_factory.mktemp("artifacts") / format
+            made[key] = lenet_export.export(net, format, folder, **options)
+        return made[key]
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def onnx_artifact(exported):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    return exported("onnx")
+
+
+@pytest.fixture(scope="session")
+def torchscript_artifact(exported):
+    return exported("torchscript")
+
+
+@pytest.fixture(scope="session")
+def torch_compile_artifact(exported):
+    """Takes about 15 s; mark what uses it `slow`."""
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        pytest.skip(f"torch-compile needs a C++ compiler, and {compiler!r} is not on PATH")
+    return exported("torch-compile")
+
+
+@pytest.fixture
+def copy_of(tmp_path):
+    """`copy_of(artifact)`: the folder of a private copy, to damage."""
+
+    def copy(artifact):
+        return shutil.copytree(artifact.path, tmp_path / f"copy-of-{artifact.path.name}")
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def mnist_dir():
+    """The real MNIST in torchvision's layout; nothing is downloaded."""
+    given = os.environ.get("LENET_DEPLOY_DATA_DIR")
+    folder = Path(given) if given else REPOSITORY.parent / "shared" / "mnist"
+    if not (folder / "MNIST" / "raw" / "t10k-images-idx3-ubyte").is_file():
+        pytest.skip(f"no MNIST in {folder}; set LENET_DEPLOY_DATA_DIR to a folder that has it")
+    return folder
