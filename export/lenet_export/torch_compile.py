@@ -29,7 +29,8 @@ def build(request: Request) -> Build:
     """
     _require_compiler()
     batch = None if request.static_batch else ({0: torch.export.Dim("batch", min=1)},)
-    settings, isa = _target()
+    with quiet():
+        settings, isa = _target()
     with tempfile.TemporaryDirectory(prefix="lenet-export-") as folder:
         package = Path(folder) / "model.pt2"
         try:
