@@ -1,0 +1,51 @@
+# `make demo` and `make test` are all a new user needs. Both work in .venv, which is made once
+# and again whenever what it is made from changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# This checkout's neighbour holds MNIST for the project's own machines; elsewhere set the variable.
+export LENET_DEPLOY_DATA_DIR ?= $(if $(wildcard ../shared/mnist),../shared/mnist,data)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types wheel check overhead clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "lenet-deploy needs Python 3.11 or later; try make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--editable '.[all]' --group dev
+	@touch $@
+
+demo: $(VENV)/.ready ## Export, verify, classify real digits, and time: the whole tour
+	$(BIN)/lenet-deploy export --format onnx --force
+	$(BIN)/lenet-deploy verify artifacts/onnx-fp32
+	$(BIN)/lenet-deploy predict --artifact artifacts/onnx-fp32 --digits 6
+	$(BIN)/lenet-deploy bench artifacts/onnx-fp32
+
+test: $(VENV)/.ready ## Pass the tests, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+lint: $(VENV)/.ready ## Style and likely bugs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready ## Strict types
+	$(BIN)/mypy
+
+wheel: $(VENV)/.ready ## Build dist/*.whl by way of the source distribution
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+
+check: test lint types wheel ## Everything CI does but the clean-environment trial
+
+overhead: $(VENV)/.ready ## Cost of Session.run over bare onnxruntime, and of the import
+	$(BIN)/python benchmarks/overhead.py
+
+clean: ## Remove everything that make made
+	rm -rf $(VENV) artifacts dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

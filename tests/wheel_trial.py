@@ -1,0 +1,21 @@
+"""Run by .ci/run in an environment that holds the wheel and the `cpu` extra alone."""
+
+import importlib.util
+import sys
+
+import lenet_deploy
+import lenet_export
+import lenet_runtime
+from lenet_runtime.digits import load_digits
+
+for package in (lenet_deploy, lenet_export, lenet_runtime):
+    assert package.__file__, package
+    assert "site-packages" in package.__file__, package.__file__
+for absent in ("torch", "torchvision", "onnx"):
+    assert importlib.util.find_spec(absent) is None, f"{absent} is installed; this proves nothing"
+
+digits = load_digits()
+with lenet_runtime.load(sys.argv[1]) as session:
+    right = int((session.predict(digits.images).labels == digits.labels).sum())
+assert right >= len(digits.labels) - 1, f"{right} of {len(digits.labels)} digits right"
+print(f"{right} of {len(digits.labels)} digits right on {session.backend}, without PyTorch")
