@@ -14,8 +14,10 @@ import typer
 from numpy.typing import NDArray
 
 from lenet_deploy.cli.options import DataDir
+from lenet_runtime.errors import ArtifactError
 
 PER_CLASS = 6
+CHECKPOINT = Path("lenet_deploy/bundled")
 DIGITS = Path("runtime/lenet_runtime/bundled/digits.npz")
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -46,23 +48,37 @@ def digits(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE")] = DIGITS,
 ) -> None:
     """Write the bundled digits, from the repository's root."""
-    from torchvision.datasets import MNIST
+    from lenet_deploy.checkpoint import write_atomically
+    from lenet_deploy.data import load_mnist
 
-    test = MNIST(data_dir, train=False)
-    labels = test.targets.numpy()
+    test = load_mnist(data_dir, train=False)
+    labels = test.labels.numpy()
     indices = first_of_each_class(labels)
-    output.write_bytes(
-        npz_bytes(
-            images=test.data.numpy()[indices],
-            labels=labels[indices].astype(np.uint8),
-            indices=indices,
-        )
+    content = npz_bytes(
+        images=test.images.numpy()[indices],
+        labels=labels[indices].astype(np.uint8),
+        indices=indices,
     )
+    write_atomically(output, content)
 
 
-@app.callback()
-def _commands() -> None:
-    """Keeps `digits` a subcommand while it is the only one."""
+@app.command()
+def checkpoint(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished `lenet-deploy train`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR")] = CHECKPOINT,
+) -> None:
+    """Install a run's checkpoint and card, from the repository's root."""
+    from lenet_deploy.checkpoint import load_checkpoint, read_card, save_checkpoint
+
+    source = run / "lenet.safetensors"
+    card = read_card(source)
+    if card.get("epochs_done") != card["recipe"]["epochs"] or not card["accuracy"]["test"]:
+        raise ArtifactError(
+            f"{source}: expected a finished run on all training digits, with its test accuracy; "
+            "train without --validation, or go on with --resume"
+        )
+    digest = save_checkpoint(load_checkpoint(source), output / "lenet.safetensors", card)
+    typer.echo(f"{digest}  {output / 'lenet.safetensors'}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lenet_deploy.evaluation import Evaluation
     from lenet_deploy.training import State, Step
 
+THEN = ", then "  # between the machines of a run that went on with another
 STATE, WEIGHTS, HISTORY, CURVES = "resume.pt", "lenet.safetensors", "history.json", "curves.png"
 
 
@@ -33,16 +34,20 @@ class Run:
         digits: what it trains on.
         held_out: what judges it after each epoch; None where it trains on all digits.
         data_sha256: of all training digits, so that it cannot go on with others.
+        machine: device, threads and torch's version, as `machine` tells them.
     """
 
     folder: Path
     digits: "Split"
     held_out: "Split | None"
     data_sha256: str
+    machine: dict[str, str]
 
 
-def load_digits(recipe: Recipe, data_dir: Path, folder: Path, *, download: bool = False) -> Run:
-    """Read MNIST's training digits and hold out what the recipe says.
+def open_run(
+    recipe: Recipe, data_dir: Path, folder: Path, where: dict[str, str], *, download: bool = False
+) -> Run:
+    """Read MNIST's training digits, hold out what the recipe says; nothing is written yet.
 
     Raises:
         ArtifactError: MNIST is missing or damaged.
@@ -53,7 +58,7 @@ def load_digits(recipe: Recipe, data_dir: Path, folder: Path, *, download: bool 
     digits = data.load_mnist(data_dir, train=True, download=download)
     digest = digits.sha256()
     kept, held_out = data.hold_out(digits, recipe.validation)
-    return Run(folder, kept, held_out if recipe.validation else None, digest)
+    return Run(folder, kept, held_out if recipe.validation else None, digest, where)
 
 
 def refuse_existing(folder: Path) -> None:
@@ -94,7 +99,7 @@ def save_state(run: Run, state: "State") -> None:
     document = {
         "recipe": {name: _plain(value) for name, value in asdict(state.recipe).items()},
         "data_sha256": run.data_sha256,
-        "machine": machine(state),
+        "machine": run.machine,
         "epochs_done": state.epochs_done,
         "history": state.history,
         "net": state.net.state_dict(),
@@ -117,11 +122,12 @@ class Saved:
     machine: dict[str, str]
 
 
-def load_state(folder: Path, device: str = "cpu") -> Saved:
-    """Read the state that `save_state` wrote.
+def load_state(folder: Path, device: str | None = None) -> Saved:
+    """Read the state that `save_state` wrote, onto `device` or the one that it was on.
 
     Raises:
         ArtifactError: there is none, or it is damaged.
+        BackendUnavailable: the device is not here.
     """
     import torch
 
@@ -136,6 +142,8 @@ def load_state(folder: Path, device: str = "cpu") -> Saved:
     _remove_half_written(folder)
     try:
         saved = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+        device = device or str(saved["machine"]["device"]).rpartition(THEN)[2]
+        training.check_device(device)
         state = training.start(Recipe.from_dict(saved["recipe"]), device)
         check_weights(state.net, saved["net"], str(path))
         state.net.load_state_dict(saved["net"])
@@ -149,12 +157,12 @@ def load_state(folder: Path, device: str = "cpu") -> Saved:
         ) from error
 
 
-def machine(state: "State") -> dict[str, str]:
+def machine(device: str) -> dict[str, str]:
     """What, besides recipe and digits, decides the bits of the weights."""
     import torch
 
     return {
-        "device": str(next(state.net.parameters()).device),
+        "device": device,
         "threads": str(torch.get_num_threads()),
         "torch": str(torch.__version__),
     }
@@ -204,11 +212,10 @@ def card(run: Run, state: "State", test: "Evaluation | None" = None) -> dict[str
     from lenet_deploy import __version__
 
     last = state.history[-1] if state.history else {}
-    where = machine(state)
     return {
         "model": "lenet_deploy.model.Net",
         "parameters": sum(p.numel() for p in state.net.parameters()),
-        "command": f"{state.recipe.command()} --threads {where['threads']}",
+        "command": f"{state.recipe.command()} {_flags(run.machine)}",
         "recipe": asdict(state.recipe),
         "epochs_done": state.epochs_done,
         "data": {
@@ -225,10 +232,24 @@ def card(run: Run, state: "State", test: "Evaluation | None" = None) -> dict[str
         },
         "versions": {
             "lenet-deploy": __version__,
-            "torch": where["torch"],
+            "torch": run.machine["torch"],
             "torchvision": version("torchvision"),
             "numpy": version("numpy"),
             "python": platform.python_version(),
         },
-        "device": where["device"],
+        "machine": run.machine,
+    }
+
+
+def _flags(where: dict[str, str]) -> str:
+    """The flags for the machine that a run began on."""
+    device, threads = (where[name].partition(THEN)[0] for name in ("device", "threads"))
+    return f"--device {device} --threads {threads}"
+
+
+def changed(began: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    """What `machine` says of a run that `began` on one machine and goes on with another."""
+    return {
+        name: value if now[name] == value.rpartition(THEN)[2] else f"{value}{THEN}{now[name]}"
+        for name, value in began.items()
     }

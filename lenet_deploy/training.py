@@ -1,6 +1,7 @@
 """Training, in the plain: forward, loss, backward, step; every epoch can be repeated exactly."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from torch import nn
 from lenet_deploy import data
 from lenet_deploy.model import Net
 from lenet_deploy.recipe import Loss, Optimizer, Recipe, Schedule
-from lenet_runtime.errors import DeployError
+from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 
 History = list[dict[str, Any]]
 
@@ -38,6 +39,24 @@ class State:
     optimizer: torch.optim.Optimizer
     epochs_done: int = 0
     history: History = field(default_factory=list)
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that is not ``cpu``, ``cuda`` or ``cuda:N``, or that is not here.
+
+    Raises:
+        InputError: no such kind of device.
+        BackendUnavailable: this machine, or this build of torch, has no such GPU.
+    """
+    kind, _, index = name.partition(":")
+    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", name):
+        raise InputError(f"--device: expected cpu, cuda or cuda:N, found {name!r}")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise BackendUnavailable(
+            f"--device {name}: expected a CUDA GPU of that number, found "
+            f"{torch.cuda.device_count()} GPUs; use --device cpu or a CUDA build of torch"
+        )
+    torch.backends.cudnn.deterministic = True  # else equal seeds give unequal weights on a GPU
 
 
 def start(recipe: Recipe, device: str = "cpu") -> State:

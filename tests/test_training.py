@@ -308,11 +308,26 @@ def test_a_finished_run_is_resumed_without_a_change(straight, mnist):
     assert weights(straight) == before
 
 
-def test_resume_says_when_the_bits_may_differ(straight, mnist):
-    assert "note" not in train(mnist, straight, "--resume", "--threads", "1").stderr
-    result = train(mnist, straight, "--resume", "--threads", "2")
-    assert "note: threads was 1 and is 2 now" in result.stderr
-    train(mnist, straight, "--resume", "--threads", "1")  # leave the card as it was
+def test_resume_keeps_the_threads_and_says_when_others_may_change_the_bits(
+    straight, mnist, tmp_path, monkeypatch
+):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_epoch", stop)
+        train(mnist, tmp_path, *FLAGS)
+        torch.set_num_threads(2)
+        assert "note" not in train(mnist, tmp_path, "--resume").stderr
+        assert torch.get_num_threads() == 1
+    result = train(mnist, tmp_path, "--resume", "--threads", "2")
+    assert "note: threads: 1, then 2" in result.stderr
+    card = read_card(tmp_path / runs.WEIGHTS)
+    assert card["machine"]["threads"] == "1, then 2"
+    assert card["command"].endswith("--device cpu --threads 1")
+    before = weights(tmp_path)
+    assert train(mnist, tmp_path, "--resume").exit_code == 0
+    assert weights(tmp_path) == before
 
 
 # Refusing

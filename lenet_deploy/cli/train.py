@@ -12,7 +12,7 @@ import typer
 from lenet_deploy.cli.console import print_json, stderr, stdout
 from lenet_deploy.cli.options import DataDir, Json, Seed, Threads
 from lenet_deploy.recipe import DEFAULT_LR, Loss, Optimizer, Recipe, Schedule
-from lenet_runtime.errors import BackendUnavailable, InputError
+from lenet_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from lenet_deploy.evaluation import Evaluation
@@ -70,16 +70,8 @@ def train(
     """Train LeNet on MNIST. The defaults repeat the bundled checkpoint's training."""
     if resume and force:
         raise InputError("--resume and --force: expected at most one, found both")
-    _check_device(device)
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
     began = time.perf_counter()
-    if resume:
-        run, state = _resume(ctx, data_dir, output, device=device, download=download)
-    else:
-        run, state = _begin(ctx, data_dir, output, device=device, download=download, force=force)
+    run, state = (_resume if resume else _begin)(ctx, data_dir, output)
     resumed_from = state.epochs_done
     _train(run, state, workers)
     result = _finish(run, state, data_dir)
@@ -90,74 +82,77 @@ def train(
         _print(result)
 
 
-def _check_device(name: str) -> None:
-    import torch
-
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()) or name == "cpu:":
-        raise InputError(f"--device: expected cpu, cuda or cuda:N, found {name!r}")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise BackendUnavailable(
-            f"--device {name}: expected a CUDA GPU of that number, found "
-            f"{torch.cuda.device_count()} GPUs; use --device cpu or a CUDA build of torch"
-        )
-    torch.backends.cudnn.deterministic = True  # else equal seeds give unequal weights on a GPU
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
 
 
 def _given(ctx: typer.Context) -> dict[str, Any]:
     """The hyper-parameters that the user spelled out."""
     names = [field.name for field in fields(Recipe)]
-    sources = {name: ctx.get_parameter_source(name) for name in names}
-    return {
-        name: ctx.params[name]
-        for name, source in sources.items()
-        if source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
-    }
+    return {name: ctx.params[name] for name in names if _is_given(ctx, name)}
 
 
-def _begin(
-    ctx: typer.Context, data_dir: Path, output: Path, *, device: str, download: bool, force: bool
-) -> tuple["Run", "State"]:
+def _begin(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["Run", "State"]:
     from lenet_deploy import runs, training
 
-    given = _given(ctx)
+    flags, given = ctx.params, _given(ctx)
     given.setdefault("lr", DEFAULT_LR[given.get("optimizer", Recipe.optimizer)])
     recipe = Recipe(**given)
-    if not force:
+    training.check_device(flags["device"])
+    _set_threads(flags["threads"])
+    if not flags["force"]:
         runs.refuse_existing(output)
-    run = runs.load_digits(recipe, data_dir, output, download=download)
-    state = training.start(recipe, device)
+    machine = runs.machine(flags["device"])
+    run = runs.open_run(recipe, data_dir, output, machine, download=flags["download"])
+    state = training.start(recipe, flags["device"])
     runs.begin(run, state)
     return run, state
 
 
-def _resume(
-    ctx: typer.Context, data_dir: Path, output: Path, *, device: str, download: bool
-) -> tuple["Run", "State"]:
+def _resume(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["Run", "State"]:
+    """The run in `output`, on the device and with the threads it had, unless others are given."""
     from lenet_deploy import runs
 
+    device = ctx.params["device"] if _is_given(ctx, "device") else None
     saved = runs.load_state(output, device)
-    recipe = saved.state.recipe
-    differences = replace(recipe, **_given(ctx)).differences(recipe)
-    if differences:
-        raise InputError(
-            f"{output}: expected the hyper-parameters of the run there, found "
-            f"{'; '.join(differences)}. Leave these out, or begin again with --force."
-        )
-    run = runs.load_digits(recipe, data_dir, output, download=download)
+    recipe, began = saved.state.recipe, saved.machine
+    _require_same(recipe, replace(recipe, **_given(ctx)), output)
+    _set_threads(ctx.params["threads"] or int(began["threads"].rpartition(runs.THEN)[2]))
+    machine = began
+    if saved.state.epochs_done < recipe.epochs:
+        now = runs.machine(device or began["device"].rpartition(runs.THEN)[2])
+        machine = runs.changed(began, now)
+    run = runs.open_run(recipe, data_dir, output, machine, download=ctx.params["download"])
     if run.data_sha256 != saved.data_sha256:
         raise InputError(
             f"{data_dir}: expected the digits that the run in {output} began with (sha256 "
             f"{saved.data_sha256}), found others (sha256 {run.data_sha256})"
         )
-    for name, value in runs.machine(saved.state).items():
-        if value != saved.machine[name]:
+    for name in began:
+        if machine[name] != began[name]:
             stderr.print(
-                f"note: {name} was {saved.machine[name]} and is {value} now, "
-                "so the weights may differ in their last bits from an uninterrupted run's",
+                f"note: {name}: {machine[name]}; "
+                "the weights may differ in their last bits from an uninterrupted run's",
                 highlight=False,
             )
     return run, saved.state
+
+
+def _require_same(recipe: Recipe, wanted: Recipe, output: Path) -> None:
+    differences = wanted.differences(recipe)
+    if differences:
+        raise InputError(
+            f"{output}: expected the hyper-parameters of the run there, found "
+            f"{'; '.join(differences)}. Leave these out, or begin again with --force."
+        )
+
+
+def _set_threads(threads: int | None) -> None:
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def _train(run: "Run", state: "State", workers: int) -> None:
