@@ -1,6 +1,6 @@
 """Finds the ink in a grey picture: takes the paper and its shading away, then the specks.
 
-All arrays are float32 ``(H, W)``, rows first, unless said otherwise. NumPy alone.
+All arrays are ``(H, W)``, rows first.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ MIN_CONTRAST = 10.0  # of 255: fainter ink cannot be told from JPEG's and a came
 NOISE_MARGIN = 5.0  # standard deviations of the paper's noise that ink stands out by
 GRID = 64  # cells along the longer side when specks are looked for
 SPECK = 0.06  # of the largest component's ink; the hat of a 5 has more
+SMOOTH = 0.75  # of the border: when less follows one smooth surface, a shadow lies across it
 INSIDE = 0.4  # of all ink: when that much is clear of the border, the rest is frame or shadow
 
 
@@ -54,7 +55,9 @@ def find_ink(grey: Grey, dark: bool | None = None) -> Ink:
     residual, noise = _flatten(grey)
     floor = max(MIN_CONTRAST, NOISE_MARGIN * noise)
     if dark is None:
-        dark = bool(-residual[residual < -floor].sum() > residual[residual > floor].sum())
+        # Squared, so that strong ink outweighs the wider but weaker edge of a shadow.
+        power = np.where(np.abs(residual) > floor, np.square(residual), 0)
+        dark = bool(power[residual < 0].sum() > power[residual > 0].sum())
     levels = np.maximum(-residual if dark else residual, 0)
     mask = levels > max(floor, otsu(levels))
     return Ink(levels, _without_specks(levels, mask), dark, noise)
@@ -85,7 +88,23 @@ def _flatten(grey: Grey) -> tuple[Grey, float]:
     for reach in (border, border, None, None):
         residual = grey - _surface(grey, paper)
         paper = _near(residual, paper) if reach is None else border & _near(residual, paper)
+    if np.count_nonzero(paper & border) < SMOOTH * np.count_nonzero(border):
+        residual = grey - _local_median(grey)
+        paper = border
     return residual, _spread(residual[paper])
+
+
+def _local_median(grey: Grey) -> Grey:
+    """Paper across the edge of a shadow, which no smooth surface follows but a median does."""
+    from PIL import Image, ImageFilter
+
+    shrink = max(1.0, max(grey.shape) / GRID)
+    height, width = (max(1, round(side / shrink)) for side in grey.shape)
+    picture = Image.fromarray(grey.astype(np.uint8))
+    small = picture.resize((width, height), Image.Resampling.BOX)
+    window = max(3, round(0.4 * min(height, width))) | 1
+    paper = small.filter(ImageFilter.MedianFilter(window))
+    return np.asarray(paper.resize(picture.size, Image.Resampling.BILINEAR), np.float32)
 
 
 def _near(residual: Grey, paper: Mask, width: float = 3) -> Mask:
@@ -105,7 +124,11 @@ def _surface(grey: Grey, paper: Mask) -> Grey:
         return np.full_like(grey, np.median(grey[paper]) if paper.any() else np.median(grey))
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
-    weights: NDArray[Any] = np.linalg.lstsq(terms[paper], grey[paper], rcond=None)[0]
+    few = np.zeros_like(paper)  # thousands of pixels fix six numbers as well as all do
+    step = -(-max(height, width) // 64)
+    few[::step, ::step] = paper[::step, ::step]
+    chosen = few if np.count_nonzero(few) >= 32 else paper
+    weights: NDArray[Any] = np.linalg.lstsq(terms[chosen], grey[chosen], rcond=None)[0]
     surface: Grey = (terms @ weights).astype(np.float32)
     return surface
 
@@ -134,8 +157,9 @@ def _components(mask: Mask) -> NDArray[np.int64]:
     """Label 8-connected components from 1; 0 is outside. The largest label floods each one."""
     labels = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
     while True:
-        padded = np.pad(labels, 1)
-        spread = np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).max((2, 3))
+        spread = np.pad(labels, 1)
+        spread = np.maximum(np.maximum(spread[:-2], spread[1:-1]), spread[2:])
+        spread = np.maximum(np.maximum(spread[:, :-2], spread[:, 1:-1]), spread[:, 2:])
         flooded = np.where(mask, spread, 0)
         if np.array_equal(flooded, labels):
             return flooded
