@@ -15,13 +15,14 @@ import secrets
 import struct
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors.torch
 import torch
 
 from lenet_deploy.model import Net
 from lenet_runtime.errors import ArtifactError
+from lenet_runtime.preprocess import Preprocessing
 
 BUNDLED = "lenet.safetensors"
 _SAFE_WAY = (
@@ -58,7 +59,8 @@ def read_card(path: Path | None = None) -> dict[str, Any]:
     """The card of the checkpoint at `path`, or of the bundled one; empty if it has none.
 
     Raises:
-        ArtifactError: the checkpoint cannot be read or its card is not JSON.
+        ArtifactError: the checkpoint cannot be read, or its card is no JSON object or has
+            preprocessing numbers that make no sense.
     """
     data = _read(path)
     if path is None or path.suffix == ".safetensors":
@@ -67,14 +69,20 @@ def read_card(path: Path | None = None) -> dict[str, Any]:
         text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("card")
     else:
         beside = path.with_suffix(".json")
-        text = beside.read_text() if beside.is_file() else None
+        text = beside.read_text(errors="replace") if beside.is_file() else None
+    return _checked_card(text or "{}", str(path))
+
+
+def _checked_card(text: str, where: str) -> dict[str, Any]:
     try:
-        card = json.loads(text or "{}")
-    except ValueError as error:
-        raise ArtifactError(f"{path}: expected a card in JSON, found {error}") from error
-    if not isinstance(card, dict):
-        raise ArtifactError(f"{path}: expected a card that is a JSON object, found {card!r}")
-    return card
+        card = json.loads(text)
+        Preprocessing(**card.get("preprocessing", {}))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            f"{where}: expected a card that is a JSON object with sound preprocessing numbers, "
+            f"found {text[:100]!r} ({error}). Mend it, or delete it if it lies beside the weights."
+        ) from error
+    return cast(dict[str, Any], card)
 
 
 def save_checkpoint(net: Net, path: Path, card: dict[str, Any]) -> str:

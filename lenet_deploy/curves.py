@@ -47,7 +47,7 @@ def confusion_matrix(confusion: NDArray[np.int64], path: Path) -> None:
     mistakes = np.where(np.eye(10, dtype=bool), 0, confusion)
     figure = Figure(figsize=(7.2, 6.4), layout="constrained")
     axes = figure.subplots()
-    shown = axes.imshow(mistakes, cmap="cividis_r", vmin=0, vmax=max(1, mistakes.max()))
+    shown = axes.imshow(mistakes, cmap="Blues", vmin=0, vmax=max(1, mistakes.max()))
     figure.colorbar(shown, label="mistakes", ticks=MaxNLocator(integer=True))
     for true, predicted in np.argwhere(confusion):
         count = confusion[true, predicted]

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from lenet_deploy.training import State, Step
 
 THEN = ", then "  # between the machines of a run that went on with another
-STATE, WEIGHTS, HISTORY, CURVES = "resume.pt", "lenet.safetensors", "history.json", "curves.png"
+STATE, HISTORY, CURVES = "resume.pt", "history.json", "curves.png"
+WEIGHTS, CARD = "lenet.safetensors", "lenet.json"
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,18 @@ def refuse_existing(folder: Path) -> None:
 def begin(run: Run, state: "State") -> None:
     """Make the run's folder, remove what an earlier run left, and save the first weights.
 
-    From here on there is always a state to resume from.
+    From here on there is always a state to resume from. The old run's state goes last, so that
+    a kill never leaves its weights beside the new one's state.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    save_state(run, state)
-    _remove_half_written(run.folder)
-    for name in (WEIGHTS, Path(WEIGHTS).with_suffix(".json").name, HISTORY, CURVES):
+    for name in (WEIGHTS, CARD, HISTORY, CURVES):
         (run.folder / name).unlink(missing_ok=True)
+    _remove_half_written(run.folder)
+    save_state(run, state)
 
 
 def _remove_half_written(folder: Path) -> None:
-    for name in (STATE, WEIGHTS, Path(WEIGHTS).with_suffix(".json").name, HISTORY, CURVES):
+    for name in (STATE, WEIGHTS, CARD, HISTORY, CURVES):
         for left in folder.glob(f".{name}.*.tmp"):
             left.unlink(missing_ok=True)
 

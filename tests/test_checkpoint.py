@@ -19,6 +19,11 @@ from lenet_deploy.checkpoint import load_checkpoint, read_card, save_checkpoint,
 from lenet_deploy.model import Net
 from lenet_runtime.errors import ArtifactError
 
+# Said by torch of files that were made to be odd.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Detected pickle protocol"),
+    pytest.mark.filterwarnings("ignore:Validating sparse tensor"),
+]
 CARD = {"preprocessing": {"mean": 0.5, "std": 0.5, "padding": 2}}
 
 
@@ -72,8 +77,19 @@ def test_a_card_beside_a_state_dict_is_read(net, tmp_path):
     assert read_card(tmp_path / "a.pt") == CARD
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "\x00"])
-def test_a_card_that_is_not_a_json_object_is_refused(net, tmp_path, text):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "\x00",
+        '{"preprocessing": 3}',
+        '{"preprocessing": {"gamma": 1}}',
+        '{"preprocessing": {"std": 0}}',
+        '{"preprocessing": {"mean": "0.5"}}',
+    ],
+)
+def test_a_card_that_makes_no_sense_is_refused(net, tmp_path, text):
     torch.save(net.state_dict(), tmp_path / "a.pt")
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ArtifactError, match="expected a card"):
