@@ -59,8 +59,17 @@ def find_ink(grey: Grey, dark: bool | None = None) -> Ink:
         power = np.where(np.abs(residual) > floor, np.square(residual), 0)
         dark = bool(power[residual < 0].sum() > power[residual > 0].sum())
     levels = np.maximum(-residual if dark else residual, 0)
-    mask = levels > max(floor, otsu(levels))
+    seen = _soften(levels) if max(levels.shape) > GRID else levels
+    mask = seen > max(floor, otsu(seen))
     return Ink(levels, _without_specks(levels, mask), dark, noise)
+
+
+def _soften(levels: Grey) -> Grey:
+    """The mean of 3x3 pixels: a dither's dots and a sensor's noise fade, strokes do not."""
+    for axis in (0, 1):
+        before, after = np.roll(levels, 1, axis), np.roll(levels, -1, axis)
+        levels = ((before + levels + after) / 3).astype(np.float32)
+    return levels
 
 
 def otsu(levels: Grey) -> float:

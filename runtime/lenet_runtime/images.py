@@ -98,7 +98,7 @@ def mnist_style(image: "Image") -> DigitImage:
     """Turn a picture of one handwritten digit into 28x28 pixels of white ink on black.
 
     Any size, mode and EXIF orientation; transparency lies on white paper, or on black where the
-    ink is white. The paper's level comes from the picture's border and its shading is removed;
+    ink is light. The paper's level comes from the picture's border and its shading is removed;
     ink on the other side of that level is the digit. What already is an MNIST digit passes
     unchanged, and its negative is inverted and nothing else. Of an animation or a multi-page
     file, the current frame counts.
@@ -148,7 +148,12 @@ def _grey(image: "Image") -> list["Image"]:
     if not image.has_transparency_data:
         return [image.convert("RGB").convert("L") if image.mode != "L" else image]
     rgba = image.convert("RGBA")
-    papers = [Image.new("RGBA", image.size, colour) for colour in ("white", "black")]
+    alpha = np.asarray(rgba.getchannel("A"))
+    visible = np.asarray(rgba.convert("L"))[alpha >= 128]
+    # White ink on nothing needs black paper; a white card with a cut-out edge does not.
+    light = np.median(alpha) < 128 and visible.size and np.percentile(visible, 75) > 128
+    colours = ("black", "white") if light else ("white", "black")
+    papers = [Image.new("RGBA", image.size, colour) for colour in colours]
     return [Image.alpha_composite(paper, rgba).convert("L") for paper in papers]
 
 
