@@ -9,6 +9,7 @@ import json
 import math
 import types
 import typing
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -33,8 +34,8 @@ def decode(kind: type[T], value: Any, where: str = "") -> T:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = sorted({key for key in keys if keys.count(key) > 1})
+        counts = Counter(key for key, _ in pairs)
+        repeated = sorted(key for key, count in counts.items() if count > 1)
         raise ValueError(f"duplicate keys {repeated}")
     return document
 

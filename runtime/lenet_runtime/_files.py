@@ -20,10 +20,10 @@ def sha256(data: bytes) -> str:
 
 
 def check_name(name: str) -> None:
-    """Refuse what is not a plain file name: paths, ``..``, hidden files, control characters."""
+    """Raise ValueError at what is no plain file name: paths, hidden files, control characters."""
     plain = name.isascii() and name.isprintable() and not set(name) & set("/\\:")
     if not plain or not name or name.startswith("."):
-        raise ArtifactError(
+        raise ValueError(
             f"file name {name!r}: expected a plain name inside the artifact's own folder"
         )
 
@@ -61,7 +61,7 @@ def read_regular(directory: int, name: str, limit: int, where: Path) -> bytes:
         raise ArtifactError(
             f"{where / name}: expected a regular file ({error.strerror}); export it again"
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             raise ArtifactError(
@@ -69,7 +69,13 @@ def read_regular(directory: int, name: str, limit: int, where: Path) -> bytes:
                 f"{stat.filemode(found.st_mode)} with {found.st_nlink} links; copy the artifact "
                 "with `cp -r` instead of linking it"
             )
-        data = file.read(limit + 1)
+        # After the check: a Python file of a folder's descriptor cannot be made.
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ArtifactError(f"{where / name}: cannot be read ({error.strerror})") from error
+    finally:
+        os.close(descriptor)
     if len(data) > limit:
         raise ArtifactError(f"{where / name}: expected at most {limit} bytes, found more")
     return data

@@ -137,10 +137,10 @@ class Manifest:
                 raise ValueError(f"expected schema_version {SCHEMA_VERSION}, found {version!r}")
             manifest = _decode.decode(cls, document, "manifest")
             _check_tensors(manifest)
+            for name in manifest.files:
+                _files.check_name(name)
         except ValueError as error:
             raise ArtifactError(f"{where}: {error}; export the artifact again") from error
-        for name in manifest.files:
-            _files.check_name(name)
         return manifest
 
 
@@ -153,8 +153,9 @@ def _check_tensors(manifest: Manifest) -> None:
     batch, answers = manifest.inputs[0].shape[0], manifest.outputs[0].shape[0]
     if batch != answers or (batch is not None and batch < 1):
         raise ValueError(f"batch of the input is {batch}, of the output {answers}")
-    if len(manifest.labels) != LOGITS.shape[1]:
-        raise ValueError(f"expected {LOGITS.shape[1]} labels, found {len(manifest.labels)}")
+    labels = manifest.labels
+    if not len(labels) == len(set(labels)) == LOGITS.shape[1]:
+        raise ValueError(f"expected {LOGITS.shape[1]} different labels, found {list(labels)}")
 
 
 @dataclass(frozen=True)
