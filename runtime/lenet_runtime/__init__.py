@@ -1,10 +1,10 @@
 """The runtime layer: an artifact answers images with logits. Needs numpy alone at import.
 
-    import lenet_runtime
+import lenet_runtime
 
-    with lenet_runtime.load("artifacts/onnx-fp32") as session:
-        prediction = session.predict(images)  # uint8 (N, 28, 28)
-        logits = session.run(batch)           # float32 (N, 1, 32, 32), preprocessed
+with lenet_runtime.load("artifacts/onnx-fp32") as session:
+    prediction = session.predict(images)  # uint8 (N, 28, 28)
+    logits = session.run(batch)           # float32 (N, 1, 32, 32), preprocessed
 """
 
 from lenet_runtime._version import __version__

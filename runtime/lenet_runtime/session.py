@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime import golden, requirements, trust as trusted
+from lenet_runtime import golden, requirements
+from lenet_runtime import trust as trusted
 from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.backends import BACKENDS, Predictor, choose
 from lenet_runtime.errors import ArtifactError, DeployError, InputError
@@ -24,6 +25,7 @@ _INFINITY = float("inf")
 # OpenBLAS splits dot products of more than 10,000 elements over its own threads, which a session
 # with threads=1 must not wake; 8 images have 8,192.
 _MAX_DOT_IMAGES = 8
+_MAX_THREADS = 1024  # engines take more, and then fail to start them in ways of their own
 
 
 class Session:
@@ -74,7 +76,8 @@ class Session:
 
         Args:
             images: float32 ``(N, 1, 32, 32)`` in native byte order; N may be 0, and must be the
-                artifact's own where that is static. An array that is not C-contiguous is copied.
+                artifact's own where that is static. An array that is not C-contiguous and
+                aligned is copied.
             out: where to put the logits: float32 ``(N, 10)``, C-contiguous and writable.
 
         Returns:
@@ -89,7 +92,7 @@ class Session:
             type(images) is not np.ndarray
             or images.dtype is not _FLOAT32
             or images.shape[1:] != _IMAGE_SHAPE
-            or not images.flags.c_contiguous
+            or not images.flags.carray  # C-contiguous, aligned and writable
         ):
             images = _checked_layout(images)
         size = len(images)
@@ -129,8 +132,16 @@ class Session:
         return from_logits(logits, self.manifest.labels, top_k)
 
     def warmup(self, batch_sizes: Sequence[int] = (1,), runs: int = 3) -> None:
-        """Run black images at each batch size, so that no user pays for lazy set-up."""
+        """Run black images at each batch size, so that no user pays for lazy set-up.
+
+        A static artifact is run at its own size.
+
+        Raises:
+            InputError: a batch size below 1.
+        """
         for size in batch_sizes:
+            if size < 1:
+                raise InputError(f"batch_sizes: expected sizes of at least 1, found {size}")
             images = np.zeros((self._batch_size or size, *_IMAGE_SHAPE), np.float32)
             for _ in range(runs):
                 self.run(images)
@@ -176,7 +187,7 @@ def load(
         backend: a key of `lenet_runtime.BACKENDS`, or ``auto``: the first of the table that runs
             this format on this device.
         device: ``cpu``. What is asked for is what runs; there is no fallback.
-        threads: CPU threads of the engine, at least 1; None is the engine's own choice.
+        threads: CPU threads of the engine, 1 to 1024; None is the engine's own choice.
         trust: allow an artifact that runs code; needed for every format but ``onnx``, unless
             this process exported it.
         check_finite: refuse NaN and infinities in every `Session.run`.
@@ -187,8 +198,12 @@ def load(
         InputError: an argument is wrong.
         ParityError: the self-test failed.
     """
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise InputError(f"threads: expected an integer of at least 1 or None, found {threads!r}")
+    if threads is not None and (type(threads) is not int or not 1 <= threads <= _MAX_THREADS):
+        raise InputError(
+            f"threads: expected an integer from 1 to {_MAX_THREADS} or None, found {threads!r}"
+        )
+    if type(trust) is not bool:  # a configuration's "false" is true
+        raise InputError(f"trust: expected True or False, found {trust!r}")
     artifact = Artifact.open(path)
     name = choose(artifact.manifest.format, backend, device)
     requirements.require(artifact.manifest, artifact.path)
@@ -225,7 +240,7 @@ def _checked_layout(images: object) -> NDArray[np.float32]:
             f"images: expected shape (N, 1, 32, 32), found {images.shape}; "
             "Session.predict takes (N, 28, 28) and pads"
         )
-    return np.ascontiguousarray(images).view(np.ndarray)
+    return np.require(images, requirements=["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])
 
 
 def _all_finite(images: NDArray[np.float32], size: int) -> bool:
@@ -250,12 +265,12 @@ def _refuse_non_finite(images: NDArray[np.float32]) -> None:
 
 
 def _check_out(out: object, size: int) -> None:
-    good = isinstance(out, np.ndarray) and out.dtype == _FLOAT32 and out.shape == (size, 10)
-    if not good or not (out.flags.c_contiguous and out.flags.writeable):  # type: ignore[attr-defined]
-        found = (
-            f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        )
-        raise InputError(
-            f"out: expected a writable C-contiguous float32 array of shape ({size}, 10), "
-            f"found {found}"
-        )
+    found = type(out).__name__
+    if isinstance(out, np.ndarray) and not isinstance(out, np.ma.MaskedArray):
+        right = out.dtype == _FLOAT32 and out.shape == (size, 10)
+        if right and out.flags.c_contiguous and out.flags.writeable:
+            return
+        found += f" of {out.dtype} {out.shape}" + ("" if out.flags.writeable else ", read-only")
+    raise InputError(
+        f"out: expected a writable C-contiguous float32 array of shape ({size}, 10), found {found}"
+    )
