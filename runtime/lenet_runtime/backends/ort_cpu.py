@@ -1,5 +1,6 @@
 """``ort-cpu``: ONNX artifacts on ONNX Runtime's CPU provider."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -36,12 +37,12 @@ class OrtCpu:
         # Weights are embedded. A model that points elsewhere must not read files of this machine,
         # and a folder that cannot exist is how ONNX Runtime is told so.
         options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path",
-            str(artifact.path / "manifest.json" / "none"),
+            "session.model_external_initializers_file_folder_path", f"{os.devnull}/none"
         )
         try:
+            # Without enable_fallback=0 it prints on stdout that it tries again, and does.
             session = onnxruntime.InferenceSession(
-                artifact.read("model.onnx"), options, providers=PROVIDERS
+                artifact.read("model.onnx"), options, providers=PROVIDERS, enable_fallback=0
             )
         except self._errors as error:
             raise ArtifactError(
@@ -49,6 +50,7 @@ class OrtCpu:
             ) from error
         if session.get_providers() != PROVIDERS:
             raise BackendUnavailable(f"expected {PROVIDERS}, found {session.get_providers()}")
+        _check_tensors(session, artifact)
         # `InferenceSession.run` validates names again and would fall back to another provider
         # on failure; the C++ session underneath does neither and saves 2 us a call.
         self._run = session._sess.run
@@ -73,13 +75,37 @@ def load(artifact: Artifact, device: str, threads: int | None) -> OrtCpu:
     return OrtCpu(artifact, threads)
 
 
+def _check_tensors(session: Any, artifact: Artifact) -> None:
+    """Refuse a model whose inputs and outputs are not those of the manifest."""
+    manifest = artifact.manifest
+    for specs, found in (
+        (manifest.inputs, session.get_inputs()),
+        (manifest.outputs, session.get_outputs()),
+    ):
+        expected = [(spec.name, "tensor(float)", list(spec.shape)) for spec in specs]
+        actual = [(value.name, value.type, _sizes(value.shape)) for value in found]
+        if actual != expected:
+            raise ArtifactError(
+                f"{artifact.path / 'model.onnx'}: expected {expected} as the manifest says, "
+                f"found {actual}; export it again"
+            )
+
+
+def _sizes(shape: list[int | str | None]) -> list[int | None]:
+    """`shape` as a manifest has it: None for a dimension with a symbol."""
+    return [size if isinstance(size, int) else None for size in shape]
+
+
 def _closed(*_: Any) -> Any:
     raise DeployError("this session is closed; load the artifact again")
 
 
 def _engine_errors() -> tuple[type[Exception], ...]:
-    """The exceptions of ONNX Runtime's C++ side, which share no base class but Exception."""
+    """What ONNX Runtime's C++ side raises; its own share no base class but Exception.
+
+    UnicodeDecodeError comes in place of an error that quotes names of a damaged model.
+    """
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     kinds = [k for k in vars(state).values() if isinstance(k, type) and issubclass(k, Exception)]
-    return (*kinds, RuntimeError)
+    return (*kinds, RuntimeError, UnicodeDecodeError)
