@@ -76,7 +76,7 @@ BACKENDS = {
 }
 
 
-def torch_missing(error: ImportError) -> BackendUnavailable:
+def torch_missing(error: Exception) -> BackendUnavailable:
     """What the backends that run on PyTorch raise where it cannot be imported."""
     return BackendUnavailable(
         f"PyTorch cannot be imported ({error}); pip install 'lenet-deploy[export]'"

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from lenet_runtime.errors import DeployError
 
+_STRIDES = (4096, 1024, 128, 4)  # of contiguous float32 images (N, 1, 32, 32)
+
 
 def probe(device: str) -> str:
     """PyTorch's version; see `lenet_runtime.backends.Backend.probe`."""
@@ -35,8 +37,10 @@ class TorchPredictor:
         forward = self._forward
         if forward is None:
             raise DeployError("this session is closed; load the artifact again")
-        if not images.flags.writeable:
-            images = images.copy()  # torch.from_numpy warns of read-only memory
+        # torch.from_numpy warns of read-only memory, and refuses the strides that an axis of one
+        # element may have in NumPy: one image, images[::-1], is contiguous there.
+        if images.strides != _STRIDES or not images.flags.writeable:
+            images = images.copy()
         # OpenMP keeps this setting per calling thread, so sessions that want different numbers
         # do not disturb each other; the caller gets its own number back.
         before = torch.get_num_threads()
@@ -45,13 +49,16 @@ class TorchPredictor:
             torch.set_num_threads(wanted)
         try:
             with torch.inference_mode():
-                logits: NDArray[np.float32] = forward(torch.from_numpy(images)).numpy()
+                logits = forward(torch.from_numpy(images))
         except RuntimeError as error:
             raise DeployError(f"{self._name} failed on {images.shape}: {error}") from error
         finally:
             if wanted != before:
                 torch.set_num_threads(before)
-        return logits
+        if not isinstance(logits, torch.Tensor):
+            raise DeployError(f"{self._name}: expected a tensor, found {type(logits).__name__}")
+        answer: NDArray[np.float32] = logits.numpy()
+        return answer
 
     def close(self) -> None:
         """Drop the model; a run that is under way in another thread keeps it alive until done."""

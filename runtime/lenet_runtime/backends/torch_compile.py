@@ -15,7 +15,7 @@ try:
     import torch
 
     from lenet_runtime.backends._torch import TorchPredictor, probe
-except ImportError as error:
+except (ImportError, OSError) as error:  # OSError: a shared library of its own is missing
     raise torch_missing(error) from error
 
 __all__ = ["load", "probe"]
@@ -49,6 +49,6 @@ def _require_same_release(artifact: Artifact) -> None:
     built, here = artifact.manifest.requirements.engine_version, str(torch.__version__)
     if built.split(".")[:2] != here.split(".")[:2]:
         raise BackendUnavailable(
-            f"{artifact.path}: compiled with PyTorch {built}, this is {here}; "
+            f"{artifact.path}: compiled with PyTorch {built!r}, this is {here!r}; "
             "export it again here, or install the release it was compiled with"
         )

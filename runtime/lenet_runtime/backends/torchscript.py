@@ -11,7 +11,7 @@ try:
     import torch
 
     from lenet_runtime.backends._torch import TorchPredictor, probe
-except ImportError as error:
+except (ImportError, OSError) as error:  # OSError: a shared library of its own is missing
     raise torch_missing(error) from error
 
 __all__ = ["load", "probe"]
@@ -29,9 +29,9 @@ def load(artifact: Artifact, device: str, threads: int | None) -> TorchPredictor
             module = torch.jit.load(  # type: ignore[no-untyped-call]
                 io.BytesIO(data), map_location=device
             )
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # ValueError: a message that is not UTF-8
         raise ArtifactError(
             f"{artifact.path / 'model.pt'}: PyTorch {torch.__version__} cannot load it ({error}); "
-            f"it was written by {artifact.manifest.requirements.engine_version}: export it again"
+            f"it was written by {artifact.manifest.requirements.engine_version!r}: export it again"
         ) from error
     return TorchPredictor("torchscript", module.forward, threads)
