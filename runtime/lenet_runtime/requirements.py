@@ -18,9 +18,13 @@ def unmet(manifest: Manifest) -> list[str]:
     """What this machine lacks for the artifact, one sentence each; empty where it has it all."""
     needs, reasons = manifest.requirements, []
     if manifest.precision not in TOLERANCES:
-        reasons.append(f"expected a precision of {sorted(TOLERANCES)}, found {manifest.precision}")
+        reasons.append(
+            f"expected a precision of {sorted(TOLERANCES)}, found {manifest.precision!r}"
+        )
+    if needs.device not in ("any", "cpu"):
+        reasons.append(f"it was made for the device {needs.device!r}, this version runs on 'cpu'")
     if needs.platform not in (None, this_platform()):
-        reasons.append(f"it was compiled for {needs.platform}, this is {this_platform()}")
+        reasons.append(f"it was compiled for {needs.platform!r}, this is {this_platform()!r}")
     lacking = sorted(set(needs.cpu_isa) - cpu.flags())
     if lacking:
         reasons.append(f"it was compiled for CPU extensions that this CPU lacks: {lacking}")
@@ -33,5 +37,5 @@ def require(manifest: Manifest, where: object) -> None:
     if reasons:
         raise BackendUnavailable(
             f"{where}: {'; '.join(reasons)}; export it again on this machine "
-            f"(lenet-deploy export --format {manifest.format})"
+            f"(lenet-deploy export --format {manifest.format!r})"
         )
