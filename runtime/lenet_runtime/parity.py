@@ -8,6 +8,7 @@ differently, so they may differ by the sum of two such errors, about 36 u. The t
 three and a half times that, and far below what one wrong weight or a lost bias does.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -34,11 +35,18 @@ class Tolerance:
         atol: absolute part, in logits.
         rtol: share of the largest absolute logit of the row.
         min_top1: least share of rows in which the largest logit is the same.
+
+    Raises:
+        ValueError: numbers that would let everything pass, or nothing.
     """
 
     atol: float
     rtol: float
     min_top1: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.atol < math.inf and 0 <= self.rtol < math.inf and 0 <= self.min_top1 <= 1):
+            raise ValueError(f"expected 0 < atol, 0 <= rtol and 0 <= min_top1 <= 1, found {self}")
 
 
 TOLERANCES = {
@@ -106,6 +114,8 @@ class ParityReport:
         """Raise `ParityError` with every failure if there was one."""
         if self.ok:
             return
+        if not self.comparisons:
+            raise ParityError(f"{where} was not compared with its reference at all")
         failures = [
             f"{c.inputs} at batch size {c.batch_size}: {c.reason}"
             for c in self.comparisons
