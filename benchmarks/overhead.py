@@ -22,7 +22,7 @@ import onnxruntime
 
 import lenet_runtime
 from lenet_deploy.cache import default_artifact
-from lenet_runtime.latency import environment
+from lenet_runtime.latency import fingerprint
 
 TURNS, CALLS, PROCESSES = 2000, 20, 21
 
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     results = {
-        "environment": environment() | {"onnxruntime": onnxruntime.__version__},
+        "fingerprint": fingerprint(),
         "call": call_overhead(default_artifact()),
         "import": import_cost(),
     }

@@ -12,6 +12,10 @@ X86_64_V4 = (*X86_64_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512v
 
 @functools.cache
 def _cpuinfo() -> dict[str, str]:
+    return _read_cpuinfo()
+
+
+def _read_cpuinfo() -> dict[str, str]:
     """The first processor's fields; empty where there is no /proc (macOS)."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
@@ -31,6 +35,12 @@ def flags() -> frozenset[str]:
 def model() -> str:
     """The CPU's name, or its architecture where the system does not tell."""
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def mhz() -> float | None:
+    """The first processor's clock at this moment, in MHz; None where the system does not tell."""
+    value = _read_cpuinfo().get("cpu MHz")
+    return float(value) if value else None
 
 
 def level() -> str:
