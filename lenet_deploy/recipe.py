@@ -34,8 +34,7 @@ class Schedule(StrEnum):
     ONE_CYCLE = "one-cycle"
 
 
-# The peak learning rate where none is given. Nesterov's was chosen, with the rest of the default
-# recipe, on 10,000 held-out training digits; the others are the usual ones.
+# The peak learning rate where none is given; Nesterov's is for the one-cycle schedule.
 DEFAULT_LR = {
     Optimizer.SGD: 0.01,
     Optimizer.MOMENTUM: 0.01,
@@ -48,6 +47,10 @@ DEFAULT_LR = {
 @dataclass(frozen=True)
 class Recipe:
     """All that decides the weights, besides the digits and the machine; the default is ours.
+
+    The default's epochs and weight decay were chosen by five trials on 10,000 held-out training
+    digits (99.40% of them in the best). Trained once on all 60,000, last epoch, it then got 99.56%
+    of the test digits; LeNet-5 got 99.05%, and 99.2% with distortions (LeCun et al. 1998).
 
     Attributes:
         epochs: passes over the training digits.
