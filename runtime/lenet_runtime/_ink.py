@@ -29,13 +29,11 @@ class Ink:
         levels: 0 is paper; larger is more ink, in the picture's own 0 to 255.
         mask: what is surely ink, without specks; empty where the picture is blank.
         dark: whether the ink was darker than the paper.
-        noise: the standard deviation of the paper after its shading was removed.
     """
 
     levels: Grey
     mask: Mask
     dark: bool
-    noise: float
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -52,16 +50,17 @@ def find_ink(grey: Grey, dark: bool | None = None) -> Ink:
         dark: whether the ink is darker than the paper; None: whichever side of the paper's level,
             which is the border's, holds more.
     """
-    residual, noise = _flatten(grey)
-    floor = max(MIN_CONTRAST, NOISE_MARGIN * noise)
+    residual, paper = _flatten(grey)
+    seen = _soften(residual) if max(grey.shape) > GRID else residual
+    floor = max(MIN_CONTRAST, NOISE_MARGIN * _spread(seen[paper]))
     if dark is None:
         # Squared, so that strong ink outweighs the wider but weaker edge of a shadow.
-        power = np.where(np.abs(residual) > floor, np.square(residual), 0)
-        dark = bool(power[residual < 0].sum() > power[residual > 0].sum())
-    levels = np.maximum(-residual if dark else residual, 0)
-    seen = _soften(levels) if max(levels.shape) > GRID else levels
+        power = np.where(np.abs(seen) > floor, np.square(seen), 0)
+        dark = bool(power[seen < 0].sum() > power[seen > 0].sum())
+    sign = np.float32(-1 if dark else 1)
+    levels, seen = np.maximum(sign * residual, 0), np.maximum(sign * seen, 0)
     mask = seen > max(floor, otsu(seen))
-    return Ink(levels, _without_specks(levels, mask), dark, noise)
+    return Ink(levels, _without_specks(levels, mask), dark)
 
 
 def _soften(levels: Grey) -> Grey:
@@ -87,8 +86,8 @@ def otsu(levels: Grey) -> float:
     return float(edges[1:][best].mean())
 
 
-def _flatten(grey: Grey) -> tuple[Grey, float]:
-    """Subtract the paper, a smooth surface fitted from the border inwards; say its noise."""
+def _flatten(grey: Grey) -> tuple[Grey, Mask]:
+    """Subtract the paper, a smooth surface fitted from the border inwards; say where it is."""
     height, width = grey.shape
     border = np.ones(grey.shape, np.bool_)
     depth = max(1, round(BORDER * min(height, width)))
@@ -100,7 +99,7 @@ def _flatten(grey: Grey) -> tuple[Grey, float]:
     if np.count_nonzero(paper & border) < SMOOTH * np.count_nonzero(border):
         residual = grey - _local_median(grey)
         paper = border
-    return residual, _spread(residual[paper])
+    return residual, paper
 
 
 def _local_median(grey: Grey) -> Grey:
