@@ -76,32 +76,26 @@ def paired_ratio(result: LatencyResult, baseline: LatencyResult, seed: int = 0) 
 
     Rounds are resampled in pairs, because what slows a round slows both.
     """
-    count = min(len(result.rounds_ns), len(baseline.rounds_ns))
-    picks = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
-    ours, theirs = _round_medians(result)[:count], _round_medians(baseline)[:count]
-    ratios = np.median(ours[picks], axis=1) / np.median(theirs[picks], axis=1)
-    value = float(np.median(ours) / np.median(theirs))
-    return _interval(value, ratios)
+    ratios = resampled_medians(result, seed) / resampled_medians(baseline, seed)
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    value = np.median(round_medians(result)) / np.median(round_medians(baseline))
+    return Ratio(float(value), float(low), float(high))
 
 
-def separate_ratio(result: LatencyResult, baseline: LatencyResult, seed: int = 0) -> Ratio:
-    """`result` over `baseline` of another run, whose rounds have nothing in common."""
-    random = np.random.default_rng(seed)
-    medians = []
-    for rounds in (_round_medians(result), _round_medians(baseline)):
-        picks = random.integers(0, len(rounds), (RESAMPLES, len(rounds)))
-        medians.append(np.median(rounds[picks], axis=1))
-    value = np.median(_round_medians(result)) / np.median(_round_medians(baseline))
-    return _interval(float(value), medians[0] / medians[1])
-
-
-def _round_medians(result: LatencyResult) -> NDArray[np.float64]:
+def round_medians(result: LatencyResult) -> NDArray[np.float64]:
+    """The median of each round, in nanoseconds."""
     return np.array([np.median(samples) for samples in result.rounds_ns])
 
 
-def _interval(value: float, resampled: NDArray[np.float64]) -> Ratio:
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return Ratio(value, float(low), float(high))
+def resampled_medians(result: LatencyResult, seed: int) -> NDArray[np.float64]:
+    """The median over rounds, of `RESAMPLES` bootstrap draws of rounds.
+
+    Results of one run have equally many rounds, so equal seeds draw the same rounds of both.
+    """
+    medians = round_medians(result)
+    picks = np.random.default_rng(seed).integers(0, len(medians), (RESAMPLES, len(medians)))
+    drawn: NDArray[np.float64] = np.median(medians[picks], axis=1)
+    return drawn
 
 
 def to_json(result: LatencyResult) -> dict[str, Any]:

@@ -1,0 +1,168 @@
+"""The JSON and CSV of a run. The schema is documented here and in ``benchmarks/README.md``.
+
+Keys carry their units. ``results`` hold raw samples by round, so that another run can be compared
+with this one by the same bootstrap that made its own intervals.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lenet_runtime.errors import InputError
+from lenet_runtime.latency import result as results_json
+from lenet_runtime.latency.harness import Settings
+from lenet_runtime.latency.result import LatencyResult, Ratio, paired_ratio
+
+SCHEMA = "lenet-latency/1"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything one run measured.
+
+    Attributes:
+        settings: how it was measured.
+        fingerprint: what it was measured on, see `lenet_runtime.latency.fingerprint`.
+        results: one per engine and batch size.
+        engines: by name: backend, format, precision, threads, artifact, digest.
+        baseline: name of the engine that ratios are to; None where there is none.
+        skipped: engines that could not be measured: ``engine`` and ``reason``.
+        cold_start: see `lenet_runtime.latency.coldstart`.
+        scaling: see `lenet_runtime.latency.scaling`.
+        interrupted: whether the run was cut short.
+        scope: what one sample spans; ``host`` is NumPy in, NumPy out.
+    """
+
+    settings: Settings
+    fingerprint: dict[str, Any]
+    results: tuple[LatencyResult, ...]
+    engines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    baseline: str | None = None
+    skipped: tuple[dict[str, str], ...] = ()
+    cold_start: tuple[dict[str, Any], ...] = ()
+    scaling: tuple[dict[str, Any], ...] = ()
+    interrupted: bool = False
+    scope: str = "host"
+
+    def find(self, engine: str | None, batch_size: int) -> LatencyResult | None:
+        """The result of an engine at a batch size, if it was measured."""
+        for result in self.results:
+            if (result.engine, result.batch_size) == (engine, batch_size):
+                return result
+        return None
+
+    def ratio(self, result: LatencyResult) -> Ratio | None:
+        """`result` over the base line at its batch size; None where there is none."""
+        baseline = self.find(self.baseline, result.batch_size)
+        return None if baseline is None else paired_ratio(result, baseline, self.settings.seed)
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The batch sizes that were measured, in order."""
+        return tuple(sorted({result.batch_size for result in self.results}))
+
+    def winners(self) -> dict[int, str]:
+        """For each batch size the engine with the lowest median."""
+        return {
+            size: min(
+                (r for r in self.results if r.batch_size == size),
+                key=lambda r: r.percentile_us(50),
+            ).engine
+            for size in self.batch_sizes
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of the JSON report."""
+        rows = []
+        for result in self.results:
+            ratio = self.ratio(result)
+            row = results_json.to_json(result)
+            row["ratio"] = None if ratio is None else dataclasses.asdict(ratio)
+            rows.append(row)
+        return {
+            "schema": SCHEMA,
+            "scope": self.scope,
+            "settings": dataclasses.asdict(self.settings),
+            "fingerprint": self.fingerprint,
+            "engines": self.engines,
+            "baseline": self.baseline,
+            "winners": {str(size): engine for size, engine in self.winners().items()},
+            "results": rows,
+            "skipped": list(self.skipped),
+            "cold_start": list(self.cold_start),
+            "scaling": list(self.scaling),
+            "interrupted": self.interrupted,
+        }
+
+
+def read(path: Path) -> Run:
+    """Read a JSON report.
+
+    Raises:
+        InputError: the file is missing, not JSON, or not a report of this schema.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+            raise ValueError(f"expected a report of schema {SCHEMA}")
+        return Run(
+            settings=Settings(**document["settings"]),
+            fingerprint=document["fingerprint"],
+            results=tuple(map(results_json.from_json, document["results"])),
+            engines=document["engines"],
+            baseline=document["baseline"],
+            skipped=tuple(document["skipped"]),
+            cold_start=tuple(document["cold_start"]),
+            scaling=tuple(document["scaling"]),
+            interrupted=bool(document["interrupted"]),
+            scope=document["scope"],
+        )
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a latency report ({error}); write one with lenet-deploy bench --json FILE"
+        ) from error
+
+
+def csv_text(run: Run) -> str:
+    """One line per engine and batch size, without raw samples."""
+    buffer = io.StringIO()
+    rows = [_csv_row(run, result) for result in run.results]
+    if rows:
+        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _csv_row(run: Run, result: LatencyResult) -> dict[str, Any]:
+    ratio = run.ratio(result)
+    return {
+        "engine": result.engine,
+        "batch_size": result.batch_size,
+        "samples": len(result.samples_ns),
+        **{key: f"{value:.6g}" for key, value in result.statistics().items()},
+        "ratio": "" if ratio is None else f"{ratio.value:.6g}",
+        "ratio_low": "" if ratio is None else f"{ratio.low:.6g}",
+        "ratio_high": "" if ratio is None else f"{ratio.high:.6g}",
+    }
+
+
+def crossovers(run: Run) -> Sequence[str]:
+    """In words: from which batch size on another engine is the fastest."""
+    lines, before = [], None
+    for size, engine in run.winners().items():
+        if engine != before:
+            lines.append(
+                f"{engine} is the fastest at batch {size}"
+                if before is None
+                else f"from batch {size} on it is {engine}"
+            )
+        before = engine
+    return lines

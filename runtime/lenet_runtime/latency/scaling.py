@@ -1,0 +1,72 @@
+"""Scaling: throughput over the threads of one call, and over callers that share one session."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from lenet_runtime.latency.harness import Engine, Images, Settings, make_inputs, measure
+
+
+def over_threads(
+    engines: Mapping[int, Engine], batch_size: int, settings: Settings
+) -> tuple[dict[str, Any], ...]:
+    """Images per second of one caller, for sessions that were loaded with 1, 2, ... threads.
+
+    Args:
+        engines: by number of threads; measured interleaved.
+        batch_size: images in a call.
+        settings: see `Settings`.
+    """
+    results = measure({str(count): run for count, run in engines.items()}, [batch_size], settings)
+    single = results[0].images_per_second
+    return tuple(
+        {
+            "threads": int(result.engine),
+            "callers": 1,
+            "batch_size": batch_size,
+            "images_per_second": result.images_per_second,
+            "speedup": result.images_per_second / single,
+        }
+        for result in results
+    )
+
+
+def over_callers(
+    engine: Engine, callers: Sequence[int], batch_size: int, settings: Settings
+) -> tuple[dict[str, Any], ...]:
+    """Images per second of all callers together, each a thread on the same session."""
+    inputs = make_inputs(batch_size, settings)
+    engine(inputs[0])
+    rows: list[dict[str, Any]] = []
+    for count in callers:
+        calls = _calls_of(engine, inputs, count, settings.min_seconds)
+        rate = calls * batch_size / settings.min_seconds
+        single = rows[0]["images_per_second"] if rows else rate
+        rows.append(
+            {
+                "threads": 1,
+                "callers": count,
+                "batch_size": batch_size,
+                "images_per_second": rate,
+                "speedup": rate / single,
+            }
+        )
+    return tuple(rows)
+
+
+def _calls_of(engine: Engine, inputs: Sequence[Images], callers: int, seconds: float) -> int:
+    """How many calls that many threads complete in `seconds`, all starting together."""
+    ready = threading.Barrier(callers)
+
+    def call(_: int) -> int:
+        ready.wait()
+        end, calls = time.perf_counter() + seconds, 0
+        while time.perf_counter() < end:
+            engine(inputs[calls % len(inputs)])
+            calls += 1
+        return calls
+
+    with ThreadPoolExecutor(callers) as pool:
+        return sum(pool.map(call, range(callers)))
