@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_runtime._grey import to_grey
 from lenet_runtime._ink import Grey, Ink, find_ink
 from lenet_runtime.errors import BackendUnavailable, InputError
 
@@ -28,7 +29,6 @@ STROKE = 90  # percentile of the ink's levels that becomes full white
 CENTRE = 14  # MNIST's centres of mass round to (14, 14), counting pixels from 0
 PROGRAMS = ("EPS", "WMF")  # Pillow runs Ghostscript, or Windows' drawing commands, for these
 ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
-NUMERIC = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 # What Pillow raises from damaged files, depending on the format.
 _DAMAGED = (
@@ -116,7 +116,7 @@ def mnist_style(image: "Image") -> DigitImage:
         )
     try:
         turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
-        papers = _grey(ImageOps.exif_transpose(image))
+        papers = to_grey(ImageOps.exif_transpose(image))
     except _DAMAGED as error:
         raise _damaged(error) from error
     steps = ["turned upright as EXIF says"] if turned else []
@@ -135,38 +135,6 @@ def _damaged(error: BaseException) -> InputError:
         f"expected a whole picture of a mode that converts to grey, found a fault in it: {error}; "
         "save it again as PNG"
     )
-
-
-def _grey(image: "Image") -> list["Image"]:
-    """The picture in mode L; on white and on black paper where it is transparent."""
-    from PIL import Image
-
-    if image.mode in NUMERIC:
-        return [_stretch_numbers(np.asarray(image))]
-    if image.mode == "La":
-        image = image.convert("LA")  # the only mode that Pillow converts La to
-    if not image.has_transparency_data:
-        return [image.convert("RGB").convert("L") if image.mode != "L" else image]
-    rgba = image.convert("RGBA")
-    alpha = np.asarray(rgba.getchannel("A"))
-    visible = np.asarray(rgba.convert("L"))[alpha >= 128]
-    # White ink on nothing needs black paper; a white card with a cut-out edge does not.
-    light = np.median(alpha) < 128 and visible.size and np.percentile(visible, 75) > 128
-    colours = ("black", "white") if light else ("white", "black")
-    papers = [Image.new("RGBA", image.size, colour) for colour in colours]
-    return [Image.alpha_composite(paper, rgba).convert("L") for paper in papers]
-
-
-def _stretch_numbers(numbers: NDArray[Any]) -> "Image":
-    """Numbers without an agreed white, such as floats and 12 bits in 16, to 0..255."""
-    from PIL import Image
-
-    values = numbers.astype(np.float64)
-    low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise InputError("expected finite pixels, found NaN or infinity; save it as 8-bit PNG")
-    scaled = (values - low) * (255 / (high - low) if high > low else 0.0)
-    return Image.fromarray(np.rint(scaled).astype(np.uint8))
 
 
 def _already_mnist(grey: "Image", steps: list[str]) -> DigitImage | None:
