@@ -124,7 +124,7 @@ def train_epoch(
     The order of the digits and their distortions come from the seed and the epoch's number.
 
     Raises:
-        DeployError: the loss is no longer finite; `state` is spoilt, what was saved is not.
+        DeployError: loss or weights are no longer finite; `state` is spoilt, what was saved is not.
     """
     recipe, net, epoch = state.recipe, state.net, state.epochs_done
     device = next(net.parameters()).device
@@ -157,6 +157,7 @@ def train_epoch(
         correct += int((logits.argmax(dim=1) == labels).sum())
         on_step(Step(epoch + 1, step + 1, steps, loss_sum / seen, correct / seen))
 
+    _require_finite_weights(net, recipe, epoch + 1)
     state.epochs_done += 1
     return {
         "epoch": epoch + 1,
@@ -171,4 +172,15 @@ def _require_finite(loss: float, recipe: Recipe, epoch: int, step: int) -> None:
         raise DeployError(
             f"training stopped in epoch {epoch}, step {step}: expected a finite loss, found "
             f"{loss}. Lower --lr (now {recipe.lr}); the last whole epoch's checkpoint is untouched."
+        )
+
+
+def _require_finite_weights(net: Net, recipe: Recipe, epoch: int) -> None:
+    """The last step's own damage shows in no loss of this epoch, and must not be saved."""
+    spoilt = [name for name, tensor in net.named_parameters() if not tensor.isfinite().all()]
+    if spoilt:
+        raise DeployError(
+            f"training stopped after epoch {epoch}: expected finite weights, found NaN or infinity "
+            f"in {', '.join(spoilt)}. Lower --lr (now {recipe.lr}); the last whole epoch's "
+            "checkpoint is untouched."
         )

@@ -398,6 +398,24 @@ def test_a_non_finite_loss_is_an_error_in_the_library_too(split):
         training.train_epoch(state, split)
 
 
+def test_weights_spoilt_by_an_epochs_last_step_are_not_saved(mnist, tmp_path, monkeypatch):
+    steps, step = [], torch.optim.SGD.step
+
+    def spoil(self, *arguments):
+        steps.append(1)
+        step(self, *arguments)
+        if len(steps) == 10:
+            self.param_groups[0]["params"][0].data[0] = float("nan")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.SGD, "step", spoil)
+        result = train(mnist, tmp_path, *FLAGS)
+    assert result.exit_code == 1
+    assert "found NaN or infinity in conv1.weight" in result.stderr
+    assert runs.load_state(tmp_path).state.epochs_done == 1
+    load_checkpoint(tmp_path / runs.WEIGHTS)
+
+
 @pytest.mark.parametrize(
     ("flags", "code"),
     [
