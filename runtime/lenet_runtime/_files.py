@@ -20,10 +20,10 @@ def sha256(data: bytes) -> str:
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError at what is no plain file name: paths, hidden files, control characters."""
+    """Refuse what is not a plain file name: paths, ``..``, hidden files, control characters."""
     plain = name.isascii() and name.isprintable() and not set(name) & set("/\\:")
     if not plain or not name or name.startswith("."):
-        raise ValueError(
+        raise ArtifactError(
             f"file name {name!r}: expected a plain name inside the artifact's own folder"
         )
 

@@ -139,7 +139,7 @@ class Manifest:
             _check_tensors(manifest)
             for name in manifest.files:
                 _files.check_name(name)
-        except ValueError as error:
+        except (ValueError, ArtifactError) as error:
             raise ArtifactError(f"{where}: {error}; export the artifact again") from error
         return manifest
 
