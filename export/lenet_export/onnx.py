@@ -30,9 +30,10 @@ def build(request: Request) -> Build:
         InputError: the opset is not one of `OPSETS`.
         DeployError: the exporter failed or made a graph of another shape.
     """
-    opset = request.options.get("opset") or DEFAULT_OPSET
-    if opset not in OPSETS:
-        raise InputError(f"opset: expected {OPSETS[0]} to {OPSETS[-1]}, found {opset}")
+    opset = request.options.get("opset")
+    opset = DEFAULT_OPSET if opset is None else opset
+    if type(opset) is not int or opset not in OPSETS:
+        raise InputError(f"opset: expected {OPSETS[0]} to {OPSETS[-1]}, found {opset!r}")
     model = _export(request, opset)
     _strip(model)
     _describe(model, request)

@@ -13,6 +13,7 @@ from lenet_export import publish, weights
 from lenet_export.formats import FORMATS
 from lenet_export.reference import Reference
 from lenet_export.request import Build, Request
+from lenet_export.verification import check_batch_sizes, mnist_batch
 from lenet_runtime import __version__, golden, trust
 from lenet_runtime._files import sha256
 from lenet_runtime.artifact import (
@@ -30,11 +31,13 @@ from lenet_runtime.backends import BACKENDS, choose
 from lenet_runtime.digits import load_digits
 from lenet_runtime.errors import InputError
 from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, check_parity, parity_batches
-from lenet_runtime.preprocess import Preprocessing, to_batch
+from lenet_runtime.preprocess import Preprocessing
 from lenet_runtime.session import Session
 
 DIGIT_LABELS = tuple("0123456789")
 GOLDEN_ROWS = 8
+# golden.npz holds one whole batch of a static artifact, 4 KB an image.
+MAX_STATIC_BATCH = 2**14
 
 
 def export(
@@ -70,18 +73,21 @@ def export(
         **options: of the format, see its `Format.options`: ``opset`` of ``onnx``.
 
     Raises:
-        InputError: an argument is wrong, weights are not finite, or the module's output is not
-            float32 ``(N, 10)``.
+        InputError: an argument is wrong, weights are not finite, or the module fails or its
+            output is not float32 ``(N, 10)``.
         ArtifactError: `output` is in the way or cannot be written.
         BackendUnavailable: what builds or verifies this format is not installed.
         ParityError: the result differs from the module; nothing was published.
     """
     target = Path(output)
     _check_arguments(format, precision, static_batch, labels, options)
+    check_batch_sizes(batch_sizes)
+    if target.name in ("", ".."):
+        raise InputError(f"output: expected the name of a new folder, found {str(target)!r}")
     publish.check_target(target, force)
     weights.require_finite(module)
     reference = Reference(module)
-    _check_module(reference)
+    _check_module(reference, static_batch or 2)
     backend = choose(format, "auto", "cpu")  # before the build: what cannot be proven is not made
     request = Request(
         module=reference.module,
@@ -94,7 +100,7 @@ def export(
     )
     progress(f"building {format}")
     build = FORMATS[format].build(request)
-    digits = to_batch(load_digits().images, request.preprocessing)
+    digits = mnist_batch(load_digits().images, request.preprocessing)
     sizes = (static_batch,) if static_batch else tuple(batch_sizes)
     with publish.staging(target) as folder:
         files = build.files | {GOLDEN_NAME: _golden(reference, digits, static_batch)}
@@ -125,10 +131,12 @@ def _check_arguments(
             f"precision: {format!r} can be exported in {FORMATS[format].precisions}, "
             f"found {precision!r}"
         )
-    if static_batch is not None and (type(static_batch) is not int or static_batch < 1):
-        raise InputError(f"static batch: expected at least 1, found {static_batch!r}")
-    if len(labels) != 10 or len(set(labels)) != 10:
-        raise InputError(f"labels: expected 10 different ones, found {list(labels)}")
+    if static_batch is not None and (
+        type(static_batch) is not int or not 1 <= static_batch <= MAX_STATIC_BATCH
+    ):
+        raise InputError(f"static batch: expected 1 to {MAX_STATIC_BATCH}, found {static_batch!r}")
+    if len(labels) != 10 or len(set(labels)) != 10 or not all(type(x) is str for x in labels):
+        raise InputError(f"labels: expected 10 different strings, found {list(labels)}")
     unknown = sorted(set(options) - set(FORMATS[format].options))
     if unknown:
         raise InputError(
@@ -136,16 +144,13 @@ def _check_arguments(
         )
 
 
-def _check_module(reference: Reference) -> None:
-    """Find out on two black images whether the module is of LeNet's shape."""
-    try:
-        logits = reference.eager(np.zeros((2, *IMAGES.shape[1:]), np.float32))  # type: ignore[arg-type]
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise InputError(f"module: it fails on float32 images (2, 1, 32, 32) ({error})") from error
-    if logits.shape != (2, 10) or logits.dtype != np.float32:
+def _check_module(reference: Reference, size: int) -> None:
+    """Find out on black images whether the module is of LeNet's shape."""
+    logits = reference.eager(np.zeros((size, 1, 32, 32), np.float32))
+    if logits.shape != (size, 10) or logits.dtype != np.float32:
         raise InputError(
-            f"module: expected float32 logits (2, 10) of 2 images, found {logits.dtype} "
-            f"{logits.shape}"
+            f"module: expected float32 logits ({size}, 10) of {size} images, found "
+            f"{logits.dtype} {logits.shape}"
         )
 
 

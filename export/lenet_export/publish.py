@@ -9,17 +9,19 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import glob
 import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lenet_runtime.artifact import MANIFEST_NAME, Artifact
+from lenet_runtime.artifact import GOLDEN_NAME, MANIFEST_NAME, Artifact
 from lenet_runtime.errors import ArtifactError
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
+_TOKEN_BYTES = 8
 
 
 def check_target(target: Path, force: bool) -> None:
@@ -34,7 +36,7 @@ def check_target(target: Path, force: bool) -> None:
         raise ArtifactError(f"{target}: expected a folder or nothing, found another kind of file")
     if not any(target.iterdir()):
         return
-    if not (target / MANIFEST_NAME).is_file():
+    if not _is_ours(target):
         raise ArtifactError(
             f"{target}: expected an artifact or nothing, found a folder of other files; "
             "choose another --output"
@@ -44,6 +46,17 @@ def check_target(target: Path, force: bool) -> None:
             f"{target}: an artifact is there already; pass --force to replace it, "
             "or choose another --output"
         )
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether an artifact is, or before some damage was, in `folder`.
+
+    A manifest.json alone says nothing: web applications and browser extensions have one, too.
+    """
+    manifest = folder / MANIFEST_NAME
+    if not manifest.is_file():
+        return False
+    return (folder / GOLDEN_NAME).is_file() or b'"weights_sha256"' in manifest.read_bytes()
 
 
 @contextlib.contextmanager
@@ -56,6 +69,7 @@ def staging(target: Path) -> Iterator[Path]:
     Raises:
         ArtifactError: the parent folder cannot be written.
     """
+    made = [parent for parent in target.parents if not parent.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target)
@@ -67,6 +81,9 @@ def staging(target: Path) -> Iterator[Path]:
     finally:
         os.close(lock)
         shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty: it was published
+            for parent in made:
+                parent.rmdir()
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -92,19 +109,29 @@ def publish(folder: Path, target: Path, force: bool) -> Artifact:
     """Move the staged `folder` to `target` and return the artifact there.
 
     Raises:
-        ArtifactError: `target` appeared meanwhile and `force` is off, or cannot be replaced.
+        ArtifactError: `target` appeared meanwhile and `force` is off, or cannot be replaced; or
+            what was staged is not an artifact.
     """
+    Artifact.open(folder)  # what a reader would refuse must not cost the old one
     check_target(target, force)
-    _sync(folder)
+    try:
+        _sync(folder)
+        _move(folder, target, force)
+        _sync(target.parent)
+    except OSError as error:
+        raise ArtifactError(f"{target}: cannot publish ({error.strerror})") from error
+    return Artifact.open(target)
+
+
+def _move(folder: Path, target: Path, force: bool) -> None:
     try:
         # POSIX replaces an empty folder and refuses one that holds something.
         folder.rename(target)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise ArtifactError(f"{target}: cannot publish ({error.strerror})") from error
+            raise
+        check_target(target, force)  # it may have appeared an instant ago
         _exchange(folder, target)
-    _sync(target.parent)
-    return Artifact.open(target)
 
 
 def _prefix(target: Path) -> str:
@@ -114,17 +141,20 @@ def _prefix(target: Path) -> str:
 def _locked_folder(target: Path) -> tuple[Path, int]:
     """A new staging folder and the descriptor that holds its lock."""
     while True:
-        folder = target.with_name(_prefix(target) + secrets.token_hex(8))
+        folder = target.with_name(_prefix(target) + secrets.token_hex(_TOKEN_BYTES))
         folder.mkdir()
-        lock = os.open(folder, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.exists():
-            return folder, lock
-        os.close(lock)  # another export swept it in the instant before it was locked
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
+        # Another export swept it in the instant before it was locked.
 
 
 def _sweep(target: Path) -> None:
-    for orphan in target.parent.glob(f"{_prefix(target)}*"):
+    ours = glob.escape(_prefix(target)) + "[0-9a-f]" * (2 * _TOKEN_BYTES)
+    for orphan in target.parent.glob(ours):
         with contextlib.suppress(OSError):  # somebody else's, or swept by another process
             lock = os.open(orphan, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
             try:
@@ -143,16 +173,16 @@ def _exchange(new: Path, old: Path) -> None:
             return
         code = ctypes.get_errno()
         if code not in (errno.ENOSYS, errno.EINVAL):  # this kernel or file system cannot swap
-            raise ArtifactError(f"{old}: cannot be replaced ({os.strerror(code)})")
+            raise OSError(code, os.strerror(code))
     # The old artifact waits outside the staging folder, which is deleted whatever happens.
-    aside = old.with_name(f".{old.name}.replaced-{os.getpid()}")
+    aside = old.with_name(f".{old.name}.replaced-{secrets.token_hex(_TOKEN_BYTES)}")
     old.rename(aside)
     try:
         new.rename(old)
     except OSError:
         aside.rename(old)
         raise
-    shutil.rmtree(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:

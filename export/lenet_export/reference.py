@@ -1,11 +1,16 @@
 """The references of a parity check: the module itself, run by eager PyTorch on the CPU."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+
+from lenet_runtime.errors import InputError
+
+_FLOATS = (torch.float16, torch.float32, torch.float64)
 
 
 class Reference:
@@ -20,12 +25,28 @@ class Reference:
 
     def eager(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits ``(N, 10)`` of images ``(N, 1, 32, 32)`` in float32 arithmetic."""
-        with torch.inference_mode():
-            logits: NDArray[np.float32] = self.module(torch.from_numpy(images)).numpy()
+        logits: NDArray[np.float32] = _logits(self.module, torch.tensor(images))
         return logits
 
     def exact(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
         """Logits ``(N, 10)`` of the same images in float64 arithmetic."""
-        with torch.inference_mode():
-            logits: NDArray[np.float64] = self._wide(torch.from_numpy(images).double()).numpy()
+        logits: NDArray[np.float64] = _logits(self._wide, torch.tensor(images, dtype=torch.float64))
         return logits
+
+
+def _logits(module: nn.Module, images: torch.Tensor) -> NDArray[Any]:
+    """Run `module`; `images` are a copy, since it may work in place.
+
+    Raises:
+        InputError: it raised, whatever that was, or gave no tensor.
+    """
+    kind = f"{images.dtype} images {tuple(images.shape)}".removeprefix("torch.")
+    try:
+        with torch.inference_mode():
+            logits = module(images)
+    except Exception as error:  # somebody else's code may raise anything
+        raise InputError(f"module: it fails on {kind} ({error})") from error
+    if not isinstance(logits, torch.Tensor) or logits.dtype not in _FLOATS:
+        found = logits.dtype if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise InputError(f"module: expected a tensor of logits of {kind}, found {found}")
+    return logits.numpy()

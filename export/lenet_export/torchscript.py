@@ -3,10 +3,12 @@
 import io
 
 import torch
+from torch.jit._trace import TracingCheckError
 
 from lenet_export._quiet import quiet
 from lenet_export.request import Build, Request
 from lenet_runtime.artifact import Requirements
+from lenet_runtime.errors import DeployError
 
 _WRITERS_OWN = frozenset({".data/serialization_id", "byteorder", "version"})
 
@@ -23,13 +25,19 @@ def build(request: Request) -> Build:
 
     PyTorch 2.15 warns that TorchScript is deprecated. That is for who chooses the format, and
     README tells them; the warning is not repeated to everyone who exports.
+
+    Raises:
+        DeployError: the module cannot be traced.
     """
     buffer = io.BytesIO()
-    with quiet(), torch.no_grad():
-        frozen = torch.jit.freeze(
-            torch.jit.trace(request.module, request.example)  # type: ignore[no-untyped-call]
-        )
-        torch.jit.save(frozen, buffer)
+    try:
+        with quiet(), torch.no_grad():
+            frozen = torch.jit.freeze(
+                torch.jit.trace(request.module, request.example)  # type: ignore[no-untyped-call]
+            )
+            torch.jit.save(frozen, buffer)
+    except (RuntimeError, TracingCheckError) as error:
+        raise DeployError(f"torchscript: the module cannot be traced ({error})") from error
     version = str(torch.__version__)
     return Build(
         {"model.pt": _without_debug_files(buffer.getvalue())},

@@ -17,7 +17,7 @@ from torch import nn
 from lenet_export import weights
 from lenet_export.reference import Reference
 from lenet_runtime.digits import load_digits
-from lenet_runtime.errors import ArtifactError, ParityError
+from lenet_runtime.errors import ArtifactError, InputError, ParityError
 from lenet_runtime.parity import (
     BATCH_SIZES,
     TOLERANCES,
@@ -27,7 +27,7 @@ from lenet_runtime.parity import (
     compare,
     parity_batches,
 )
-from lenet_runtime.preprocess import to_batch
+from lenet_runtime.preprocess import Preprocessing, to_batch
 from lenet_runtime.session import Session
 
 _CHUNK = 1000
@@ -148,13 +148,17 @@ def verify(
 
     Raises:
         ArtifactError: the artifact was made from other weights.
+        InputError: an argument is wrong.
     """
+    check_batch_sizes(batch_sizes)
     _require_same_weights(session, module)
     manifest, reference = session.manifest, Reference(module)
     sizes = (manifest.batch_size,) if manifest.batch_size else tuple(batch_sizes)
     bundled = load_digits()
     name, images, labels = data_set or ("bundled digits", bundled.images, bundled.labels)
-    digits = to_batch(bundled.images, manifest.preprocessing)
+    if len(images) != len(labels) or not len(images):
+        raise InputError(f"{name}: found {len(images)} images and {len(labels)} labels")
+    digits = mnist_batch(bundled.images, manifest.preprocessing)
     return Verification(
         check_parity(
             session.run,
@@ -163,9 +167,23 @@ def verify(
             parity_batches(digits, sizes, seed),
             manifest.precision,
         ),
-        _data_set(session, reference, name, to_batch(images, manifest.preprocessing), labels),
+        _data_set(session, reference, name, mnist_batch(images, manifest.preprocessing), labels),
         _invariance(session, digits, seed),
     )
+
+
+def mnist_batch(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """The network's input from 28x28 digits, also where `preprocessing` pads by another margin,
+    as that of a network does which was trained on pictures of another size."""
+    if images.shape[1:] == (28, 28):
+        images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+    return to_batch(images, preprocessing)
+
+
+def check_batch_sizes(batch_sizes: Sequence[int]) -> None:
+    """Raise `InputError` unless there is a size and all are positive integers."""
+    if not batch_sizes or not all(type(size) is int and size > 0 for size in batch_sizes):
+        raise InputError(f"batch sizes: expected positive integers, found {list(batch_sizes)}")
 
 
 def _require_same_weights(session: Session, module: nn.Module) -> None:
