@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 stdout = Console()
 stderr = Console(stderr=True)
@@ -18,6 +19,13 @@ def print_json(document: Mapping[str, Any]) -> None:
     sys.stdout.write("\n")
 
 
+def plain(text: object) -> str:
+    """`text` to put into rich's markup: brackets stay what they are, and control characters,
+    which a foreign artifact could steer the terminal with, are spelled out."""
+    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text))
+    return escape(shown)
+
+
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
     """A spinner on stderr; call what it yields with the name of each step.
@@ -25,7 +33,7 @@ def progress() -> Iterator[Callable[[str], None]]:
     Where stderr is not a terminal, each step is a line, so that a log shows it too.
     """
     if not stderr.is_terminal:
-        yield lambda step: stderr.print(f"{step} ...", highlight=False)
+        yield lambda step: stderr.print(f"{plain(step)} ...", highlight=False, soft_wrap=True)
         return
     with stderr.status("starting") as status:
-        yield lambda step: status.update(f"{step} ...")
+        yield lambda step: status.update(f"{plain(step)} ...")

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import os
 import platform
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from lenet_deploy import __version__
-from lenet_deploy.cli.console import print_json, stdout
+from lenet_deploy.cli.console import plain, print_json, stdout
 from lenet_deploy.cli.options import Json
 from lenet_export.formats import FORMATS
 from lenet_runtime import cpu
@@ -35,13 +36,14 @@ def doctor(*, as_json: Json = False) -> None:
 def diagnose() -> dict[str, Any]:
     """Everything `doctor` shows, as JSON types."""
     versions = {name: _version(name) for name in _DISTRIBUTIONS}
+    faults = _faults(versions)
     return {
         "lenet_deploy": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "cpu": {"model": cpu.model(), "level": cpu.level(), "flags": sorted(cpu.flags())},
-        "gpus": _gpus(),
-        "compiler": shutil.which("g++") or shutil.which("c++"),
+        "gpus": _gpus(faults),
+        "compiler": _compiler(),
         "formats": {name: _format_state(name) for name in FORMATS},
         "backends": {
             f"{name} on {device}": _backend_state(name, device)
@@ -49,7 +51,7 @@ def diagnose() -> dict[str, Any]:
             for device in backend.devices
         },
         "versions": versions,
-        "faults": _faults(versions),
+        "faults": faults,
     }
 
 
@@ -60,18 +62,23 @@ def _version(distribution: str) -> str | None:
         return None
 
 
+def _compiler() -> str | None:
+    """The C++ compiler that torch-compile exports with."""
+    return shutil.which(os.environ.get("CXX", "g++"))
+
+
 def _format_state(name: str) -> dict[str, Any]:
     """Whether `export --format name` can build and prove here."""
     reason = ""
     try:
         importlib.import_module(FORMATS[name].module)
-    except (ImportError, BackendUnavailable) as error:
+    except ImportError as error:
         reason = f"{error}; pip install 'lenet-deploy[export]'"
     able = [n for n, b in BACKENDS.items() if b.format == name and not _why_not(n, "cpu")]
     if not reason and not able:
         reason = "no backend here can prove it"
-    if not reason and name == "torch-compile" and not shutil.which("g++"):
-        reason = "no C++ compiler on PATH (Debian: apt install g++)"
+    if not reason and name == "torch-compile" and not _compiler():
+        reason = "no C++ compiler on PATH (Debian: apt install g++, or set CXX)"
     return {"available": not reason, "reason": reason, "verified_by": able}
 
 
@@ -89,13 +96,17 @@ def _why_not(name: str, device: str) -> str:
     return ""
 
 
-def _gpus() -> list[str]:
+def _gpus(faults: list[str]) -> list[str]:
     """Name, memory and driver of each NVIDIA GPU, as nvidia-smi tells; empty without one."""
     query = "--query-gpu=name,memory.total,driver_version"
     command = ["nvidia-smi", query, "--format=csv,noheader"]
     if shutil.which(command[0]) is None:
         return []
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        faults.append(f"nvidia-smi does not answer ({error}); reinstall the driver or restart")
+        return []
     return done.stdout.splitlines() if done.returncode == 0 else []
 
 
@@ -117,16 +128,17 @@ def _print(report: dict[str, Any]) -> None:
     for kind in ("formats", "backends"):
         for name, state in report[kind].items():
             detail = state.get("version") or ", ".join(state.get("verified_by", ()))
-            good = f"[green]yes[/] {detail}"
-            table.add_row(kind[:-1], name, good if state["available"] else f"no: {state['reason']}")
+            good = f"[green]yes[/] {plain(detail)}"
+            bad = f"no: {plain(state['reason'])}"
+            table.add_row(kind[:-1], name, good if state["available"] else bad)
         table.add_section()
     found = {name: version for name, version in report["versions"].items() if version}
-    table.add_row("CPU", report["cpu"]["level"], report["cpu"]["model"])
-    table.add_row("GPU", str(len(report["gpus"])), "; ".join(report["gpus"]) or "none found")
-    table.add_row("compiler", "", report["compiler"] or "none found")
+    table.add_row("CPU", report["cpu"]["level"], plain(report["cpu"]["model"]))
+    table.add_row("GPU", str(len(report["gpus"])), plain("\n".join(report["gpus"])) or "none found")
+    table.add_row("compiler", "", plain(report["compiler"] or "none found"))
     table.add_row("versions", "", ", ".join(f"{n} {v}" for n, v in found.items()))
     absent = [name for name in report["versions"] if name not in found]
     table.add_row("not installed", "", ", ".join(absent))
     stdout.print(table)
     for fault in report["faults"]:
-        stdout.print(f"[red]fault:[/] {fault}")
+        stdout.print(f"[red]fault:[/] {plain(fault)}", soft_wrap=True)

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from lenet_deploy.cli.console import print_json, progress, stderr, stdout
+from lenet_deploy.cli.console import plain, print_json, progress, stderr, stdout
 from lenet_deploy.cli.options import BatchSizes, Checkpoint, Json, batch_sizes_of
 from lenet_export.formats import FORMATS
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.errors import BackendUnavailable, InputError
+from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError, InputError
 from lenet_runtime.preprocess import Preprocessing
 
 
@@ -53,7 +53,7 @@ def export(
     """Export a checkpoint and prove that the result answers as eager PyTorch does.
 
     Nothing is published unless parity holds; otherwise the exit code is 3 and whatever was there
-    before stays.
+    before stays. With --format all, one format's failure does not stop the others.
     """
     import lenet_export
     from lenet_deploy.checkpoint import load_checkpoint, read_card
@@ -63,9 +63,9 @@ def export(
         raise InputError(f"--opset: only the onnx format has one, found --format {format}")
     sizes = batch_sizes_of(batch_sizes)
     net = load_checkpoint(checkpoint)
-    preprocessing = Preprocessing(**read_card(checkpoint).get("preprocessing", {}))
+    preprocessing = _preprocessing(checkpoint, read_card(checkpoint))
     results: list[dict[str, Any]] = []
-    missing: list[BackendUnavailable] = []
+    failures: dict[str, DeployError] = {}
     for name in formats:
         folder = output / (f"{name}-{precision}" + (f"-b{static_batch}" if static_batch else ""))
         options: dict[str, Any] = {"opset": opset} if name == "onnx" and opset is not None else {}
@@ -84,19 +84,34 @@ def export(
                     progress=step,
                     **options,
                 )
-        except BackendUnavailable as error:
+        except DeployError as error:
             if format != "all":
                 raise
-            stderr.print(f"[yellow]{name}: skipped:[/] {error}")
-            missing.append(error)
+            failures[name] = error
         else:
             results.append(_row(artifact, time.perf_counter() - started))
     if as_json:
-        print_json({"artifacts": results, "skipped": [str(error) for error in missing]})
+        reasons = [{"format": name, "reason": str(error)} for name, error in failures.items()]
+        print_json({"artifacts": results, "failed": reasons})
     else:
         _print(results)
-    if missing:
-        raise missing[0]
+    _raise_first(failures)
+
+
+def _preprocessing(checkpoint: Path | None, card: dict[str, Any]) -> Preprocessing:
+    try:
+        return Preprocessing(**card.get("preprocessing", {}))
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"{checkpoint}: preprocessing of its card: {error}") from error
+
+
+def _raise_first(failures: dict[str, DeployError]) -> None:
+    """Print every failure but the one that ends the command: a real one before a missing engine."""
+    ranked = sorted(failures, key=lambda name: isinstance(failures[name], BackendUnavailable))
+    for name in ranked[1:]:
+        stderr.print(f"[yellow]{name}:[/] {plain(failures[name])}", highlight=False, soft_wrap=True)
+    if ranked:
+        raise failures[ranked[0]]
 
 
 def _row(artifact: Artifact, seconds: float) -> dict[str, Any]:
@@ -115,12 +130,16 @@ def _row(artifact: Artifact, seconds: float) -> dict[str, Any]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    table = Table(caption="max diff: largest difference from eager PyTorch, in logits")
-    for heading in ("artifact", "size", "max diff", "of tolerance", "top-1", "time"):
-        table.add_column(heading, justify="left" if heading == "artifact" else "right")
+    table = Table(
+        caption="max diff: largest difference from eager PyTorch, in logits\n"
+        "of tol.: as a share of what the tolerance allows"
+    )
+    table.add_column("artifact", overflow="fold")
+    for heading in ("size", "max diff", "of tol.", "top-1", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            row["path"],
+            plain(row["path"]),
             f"{row['size_bytes'] / 1024:.0f} KiB",
             f"{row['max_abs_diff']:.1e}",
             f"{row['worst_share_of_tolerance']:.1%}",

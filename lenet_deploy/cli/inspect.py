@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from lenet_deploy.cli.console import print_json, stdout
+from lenet_deploy.cli.console import plain, print_json, stdout
 from lenet_deploy.cli.options import Json
 from lenet_runtime import requirements
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
+from lenet_runtime.parity import ParityReport
 
 
 def inspect(
@@ -58,9 +59,14 @@ def _graph(artifact: Artifact, states: dict[str, str]) -> dict[str, Any] | None:
         return None
     try:
         import onnx
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ImportError:
         return None
-    model = onnx.ModelProto.FromString(artifact.read("model.onnx"))
+    try:
+        model = onnx.ModelProto.FromString(artifact.read("model.onnx"))
+    except DecodeError:
+        states["model.onnx"] = f"{artifact.path / 'model.onnx'}: expected an ONNX model"
+        return None
     return {
         "ir_version": model.ir_version,
         "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
@@ -80,6 +86,8 @@ def _elements(dims: Any) -> int:
 def _loads_here(artifact: Artifact, states: dict[str, str]) -> dict[str, list[str]]:
     """For each backend of the format, what stands in the way; an empty list is a yes."""
     common = requirements.unmet(artifact.manifest)
+    if not artifact.manifest.parity.ok:
+        common.append("its parity report says it failed")
     common += [state for state in states.values() if state != "ok"]
     answers = {}
     for name, backend in BACKENDS.items():
@@ -95,32 +103,47 @@ def _loads_here(artifact: Artifact, states: dict[str, str]) -> dict[str, list[st
 
 def _print(artifact: Artifact, report: dict[str, Any]) -> None:
     manifest = artifact.manifest
-    table = Table(title=str(artifact.path), show_header=False)
-    table.add_column("", style="bold")
+    table = Table(title=plain(artifact.path), show_header=False)
+    table.add_column("", style="bold", overflow="fold")
     table.add_column("", overflow="fold")
-    table.add_row("format", f"{manifest.format}, {manifest.precision}")
+    table.add_row("format", plain(f"{manifest.format}, {manifest.precision}"))
     for spec in (*manifest.inputs, *manifest.outputs):
         shape = ", ".join("N" if size is None else str(size) for size in spec.shape)
-        table.add_row(spec.name, f"{spec.dtype} ({shape})")
+        table.add_row(plain(spec.name), f"{spec.dtype} ({shape})")
     table.add_row("preprocessing", _pairs(dataclasses.asdict(manifest.preprocessing)))
-    table.add_row("labels", " ".join(manifest.labels))
+    table.add_row("labels", plain(" ".join(manifest.labels)))
     for name, entry in manifest.files.items():
         state = report["files"][name]
-        good = f"[green]ok[/] {entry.size} bytes, SHA-256 {entry.sha256[:16]}..."
-        table.add_row(name, good if state == "ok" else f"[red]{state}[/]")
+        good = f"[green]ok[/] {entry.size} bytes, SHA-256 {plain(entry.sha256[:16])}..."
+        table.add_row(plain(name), good if state == "ok" else f"[red]{plain(state)}[/]")
     table.add_row("requirements", _pairs(dataclasses.asdict(manifest.requirements)))
     table.add_row("made by", _pairs(manifest.tools))
-    table.add_row("weights", manifest.weights_sha256)
-    worst = max(c.worst_share or 0 for c in manifest.parity.comparisons)
-    sizes = sorted({c.batch_size for c in manifest.parity.comparisons})
-    table.add_row("parity", f"at batch sizes {sizes}: at most {worst:.1%} of the tolerance")
-    if report["graph"]:
-        table.add_row("graph", _pairs(report["graph"]))
+    table.add_row("weights", plain(manifest.weights_sha256))
+    table.add_row("parity", _parity(manifest.parity))
+    if graph := report["graph"]:
+        table.add_row("operators", plain(" ".join(graph["operators"])))
+        opset = _pairs(graph["opset"])
+        table.add_row(
+            "graph", f"{graph['parameters']:,} parameters, {opset}, IR {graph['ir_version']}"
+        )
+        table.add_row("metadata", _pairs(graph["metadata"]))
     table.add_row("trust", "runs code when loaded: --trust" if manifest.runs_code else "data only")
     for name, reasons in report["loads_here"].items():
-        table.add_row(f"loads on {name}", "; ".join(reasons) or "[green]yes[/]")
+        table.add_row(f"loads on {name}", plain("; ".join(reasons)) or "[green]yes[/]")
+    if not report["loads_here"]:
+        table.add_row("loads", "no: no backend of this version runs this format")
     stdout.print(table)
 
 
+def _parity(report: ParityReport) -> str:
+    if not report.ok:
+        failed = sum(not c.ok for c in report.comparisons)
+        return f"[red]failed[/]: {failed} of {len(report.comparisons)} comparisons"
+    worst = max(c.worst_share or 0 for c in report.comparisons)
+    sizes = ", ".join(map(str, sorted({c.batch_size for c in report.comparisons})))
+    return f"at batch sizes {sizes}: at most {worst:.1%} of the tolerance"
+
+
 def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in values.items() if value not in (None, ()))
+    shown = {k: " ".join(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    return plain(", ".join(f"{k} {v}" for k, v in shown.items() if v not in (None, "")))

@@ -1,5 +1,6 @@
 """Flags that several commands share, spelled and explained once."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ DataDir = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of every random number used.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number used.")]
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="CPU threads. Default: the engine's own choice."),
@@ -54,6 +55,8 @@ Trust = Annotated[
 def batch_sizes_of(text: str) -> tuple[int, ...]:
     """Parse ``--batch-sizes``; what is not a list of positive integers is a usage error."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and 0 < int(part) < 10**7 for part in parts):
-        raise InputError(f"--batch-sizes: expected positive integers like 1,8,64, found {text!r}")
+    if not all(re.fullmatch("[0-9]{1,5}", part) and int(part) for part in parts):
+        raise InputError(
+            f"--batch-sizes: expected integers of 1 to 99999 like 1,8,64, found {text[:100]!r}"
+        )
     return tuple(dict.fromkeys(int(part) for part in parts))

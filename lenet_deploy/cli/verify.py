@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from lenet_deploy.cli.console import print_json, progress, stderr, stdout
+from lenet_deploy.cli.console import plain, print_json, progress, stderr, stdout
 from lenet_deploy.cli.options import (
     Backend,
     BatchSizes,
@@ -21,7 +21,7 @@ from lenet_deploy.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from lenet_export.verification import Verification
+    from lenet_export.verification import Invariance, Verification
     from lenet_runtime.parity import Comparison
 
 _SHOWN_FLIPS = 10
@@ -71,9 +71,10 @@ def _test_set(data_dir: Path) -> tuple[str, Any, Any] | None:
     """MNIST's 10,000 test digits, or None where they are not on this machine."""
     if not (data_dir / "MNIST" / "raw").is_dir():
         stderr.print(
-            f"note: {data_dir} holds no MNIST, so accuracy is of the bundled digits; "
+            f"note: {plain(data_dir)} holds no MNIST, so accuracy is of the bundled digits; "
             "name its folder with --data-dir",
             highlight=False,
+            soft_wrap=True,
         )
         return None
     from lenet_deploy.data import load_mnist
@@ -85,20 +86,20 @@ def _test_set(data_dir: Path) -> tuple[str, Any, Any] | None:
 def _print(report: "Verification", backend: str) -> None:
     table = Table(
         title=f"Difference from eager PyTorch on {backend}, in logits",
-        caption="eager error: distance of eager float32 from float64, the yardstick of 'times'",
+        caption="eager: distance of eager float32 from float64\n"
+        "times: max in units of it; of tol.: share of what the tolerance allows",
     )
-    for heading in ("images", "batch", "max", "mean", "eager error", "times", "of tol.", "top-1"):
-        table.add_column(heading, justify="left" if heading == "images" else "right")
+    table.add_column("images")
+    for heading in ("batch", "max", "mean", "eager", "times", "of tol.", "top-1"):
+        table.add_column(heading, justify="right", no_wrap=True)
     data_set = report.data_set
     for comparison in report.parity.comparisons:
         table.add_row(*_cells(comparison.inputs, comparison))
     table.add_section()
     table.add_row(*_cells(data_set.name, data_set.comparison))
-    table.add_section()
-    for change in report.invariance:
-        name = f"{change.change}{' (bitwise)' if change.bitwise else ''}"
-        table.add_row(*_cells(name, change.comparison))
     stdout.print(table)
+    if report.invariance:
+        _print_invariance(report.invariance)
     stdout.print(
         f"{data_set.name}: {data_set.comparison.batch_size} digits, accuracy "
         f"{data_set.accuracy:.2%} (eager {data_set.eager_accuracy:.2%}), "
@@ -114,17 +115,38 @@ def _print(report: "Verification", backend: str) -> None:
     stdout.print("[green]parity holds[/]" if report.ok else "[red]parity fails[/]")
 
 
-def _cells(name: str, comparison: "Comparison") -> list[str]:
-    def show(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
+def _print_invariance(changes: "tuple[Invariance, ...]") -> None:
+    table = Table(title="The same images in another batch: do their logits stay?")
+    table.add_column("batch")
+    for heading in ("to the bit", "max", "of tol."):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for change in changes:
+        found = change.comparison
+        table.add_row(
+            _name(change.change, found),
+            "yes" if change.bitwise else "no",
+            _show(found.max_abs_diff, ".1e"),
+            _show(found.worst_share, ".1%"),
+        )
+    stdout.print(table)
 
+
+def _cells(name: str, comparison: "Comparison") -> list[str]:
     return [
-        name if comparison.ok else f"[red]{name}[/]",
+        _name(name, comparison),
         str(comparison.batch_size),
-        show(comparison.max_abs_diff, ".1e"),
-        show(comparison.mean_abs_diff, ".1e"),
-        show(comparison.eager_error, ".1e"),
-        show(comparison.eager_multiple, ".1f"),
-        show(comparison.worst_share, ".1%"),
-        show(comparison.top1_agreement, ".2%"),
+        _show(comparison.max_abs_diff, ".1e"),
+        _show(comparison.mean_abs_diff, ".1e"),
+        _show(comparison.eager_error, ".1e"),
+        _show(comparison.eager_multiple, ".1f"),
+        _show(comparison.worst_share, ".1%"),
+        _show(comparison.top1_agreement, ".2%"),
     ]
+
+
+def _name(name: str, comparison: "Comparison") -> str:
+    return plain(name) if comparison.ok else f"[red]{plain(name)}[/]"
+
+
+def _show(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
