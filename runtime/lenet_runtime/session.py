@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,17 @@ class Session:
         """What the artifact is."""
         return self.artifact.manifest
 
+    @property
+    def predictor(self) -> Predictor:
+        """The engine itself, without the checks of `run`.
+
+        Raises:
+            DeployError: the session is closed.
+        """
+        if self._predictor is None:
+            raise DeployError(f"this session of {self.artifact.path} is closed; load it again")
+        return self._predictor
+
     # The order of the checks is by cost, and the common case falls through without a call: at
     # batch 1 an engine takes about 14 us and all of this about 1.5 us
     # (benchmarks/overhead.py measures both).
@@ -105,9 +117,7 @@ class Session:
             _refuse_non_finite(images)
         if out is not None:
             _check_out(out, size)
-        predictor = self._predictor
-        if predictor is None:
-            raise DeployError(f"this session of {self.artifact.path} is closed; load it again")
+        predictor = self._predictor or self.predictor  # the property says what a closed one is
         logits = predictor.run(images) if size else np.empty((0, 10), np.float32)
         if out is None:
             return logits
@@ -183,9 +193,10 @@ def load(
     """Load an artifact, prove on its golden images that it answers rightly, and return it.
 
     Args:
-        path: the artifact's folder.
-        backend: a key of `lenet_runtime.BACKENDS`, or ``auto``: the first of the table that runs
-            this format on this device.
+        path: the artifact's folder; with ``fastest``, a folder of artifacts with a plan.
+        backend: a key of `lenet_runtime.BACKENDS`; or ``auto``, the first of the table that runs
+            this format on this device; or ``fastest``, which follows the plan of
+            ``lenet-deploy tune`` (`lenet_runtime.routing`).
         device: ``cpu``. What is asked for is what runs; there is no fallback.
         threads: CPU threads of the engine, 1 to 1024; None is the engine's own choice.
         trust: allow an artifact that runs code; needed for every format but ``onnx``, unless
@@ -204,6 +215,10 @@ def load(
         )
     if type(trust) is not bool:  # a configuration's "false" is true
         raise InputError(f"trust: expected True or False, found {trust!r}")
+    if backend == "fastest":
+        from lenet_runtime.routing import load_fastest
+
+        return load_fastest(Path(path), device, threads, trust, check_finite=check_finite)
     artifact = Artifact.open(path)
     name = choose(artifact.manifest.format, backend, device)
     requirements.require(artifact.manifest, artifact.path)

@@ -1,6 +1,8 @@
 """The engines, one file each; this table is the support matrix."""
 
+import contextlib
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -42,12 +44,23 @@ class Backend:
         format: of the artifacts it runs.
         devices: it can run on.
         extra: of lenet-deploy that installs it.
+        distributions: on PyPI that bring the engine; one of them is enough.
     """
 
     module: str
     format: str
     devices: tuple[str, ...]
     extra: str
+    distributions: tuple[str, ...]
+
+    def version(self) -> str | None:
+        """The installed distribution's version, read without importing it; None without one."""
+        import importlib.metadata  # 20 ms, which only plans and reports pay
+
+        for name in self.distributions:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                return importlib.metadata.version(name)
+        return None
 
     def probe(self, device: str) -> str:
         """The engine's version, if it is here and can use `device`.
@@ -67,11 +80,20 @@ class Backend:
         return importlib.import_module(self.module)
 
 
+_TORCH = ("torch",)
 BACKENDS = {
-    "ort-cpu": Backend("lenet_runtime.backends.ort_cpu", "onnx", ("cpu",), "cpu"),
-    "torchscript": Backend("lenet_runtime.backends.torchscript", "torchscript", ("cpu",), "export"),
+    "ort-cpu": Backend(
+        "lenet_runtime.backends.ort_cpu",
+        "onnx",
+        ("cpu",),
+        "cpu",
+        ("onnxruntime", "onnxruntime-gpu"),
+    ),
+    "torchscript": Backend(
+        "lenet_runtime.backends.torchscript", "torchscript", ("cpu",), "export", _TORCH
+    ),
     "torch-compile": Backend(
-        "lenet_runtime.backends.torch_compile", "torch-compile", ("cpu",), "export"
+        "lenet_runtime.backends.torch_compile", "torch-compile", ("cpu",), "export", _TORCH
     ),
 }
 
@@ -95,8 +117,10 @@ def choose(format: str, backend: str, device: str) -> str:
         InputError: no such backend or device, or the backend runs another format.
         BackendUnavailable: none can; every candidate's reason is given.
     """
+    if re.fullmatch(r"cpu|cuda(:\d+)?", device) is None:
+        raise InputError(f"device: expected 'cpu', 'cuda' or 'cuda:N', found {device!r}")
     if device != "cpu":
-        raise InputError(f"device: expected 'cpu', found {device!r}")
+        raise BackendUnavailable(f"device: no backend of this version runs on {device!r}")
     if backend != "auto":
         chosen = BACKENDS.get(backend)
         if chosen is None or chosen.format != format:

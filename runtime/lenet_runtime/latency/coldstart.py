@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import DeployError
 
 # Runs in the fresh process. VmHWM and not ru_maxrss, which a child inherits from its parent.
@@ -58,7 +59,8 @@ def measure(
     """Start each engine `repeats` times in turn.
 
     Args:
-        engines: by name, the keyword arguments of `lenet_runtime.load`, JSON types all.
+        engines: by name, the keyword arguments of `lenet_runtime.load`, JSON types all; with a
+            ``backend`` of `lenet_runtime.BACKENDS`.
         repeats: fresh processes of each.
 
     Returns:
@@ -85,7 +87,7 @@ def measure(
                 "repeats": repeats,
                 **figures,
                 "artifact_mib": size / 2**20,
-                "installed_mib": installed_mib(artifact.manifest.requirements.engine),
+                "installed_mib": installed_mib(BACKENDS[str(arguments["backend"])].distributions),
             }
         )
     return tuple(rows)
@@ -108,15 +110,10 @@ def _start(arguments: Mapping[str, Any]) -> dict[str, float]:
     return figures | {"process_ms": took}
 
 
-# What `Requirements.engine` names, as distributions; the first that is installed is meant.
-_DISTRIBUTIONS = {"onnx": ("onnxruntime", "onnxruntime-gpu"), "torch": ("torch",)}
-
-
-def installed_mib(engine: str) -> float | None:
-    """MiB on disk of the engine's distribution and all it requires; None where not installed."""
-    for root in _DISTRIBUTIONS.get(engine, ()):
-        seen: set[str] = set()
-        size = _installed_bytes(root, seen)
+def installed_mib(distributions: Sequence[str]) -> float | None:
+    """MiB on disk of the first of `distributions` that is installed, and of all it requires."""
+    for root in distributions:
+        size = _installed_bytes(root, set())
         if size:
             return size / 2**20
     return None
