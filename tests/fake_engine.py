@@ -1,12 +1,13 @@
 """An engine without an engine: each image's logits are its first ten pixels."""
 
+import dataclasses
 import threading
 
-from lenet_runtime.backends import Backend
+from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import DeployError
 
 FORMAT = "fake"
-BACKEND = Backend("fake_engine", FORMAT, ("cpu",), "none")
+BACKEND = dataclasses.replace(BACKENDS["ort-cpu"], module="fake_engine", format=FORMAT)
 
 
 class FakePredictor:
