@@ -14,6 +14,7 @@ from lenet_deploy.cli.export import export
 from lenet_deploy.cli.inspect import inspect
 from lenet_deploy.cli.predict import predict
 from lenet_deploy.cli.train import train
+from lenet_deploy.cli.tune import tune
 from lenet_deploy.cli.verify import verify
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, ParityError
 
@@ -75,7 +76,7 @@ def _root(
     """Compile LeNet for optimized inference: train, export, prove, run and time it."""
 
 
-for _command in (train, evaluate, export, verify, predict, bench, inspect, doctor):
+for _command in (train, evaluate, export, verify, predict, bench, tune, inspect, doctor):
     app.command()(_command)
 
 

@@ -54,9 +54,14 @@ Trust = Annotated[
 
 def batch_sizes_of(text: str) -> tuple[int, ...]:
     """Parse ``--batch-sizes``; what is not a list of positive integers is a usage error."""
+    return integers_of("--batch-sizes", text)
+
+
+def integers_of(flag: str, text: str) -> tuple[int, ...]:
+    """Parse integers of 1 to 99999, separated by commas; each counts once."""
     parts = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch("[0-9]{1,5}", part) and int(part) for part in parts):
         raise InputError(
-            f"--batch-sizes: expected integers of 1 to 99999 like 1,8,64, found {text[:100]!r}"
+            f"{flag}: expected integers of 1 to 99999 like 1,8,64, found {text[:100]!r}"
         )
     return tuple(dict.fromkeys(int(part) for part in parts))

@@ -7,6 +7,7 @@ can write beside the artifact can swap a file between the check and the use.
 import contextlib
 import hashlib
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,3 +80,36 @@ def read_regular(directory: int, name: str, limit: int, where: Path) -> bytes:
     if len(data) > limit:
         raise ArtifactError(f"{where / name}: expected at most {limit} bytes, found more")
     return data
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put `data` at `path`: readers see the old file or the new one, also after a power cut.
+
+    On failure the old file stays and nothing half-written is left beside it.
+
+    Raises:
+        ArtifactError: the folder is missing, cannot be written to or is full.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: cannot write {len(data)} bytes ({error.strerror}); what was there stays"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)  # Ctrl-C too must leave nothing behind
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` last: it is only durable once its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -73,13 +73,8 @@ def write(folder: Path, plan: Plan) -> Path:
         ArtifactError: the folder cannot be written.
     """
     target = folder / PLAN_NAME
-    draft = folder / f".{PLAN_NAME}.{os.getpid()}"
-    try:
-        draft.write_text(json.dumps(dataclasses.asdict(plan), indent=2) + "\n", encoding="utf-8")
-        draft.replace(target)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise ArtifactError(f"{target}: cannot be written ({error.strerror})") from error
+    document = json.dumps(dataclasses.asdict(plan), indent=2)
+    _files.write_atomically(target, f"{document}\n".encode())
     return target
 
 
