@@ -48,8 +48,8 @@ def digits(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE")] = DIGITS,
 ) -> None:
     """Write the bundled digits, from the repository's root."""
-    from lenet_deploy.checkpoint import write_atomically
     from lenet_deploy.data import load_mnist
+    from lenet_runtime._files import write_atomically
 
     test = load_mnist(data_dir, train=False)
     labels = test.labels.numpy()

@@ -9,9 +9,7 @@ A ``.pt`` or ``.pth`` state dict is read as well, with ``torch.load(weights_only
 import hashlib
 import io
 import json
-import os
 import pickle
-import secrets
 import struct
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +19,7 @@ import safetensors.torch
 import torch
 
 from lenet_deploy.model import Net
+from lenet_runtime._files import write_atomically
 from lenet_runtime.errors import ArtifactError
 from lenet_runtime.preprocess import Preprocessing
 
@@ -106,41 +105,6 @@ def save_checkpoint(net: Net, path: Path, card: dict[str, Any]) -> str:
 def json_bytes(document: dict[str, Any]) -> bytes:
     """`document` as indented JSON with a final newline; NaN is refused."""
     return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` at `path`: readers see the old file or the new one, also after a power cut.
-
-    On failure the old file stays and nothing half-written is left beside it.
-
-    Raises:
-        ArtifactError: the folder is missing, cannot be written to or is full.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ArtifactError(
-            f"{path}: expected to write {len(data)} bytes there, found: {error.strerror}"
-        ) from error
-    except BaseException:  # Ctrl-C too must leave nothing behind
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename inside `folder` last: it is only durable once its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def check_weights(net: Net, weights: dict[str, Any], where: str) -> None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from lenet_deploy.checkpoint import write_atomically
+from lenet_runtime._files import write_atomically
 
 # Two of Okabe and Ito's colours, which stay apart for every kind of colour vision; the markers
 # differ as well.

@@ -95,7 +95,7 @@ def save_state(run: Run, state: "State") -> None:
     """Write all that training needs to go on, in one atomic step."""
     import torch
 
-    from lenet_deploy.checkpoint import write_atomically
+    from lenet_runtime._files import write_atomically
 
     buffer = io.BytesIO()
     document = {
@@ -202,7 +202,8 @@ def judge(state: "State", digits: "Split") -> "Evaluation":
 
 def publish(run: Run, state: "State", test: "Evaluation | None" = None) -> str:
     """Write weights, card and history from `state`; returns the weights file's SHA-256."""
-    from lenet_deploy.checkpoint import json_bytes, save_checkpoint, write_atomically
+    from lenet_deploy.checkpoint import json_bytes, save_checkpoint
+    from lenet_runtime._files import write_atomically
 
     history = {"recipe": asdict(state.recipe), "epochs": state.history}
     write_atomically(run.folder / HISTORY, json_bytes(history))
