@@ -1,5 +1,6 @@
 """The command line: one file per command, each thin; heavy imports stay inside the commands."""
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -43,6 +44,9 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError as error:  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(FAILURE) from error
         except (DeployError, OSError) as error:
             typer.secho(f"error: {error}", fg="red", err=True)
             raise typer.Exit(exit_code(error)) from error
