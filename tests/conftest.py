@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lenet_runtime import BACKENDS, load
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -60,6 +62,22 @@ def torch_compile_artifact(exported):
     if shutil.which(compiler) is None:
         pytest.skip(f"torch-compile needs a C++ compiler, and {compiler!r} is not on PATH")
     return exported("torch-compile")
+
+
+ENGINES = [
+    pytest.param(name, marks=pytest.mark.slow if backend.format == "torch-compile" else ())
+    for name, backend in BACKENDS.items()
+]
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def session(request):
+    """A session of each backend in turn, shared by all tests; never close it."""
+    artifact = request.getfixturevalue(
+        f"{BACKENDS[request.param].format.replace('-', '_')}_artifact"
+    )
+    with load(artifact.path, backend=request.param) as session:
+        yield session
 
 
 @pytest.fixture
