@@ -117,7 +117,7 @@ def choose(format: str, backend: str, device: str) -> str:
         InputError: no such backend or device, or the backend runs another format.
         BackendUnavailable: none can; every candidate's reason is given.
     """
-    if re.fullmatch(r"cpu|cuda(:\d+)?", device) is None:
+    if not isinstance(device, str) or re.fullmatch(r"cpu|cuda(:[0-9]+)?", device) is None:
         raise InputError(f"device: expected 'cpu', 'cuda' or 'cuda:N', found {device!r}")
     if device != "cpu":
         raise BackendUnavailable(f"device: no backend of this version runs on {device!r}")
