@@ -1,6 +1,7 @@
 """What a latency belongs to: the machine, the software, and how the run was set up."""
 
 import contextlib
+import datetime
 import gc
 import importlib.metadata
 import os
@@ -44,6 +45,7 @@ def fingerprint() -> dict[str, Any]:
             **{name: _version(name) for name in _SOFTWARE},
         },
         "state": {
+            "measured_at": datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds"),
             "clock": time.get_clock_info("perf_counter").implementation,
             "mhz": cpu.mhz(),
             "load_average_1min": _load(),

@@ -156,8 +156,13 @@ def _csv_row(run: Run, result: LatencyResult) -> dict[str, Any]:
 
 def crossovers(run: Run) -> Sequence[str]:
     """In words: from which batch size on another engine is the fastest."""
+    winners = run.winners()
+    if len({result.engine for result in run.results}) < 2:
+        return []  # nothing to win against
+    if len(winners) > 1 and len(set(winners.values())) == 1:
+        return [f"{next(iter(winners.values()))} is the fastest at every batch size measured"]
     lines, before = [], None
-    for size, engine in run.winners().items():
+    for size, engine in winners.items():
         if engine != before:
             lines.append(
                 f"{engine} is the fastest at batch {size}"
