@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime.errors import DeployError
 
-_STRIDES = (4096, 1024, 128, 4)  # of contiguous float32 images (N, 1, 32, 32)
+_STRIDES = (4096, 4096, 128, 4)  # of contiguous float32 images (N, 1, 32, 32)
 
 
 def probe(device: str) -> str:
