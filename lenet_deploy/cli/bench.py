@@ -228,7 +228,7 @@ def _print(run: "Run") -> None:
         title=plain(f"Latency in microseconds on {cpu.model()}, input {run.settings.inputs}"),
         caption="NumPy in, NumPy out, checks included; ratio of medians with its 95% interval",
     )
-    table.add_column("engine", overflow="fold", min_width=15)
+    table.add_column("engine", overflow="fold", min_width=13)
     for heading in ("batch", "p50", "p90", "p99", "images/s", f"/ {run.baseline}"):
         table.add_column(heading, justify="right", no_wrap=True)
     winners = run.winners()
@@ -260,7 +260,7 @@ _COLD_START = {
     "second_run_ms": "second",
     "process_ms": "process",
     "peak_memory_mib": "peak MiB",
-    "installed_mib": "engine MiB",
+    "installed_mib": "disk MiB",
 }
 _SCALING = {
     "engine": "engine",
