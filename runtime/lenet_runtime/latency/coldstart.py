@@ -106,7 +106,8 @@ def _start(arguments: Mapping[str, Any]) -> dict[str, float]:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise DeployError(f"cold start of {arguments['path']}: {last}")
-    figures: dict[str, float] = json.loads(done.stdout)
+    # The last line: an engine may have printed something of its own.
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures | {"process_ms": took}
 
 
@@ -131,7 +132,7 @@ def _installed_bytes(name: str, seen: set[str]) -> int:
     paths = (Path(str(file.locate())) for file in distribution.files or ())
     total = sum(path.stat().st_size for path in paths if path.is_file())
     for requirement in distribution.requires or ():
-        if "extra ==" not in requirement:
+        if not re.search(r"\bextra\s*==", requirement):
             match = re.match(r"[A-Za-z0-9._-]+", requirement)
             total += _installed_bytes(match.group(), seen) if match else 0
     return total

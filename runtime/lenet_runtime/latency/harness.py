@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,8 +49,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.inputs not in INPUT_MODES:
             raise InputError(f"inputs: expected one of {INPUT_MODES}, found {self.inputs!r}")
-        if self.min_seconds <= 0 or self.min_iterations < 1 or self.warmup_seconds < 0:
-            raise InputError(f"expected positive times and iterations, found {self}")
+        # Written so that NaN fails too.
+        times = 0 < self.min_seconds < math.inf and 0 <= self.warmup_seconds < math.inf
+        if not times or self.min_iterations < 1:
+            raise InputError(f"expected positive, finite times and iterations, found {self}")
 
 
 def measure(
@@ -68,7 +71,15 @@ def measure(
         progress: called with the step and the share done, 0 to 1.
         keep: called with each result as soon as it is whole, so that an interrupted run still
             has what it measured.
+
+    Raises:
+        InputError: there is no engine, no batch size, or one below 1.
     """
+    if not engines or not batch_sizes or min(batch_sizes) < 1:
+        raise InputError(
+            "expected an engine and batch sizes of 1 or more, "
+            f"found engines {list(engines)} and batch sizes {list(batch_sizes)}"
+        )
     settings, results = settings or Settings(), []
     for index, size in enumerate(batch_sizes):
         inputs = make_inputs(size, settings)
@@ -131,11 +142,11 @@ class _Timer:
         start = time.perf_counter()
         while not self.warm or time.perf_counter() - start < least:
             median = float(np.median(self._samples()))
-            self.warm, last = median > 0.98 * last, min(median, last)
+            self.warm, last = median >= 0.98 * last, min(median, last)
             if time.perf_counter() - start > 4 * least:
                 break
-        step = time.get_clock_info("perf_counter").resolution * 1e9
-        self.calls_per_sample = max(1, round(CLOCK_STEPS * max(step, clock_step_ns()) / last))
+        if self._settings.inputs != "cold":  # where only the first call of a sample would be cold
+            self.calls_per_sample = calls_per_sample(last)
 
     def slice(self) -> None:
         """One turn: a call that is not counted, then samples for a slice of time."""
@@ -158,18 +169,25 @@ class _Timer:
         cold = self._settings.inputs == "cold"
         end = clock() + int(SLICE_SECONDS * 1e9)
         while not samples or clock() < end:
-            images = self._next()
+            turn = [self._next() for _ in range(calls)]
             if cold:
                 sweep_caches()
             start = clock()
-            for _ in range(calls):
+            for images in turn:
                 engine(images)
-            samples.append((clock() - start) / calls)
+            samples.append(max(clock() - start, 1) / calls)
         return np.array(samples, np.float64)
 
     def _next(self) -> Images:
         self._turn += 1
         return self._inputs[self._turn % len(self._inputs)]
+
+
+def calls_per_sample(call_ns: float) -> int:
+    """How many calls of that length make a sample of `CLOCK_STEPS` steps of the clock."""
+    step = max(time.get_clock_info("perf_counter").resolution * 1e9, clock_step_ns())
+    # A call that no reading of the clock can see takes less than a step, not no time at all.
+    return max(1, round(CLOCK_STEPS * step / max(call_ns, step / CLOCK_STEPS)))
 
 
 def clock_step_ns() -> float:

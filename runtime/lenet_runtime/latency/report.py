@@ -19,6 +19,10 @@ from lenet_runtime.latency.harness import Settings
 from lenet_runtime.latency.result import LatencyResult, Ratio, paired_ratio
 
 SCHEMA = "lenet-latency/1"
+# What reading a foreign document may raise.
+_DAMAGED = (
+    ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, InputError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ def read(path: Path) -> Run:
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             raise ValueError(f"expected a report of schema {SCHEMA}")
+        _check_types(document)
         return Run(
             settings=Settings(**document["settings"]),
             fingerprint=document["fingerprint"],
@@ -124,10 +129,23 @@ def read(path: Path) -> Run:
         )
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except _DAMAGED as error:
         raise InputError(
             f"{path}: not a latency report ({error}); write one with lenet-deploy bench --json FILE"
         ) from error
+
+
+def _check_types(document: dict[str, Any]) -> None:
+    """What the reports and the gate look into must be what they expect there."""
+    for name, records in (
+        ("fingerprint", document["fingerprint"].values()),
+        ("engines", document["engines"].values()),
+        ("skipped", document["skipped"]),
+        ("cold_start", document["cold_start"]),
+        ("scaling", document["scaling"]),
+    ):
+        if not all(isinstance(record, dict) for record in records):
+            raise ValueError(f"{name}: expected objects")
 
 
 def csv_text(run: Run) -> str:

@@ -76,37 +76,42 @@ def paired_ratio(result: LatencyResult, baseline: LatencyResult, seed: int = 0) 
 
     Rounds are resampled in pairs, because what slows a round slows both.
     """
-    ratios = resampled_medians(result, seed) / resampled_medians(baseline, seed)
+    ratios = resampled(result, 50, seed) / resampled(baseline, 50, seed)
     low, high = np.percentile(ratios, [2.5, 97.5])
-    value = np.median(round_medians(result)) / np.median(round_medians(baseline))
+    value = over_rounds(result, 50) / over_rounds(baseline, 50)
     return Ratio(float(value), float(low), float(high))
 
 
-def round_medians(result: LatencyResult) -> NDArray[np.float64]:
-    """The median of each round, in nanoseconds."""
-    return np.array([np.median(samples) for samples in result.rounds_ns])
+def over_rounds(result: LatencyResult, percent: float) -> float:
+    """The percentile over rounds of the same percentile of each round, in nanoseconds."""
+    return float(np.percentile(_each_round(result, percent), percent))
 
 
-def resampled_medians(result: LatencyResult, seed: int) -> NDArray[np.float64]:
-    """The median over rounds, of `RESAMPLES` bootstrap draws of rounds.
+def resampled(result: LatencyResult, percent: float, seed: int) -> NDArray[np.float64]:
+    """`over_rounds` of `RESAMPLES` bootstrap draws of rounds.
 
     Results of one run have equally many rounds, so equal seeds draw the same rounds of both.
     """
-    medians = round_medians(result)
-    picks = np.random.default_rng(seed).integers(0, len(medians), (RESAMPLES, len(medians)))
-    drawn: NDArray[np.float64] = np.median(medians[picks], axis=1)
+    rounds = _each_round(result, percent)
+    picks = np.random.default_rng(seed).integers(0, len(rounds), (RESAMPLES, len(rounds)))
+    drawn: NDArray[np.float64] = np.percentile(rounds[picks], percent, axis=1)
     return drawn
 
 
+def _each_round(result: LatencyResult, percent: float) -> NDArray[np.float64]:
+    return np.array([np.percentile(samples, percent) for samples in result.rounds_ns])
+
+
 def to_json(result: LatencyResult) -> dict[str, Any]:
-    """The result as JSON types, raw samples included, to the nanosecond."""
+    """The result as JSON types, raw samples included, to the nanosecond of the clock."""
+    digits = None if result.calls_per_sample == 1 else 3  # a mean of calls is finer than one
     return {
         "engine": result.engine,
         "batch_size": result.batch_size,
         "calls_per_sample": result.calls_per_sample,
         "warm": result.warm,
         **result.statistics(),
-        "rounds_ns": [[round(float(s)) for s in samples] for samples in result.rounds_ns],
+        "rounds_ns": [[round(float(s), digits) for s in samples] for samples in result.rounds_ns],
     }
 
 
@@ -115,10 +120,15 @@ def from_json(document: dict[str, Any]) -> LatencyResult:
     rounds = tuple(np.array(samples, np.float64) for samples in document["rounds_ns"])
     if not rounds or any(samples.ndim != 1 or not len(samples) for samples in rounds):
         raise ValueError("rounds_ns: expected lists of samples, each with one at least")
-    return LatencyResult(
+    if not all(np.isfinite(samples).all() and (samples > 0).all() for samples in rounds):
+        raise ValueError("rounds_ns: expected positive nanoseconds")
+    result = LatencyResult(
         str(document["engine"]),
         int(document["batch_size"]),
         rounds,
         int(document["calls_per_sample"]),
         bool(document["warm"]),
     )
+    if result.batch_size < 1 or result.calls_per_sample < 1:
+        raise ValueError("batch_size and calls_per_sample: expected 1 or more")
+    return result

@@ -41,8 +41,7 @@ def over_callers(
     engine(inputs[0])
     rows: list[dict[str, Any]] = []
     for count in callers:
-        calls = _calls_of(engine, inputs, count, settings.min_seconds)
-        rate = calls * batch_size / settings.min_seconds
+        rate = _calls_per_second(engine, inputs, count, settings.min_seconds) * batch_size
         single = rows[0]["images_per_second"] if rows else rate
         rows.append(
             {
@@ -56,17 +55,20 @@ def over_callers(
     return tuple(rows)
 
 
-def _calls_of(engine: Engine, inputs: Sequence[Images], callers: int, seconds: float) -> int:
-    """How many calls that many threads complete in `seconds`, all starting together."""
+def _calls_per_second(
+    engine: Engine, inputs: Sequence[Images], callers: int, seconds: float
+) -> float:
+    """The rates of all callers together; each starts with the others and ends with a whole call."""
     ready = threading.Barrier(callers)
 
-    def call(_: int) -> int:
+    def rate(_: int) -> float:
         ready.wait()
-        end, calls = time.perf_counter() + seconds, 0
-        while time.perf_counter() < end:
+        start, calls, took = time.perf_counter(), 0, 0.0
+        while took < seconds:
             engine(inputs[calls % len(inputs)])
             calls += 1
-        return calls
+            took = time.perf_counter() - start
+        return calls / took
 
     with ThreadPoolExecutor(callers) as pool:
-        return sum(pool.map(call, range(callers)))
+        return sum(pool.map(rate, range(callers)))
