@@ -293,7 +293,7 @@ def _short(values: Any) -> list[float]:
 
 def _text(name: str) -> str:
     """A foreign name: Plotly takes some HTML in its labels, and this must not be any."""
-    return html.escape(name)
+    return html.escape(name, quote=False)
 
 
 def _clipped(name: str, width: int = 22) -> str:

@@ -3,15 +3,13 @@
 The page loads nothing, and its content policy forbids it to: plotly.js is inside, once.
 """
 
-import contextlib
-import secrets
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from lenet_deploy import html_plots as plots
-from lenet_runtime.errors import InputError
+from lenet_runtime._files import write_atomically
 from lenet_runtime.latency.report import Run, crossovers
 from lenet_runtime.latency.result import LatencyResult
 
@@ -82,9 +80,9 @@ def write_html(run: Run, path: Path) -> None:
 
     Raises:
         BackendUnavailable: plotly is not installed.
-        InputError: `path` cannot be written.
+        ArtifactError: `path` cannot be written.
     """
-    _replace(path, page(run).encode("utf-8"))
+    write_atomically(path, page(run).encode("utf-8"))
 
 
 def page(run: Run) -> str:
@@ -300,15 +298,3 @@ def _figure(value: float | None) -> str:
     if value is None:
         return "unknown"
     return f"{value:,.0f}" if value >= 1000 else f"{value:,.1f}" if value >= 1 else f"{value:.3f}"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
