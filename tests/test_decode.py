@@ -183,6 +183,12 @@ def test_numbers_that_are_not_finite_are_refused(number):
         read(text)
 
 
+@pytest.mark.parametrize("text", [b"NaN", b"[-Infinity]", b'{"a": {"b": Infinity}}'])
+def test_what_json_does_not_have_is_refused_where_nothing_else_would(text):
+    with pytest.raises(ValueError, match="is not a JSON number"):
+        _decode.parse(text)
+
+
 @pytest.mark.parametrize(
     "text",
     [
