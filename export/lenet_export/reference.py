@@ -35,17 +35,21 @@ class Reference:
 
 
 def _logits(module: nn.Module, images: torch.Tensor) -> NDArray[Any]:
-    """Run `module`; `images` are a copy, since it may work in place.
+    """Run `module` on a copy of `images`.
 
     Raises:
-        InputError: it raised, whatever that was, or gave no tensor.
+        InputError: it raised, whatever that was, wrote into its input, or gave no tensor.
     """
+    given = images.clone()
     kind = f"{images.dtype} images {tuple(images.shape)}".removeprefix("torch.")
     try:
         with torch.inference_mode():
-            logits = module(images)
+            logits = module(given)
     except Exception as error:  # somebody else's code may raise anything
         raise InputError(f"module: it fails on {kind} ({error})") from error
+    if not torch.equal(given, images):
+        # So would the artifact, into the memory of whoever calls it.
+        raise InputError("module: it writes into its input; let it work on a copy, x.clone()")
     if not isinstance(logits, torch.Tensor) or logits.dtype not in _FLOATS:
         found = logits.dtype if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise InputError(f"module: expected a tensor of logits of {kind}, found {found}")

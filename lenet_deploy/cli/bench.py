@@ -244,7 +244,8 @@ def _print(run: "Run") -> None:
             )
         table.add_section()
     stdout.print(table)
-    stdout.print(f"* {'; '.join(crossovers(run))}" if run.results else "nothing was measured")
+    found = "; ".join(crossovers(run))
+    stdout.print(f"* {plain(found)}" if run.results else "nothing was measured")
     for skipped in run.skipped:
         stdout.print(f"not measured: {plain(skipped['engine'])}: {plain(skipped['reason'])}")
     title = "Cold start: milliseconds in a fresh process, medians"

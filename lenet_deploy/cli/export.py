@@ -11,7 +11,7 @@ from lenet_deploy.cli.console import plain, print_json, progress, stderr, stdout
 from lenet_deploy.cli.options import BatchSizes, Checkpoint, Json, batch_sizes_of
 from lenet_export.formats import FORMATS
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError, InputError
+from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 from lenet_runtime.preprocess import Preprocessing
 
 
@@ -63,7 +63,7 @@ def export(
         raise InputError(f"--opset: only the onnx format has one, found --format {format}")
     sizes = batch_sizes_of(batch_sizes)
     net = load_checkpoint(checkpoint)
-    preprocessing = _preprocessing(checkpoint, read_card(checkpoint))
+    preprocessing = Preprocessing(**read_card(checkpoint).get("preprocessing", {}))
     results: list[dict[str, Any]] = []
     failures: dict[str, DeployError] = {}
     for name in formats:
@@ -96,13 +96,6 @@ def export(
     else:
         _print(results)
     _raise_first(failures)
-
-
-def _preprocessing(checkpoint: Path | None, card: dict[str, Any]) -> Preprocessing:
-    try:
-        return Preprocessing(**card.get("preprocessing", {}))
-    except (TypeError, ValueError) as error:
-        raise ArtifactError(f"{checkpoint}: preprocessing of its card: {error}") from error
 
 
 def _raise_first(failures: dict[str, DeployError]) -> None:
