@@ -1,0 +1,158 @@
+"""`lenet-deploy doctor`: every format and backend, available or not, and the true reason."""
+
+import importlib.metadata
+import json
+import subprocess
+
+import pytest
+from cli_helper import assert_fits, run, run_alone, set_columns
+
+from lenet_export import FORMATS
+from lenet_runtime.backends import BACKENDS
+
+ENGINES = ["torch", "onnx", "onnxscript", "onnxruntime"]
+
+
+def doctor(**kwargs):
+    return json.loads(run("doctor", "--json", **kwargs).stdout)
+
+
+def flat(table):
+    """The text of a table's cells, wherever they were folded."""
+    return " ".join(table.replace("│", " ").split())
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """`command(name, script)`: a program of that name is all there is on PATH."""
+
+    def make(name, script):
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", str(path.parent))
+
+    return make
+
+
+def test_every_format_and_backend_is_listed(onnx_artifact):
+    report = doctor()
+    assert list(report["formats"]) == list(FORMATS)
+    assert list(report["backends"]) == [
+        f"{name} on {device}" for name, backend in BACKENDS.items() for device in backend.devices
+    ]
+    for state in (*report["formats"].values(), *report["backends"].values()):
+        assert state["available"] == (not state["reason"])
+    assert report["formats"]["onnx"] == {
+        "available": True, "reason": "", "verified_by": ["ort-cpu"],
+    }  # fmt: skip
+    assert report["backends"]["ort-cpu on cpu"]["version"] == report["versions"]["onnxruntime"]
+    assert report["cpu"]["flags"]
+    assert report["faults"] == []
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_table_fits_the_terminal(monkeypatch, columns):
+    set_columns(monkeypatch, columns)
+    table = run("doctor").stdout
+    assert_fits(table, columns)
+    assert all(name in table for name in (*FORMATS, *BACKENDS))
+
+
+def test_both_distributions_of_onnxruntime_are_a_fault(monkeypatch):
+    """They overwrite each other's files, which no import shows."""
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version",
+        lambda name: "1.22.0" if name.startswith("onnxruntime") else version(name),
+    )  # fmt: skip
+    (fault,) = doctor()["faults"]
+    assert "onnxruntime and onnxruntime-gpu are both installed" in fault
+    shown = run("doctor").stdout
+    assert "fault: onnxruntime and onnxruntime-gpu" in shown
+    assert "'lenet-deploy[cpu]' or 'lenet-deploy[gpu]'" in shown
+
+
+@pytest.mark.parametrize("distribution", ["onnxruntime", "onnxruntime-gpu"])
+def test_one_distribution_of_onnxruntime_is_no_fault(monkeypatch, distribution):
+    def version(name):
+        if name == distribution:
+            return "1.22.0"
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    report = doctor()
+    assert report["faults"] == []
+    assert [name for name, found in report["versions"].items() if found] == [distribution]
+
+
+def test_without_any_engine_it_says_what_to_install():
+    """With brackets and all: rich takes [export] for markup unless it is told."""
+    done = run_alone("doctor", "--json", without=ENGINES)
+    report = json.loads(done.stdout)
+    for state in (*report["formats"].values(), *report["backends"].values()):
+        assert not state["available"]
+        assert state["reason"].count("pip install 'lenet-deploy[") == 1
+    assert report["backends"]["ort-cpu on cpu"]["version"] is None
+
+
+def test_the_table_without_any_engine_keeps_the_brackets():
+    done = run_alone("doctor", without=ENGINES)
+    text = flat(done.stdout)
+    assert text.count("'lenet-deploy[export]'") >= 3
+    assert text.count("'lenet-deploy[cpu]'") >= 1
+    assert "yes" not in text.split("CPU")[0]
+
+
+def test_a_format_that_nothing_can_prove_is_unavailable():
+    report = json.loads(run_alone("doctor", "--json", without=["onnxruntime"]).stdout)
+    assert report["formats"]["onnx"] == {
+        "available": False, "reason": "no backend here can prove it", "verified_by": [],
+    }  # fmt: skip
+    assert report["formats"]["torchscript"]["available"]
+
+
+def test_the_compiler_is_the_one_that_export_takes(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    report = doctor()
+    assert report["compiler"] is None
+    assert not report["formats"]["torch-compile"]["available"]
+    assert "no C++ compiler on PATH" in report["formats"]["torch-compile"]["reason"]
+    monkeypatch.setenv("CXX", "sh")
+    assert doctor()["compiler"].endswith("sh")
+    assert doctor()["formats"]["torch-compile"]["available"]
+
+
+def test_gpus_are_listed_as_nvidia_smi_tells(command):
+    command("nvidia-smi", "echo 'NVIDIA [H200], 143771 MiB, 570.1'; echo 'Other, 1 MiB, 570.1'")
+    assert doctor()["gpus"] == ["NVIDIA [H200], 143771 MiB, 570.1", "Other, 1 MiB, 570.1"]
+    assert "NVIDIA [H200], 143771 MiB, 570.1" in flat(run("doctor").stdout)
+
+
+def test_without_a_gpu_none_is_found(command):
+    command("nvidia-smi", "echo 'No devices were found'; exit 6")
+    assert doctor()["gpus"] == []
+    assert "none found" in run("doctor").stdout
+
+
+def test_a_driver_that_hangs_is_a_fault(command, monkeypatch):
+    def hang(words, **kwargs):
+        raise subprocess.TimeoutExpired(words, kwargs["timeout"])
+
+    command("nvidia-smi", "exit 0")
+    monkeypatch.setattr(subprocess, "run", hang)
+    report = doctor()
+    assert report["gpus"] == []
+    assert "nvidia-smi does not answer" in report["faults"][0]
+
+
+def test_an_nvidia_smi_that_cannot_run_is_a_fault(command, tmp_path):
+    command("nvidia-smi", "")
+    (tmp_path / "bin" / "nvidia-smi").write_text("#!/no/such/interpreter\n")
+    assert "nvidia-smi does not answer" in doctor()["faults"][0]
+
+
+def test_words_it_does_not_know_are_usage_errors():
+    run("doctor", "--fix", code=2)
+    run("doctor", "something", code=2)
