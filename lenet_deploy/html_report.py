@@ -132,7 +132,7 @@ def _table(run: Run) -> Iterable[str]:
     if not run.results:
         yield "<p>Nothing was measured.</p>"
         return
-    winners, rows, cold = run.winners(), [], False
+    winners, rows = run.winners(), []
     for size in run.batch_sizes:
         group = sorted(
             (r for r in run.results if r.batch_size == size), key=lambda r: r.percentile_us(50)
@@ -141,18 +141,24 @@ def _table(run: Run) -> Iterable[str]:
             wins = winners[size] == result.engine
             kind = " ".join(["first"] * (place == 0) + ["winner"] * wins)
             rows.append(f'<tr class="{kind}">{"".join(_cells(run, result, wins))}</tr>')
-            cold |= not result.warm
     heads = ("batch", "p50 (µs)", "p90 (µs)", "p99 (µs)", "images/s", "ratio to base line [95%]")
     yield "<h2>Figures</h2>"
     yield _as_table(("engine", *heads), rows)
     yield '<p class="note">★ the lowest median of the batch size. A ratio below 1 is faster.'
-    yield " † was still getting faster when its warm-up ended." if cold else ""
+    if not all(result.warm for result in run.results):
+        yield " † was still getting faster when its warm-up ended."
+    if any(map(_waited, run.results)):
+        yield " ‡ had to wait for the CPU in most samples: the machine was busy."
     yield "</p>"
+
+
+def _waited(result: LatencyResult) -> bool:
+    return (result.preempted_share or 0) > 0.5
 
 
 def _cells(run: Run, result: LatencyResult, wins: bool) -> Iterable[str]:
     ratio = run.ratio(result)
-    name = escape(result.engine) + " ★" * wins + " †" * (not result.warm)
+    name = escape(result.engine) + " ★" * wins + " †" * (not result.warm) + " ‡" * _waited(result)
     yield f'<td class="name">{name}</td><td>{result.batch_size:,}</td>'
     for percent in (50, 90, 99):
         yield f"<td>{_figure(result.percentile_us(percent))}</td>"

@@ -121,6 +121,14 @@ def test_an_engine_that_had_not_settled_is_marked():
     assert "†" not in page_of(run)[1]
 
 
+def test_an_engine_that_waited_for_the_cpu_is_marked():
+    run = run_of(engines=("eager",))
+    busy = LatencyResult("slow", 1, run.results[0].rounds_ns, preempted_share=0.6)
+    _, ours = page_of(Run(run.settings, run.fingerprint, (*run.results, busy)))
+    assert "slow ‡</td>" in ours
+    assert "‡" not in page_of(run)[1]
+
+
 def test_foreign_names_stay_text():
     skipped = ({"engine": SCRIPT, "reason": SCRIPT},)
     run = run_of(engines=("eager", SCRIPT), skipped=skipped)

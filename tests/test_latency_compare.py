@@ -95,6 +95,18 @@ def test_a_run_compared_with_itself_has_not_changed():
         assert not change.regressed
 
 
+@pytest.mark.parametrize(("share", "judged"), [(None, True), (0.7, True), (0.8, False)])
+@pytest.mark.parametrize("which", ["now", "before"])
+def test_nothing_is_concluded_from_calls_that_waited_for_the_cpu(which, share, judged):
+    runs = {"now": session(1, slower={"a": 2.0}), "before": session(0)}
+    results = runs[which].results
+    waited = tuple(dataclasses.replace(result, preempted_share=share) for result in results)
+    runs[which] = dataclasses.replace(runs[which], results=waited)
+    change = compare(runs["now"], runs["before"], 0.1)[1]
+    assert change.ratio.value == pytest.approx(2, rel=0.05)
+    assert (change.preempted, change.regressed) == (not judged, judged)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_the_interval_of_equals_holds_1(seed):
     """A 95% interval may miss; by more than a hair it must not."""

@@ -123,6 +123,25 @@ def test_a_sweep_writes_more_than_the_caches_hold():
     assert harness._sweep[-64] == harness._sweep[0]
 
 
+def test_samples_in_which_the_cpu_was_taken_are_counted(clock, monkeypatch):
+    """One call in four; those of the warm-up and the first of a turn are not samples."""
+    taken = [0]
+
+    def cost(call):
+        taken[0] += call % 4 == 0
+        return 100_000
+
+    monkeypatch.setattr(harness, "preemption_counter", lambda: lambda: taken[0])
+    (result,) = measure({"a": Engine(clock, cost)}, [1], QUICK)
+    assert result.preempted_share == pytest.approx(0.25, abs=0.02)
+
+
+def test_a_system_that_does_not_count_preemptions_is_no_fault(clock, monkeypatch):
+    monkeypatch.setattr(harness, "preemption_counter", lambda: None)
+    (result,) = measure({"a": Engine(clock, lambda call: 100_000)}, [1], QUICK)
+    assert result.preempted_share is None
+
+
 def test_equal_seeds_give_equal_turns_and_other_seeds_others(clock):
     def turns(seed):
         order = []

@@ -75,6 +75,15 @@ def test_a_sample_of_many_calls_keeps_its_fractions():
     np.testing.assert_array_equal(back.samples_ns, [0.25, 0.5])
 
 
+@pytest.mark.parametrize("share", [None, 0.0, 0.5])
+def test_the_share_of_preempted_samples_is_kept(share):
+    result = LatencyResult("a", 1, (np.array([1.0]),), preempted_share=share)
+    document = report.results_json.to_json(result)
+    assert report.results_json.from_json(document).preempted_share == share
+    del document["preempted_share"]  # a report of before it was counted
+    assert report.results_json.from_json(document).preempted_share is None
+
+
 @pytest.mark.parametrize(
     ("medians", "words"),
     [
@@ -112,6 +121,8 @@ def test_crossovers_in_words(medians, words):
         lambda d: d["results"][0].update(batch_size=0),
         lambda d: d["results"][0].update(batch_size=float("inf")),
         lambda d: d["results"][0].update(calls_per_sample=0),
+        lambda d: d["results"][0].update(preempted_share=float("nan")),
+        lambda d: d["results"][0].update(preempted_share=1.5),
     ],
 )
 def test_a_damaged_report_is_refused(run, tmp_path, damage):

@@ -1,7 +1,7 @@
 """The regression gate: is this run slower than that one, by more than the noise explains?
 
 Two runs of one machine differ for reasons that have nothing to do with the engines: another
-neighbour on the host, another clock. Two rules keep the gate honest about that:
+neighbour on the host, another clock. Three rules keep the gate honest about that:
 
 - What is compared is the fast tenth: over rounds, the tenth percentile of their tenth percentiles.
   Interference only ever adds time, and it hits calls of 4 ms otherwise than calls of 20 us, so
@@ -12,6 +12,8 @@ neighbour on the host, another clock. Two rules keep the gate honest about that:
   clock and in proportion to the base line. If only the first holds, the machine is slower, and if
   only the second, the base line is faster. The base line is the yardstick then: its own change is
   reported, as drift of the machine, and fails nothing.
+- On a machine with more work than cores, even the fastest calls of a slow engine have waited for
+  their turn. Where that befell nearly all samples, nothing is concluded from them.
 """
 
 import math
@@ -25,6 +27,8 @@ from lenet_runtime.latency.report import Run
 from lenet_runtime.latency.result import LatencyResult, Ratio, over_rounds, resampled
 
 FAST = 10.0  # percent
+# With more samples preempted than this, the fast tenth of many rounds has none that was not.
+MOST_PREEMPTED = 0.75
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Change:
         batch_size: images in a call.
         ratio: new over old, of the fast tenth; 1.2 is 20% slower.
         relative: whether the machine's drift was divided out by the base line.
+        preempted: whether other processes took the CPU in so many samples that noise explains any
+            ratio.
         regressed: whether the whole interval lies beyond the limit, by the clock as well where
             `relative`; never the base line that other engines were held against.
     """
@@ -44,6 +50,7 @@ class Change:
     batch_size: int
     ratio: Ratio
     relative: bool
+    preempted: bool
     regressed: bool
 
 
@@ -97,8 +104,9 @@ def _change(
     ratio = by_clock = _ratio((new, None), (old, None))
     if relative:
         ratio = _ratio((new, bases[0]), (old, bases[1]))
-    regressed = min(ratio.low, by_clock.low) > 1 + fail_above and not yardstick
-    return Change(new.engine, new.batch_size, ratio, relative, regressed)
+    preempted = any((r.preempted_share or 0) > MOST_PREEMPTED for r in (new, old))
+    regressed = min(ratio.low, by_clock.low) > 1 + fail_above and not (yardstick or preempted)
+    return Change(new.engine, new.batch_size, ratio, relative, preempted, regressed)
 
 
 def _ratio(*pairs: tuple[LatencyResult, LatencyResult | None]) -> Ratio:

@@ -121,7 +121,12 @@ def _measure_batch(
                 break
     for name, timer in timers.items():
         yield LatencyResult(
-            name, len(inputs[0]), tuple(timer.rounds), timer.calls_per_sample, timer.warm
+            name,
+            len(inputs[0]),
+            tuple(timer.rounds),
+            timer.calls_per_sample,
+            timer.warm,
+            timer.preempted_share(),
         )
 
 
@@ -133,7 +138,8 @@ class _Timer:
         self.calls_per_sample = 1
         self.warm = False
         self._engine, self._inputs, self._settings = engine, inputs, settings
-        self._turn = self._count = 0
+        self._turn = self._count = self._preempted = 0
+        self._preemptions = preemption_counter()
         self._seconds = 0.0
 
     def warm_up(self) -> None:
@@ -145,6 +151,7 @@ class _Timer:
             self.warm, last = median >= 0.98 * last, min(median, last)
             if time.perf_counter() - start > 4 * least:
                 break
+        self._preempted = 0
         if self._settings.inputs != "cold":  # where only the first call of a sample would be cold
             self.calls_per_sample = calls_per_sample(last)
 
@@ -163,24 +170,40 @@ class _Timer:
         settings = self._settings
         return min(self._seconds / settings.min_seconds, self._count / settings.min_iterations)
 
+    def preempted_share(self) -> float | None:
+        """Share of the samples in which another process took the CPU."""
+        return self._preempted / self._count if self._preemptions else None
+
     def _samples(self) -> NDArray[np.float64]:
         clock, engine, calls = time.perf_counter_ns, self._engine, self.calls_per_sample
         samples: list[float] = []
         cold = self._settings.inputs == "cold"
+        preemptions = self._preemptions or (lambda: 0)
         end = clock() + int(SLICE_SECONDS * 1e9)
         while not samples or clock() < end:
             turn = [self._next() for _ in range(calls)]
             if cold:
                 sweep_caches()
+            before = preemptions()
             start = clock()
             for images in turn:
                 engine(images)
             samples.append(max(clock() - start, 1) / calls)
+            self._preempted += preemptions() != before
         return np.array(samples, np.float64)
 
     def _next(self) -> Images:
         self._turn += 1
         return self._inputs[self._turn % len(self._inputs)]
+
+
+def preemption_counter() -> Callable[[], int] | None:
+    """What counts how often this thread had to yield its CPU; None where the system does not."""
+    try:
+        from resource import RUSAGE_THREAD, getrusage
+    except ImportError:  # Linux alone has it
+        return None
+    return lambda: getrusage(RUSAGE_THREAD).ru_nivcsw
 
 
 def calls_per_sample(call_ns: float) -> int:

@@ -21,6 +21,8 @@ class LatencyResult:
             mean of `calls_per_sample` calls where one is too short for the clock.
         calls_per_sample: see `rounds_ns`.
         warm: whether the warm-up ended because the engine had settled, not because time was up.
+        preempted_share: of the samples, in which the system gave the caller's CPU to another
+            process; 0 to 1, None where it does not tell. A slow engine is hit more often.
     """
 
     engine: str
@@ -28,6 +30,7 @@ class LatencyResult:
     rounds_ns: tuple[NDArray[np.float64], ...]
     calls_per_sample: int = 1
     warm: bool = True
+    preempted_share: float | None = None
 
     @property
     def samples_ns(self) -> NDArray[np.float64]:
@@ -110,6 +113,7 @@ def to_json(result: LatencyResult) -> dict[str, Any]:
         "batch_size": result.batch_size,
         "calls_per_sample": result.calls_per_sample,
         "warm": result.warm,
+        "preempted_share": result.preempted_share,
         **result.statistics(),
         "rounds_ns": [[round(float(s), digits) for s in samples] for samples in result.rounds_ns],
     }
@@ -128,7 +132,10 @@ def from_json(document: dict[str, Any]) -> LatencyResult:
         rounds,
         int(document["calls_per_sample"]),
         bool(document["warm"]),
+        None if (share := document.get("preempted_share")) is None else float(share),
     )
+    if not 0 <= (result.preempted_share or 0) <= 1:
+        raise ValueError("preempted_share: expected 0 to 1")
     if result.batch_size < 1 or result.calls_per_sample < 1:
         raise ValueError("batch_size and calls_per_sample: expected 1 or more")
     return result
