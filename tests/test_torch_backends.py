@@ -231,7 +231,7 @@ def damaged(data):
         "less a byte": data[:-1],
         "an empty archive": archive(),
         "a version and no more": archive(version=b"10\n"),
-        "names that are not UTF-8": archive(version=b"10\n", data__pkl=b"\x80\x02c\xdc\n\xdc\n."),
+        "code that is not UTF-8": data.replace(b"def forward", b"d\xdcf forward"),
         "code cut out": data.replace(b"def forward", b"def backward"),
     }
 
