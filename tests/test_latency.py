@@ -175,7 +175,11 @@ def test_progress_ends_at_one(clock):
     [
         {"min_seconds": 0},
         {"min_seconds": -1},
+        {"min_seconds": math.nan},
+        {"min_seconds": math.inf},
         {"min_iterations": 0},
+        {"warmup_seconds": math.nan},
+        {"warmup_seconds": math.inf},
         {"warmup_seconds": -1},
         {"inputs": "warm"},
     ],
@@ -184,6 +188,12 @@ def test_progress_ends_at_one(clock):
 def test_settings_that_mean_nothing_are_refused(change):
     with pytest.raises(InputError, match="expected"):
         Settings(**change)
+
+
+@pytest.mark.parametrize(("names", "sizes"), [("", [1]), ("a", [0]), ("a", [1, -1])])
+def test_nothing_to_measure_is_refused(clock, names, sizes):
+    with pytest.raises(InputError, match="expected an engine and batch sizes of 1 or more"):
+        measure({name: engine(clock, 100) for name in names}, sizes, QUICK)
 
 
 def test_percentiles_are_read_off_the_samples():
