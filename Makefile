@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export LENET_DEPLOY_DATA_DIR ?= $(if $(wildcard ../shared/mnist),../shared/mnist,data)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel check overhead clean
+.PHONY: help demo test lint types wheel check overhead bench-peers clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,18 @@ check: test lint types wheel ## Everything CI does but the clean-environment tri
 
 overhead: $(VENV)/.ready ## Cost of Session.run over bare onnxruntime, and of the import
 	$(BIN)/python benchmarks/overhead.py
+
+PEERS := .venv-peers
+
+$(PEERS)/.ready: pyproject.toml constraints.txt benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt \
+		--editable '.[all]' --requirement benchmarks/peers/requirements.txt
+	@touch $@
+
+bench-peers: $(PEERS)/.ready ## Ours against its peers; the first run takes half an hour
+	$(PEERS)/bin/python -m benchmarks.peers --tune
 
 clean: ## Remove everything that make made
 	rm -rf $(VENV) artifacts dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,200 @@
+"""Measure every peer and write the result; see `benchmarks/peers/README.md`."""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".cache" / "peers"
+RESULTS = ROOT / "benchmarks" / "results"
+SOFTWARE = (
+    "ai-edge-litert",
+    "apache-tvm",
+    "apache-tvm-ffi",
+    "executorch",
+    "onnxruntime",
+    "openvino",
+    "torch",
+)
+
+
+def main() -> int:
+    arguments = parse()
+    # Before torch is imported: libraries read these once.
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE / "inductor"))
+    with tempfile.TemporaryDirectory(prefix="peers-") as scratch:
+        document = compare_all(arguments, Path(scratch))
+    path = arguments.json or default_path(document)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"wrote {path}", file=sys.stderr)
+    from benchmarks.peers.table import markdown
+
+    print(markdown(document))
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser.add_argument("--batch-sizes", default="1,8,64,512", metavar="N,N")
+    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    parser.add_argument("--min-time", type=float, default=2.0, metavar="SECONDS")
+    parser.add_argument("--min-iterations", type=int, default=50, metavar="N")
+    parser.add_argument("--warmup", type=float, default=0.2, metavar="SECONDS")
+    parser.add_argument("--input", choices=("rotating", "hot", "cold"), default="rotating")
+    parser.add_argument("--only", default="", metavar="TEXT,TEXT", help="peers whose name has it")
+    parser.add_argument("--tune", action="store_true", help="let TVM search: minutes per shape")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    return parser.parse_args()
+
+
+def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """Build, check against eager, measure what passed."""
+    import torch
+
+    from benchmarks.peers import BASELINE, PEERS
+    from lenet_runtime.latency import Settings, fingerprint, measure
+
+    torch.set_num_threads(arguments.threads)
+    before = fingerprint()
+    work = make_work(arguments, scratch)
+    wanted = [text for text in arguments.only.split(",") if text]
+    built, parity, missing = {}, {}, []
+    for name, build in PEERS.items():
+        if wanted and name != BASELINE and not any(text in name for text in wanted):
+            continue
+        say(f"building {name}")
+        try:
+            peer = build(work)
+            parity[name] = share_of_tolerance(peer, work)
+        except Exception as error:  # any: a peer that fails must not take the others with it
+            missing.append({"peer": name, "reason": reason(error)})
+            say(f"  left out: {missing[-1]['reason'][:200]}")
+            continue
+        built[name] = peer
+    settings = Settings(
+        arguments.min_time, arguments.min_iterations, arguments.warmup, arguments.input
+    )
+    results = measure(built, work.batch_sizes, settings, print_share)
+    return {
+        "schema": "lenet-peers/1",
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "command": f"python -m benchmarks.peers {' '.join(sys.argv[1:])}".strip(),
+        "scope": "host",
+        "threads": arguments.threads,
+        "settings": vars(settings),
+        "fingerprint": before,
+        "load_average_1min_after": fingerprint()["state"]["load_average_1min"],
+        "versions": versions(),
+        "baseline": BASELINE,
+        "worst_share_of_tolerance": parity,
+        "missing": missing,
+        "results": [figures(result, results) for result in results],
+    }
+
+
+def make_work(arguments: argparse.Namespace, scratch: Path) -> Any:
+    """The bundled network and our ONNX export of it."""
+    import lenet_export
+    from benchmarks.peers.work import Work
+    from lenet_deploy.checkpoint import load_checkpoint
+
+    net = load_checkpoint().eval()
+    artifact = lenet_export.export(net, "onnx", scratch / "onnx")
+    return Work(
+        net,
+        artifact.read("model.onnx"),
+        tuple(int(size) for size in arguments.batch_sizes.split(",")),
+        arguments.threads,
+        CACHE,
+        scratch,
+        arguments.tune,
+    )
+
+
+def share_of_tolerance(peer: Any, work: Any) -> float:
+    """How much of fp32's tolerance a peer uses, at worst; raises `ParityError` beyond it."""
+    from benchmarks.peers import pytorch
+    from lenet_runtime.digits import load_digits
+    from lenet_runtime.parity import TOLERANCES, ParityReport, compare, parity_batches
+    from lenet_runtime.preprocess import Preprocessing, to_batch
+
+    eager, tolerance = pytorch.eager(work), TOLERANCES["fp32"]
+    digits = to_batch(load_digits().images, Preprocessing())
+    comparisons = tuple(
+        compare(peer(images), eager(images), tolerance, inputs=name)
+        for name, images in parity_batches(digits, work.batch_sizes)
+    )
+    ParityReport("fp32", tolerance, comparisons).require("its answer")
+    return max(c.worst_share or 0.0 for c in comparisons)
+
+
+def reason(error: Exception) -> str:
+    from benchmarks.peers.work import Unavailable
+
+    text = " ".join(str(error).split()).replace(str(ROOT), ".").replace(str(Path.home()), "~")
+    return text if isinstance(error, Unavailable) else f"{type(error).__name__}: {text[:500]}"
+
+
+def versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for name in SOFTWARE:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def figures(result: Any, results: list[Any]) -> dict[str, Any]:
+    """Percentiles, the ratios to the base line and to the fastest, and each round's median."""
+    from benchmarks.peers import BASELINE
+
+    alike = [other for other in results if other.batch_size == result.batch_size]
+    fastest = min(alike, key=lambda other: other.percentile_us(50))
+    baseline = next((other for other in alike if other.engine == BASELINE), fastest)
+    return {
+        "peer": result.engine,
+        "batch_size": result.batch_size,
+        **{key: round(value, 3) for key, value in result.statistics().items()},
+        "ratio": interval(result, baseline),
+        "ratio_to_fastest": interval(result, fastest),
+        "samples": len(result.samples_ns),
+        "calls_per_sample": result.calls_per_sample,
+        "warm": result.warm,
+        "round_medians_us": [round(float(np.median(r)) / 1e3, 3) for r in result.rounds_ns],
+    }
+
+
+def interval(result: Any, other: Any) -> dict[str, float]:
+    from lenet_runtime.latency.result import paired_ratio
+
+    ratio = paired_ratio(result, other)
+    return {key: round(getattr(ratio, key), 4) for key in ("value", "low", "high")}
+
+
+def default_path(document: dict[str, Any]) -> Path:
+    level = document["fingerprint"]["machine"]["cpu_level"]
+    return RESULTS / f"peers-{level}-{document['date']}.json"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_share(step: str, done: float) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{step}: {done:4.0%}", end="\n" if done >= 1 else "", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

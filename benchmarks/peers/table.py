@@ -1,0 +1,125 @@
+"""The Markdown table and the plot of a result.
+
+python -m benchmarks.peers.table RESULT.json [--plot FILE.png]
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+# Okabe and Ito's palette, which colour-blind people can tell apart; one colour for a family.
+FAMILIES = {
+    "lenet-deploy": "#D55E00",
+    "onnxruntime": "#0072B2",
+    "TVM": "#009E73",
+    "LiteRT": "#E69F00",
+    "ExecuTorch": "#CC79A7",
+    "OpenVINO": "#56B4E9",
+    "AOTInductor": "#000000",
+    "TorchScript": "#7A7A7A",
+    "torch.compile": "#000000",
+    "eager": "#7A7A7A",
+}
+MARKERS = "os^DvP"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("result", type=Path, metavar="RESULT.json")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="beside the result if absent")
+    arguments = parser.parse_args()
+    document = json.loads(arguments.result.read_text())
+    table = markdown(document)
+    arguments.result.with_suffix(".md").write_text(table + "\n")
+    print(table)
+    plot(document, arguments.plot or arguments.result.with_suffix(".png"))
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """Microseconds per call, median; what is as fast as the fastest is bold."""
+    sizes = batch_sizes(document)
+    lines = [
+        header(document),
+        "",
+        "| us per call at batch size | " + " | ".join(map(str, sizes)) + " |",
+        "|---|" + "---:|" * len(sizes),
+    ]
+    cells = {(r["peer"], r["batch_size"]): cell(r) for r in document["results"]}
+    for peer in peers(document):
+        row = [cells.get((peer, size), "") for size in sizes]
+        lines.append(f"| {peer} | " + " | ".join(row) + " |")
+    lines += ["", "Bold: the fastest, and what the noise cannot tell from it."]
+    if document["missing"]:
+        lines += ["", "Not measured:", ""]
+        lines += [f"- {entry['peer']}: {entry['reason']}" for entry in document["missing"]]
+    return "\n".join(lines)
+
+
+def header(document: dict[str, Any]) -> str:
+    machine, threads = document["fingerprint"]["machine"], document["threads"]
+    software = ", ".join(f"{name} {v}" for name, v in document["versions"].items() if v)
+    return (
+        f"{document['date']}, {machine['cpu']} ({machine['cpu_level']}), {threads} thread"
+        f"{'' if threads == 1 else 's'}, float32, NumPy in and out. {software}."
+    )
+
+
+def cell(result: dict[str, Any]) -> str:
+    value = result["p50_us"]
+    text = f"{value:.1f}" if value < 100 else f"{value:.0f}"
+    return f"**{text}**" if result["ratio_to_fastest"]["low"] <= 1 else text
+
+
+def batch_sizes(document: dict[str, Any]) -> list[int]:
+    return sorted({result["batch_size"] for result in document["results"]})
+
+
+def peers(document: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(result["peer"] for result in document["results"]))
+
+
+def plot(document: dict[str, Any], path: Path) -> None:
+    """Latency per image over batch size, both logarithmic."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9.5, 6), layout="constrained")
+    seen: dict[str, int] = {}
+    for peer in peers(document):
+        family = next(name for name in FAMILIES if peer.startswith(name))
+        number = seen[family] = seen.get(family, -1) + 1
+        points = [(r["batch_size"], r["p50_us"]) for r in document["results"] if r["peer"] == peer]
+        axes.plot(
+            [size for size, _ in points],
+            [value / size for size, value in points],
+            color=FAMILIES[family],
+            marker=MARKERS[number],
+            linestyle="--" if family in ("AOTInductor", "TorchScript") else "-",
+            linewidth=2.6 if family == "lenet-deploy" else 1.1,
+            markersize=7 if family == "lenet-deploy" else 5,
+            markerfacecolor="white" if family in ("AOTInductor", "TorchScript") else None,
+            zorder=3 if family == "lenet-deploy" else 2,
+            label=peer,
+        )
+    axes.set(xscale="log", yscale="log", xlabel="batch size", ylabel="us per image (median)")
+    ticks = [value for value in (2, 3, 5, 10, 20, 30, 50, 100) if covers(axes, value)]
+    axes.set_xticks(batch_sizes(document), map(str, batch_sizes(document)))
+    axes.set_yticks(ticks, map(str, ticks))
+    axes.minorticks_off()
+    axes.grid(color="#DDDDDD")
+    axes.set_title(f"LeNet, float32, {document['threads']} thread(s), {document['date']}")
+    figure.legend(loc="outside right upper", fontsize=9, frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def covers(axes: Any, value: float) -> bool:
+    low, high = axes.get_ylim()
+    return bool(low <= value <= high)
+
+
+if __name__ == "__main__":
+    main()
