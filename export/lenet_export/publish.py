@@ -7,6 +7,7 @@ every instant the name leads to one whole artifact.
 
 import contextlib
 import ctypes
+import dataclasses
 import errno
 import fcntl
 import glob
@@ -16,6 +17,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from lenet_runtime import _files
 from lenet_runtime.artifact import GOLDEN_NAME, MANIFEST_NAME, Artifact
 from lenet_runtime.errors import ArtifactError
 
@@ -112,15 +114,16 @@ def publish(folder: Path, target: Path, force: bool) -> Artifact:
         ArtifactError: `target` appeared meanwhile and `force` is off, or cannot be replaced; or
             what was staged is not an artifact.
     """
-    Artifact.open(folder)  # what a reader would refuse must not cost the old one
+    staged = Artifact.open(folder)  # what a reader would refuse must not cost the old one
     check_target(target, force)
     try:
-        _sync(folder)
+        _files.sync_folder(folder)
         _move(folder, target, force)
-        _sync(target.parent)
+        _files.sync_folder(target.parent)
     except OSError as error:
         raise ArtifactError(f"{target}: cannot publish ({error.strerror})") from error
-    return Artifact.open(target)
+    # Not opened again: what somebody puts there in this instant is not what we made.
+    return dataclasses.replace(staged, path=target)
 
 
 def _move(folder: Path, target: Path, force: bool) -> None:
@@ -183,11 +186,3 @@ def _exchange(new: Path, old: Path) -> None:
         aside.rename(old)
         raise
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

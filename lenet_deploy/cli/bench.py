@@ -95,6 +95,7 @@ def bench(
     benchmarks/README.md describes the method. Ctrl-C prints what was measured so far.
     """
     from lenet_deploy import benching
+    from lenet_deploy.html_plots import plotly
     from lenet_runtime.latency import Settings
     from lenet_runtime.latency.compare import compare
     from lenet_runtime.latency.report import read
@@ -102,6 +103,8 @@ def bench(
     sizes, counts = batch_sizes_of(batch_sizes), integers_of("--threads", threads)
     settings = Settings(min_time, min_iterations, warmup, inputs, seed)
     limit, before = _share(fail_above), read(baseline) if baseline else None
+    if html_file is not None:
+        plotly()  # a missing one is said before the measurement, not after it
     paths = [] if artifacts in (None, [Path("all")]) else list(artifacts or ())
     names = [name.strip() for name in backend.split(",")]
     unknown = sorted(set(names) - {"auto", *BACKENDS})
@@ -301,6 +304,6 @@ def _print_changes(changes: "list[Change]") -> None:
             str(change.batch_size),
             f"{ratio.value:.3f}",
             f"{ratio.low:.3f} to {ratio.high:.3f}",
-            "[red]regressed[/]" if change.regressed else "",
+            "[red]regressed[/]" if change.regressed else "preempted" * change.preempted,
         )
     stderr.print(table)

@@ -6,7 +6,6 @@ could mean two things is refused, with what to do about it.
 """
 
 import functools
-import math
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from lenet_runtime.errors import InputError
 
 SIDE = 32  # of the network's input, in pixels
 FLOATS = (np.float16, np.float32, np.float64)
+_LARGE = 2.0**100  # within float32, which all of this is computed in, with room for the pixels
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Preprocessing:
         padding: black pixels added on every side of an image that is not yet 32x32.
 
     Raises:
-        ValueError: a number that is not finite, ``std <= 0``, or padding outside 0 to 15.
+        ValueError: a mean or std that float32 cannot compute with, ``std <= 0``, or padding
+            outside 0 to 15.
     """
 
     mean: float = 0.1307
@@ -42,7 +43,7 @@ class Preprocessing:
     padding: int = 2
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
+        if not (abs(self.mean) < _LARGE and 1 / _LARGE < self.std < _LARGE):  # NaN is neither
             raise ValueError(f"expected a finite mean and a finite std above 0, found {self}")
         if self.padding not in range(SIDE // 2):
             raise ValueError(f"expected padding of 0 to {SIDE // 2 - 1} pixels, found {self}")
