@@ -15,10 +15,10 @@ from cli_helper import assert_fits, run, run_alone, set_columns
 
 import lenet_runtime
 from lenet_deploy.checkpoint import save_checkpoint
-from lenet_export import FORMATS, onnx, torchscript, weights
+from lenet_export import FORMATS, onnx, torch_compile, torchscript, weights
 from lenet_export.reference import Reference
 from lenet_runtime import trust
-from lenet_runtime.errors import DeployError, InputError, ParityError
+from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, ParityError
 from lenet_runtime.preprocess import Preprocessing
 
 NO_COMPILER = "no-such-compiler"
@@ -129,14 +129,14 @@ def test_all_iterates_the_table_and_lists_what_is_missing(export, tmp_path, monk
 
 def test_all_goes_on_after_a_failure_and_its_code_wins(export, monkeypatch):
     """A parity failure outranks a missing engine; both are told, each with its format."""
-    monkeypatch.setenv("CXX", NO_COMPILER)
-    monkeypatch.setattr(onnx, "build", raising(ParityError("it differs [by design]")))
+    monkeypatch.setattr(onnx, "build", raising(BackendUnavailable("pip install 'x[y]'")))
+    monkeypatch.setattr(torch_compile, "build", raising(ParityError("it differs [by design]")))
     result = export("--json", format="all", code=3)
     document = json.loads(result.stdout)
     assert [row["format"] for row in document["artifacts"]] == ["torchscript"]
     assert [row["format"] for row in document["failed"]] == ["onnx", "torch-compile"]
     assert "error: it differs [by design]" in result.stderr
-    assert "torch-compile: torch-compile: expected a C++ compiler" in result.stderr
+    assert "onnx: pip install 'x[y]'" in result.stderr
 
 
 def test_all_with_nothing_made_prints_no_table(export, monkeypatch):
