@@ -41,4 +41,5 @@ def assert_fits(text, columns):
 
 
 def set_columns(monkeypatch, columns):
-    monkeypatch.setattr(stdout, "width", columns)
+    # Not `width`: undoing that would fix the width for all later tests.
+    monkeypatch.setattr(stdout, "_width", columns)

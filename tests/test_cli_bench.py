@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from cli_helper import assert_fits, run, run_alone, set_columns
 
@@ -82,3 +83,98 @@ def test_an_interrupt_exits_130(onnx_artifact, monkeypatch):
     monkeypatch.setattr(OrtCpu, "run", interrupted)
     result = run("bench", onnx_artifact.path, *QUICK, code=130)
     assert result.stderr.endswith("interrupted\n")
+
+
+def test_every_report_is_written(onnx_artifact, tmp_path):
+    files = {name: tmp_path / f"report.{name}" for name in ("json", "csv", "html")}
+    flags = [word for name, path in files.items() for word in (f"--{name}", path)]
+    run("bench", onnx_artifact.path, *QUICK, *flags)
+    assert json.loads(files["json"].read_text())["baseline"] == "eager"
+    assert files["csv"].read_text().startswith("engine,batch_size")
+    assert "plotly" in files["html"].read_text()
+
+
+def test_threads_take_part_once_each(onnx_artifact):
+    shown = json.loads(
+        run("bench", onnx_artifact.path, *QUICK, "--threads", "1,2", "--json", "-").stdout
+    )
+    assert set(shown["engines"]) == {"eager t1", "eager t2", "ort-cpu t1", "ort-cpu t2"}
+    assert shown["engines"]["ort-cpu t2"]["threads"] == 2
+
+
+def test_without_artifacts_the_bundled_network_takes_part_in_every_format(
+    monkeypatch, onnx_artifact, torchscript_artifact
+):
+    """A format that cannot be made here is listed with its reason."""
+    from lenet_deploy import benching
+    from lenet_runtime.errors import BackendUnavailable
+
+    made = {"onnx": onnx_artifact.path, "torchscript": torchscript_artifact.path}
+
+    def default_artifact(format, progress):
+        if format not in made:
+            raise BackendUnavailable("no compiler")
+        return made[format]
+
+    monkeypatch.setattr(benching, "default_artifact", default_artifact)
+    shown = json.loads(run("bench", "all", *QUICK, "--json", "-").stdout)
+    assert set(shown["engines"]) == {"eager", "ort-cpu", "torchscript"}
+    assert {"engine": "torch-compile", "reason": "no compiler"} in shown["skipped"]
+
+
+def test_cold_start_and_scaling_are_measured_when_asked(onnx_artifact):
+    flags = ("--cold-start", "--scaling")
+    shown = json.loads(run("bench", onnx_artifact.path, *QUICK, *flags, "--json", "-").stdout)
+    assert [row["engine"] for row in shown["cold_start"]] == ["ort-cpu"]
+    assert {(row["threads"], row["callers"]) for row in shown["scaling"]} >= {(1, 1)}
+    assert "Cold start" in run("bench", onnx_artifact.path, *QUICK, *flags).stdout
+
+
+@pytest.mark.parametrize(("slower", "code"), [(1.0, 0), (2.0, 5)])
+def test_the_gate_exits_5_on_a_regression(onnx_artifact, tmp_path, monkeypatch, slower, code):
+    """The clock is replaced: what is tested is the way from two reports to the exit code."""
+    from lenet_runtime import latency
+
+    def measured_as(factor):
+        def measure(engines, sizes, settings, progress, keep):
+            for name in engines:
+                factors = factor if name == "ort-cpu" else 1.0
+                rounds = tuple(np.full(5, 1e5 * factors) for _ in range(20))
+                for size in sizes:
+                    keep(latency.LatencyResult(name, size, rounds))
+
+        return measure
+
+    before = tmp_path / "before.json"
+    monkeypatch.setattr(latency, "measure", measured_as(1.0))
+    run("bench", onnx_artifact.path, *QUICK, "--json", before)
+    monkeypatch.setattr(latency, "measure", measured_as(slower))
+    result = run("bench", onnx_artifact.path, *QUICK, "--baseline", before, code=code)
+    assert ("regressed" in result.output) == (code == 5)
+    assert ("ort-cpu at batch 1" in result.output) == (code == 5)
+
+
+def test_reports_of_unlike_settings_are_refused_unless_forced(onnx_artifact, tmp_path):
+    before = tmp_path / "before.json"
+    run("bench", onnx_artifact.path, *QUICK, "--json", before)
+    now = ("bench", onnx_artifact.path, *QUICK, "--input", "hot", "--fail-above", "5000%")
+    assert "inputs: hot here" in run(*now, "--baseline", before, code=2).output
+    run(*now, "--baseline", before, "--force")
+
+
+def test_ctrl_c_prints_what_was_measured_until_then(onnx_artifact, monkeypatch):
+    from lenet_runtime import latency
+
+    def measure(engines, sizes, settings, progress, keep):
+        keep(latency.LatencyResult("ort-cpu", 1, (np.full(5, 1e5),)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(latency, "measure", measure)
+    assert "100.0" in run("bench", onnx_artifact.path, *QUICK, code=130).stdout
+
+
+@pytest.mark.parametrize(
+    "words", [("--fail-above", "x%"), ("--backend", "ort"), ("--threads", "0"), ("--input", "warm")]
+)
+def test_wrong_flags_are_usage_errors(onnx_artifact, words):
+    run("bench", onnx_artifact.path, *QUICK, *words, code=2)
