@@ -15,6 +15,7 @@ from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import BackendUnavailable, DeployError
 from lenet_runtime.latency import Engine, Settings, scaling
+from lenet_runtime.latency.report import describe
 
 EAGER = "eager"
 
@@ -115,17 +116,7 @@ def _contender(
     name = session.backend + (f" t{session.threads}" if counts > 1 else "")
     if any(other.name == name for other in found.contenders):
         name = f"{name}: {session.artifact.path}"
-    details = {
-        "backend": session.backend,
-        "format": session.manifest.format,
-        "precision": session.manifest.precision,
-        "threads": session.threads,
-        "device": session.device,
-        "artifact": session.artifact.path.name,
-        "digest": session.artifact.digest,
-        "weights_sha256": session.manifest.weights_sha256,
-    }
-    return Contender(name, session.run, details, arguments)
+    return Contender(name, session.run, describe(session), arguments)
 
 
 def _add_eager(found: Field, threads: Sequence[int]) -> None:

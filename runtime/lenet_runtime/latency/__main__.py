@@ -16,7 +16,7 @@ from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import BackendUnavailable, DeployError
 from lenet_runtime.latency.fingerprint import fingerprint
 from lenet_runtime.latency.harness import INPUT_MODES, Settings, measure
-from lenet_runtime.latency.report import Run
+from lenet_runtime.latency.report import Run, describe
 from lenet_runtime.latency.result import LatencyResult
 
 
@@ -75,23 +75,11 @@ def _run(options: argparse.Namespace) -> Run:
             measure(engines, options.batch_sizes, settings, keep=results.append)
         except KeyboardInterrupt:
             interrupted = True
-    details = {
-        name: {
-            "backend": session.backend,
-            "format": session.manifest.format,
-            "precision": session.manifest.precision,
-            "threads": session.threads,
-            "device": session.device,
-            "artifact": session.artifact.path.name,
-            "digest": session.artifact.digest,
-        }
-        for name, session in sessions.items()
-    }
     return Run(
         settings,
         fingerprint(),
         tuple(results),
-        details,
+        {name: describe(session) for name, session in sessions.items()},
         baseline=next(iter(sessions), None),
         interrupted=interrupted,
     )

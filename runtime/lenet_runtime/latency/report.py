@@ -17,6 +17,7 @@ from lenet_runtime.errors import InputError
 from lenet_runtime.latency import result as results_json
 from lenet_runtime.latency.harness import Settings
 from lenet_runtime.latency.result import LatencyResult, Ratio, paired_ratio
+from lenet_runtime.session import Session
 
 SCHEMA = "lenet-latency/1"
 # What reading a foreign document may raise.
@@ -102,6 +103,21 @@ class Run:
             "scaling": list(self.scaling),
             "interrupted": self.interrupted,
         }
+
+
+def describe(session: Session) -> dict[str, Any]:
+    """What a report says of an engine."""
+    manifest = session.manifest
+    return {
+        "backend": session.backend,
+        "format": manifest.format,
+        "precision": manifest.precision,
+        "threads": session.threads,
+        "device": session.device,
+        "artifact": session.artifact.path.name,
+        "digest": session.artifact.digest,
+        "weights_sha256": manifest.weights_sha256,
+    }
 
 
 def read(path: Path) -> Run:
