@@ -241,7 +241,7 @@ def _print(run: "Run") -> None:
             table.add_row(
                 plain(result.engine) + (" [bold green]*[/]" if best else ""),
                 str(size),
-                *(f"{result.percentile_us(p):.1f}" for p in (50, 90, 99)),
+                *(_microseconds(result.percentile_us(p)) for p in (50, 90, 99)),
                 f"{result.images_per_second:,.0f}",
                 f"{ratio.value:.3f} ±{(ratio.high - ratio.low) / 2:.3f}" if ratio else "",
             )
@@ -254,6 +254,10 @@ def _print(run: "Run") -> None:
     title = "Cold start: milliseconds in a fresh process, medians"
     _print_rows(title, run.cold_start, _COLD_START)
     _print_rows("Scaling: images per second of all callers together", run.scaling, _SCALING)
+
+
+def _microseconds(value: float) -> str:
+    return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
 
 
 _COLD_START = {
