@@ -27,16 +27,19 @@ PEERS: dict[str, Callable[[Work], Peer]] = {
     "ExecuTorch XNNPACK": executorch.xnnpack,
     "OpenVINO": openvino.preset_tensor,
     "AOTInductor": partial(pytorch.aot_inductor, name="plain", options={}),
-    "AOTInductor freezing": partial(
-        pytorch.aot_inductor, name="freezing", options=pytorch.FREEZING
-    ),
     "AOTInductor max-autotune": partial(
         pytorch.aot_inductor, name="max-autotune", options=pytorch.MAX_AUTOTUNE
     ),
+    "AOTInductor freezing": partial(
+        pytorch.aot_inductor, name="freezing", options=pytorch.FREEZING
+    ),
+    "AOTInductor freezing + max-autotune": partial(
+        pytorch.aot_inductor, name="both", options=pytorch.BOTH
+    ),
     "TorchScript frozen": partial(pytorch.torchscript, optimized=False),
     "TorchScript optimized": partial(pytorch.torchscript, optimized=True),
-    "torch.compile": pytorch.compiled,
+    "torch.compile": partial(pytorch.compiled, options={}),
     "torch.compile freezing": partial(pytorch.compiled, options=pytorch.FREEZING),
-    "torch.compile max-autotune": partial(pytorch.compiled, options=pytorch.MAX_AUTOTUNE),
+    "torch.compile freezing + max-autotune": partial(pytorch.compiled, options=pytorch.BOTH),
     "eager": pytorch.eager,
 }

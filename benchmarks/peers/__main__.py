@@ -93,6 +93,7 @@ def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         "threads": arguments.threads,
         "settings": vars(settings),
         "fingerprint": before,
+        "niceness": os.nice(0),
         "load_average_1min_after": fingerprint()["state"]["load_average_1min"],
         "versions": versions(),
         "baseline": BASELINE,

@@ -110,7 +110,8 @@ def plot(document: dict[str, Any], path: Path) -> None:
     axes.set_yticks(ticks, map(str, ticks))
     axes.minorticks_off()
     axes.grid(color="#DDDDDD")
-    axes.set_title(f"LeNet, float32, {document['threads']} thread(s), {document['date']}")
+    threads = f"{document['threads']} thread{'' if document['threads'] == 1 else 's'}"
+    axes.set_title(f"LeNet, float32, {threads}, {document['date']}")
     figure.legend(loc="outside right upper", fontsize=9, frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)

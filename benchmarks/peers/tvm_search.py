@@ -88,6 +88,14 @@ def _time(candidate: Any) -> float:
     return float(min(timer(*arguments).results))
 
 
+@tvm.register_global_func("s_tir.meta_schedule.cpu.meta_schedule.pool_max", override=True)
+def _pool(schedule: Any, block: Any) -> Any:
+    """TVM's pooling names a rule that TVM lacks for CPUs; without one its loops stay scalar."""
+    *_, column, row_in_window, column_in_window = schedule.get_loops(block)
+    schedule.reorder(row_in_window, column_in_window, column)
+    return [schedule]
+
+
 def _single_threaded_space() -> Any:
     """TVM's own rules for CPUs, less those that split loops over threads."""
     rules = [
