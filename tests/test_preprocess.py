@@ -214,3 +214,12 @@ def test_arrays_need_no_pillow():
         "assert not [m for m in sys.modules if m.partition('.')[0] in ('PIL', 'torch')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"std": 1e-60}, {"std": 1e-39}, {"std": 1e60}, {"mean": 1e60}, {"mean": np.nan}]
+)
+def test_numbers_that_float32_cannot_compute_with_are_refused(numbers):
+    """1e-60 is zero in float32, and every pixel would come out infinite."""
+    with pytest.raises(ValueError, match="finite mean"):
+        Preprocessing(**numbers)
