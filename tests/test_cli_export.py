@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cli_helper import assert_fits, run, run_alone, set_columns
+from cli_helper import assert_fits, run, set_columns
 
 import lenet_runtime
 from lenet_deploy.checkpoint import save_checkpoint
@@ -322,13 +322,10 @@ def test_a_missing_compiler_exits_4(export, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_engine_exits_4_and_says_what_to_install(checkpoint, tmp_path):
+def test_a_missing_engine_exits_4_and_says_what_to_install(export, tmp_path, monkeypatch):
     """Brackets in the advice are not eaten as rich's markup."""
-    done = run_alone(
-        "export", "--checkpoint", checkpoint, "-o", tmp_path / "out",
-        without=["onnxruntime"], code=4,
-    )  # fmt: skip
-    assert "pip install 'lenet-deploy[cpu]'" in done.stderr
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "pip install 'lenet-deploy[cpu]'" in export(format="onnx", code=4).stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -4,12 +4,13 @@ import copy
 import importlib
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
 import torch
 from artifact_files import edit_manifest
-from cli_helper import assert_fits, run, run_alone, set_columns
+from cli_helper import assert_fits, run, set_columns
 from mnist_files import write_mnist
 
 import lenet_export
@@ -227,12 +228,9 @@ def test_foreign_requirements_exit_4(verify, onnx_artifact, copy_of, need):
     assert "export it again on this machine" in result.stderr
 
 
-def test_a_missing_engine_exits_4(onnx_artifact, checkpoint):
-    done = run_alone(
-        "verify", onnx_artifact.path, "--checkpoint", checkpoint,
-        without=["onnxruntime"], code=4,
-    )  # fmt: skip
-    assert "pip install 'lenet-deploy[cpu]'" in done.stderr
+def test_a_missing_engine_exits_4(verify, onnx_artifact, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "pip install 'lenet-deploy[cpu]'" in verify(onnx_artifact.path, code=4).stderr
 
 
 # ---- exit code 130
@@ -252,3 +250,10 @@ def test_a_folder_with_brackets_is_shown_as_it_is(verify, onnx_artifact, tmp_pat
     result = verify(folder, "--data-dir", tmp_path / "[bold]x[" / "]")
     assert f"verifying {folder} on ort-cpu ..." in result.stderr
     assert f"note: {tmp_path / '[bold]x[' / ']'} holds no MNIST" in result.stderr
+
+
+def test_in_a_terminal_the_steps_are_a_spinner(verify, onnx_artifact, tmp_path, monkeypatch):
+    """It is drawn on stderr alone, and takes any folder's name."""
+    folder = shutil.copytree(onnx_artifact.path, tmp_path / "[" / "b]")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert verify(folder, "--json").stdout.startswith("{\n")

@@ -204,6 +204,7 @@ def test_onnx_twice_in_one_process_is_the_same_to_the_byte(onnx_artifact, net, t
     assert snapshot(again.path) == snapshot(onnx_artifact.path)
 
 
+@pytest.mark.slow
 def test_fresh_processes_make_the_same_bytes(net, onnx_artifact, tmp_path):
     """Whatever the hash seed and the folder are; TorchScript's are the same only that way."""
     torch.save(net.state_dict(), tmp_path / "net.pt")
