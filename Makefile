@@ -56,7 +56,7 @@ $(PEERS)/.ready: pyproject.toml constraints.txt benchmarks/peers/requirements.tx
 		--editable '.[all]' --requirement benchmarks/peers/requirements.txt
 	@touch $@
 
-bench-peers: $(PEERS)/.ready ## Ours against its peers; the first run takes half an hour
+bench-peers: $(PEERS)/.ready ## Ours against its peers; the first run takes the better part of an hour
 	$(PEERS)/bin/python -m benchmarks.peers --tune
 
 clean: ## Remove everything that make made
