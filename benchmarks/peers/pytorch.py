@@ -34,7 +34,7 @@ def eager(work: Work) -> Peer:
 
 
 def compiled(work: Work, options: dict[str, Any]) -> Peer:
-    """`torch.compile`, for each batch size on its own, which is its fastest."""
+    """`torch.compile`, for each batch size on its own."""
     return by_batch_size(work, lambda size: _compiled(work, size, options))
 
 
