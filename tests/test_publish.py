@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -535,3 +536,27 @@ def test_what_is_published_opens(new, tmp_path):
     artifact = put(new, tmp_path / "site" / "a")
     assert artifact == Artifact.open(tmp_path / "site" / "a")
     assert artifact.manifest.tools == {"made by": "the new one"}
+
+
+def test_loading_outlasts_an_export_that_replaces_the_folder(onnx_artifact, tmp_path):
+    """A reader holds the old folder while it is deleted, or reads half of each."""
+    target, files = tmp_path / "onnx", {}
+    shutil.copytree(onnx_artifact.path, target)
+    for file in target.iterdir():
+        files[file.name] = file.read_bytes()
+    done = threading.Event()
+
+    def replace():
+        while not done.is_set():
+            with publish.staging(target) as folder:
+                publish.write_files(folder, files)
+                publish.publish(folder, target, force=True)
+
+    exporter = threading.Thread(target=replace)
+    exporter.start()
+    try:
+        for _ in range(200):
+            lenet_runtime.load(target).close()
+    finally:
+        done.set()
+        exporter.join()

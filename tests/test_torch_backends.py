@@ -300,7 +300,9 @@ def package(tmp_path, version):
 )
 def test_a_package_of_another_release_is_not_opened(tmp_path, version):
     """Its code calls into libtorch, which has no stable interface."""
-    with pytest.raises(BackendUnavailable, match=r"compiled with PyTorch .* export it again here"):
+    with pytest.raises(
+        BackendUnavailable, match=r"compiled with PyTorch .* export it again on this"
+    ):
         lenet_runtime.load(package(tmp_path, version), trust=True)
 
 

@@ -70,6 +70,8 @@ def _target() -> tuple[dict[str, Any], tuple[str, ...]]:
     """
     # The number of threads is the loading process's business, not a constant of the package.
     settings: dict[str, Any] = {"cpp.dynamic_threads": True}
+    if hasattr(config.aot_inductor, "enable_line_tables"):
+        settings["aot_inductor.enable_line_tables"] = False  # they are paths of this machine
     level, levels = cpu.level(), {"x86-64-v4": cpu.X86_64_V4, "x86-64-v3": cpu.X86_64_V3}
     if level in levels and hasattr(config.cpp, "march"):
         # Inductor adds its vector ISA's own flags; their names are Linux's ("avx512_vnni").

@@ -5,6 +5,7 @@ import sys
 
 from lenet_runtime import cpu
 from lenet_runtime.artifact import Manifest
+from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import BackendUnavailable
 from lenet_runtime.parity import TOLERANCES
 
@@ -28,7 +29,17 @@ def unmet(manifest: Manifest) -> list[str]:
     lacking = sorted(set(needs.cpu_isa) - cpu.flags())
     if lacking:
         reasons.append(f"it was compiled for CPU extensions that this CPU lacks: {lacking}")
-    return reasons
+    return reasons + _foreign_release(manifest)
+
+
+def _foreign_release(manifest: Manifest) -> list[str]:
+    """Compiled code calls into libtorch, whose interface may change with every release."""
+    if manifest.format != "torch-compile":
+        return []
+    built, here = manifest.requirements.engine_version, BACKENDS["torch-compile"].version()
+    if here is None or built.split(".")[:2] == here.split(".")[:2]:
+        return []  # a missing PyTorch is the backend's to report
+    return [f"it was compiled with PyTorch {built!r}, this is {here!r}"]
 
 
 def require(manifest: Manifest, where: object) -> None:

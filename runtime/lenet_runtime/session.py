@@ -26,6 +26,7 @@ _INFINITY = float("inf")
 # OpenBLAS splits dot products of more than 10,000 elements over its own threads, which a session
 # with threads=1 must not wake; 8 images have 8,192.
 _MAX_DOT_IMAGES = 8
+_EXCHANGES = 10  # of the artifact's folder, that one load outlasts
 _MAX_THREADS = 1024  # engines take more, and then fail to start them in ways of their own
 
 
@@ -214,6 +215,35 @@ def load(
         )
     if type(trust) is not bool:  # a configuration's "false" is true
         raise InputError(f"trust: expected True or False, found {trust!r}")
+    for _ in range(_EXCHANGES):
+        before = _identity(path)
+        try:
+            return _load(path, backend, device, threads, trust, check_finite)
+        except ArtifactError:
+            # An export replaced the folder while it was read: half of what was read is the old
+            # artifact's. The new one is whole.
+            if _identity(path) == before:
+                raise
+    return _load(path, backend, device, threads, trust, check_finite)
+
+
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Which folder `path` leads to at this moment; None for none."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _load(  # noqa: PLR0917  the arguments of load, which are checked
+    path: str | os.PathLike[str],
+    backend: str,
+    device: str,
+    threads: int | None,
+    trust: bool,
+    check_finite: bool,
+) -> Session:
     if backend == "fastest":
         from lenet_runtime.routing import load_fastest
 

@@ -22,7 +22,9 @@ class TorchPredictor:
     Args:
         name: the backend's, for messages.
         forward: the engine.
-        threads: intra-op threads of each call; None leaves PyTorch's own setting.
+        threads: intra-op threads of each call; None for PyTorch's own number at this moment. It
+            is held for every call, because a thread of the caller's may come with another, and
+            sums in another order round otherwise.
     """
 
     def __init__(
@@ -30,7 +32,7 @@ class TorchPredictor:
     ) -> None:
         self._name = name
         self._forward: Callable[[torch.Tensor], torch.Tensor] | None = forward
-        self._threads = threads
+        self._threads = threads or torch.get_num_threads()
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lenet_runtime.backends.Predictor.run`."""
@@ -43,8 +45,7 @@ class TorchPredictor:
             images = images.copy()
         # OpenMP keeps this setting per calling thread, so sessions that want different numbers
         # do not disturb each other; the caller gets its own number back.
-        before = torch.get_num_threads()
-        wanted = self._threads or before
+        before, wanted = torch.get_num_threads(), self._threads
         if wanted != before:
             torch.set_num_threads(wanted)
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import torch_missing
-from lenet_runtime.errors import ArtifactError, BackendUnavailable
+from lenet_runtime.errors import ArtifactError
 
 try:
     import torch
@@ -23,7 +23,6 @@ __all__ = ["load", "probe"]
 
 def load(artifact: Artifact, device: str, threads: int | None) -> TorchPredictor:
     """See `lenet_runtime.backends.Backend.load`."""
-    _require_same_release(artifact)
     data = artifact.read("model.pt2")
     # The loader takes a path only. A private folder, so that the bytes it reads are the bytes
     # that were hashed; it unpacks them and needs the file no longer than that.
@@ -42,13 +41,3 @@ def load(artifact: Artifact, device: str, threads: int | None) -> TorchPredictor
         return logits
 
     return TorchPredictor("torch-compile", forward, threads)
-
-
-def _require_same_release(artifact: Artifact) -> None:
-    """The compiled code calls into libtorch, whose interface may change with every release."""
-    built, here = artifact.manifest.requirements.engine_version, str(torch.__version__)
-    if built.split(".")[:2] != here.split(".")[:2]:
-        raise BackendUnavailable(
-            f"{artifact.path}: compiled with PyTorch {built!r}, this is {here!r}; "
-            "export it again here, or install the release it was compiled with"
-        )
