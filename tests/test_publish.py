@@ -547,7 +547,7 @@ def test_loading_outlasts_an_export_that_replaces_the_folder(onnx_artifact, tmp_
     done = threading.Event()
 
     def replace():
-        while not done.is_set():
+        while not done.wait(0.02):  # a load must have time to end between two exports
             with publish.staging(target) as folder:
                 publish.write_files(folder, files)
                 publish.publish(folder, target, force=True)

@@ -227,13 +227,16 @@ def load(
     return _load(path, backend, device, threads, trust, check_finite)
 
 
-def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Which folder `path` leads to at this moment; None for none."""
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
+    """Which folder `path` leads to at this moment; None for none.
+
+    With the time of its last change, since a new folder may get the number of a deleted one.
+    """
     try:
         found = Path(path).stat()
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino
+    return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
 def _load(  # noqa: PLR0917  the arguments of load, which are checked
