@@ -1,0 +1,121 @@
+"""Packing: weights in the order and the domain in which the generated loops read them.
+
+Convolutions are Winograd's minimal filters (Winograd 1980; Lavin and Gray 2015,
+https://arxiv.org/abs/1509.09308): F(2,3) computes two neighbouring outputs of a 3-tap filter with
+four multiplications instead of six. Filters are transformed here, once, in float64.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_export.native.layers import Array, Network
+
+LANES = 16  # every width is padded to a multiple of it: the floats in the widest register
+# Lavin and Gray's G of F(2,3).
+FILTER = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+PIXELS = 36  # 6x6 after the second pooling
+
+
+@dataclass(frozen=True)
+class PackedDense:
+    """One dense layer.
+
+    Attributes:
+        weight: float32 ``(padded inputs, padded outputs)``, input-major, zeros in the padding.
+        bias: float32 ``(padded outputs,)``.
+        outputs: before padding.
+    """
+
+    weight: Array
+    bias: Array
+    outputs: int
+
+    @property
+    def inputs(self) -> int:
+        """Padded inputs."""
+        return self.weight.shape[0]
+
+    @property
+    def stride(self) -> int:
+        """Padded outputs."""
+        return self.weight.shape[1]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The network as the generated code holds it.
+
+    Attributes:
+        conv1: float32 ``(channels, 3, 4)``: row of the filter, F(2,3) along it.
+        conv1_bias: float32 ``(channels,)``.
+        conv2: float32 ``(blocks of 16 outputs, channels, 16, 16)``: F(2x2,3x3), position-major.
+        conv2_bias: float32 ``(blocks, 16)``.
+        dense: the dense layers; the first reads pixels ``(y, x, channel)``.
+    """
+
+    conv1: Array
+    conv1_bias: Array
+    conv2: Array
+    conv2_bias: Array
+    dense: tuple[PackedDense, ...]
+
+    @property
+    def channels(self) -> int:
+        """Channels between the convolutions."""
+        return self.conv1.shape[0]
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of 16 channels after the second convolution."""
+        return self.conv2.shape[0]
+
+
+def pack(network: Network) -> Packed:
+    """Transform, permute and pad all weights."""
+    conv1 = network.conv1.weight[:, 0].astype(np.float64) @ FILTER.T
+    weight = network.conv2.weight.astype(np.float64)
+    conv2 = np.einsum("ia,jb,ocab->coij", FILTER, FILTER, weight)
+    channels, outputs = conv2.shape[:2]
+    wide = padded(outputs)
+    full = np.zeros((channels, wide, 16))
+    full[:, :outputs] = conv2.reshape(channels, outputs, 16)
+    packed = full.reshape(channels, wide // LANES, LANES, 16).transpose(1, 0, 3, 2)
+    bias = _pad(network.conv2.bias, wide).reshape(-1, LANES)
+    return Packed(
+        _float32(conv1),
+        network.conv1.bias,
+        _float32(packed),
+        bias,
+        tuple(_dense(network, outputs, wide)),
+    )
+
+
+def _dense(network: Network, channels: int, wide: int) -> list[PackedDense]:
+    layers = []
+    for number, layer in enumerate(network.dense):
+        weight = layer.weight.T  # inputs first
+        if number == 0:  # from PyTorch's (channel, y, x) to (y, x, channel)
+            pixels = weight.reshape(channels, PIXELS, -1).transpose(1, 0, 2)
+            pixels = np.pad(pixels, ((0, 0), (0, wide - channels), (0, 0)))
+            weight = pixels.reshape(PIXELS * wide, -1)
+        outputs = weight.shape[1]
+        shape = (padded(weight.shape[0]), padded(outputs))
+        full = np.zeros(shape, np.float32)
+        full[: weight.shape[0], :outputs] = weight
+        layers.append(PackedDense(full, _pad(layer.bias, shape[1]), outputs))
+    return layers
+
+
+def padded(count: int) -> int:
+    """`count`, rounded up to whole registers."""
+    return -(-count // LANES) * LANES
+
+
+def _pad(values: Array, count: int) -> Array:
+    return np.pad(values, (0, count - len(values)))
+
+
+def _float32(values: NDArray[np.float64]) -> Array:
+    return np.ascontiguousarray(values, dtype=np.float32)
