@@ -36,4 +36,5 @@ FORMATS = {
     "onnx": Format("lenet_export.onnx", options=("opset",)),
     "torchscript": Format("lenet_export.torchscript"),
     "torch-compile": Format("lenet_export.torch_compile"),
+    "native": Format("lenet_export.native", options=("isa",)),
 }

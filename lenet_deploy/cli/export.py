@@ -40,6 +40,20 @@ def export(
     opset: Annotated[
         int | None, typer.Option(help="ONNX operator set, 18 to 22. Default: 20.")
     ] = None,
+    isa: Annotated[
+        str | None,
+        typer.Option(
+            help="Of native: the highest level to make kernels for, x86-64-v4, x86-64-v3 or "
+            "generic. Default: all of them, chosen when loaded."
+        ),
+    ] = None,
+    source_only: Annotated[
+        bool,
+        typer.Option(
+            "--source-only",
+            help="Of native: write lenet.c and lenet.h, and neither compile nor verify them.",
+        ),
+    ] = False,
     static_batch: Annotated[
         int | None,
         typer.Option(min=1, help="Fix the batch size. Default: any.", metavar="N"),
@@ -59,16 +73,19 @@ def export(
     from lenet_deploy.checkpoint import load_checkpoint, read_card
 
     formats = list(FORMATS) if format == "all" else [format]
-    if opset is not None and format not in ("onnx", "all"):
-        raise InputError(f"--opset: only the onnx format has one, found --format {format}")
+    given: dict[str, Any] = {"opset": opset, "isa": isa}
+    _check_options(format, given, source_only)
     sizes = batch_sizes_of(batch_sizes)
     net = load_checkpoint(checkpoint)
+    if source_only:
+        _write_source(net, output / "native-source", isa, as_json)
+        return
     preprocessing = Preprocessing(**read_card(checkpoint).get("preprocessing", {}))
     results: list[dict[str, Any]] = []
     failures: dict[str, DeployError] = {}
     for name in formats:
         folder = output / (f"{name}-{precision}" + (f"-b{static_batch}" if static_batch else ""))
-        options: dict[str, Any] = {"opset": opset} if name == "onnx" and opset is not None else {}
+        options = {key: given[key] for key in FORMATS[name].options if given[key] is not None}
         started = time.perf_counter()
         try:
             with progress() as step:
@@ -96,6 +113,32 @@ def export(
     else:
         _print(results)
     _raise_first(failures)
+
+
+def _check_options(format: str, given: dict[str, Any], source_only: bool) -> None:
+    """Refuse a flag that no format which was asked for has."""
+    for option, value in given.items():
+        owners = [name for name, known in FORMATS.items() if option in known.options]
+        if value is not None and format not in (*owners, "all"):
+            raise InputError(
+                f"--{option}: only the format {owners[0]} has one, found --format {format}"
+            )
+    if source_only and format != "native":
+        raise InputError(f"--source-only: only the format native is C, found --format {format}")
+
+
+def _write_source(net: Any, folder: Path, isa: str | None, as_json: bool) -> None:
+    """`lenet_export.native.write_source`, and what it wrote."""
+    from lenet_export.native import DEFAULT_ISA, write_source
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = write_source(net, folder, isa or DEFAULT_ISA)
+    if as_json:
+        print_json({"source": [str(path) for path in paths]})
+        return
+    for path in paths:
+        stdout.print(plain(path), soft_wrap=True, highlight=False)
+    stdout.print("Nobody has compiled or verified these: lenet-deploy export -f native does both.")
 
 
 def _raise_first(failures: dict[str, DeployError]) -> None:

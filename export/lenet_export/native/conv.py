@@ -10,17 +10,20 @@ activations never leave the L1 cache:
   2j, 2j+1, 2j+2 and 2j+3, which are lane j of both halves and lane j+1 of both.
 """
 
-from lenet_export.native.isa import Isa
+from lenet_export.native.isa import V4, Isa
 from lenet_export.native.pack import LANES, Packed
 
 ROWS = 14  # of the 15 that conv1's pooling leaves, those that conv2's pooling reaches
+_ONE = [  # kept from the compiler, which would make additions of multiplications by it
+    "    v4_vec one = _mm512_set1_ps(1.0f);",
+    "    v4_keep(one);",
+]
 TILES = 6  # a side of the second pooling's output
 
 
 def functions(isa: Isa, packed: Packed) -> str:
     """``NAME_features`` and what it calls: an image to its features ``(6, 6, channels)``."""
     head = f"static inline {isa.attribute} void {isa.name}"
-    vec = f"{isa.name}_vec"
     transform = [
         "/* Winograd's input transform of four pooled rows of one channel: eight tiles. */",
         f"{head}_transform(const float *q, float *t)",
@@ -32,8 +35,7 @@ def functions(isa: Isa, packed: Packed) -> str:
         "/* A row of six tiles: products, the way back, pooling. */",
         f"static {isa.attribute} void {isa.name}_conv2(const float *tiles, float *features)",
         "{",
-        f"    {vec} one = {isa.word('splat', '&lenet_one')};",
-        f"    {isa.word('keep', 'one')};",
+        *(_ONE if isa is V4 else []),
         *_indent(_conv2(isa, packed)),
         "}",
     ]
@@ -69,7 +71,7 @@ def _conv1(isa: Isa, packed: Packed) -> list[str]:
     """
     vectors = range(LANES // isa.width)
     names = [[f"r{y}_{t}_{v}" for t in range(4) for v in vectors] for y in range(4)]
-    lines = [f"{isa.name}_vec {', '.join(name for row in names for name in row)};"]
+    lines = [f"{isa.vec} {', '.join(name for row in names for name in row)};"]
     lines += load_row(isa, "image", 0) + load_row(isa, "image + 32", 1)
     transform = f"{isa.name}_transform(pooled + (k * {ROWS} + p - 4) * 16, tiles + k * 128)"
     conv2 = f"{isa.name}_conv2(tiles, features + (p / 2 - 2) * {TILES * LANES * packed.blocks})"
@@ -106,7 +108,7 @@ def load_row(isa: Isa, row: str, y: int) -> list[str]:
     lines = ["{", f"    const float *const row = {row};"]
     w = isa.word
     vectors = range(LANES // isa.width)
-    lines += _indent(_parted(isa))
+    lines += _indent(isa.parted.splitlines())
     for v in vectors:
         d = [f"d{t}_{v}" for t in range(4)]
         r = [f"r{y}_{t}_{v}" for t in range(4)]
@@ -119,29 +121,11 @@ def load_row(isa: Isa, row: str, y: int) -> list[str]:
     return [*lines, "}"]
 
 
-def _parted(isa: Isa) -> list[str]:
-    if isa.name == "v4":
-        indices = [
-            [*range(0, 32, 4), *range(2, 32, 4)],
-            [*range(1, 32, 4), *range(3, 32, 4)],
-            [*range(2, 32, 4), *range(4, 32, 4), 28],
-            [*range(3, 32, 4), *range(5, 32, 4), 29],
-        ]
-        lines = ["const __m512 lo = _mm512_loadu_ps(row), hi = _mm512_loadu_ps(row + 16);"]
-        for t, index in enumerate(indices):
-            numbers = ", ".join(map(str, index))
-            lines.append(
-                f"const __m512 d{t}_0 = _mm512_permutex2var_ps(lo, _mm512_setr_epi32({numbers}), hi);"
-            )
-        return lines
-    return []
-
-
 def _conv1_channel(isa: Isa) -> list[str]:
     """One channel of one pooled row: two rows of output, pooled in registers."""
     w, vectors = isa.word, range(LANES // isa.width)
     lines = [
-        f"{isa.name}_vec m, "
+        f"{isa.vec} m, "
         + ", ".join(f"o{y}{x}_{v}" for y in range(2) for x in range(2) for v in vectors)
         + ";"
     ]
@@ -155,9 +139,8 @@ def _conv1_channel(isa: Isa) -> list[str]:
                     else f"m = {w('mul', *first)};"
                 )
                 for dy in (1, 2):
-                    lines.append(
-                        f"m = {w('fma', w('splat', f'w + {4 * dy + t}'), f'r{y + dy}_{t}_{v}', 'm')};"
-                    )
+                    weight = w("splat", f"w + {4 * dy + t}")
+                    lines.append(f"m = {w('fma', weight, f'r{y + dy}_{t}_{v}', 'm')};")
                 left, right = f"o{y}0_{v}", f"o{y}1_{v}"
                 lines += {
                     0: [f"{left} = m;"],
@@ -175,20 +158,16 @@ def _conv1_channel(isa: Isa) -> list[str]:
 
 def _transform(isa: Isa) -> list[str]:
     """Winograd's input transform of one channel's four rows, eight tiles at a time."""
-    half = "h"
 
     def w(name: str, *arguments: str) -> str:
-        return f"{isa.name}{half}_{name}({', '.join(arguments)})"
+        return f"{isa.half}_{name}({', '.join(arguments)})"
 
     lines: list[str] = []
-    step = 8 if isa.width >= 8 else isa.width
-    for part in range(0, 8, step):
+    for part in range(0, 8, min(8, isa.width)):
         lines.append("{")
         for name, offset in (("a", 0), ("b", 8), ("c", 1), ("d", 9)):
             rows = [w("load", f"q + {16 * y + offset + part}") for y in range(4)]
-            lines += [
-                f"    const {isa.name}{half}_vec {name}_{y} = {row};" for y, row in enumerate(rows)
-            ]
+            lines += [f"    const {isa.half}_vec {name}_{y} = {row};" for y, row in enumerate(rows)]
             for i, text in enumerate(
                 (
                     w("sub", f"{name}_0", f"{name}_2"),
@@ -197,7 +176,7 @@ def _transform(isa: Isa) -> list[str]:
                     w("sub", f"{name}_1", f"{name}_3"),
                 )
             ):
-                lines.append(f"    const {isa.name}{half}_vec {name}{i} = {text};")
+                lines.append(f"    const {isa.half}_vec {name}{i} = {text};")
         for i in range(4):
             for j, text in enumerate(
                 (
@@ -229,7 +208,7 @@ def _conv2(isa: Isa, packed: Packed) -> list[str]:
 def _conv2_group(isa: Isa, packed: Packed) -> list[str]:
     """Products of a few tiles, column by column of the 4x4 positions, and their way back."""
     w = isa.word
-    vec = f"{isa.name}_vec"
+    vec = isa.vec
     each = [(t, v) for t in range(isa.tiles) for v in range(LANES // isa.width)]
     lines = [
         f"{vec} "
@@ -247,16 +226,16 @@ def _conv2_group(isa: Isa, packed: Packed) -> list[str]:
                     lines += [f"    {s} = {w('add', m[0], m[1])};", f"    {u} = {m[1]};"]
                 if first + isa.rows == 4:
                     lines += [
-                        f"    {s} = {w('add_', s, m[2])};",
-                        f"    {u} = {w('sub_', w('sub', u, m[2]), m[3])};",
+                        f"    {s} = {w('add2', s, m[2])};",
+                        f"    {u} = {w('sub2', w('sub', u, m[2]), m[3])};",
                     ]
             lines.append("}")
     for t, v in each:
         ends = []
         for n in "su":
             x = [f"{n}{j}_{t}_{v}" for j in range(4)]
-            ends.append(w("add_", w("add", x[0], x[1]), x[2]))
-            ends.append(w("sub_", w("sub", x[1], x[2]), x[3]))
+            ends.append(w("add2", w("add", x[0], x[1]), x[2]))
+            ends.append(w("sub2", w("sub", x[1], x[2]), x[3]))
         best = w("max", w("max", ends[0], ends[1]), w("max", ends[2], ends[3]))
         target = f"features + (g + {t}) * {packed.blocks * LANES} + 16 * b + {v * isa.width}"
         lines.append(w("store", target, w("max", w("zero"), best)) + ";")
@@ -266,7 +245,7 @@ def _conv2_group(isa: Isa, packed: Packed) -> list[str]:
 def _products(isa: Isa, packed: Packed, rows: range, j: int) -> list[str]:
     """Sums over the channels at column `j` of the 4x4 positions, in ``mI_TILE_VECTOR``."""
     w, vectors, tiles = isa.word, range(LANES // isa.width), range(isa.tiles)
-    vec = f"{isa.name}_vec"
+    vec = isa.vec
     lines = []
     for i in rows:
         for t in tiles:

@@ -10,6 +10,7 @@ from lenet_export.native.isa import Isa
 from lenet_export.native.pack import LANES, PackedDense
 
 WORD = 64  # inputs whose bits are looked at together
+PER_WORD = WORD // LANES  # masks
 
 
 def layer(isa: Isa, number: int, dense: PackedDense, last: bool) -> str:
@@ -33,18 +34,17 @@ def layer(isa: Isa, number: int, dense: PackedDense, last: bool) -> str:
             f"    float *const sum = y + i * {dense.stride};",
             f"    const float *const from = start ? sum : lenet_dense{number}_bias;",
         ]
-        body += [
-            f"    {isa.name}_vec a{v} = {w('load', f'from + {v * isa.width}')};" for v in group
-        ]
+        body += [f"    {isa.vec} a{v} = {w('load', f'from + {v * isa.width}')};" for v in group]
         body += [
             "    for (int s = start; s < start + step; s++) {",
-            f"        uint64_t bits = lenet_word(masks + i * {dense.inputs // LANES} + 4 * s, "
-            f"{dense.inputs // LANES} - 4 * s);",
+            f"        const int left = {dense.inputs // LANES} - {PER_WORD} * s;",
+            f"        uint64_t bits = lenet_word(masks + i * {dense.inputs // LANES} + {PER_WORD} * s,",
+            f"                                   left < {PER_WORD} ? left : {PER_WORD});",
             f"        const float *const values = x + i * {dense.inputs} + {WORD} * s;",
             f"        const float *const weights = lenet_dense{number}[{WORD} * s];",
             "        while (bits) {",
             "            const int k = lenet_lowest(bits);",
-            f"            const {isa.name}_vec value = {w('splat', 'values + k')};",
+            f"            const {isa.vec} value = {w('splat', 'values + k')};",
             f"            const float *const row = weights + {dense.stride} * k;",
             "            bits &= bits - 1;",
         ]
@@ -63,7 +63,7 @@ def layer(isa: Isa, number: int, dense: PackedDense, last: bool) -> str:
             f"if (start + step == {words})",
             f"    for (int v = 0; v < {dense.stride // LANES}; v++)",
             f"        next[i * {dense.stride // LANES} + v] = "
-            f"(uint16_t){w('nonzero', f'y + i * {dense.stride} + 16 * v')};",
+            f"{w('nonzero', f'y + i * {dense.stride} + 16 * v')};",
         ]
     lines += ["            " + line for line in body]
     return "\n".join([*lines, "        }", "}"])

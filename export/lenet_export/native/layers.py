@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lenet_export._quiet import quiet
-from lenet_export.request import Request
 from lenet_runtime.errors import InputError
 
 Array = NDArray[np.float32]
@@ -55,14 +55,15 @@ class Network:
     dense: tuple[Dense, ...]
 
 
-def read(request: Request) -> Network:
-    """The layers of the module that is exported.
+def read(module: nn.Module) -> Network:
+    """The layers of a module in eval mode.
 
     Raises:
         InputError: it computes something else than LeNet's chain of layers.
     """
+    # Two images: torch.export takes a batch of one for a constant.
     with quiet():
-        program = torch.export.export(request.module, (request.example,))
+        program = torch.export.export(module, (torch.zeros(2, 1, 32, 32),))
     nodes = [node for node in program.graph.nodes if node.op == "call_function"]
     names = [_name(node) for node in nodes]
     kinds = [name for name in names if name not in ("flatten", "view", "reshape", "dropout")]
@@ -117,7 +118,7 @@ def _require_plain(
     given = [*node.args[3:], *node.kwargs.values()]
     defaults: tuple[object, ...] = (stride, padding, dilation, 1)
     for found, wanted in zip(given, defaults, strict=False):
-        if found != wanted and tuple(np.ravel(found)) != wanted:  # type: ignore[arg-type]
+        if found != wanted and tuple(np.ravel(found)) != wanted:
             raise InputError(
                 f"native: expected a convolution of stride 1 without padding, found {given}"
             )

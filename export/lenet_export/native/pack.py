@@ -35,12 +35,12 @@ class PackedDense:
     @property
     def inputs(self) -> int:
         """Padded inputs."""
-        return self.weight.shape[0]
+        return int(self.weight.shape[0])
 
     @property
     def stride(self) -> int:
         """Padded outputs."""
-        return self.weight.shape[1]
+        return int(self.weight.shape[1])
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class Packed:
     @property
     def channels(self) -> int:
         """Channels between the convolutions."""
-        return self.conv1.shape[0]
+        return int(self.conv1.shape[0])
 
     @property
     def blocks(self) -> int:
         """Blocks of 16 channels after the second convolution."""
-        return self.conv2.shape[0]
+        return int(self.conv2.shape[0])
 
 
 def pack(network: Network) -> Packed:
