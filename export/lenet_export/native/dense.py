@@ -59,11 +59,15 @@ def layer(isa: Isa, number: int, dense: PackedDense, last: bool) -> str:
         body += [f"    {w('store', f'sum + {v * isa.width}', f'a{v}')};" for v in group]
         body.append("}")
     if not last:
+        masks, rest = dense.stride // LANES, dense.outputs % LANES
+        nonzero = isa.word("nonzero", f"y + i * {dense.stride} + 16 * v")
         body += [
-            f"if (start + step == {words})",
-            f"    for (int v = 0; v < {dense.stride // LANES}; v++)",
-            f"        next[i * {dense.stride // LANES} + v] = "
-            f"{w('nonzero', f'y + i * {dense.stride} + 16 * v')};",
+            f"if (start + step == {words}) {{",
+            f"    for (int v = 0; v < {masks}; v++)",
+            f"        next[i * {masks} + v] = {nonzero};",
         ]
+        if rest:  # beyond them the memory may hold anything
+            body.append(f"    next[i * {masks} + {masks - 1}] &= {(1 << rest) - 1:#x};")
+        body.append("}")
     lines += ["            " + line for line in body]
     return "\n".join([*lines, "        }", "}"])
