@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_runtime import chunks
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.errors import BackendUnavailable, InputError
 
@@ -39,12 +40,15 @@ class Backend:
     """One engine.
 
     Attributes:
-        module: of ours, with ``load(artifact, device, threads) -> Predictor`` and
-            ``probe(device) -> str``, which raises `BackendUnavailable` or names the version.
+        module: of ours, with ``load(artifact, device, threads) -> Predictor``,
+            ``probe(device) -> str``, which raises `BackendUnavailable` or names the version, and
+            ``starts(artifact) -> tuple[int, ...]``, see `starts`.
         format: of the artifacts it runs.
         devices: it can run on.
         extra: of lenet-deploy that installs it.
         distributions: on PyPI that bring the engine; one of them is enough.
+        chunk: images in a piece that a large batch is cut into, see `lenet_runtime.chunks`,
+            where no plan says otherwise; None where cutting was measured not to pay.
     """
 
     module: str
@@ -52,6 +56,7 @@ class Backend:
     devices: tuple[str, ...]
     extra: str
     distributions: tuple[str, ...]
+    chunk: int | None = None
 
     def version(self) -> str | None:
         """The installed distribution's version, read without importing it; None without one."""
@@ -74,13 +79,31 @@ class Backend:
     def load(self, artifact: Artifact, device: str, threads: int | None) -> Predictor:
         """Load the artifact into the engine; see `lenet_runtime.load` for the arguments."""
         make: Callable[[Artifact, str, int | None], Predictor] = self._module().load
-        return make(artifact, device, threads)
+        predictor = make(artifact, device, threads)
+        if artifact.manifest.batch_size is not None:  # a piece would be no batch of its size
+            return predictor
+        return chunks.cut(predictor, self.chunk)
+
+    def starts(self, artifact: Artifact) -> tuple[int, ...]:
+        """The least batch size of each program that the engine runs this artifact with.
+
+        Ascending. A proof must run a batch on both sides of every start.
+
+        Raises:
+            ArtifactError: the files are not this backend's.
+        """
+        found: tuple[int, ...] = self._module().starts(artifact)
+        return found
 
     def _module(self) -> Any:
         return importlib.import_module(self.module)
 
 
 _TORCH = ("torch",)
+# Engines that run layer by layer: conv1's output is 21 KB an image, and of 64 images it is still
+# in the cache when the next layer wants it, of 512 it is not. `lenet-deploy tune` measures other
+# sizes. Packages of torch-compile lose by it (1.2 of the time at 512), so they are not cut.
+_CHUNK = 64
 BACKENDS = {
     "ort-cpu": Backend(
         "lenet_runtime.backends.ort_cpu",
@@ -88,9 +111,10 @@ BACKENDS = {
         ("cpu",),
         "cpu",
         ("onnxruntime", "onnxruntime-gpu"),
+        _CHUNK,
     ),
     "torchscript": Backend(
-        "lenet_runtime.backends.torchscript", "torchscript", ("cpu",), "export", _TORCH
+        "lenet_runtime.backends.torchscript", "torchscript", ("cpu",), "export", _TORCH, _CHUNK
     ),
     "torch-compile": Backend(
         "lenet_runtime.backends.torch_compile", "torch-compile", ("cpu",), "export", _TORCH
