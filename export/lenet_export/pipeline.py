@@ -14,7 +14,7 @@ from lenet_export.formats import FORMATS
 from lenet_export.reference import Reference
 from lenet_export.request import Build, Request
 from lenet_export.verification import check_batch_sizes, mnist_batch
-from lenet_runtime import __version__, golden, trust
+from lenet_runtime import __version__, chunks, golden, trust
 from lenet_runtime._files import sha256
 from lenet_runtime.artifact import (
     GOLDEN_NAME,
@@ -199,8 +199,11 @@ def _verify(
     digits: NDArray[np.float32],
     sizes: Sequence[int],
 ) -> ParityReport:
-    """Load the staged files as a user's process will, and hold them against the module."""
-    predictor = BACKENDS[backend].load(artifact, "cpu", None)
+    """Load the staged files as a user's process will, and hold them against the module.
+
+    Large batches are not cut into chunks here: a plan may cut them elsewhere or not at all.
+    """
+    predictor = chunks.cut(BACKENDS[backend].load(artifact, "cpu", None), None)
     with Session(predictor, artifact, backend) as session:
         golden.self_test(session.run, artifact, backend, BACKENDS[backend].starts(artifact))
         return check_parity(
