@@ -5,7 +5,6 @@ import pytest
 from artifact_files import write_artifact
 from fake_engine import BACKEND, FakePredictor
 
-from lenet_runtime import BACKENDS
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.chunks import InChunks, cut
 
@@ -43,8 +42,3 @@ def test_a_static_artifact_is_never_cut(tmp_path):
     for batch, kind in ((None, InChunks), (256, FakePredictor)):
         folder = write_artifact(tmp_path / str(batch), batch)
         assert type(BACKEND.load(Artifact.open(folder), "cpu", None)) is kind
-
-
-def test_which_backends_cut_by_themselves():
-    cuts = {name: backend.chunk for name, backend in BACKENDS.items()}
-    assert cuts == {"ort-cpu": 64, "torchscript": 64, "torch-compile": None}

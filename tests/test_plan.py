@@ -284,19 +284,6 @@ def test_a_plan_cuts_as_was_measured(cut, onnx_artifact, size, pieces):
     assert asked == pieces
 
 
-def test_an_engine_that_does_not_gain_by_cutting_is_not_measured_cut(folder, monkeypatch):
-    never = {n: dataclasses.replace(b, chunk=None) for n, b in BACKENDS.items()}
-    monkeypatch.setattr(tuning, "BACKENDS", never)
-    seen = []
-
-    def measure(engines, sizes):
-        seen.extend(engines)
-        return ONNX_WINS_SMALL(engines, sizes)
-
-    tuning.tune(folder, (64,), measure, trust=True)
-    assert seen == ["onnx on ort-cpu", "torchscript on torchscript"]
-
-
 @pytest.mark.parametrize("chunk", [0, -64])
 def test_a_chunk_of_no_image_is_refused(tuned, chunk):
     made = plan.read(tuned)

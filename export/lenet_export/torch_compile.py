@@ -22,10 +22,10 @@ from lenet_runtime.requirements import this_platform
 _VECTOR_FLAGS = ("abm", "amx", "avx", "bmi", "f16c", "fma", "gfni", "movbe", "sse4", "vaes", "vpcl")
 
 
-# Inductor's settings from each batch size on, as measured with benchmarks/README.md's method; what
-# is fastest at one end is 1.8 (64) to 3.4 (1) times slower at the other. Freezing packs weights for
-# oneDNN, whose calls cost more than one image does. Autotuning is given up where it gains nothing.
-# In between, each is within 5% of the fastest of these that was measured at that size.
+# Inductor's settings from each batch size on. benchmarks/README.md has the measurement: of these
+# three, what is fastest at 1 takes 1.8 times as long at 64, and the reverse is 3.4. Freezing packs
+# weights for oneDNN, whose calls cost more than one image does;
+# from 24 on, autotuning gains nothing.
 _AUTOTUNED, _FROZEN = {"max_autotune": True}, {"freezing": True}
 SETTINGS: dict[int, dict[str, Any]] = {1: _AUTOTUNED, 2: _AUTOTUNED | _FROZEN, 24: _FROZEN}
 

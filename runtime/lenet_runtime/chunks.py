@@ -5,6 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+# Engines run layer by layer, and conv1's output is 21 KB an image: of 64 images it is still in the
+# cache when the next layer wants it, of 512 it is not. benchmarks/README.md has the measurement;
+# `lenet-deploy tune` measures other sizes.
+DEFAULT = 64
+
 if TYPE_CHECKING:
     from lenet_runtime.backends import Predictor
 

@@ -1,6 +1,6 @@
 """Making a plan: every artifact of a folder, on every backend of its format, side by side.
 
-A backend that cuts large batches into chunks is measured at several chunk sizes.
+Large batches are measured whole and cut into chunks of several sizes.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from lenet_runtime.routing import require_one_network
 from lenet_runtime.session import Session, load
 
 Measure = Callable[[Mapping[str, Engine], Sequence[int]], Sequence[LatencyResult]]
-# Images in a piece, where the backend cuts at all; `lenet_runtime.chunks` says why it may pay.
+# Images in a piece to try; `lenet_runtime.chunks` says why cutting may pay.
 CHUNKS = (32, 64, 128, 256)
 
 
@@ -95,9 +95,8 @@ class _Way:
 
 def _ways(sessions: Mapping[str, Session], batch_size: int) -> Iterator[_Way]:
     for engine, session in sessions.items():
-        sizes = CHUNKS if BACKENDS[session.backend].chunk is not None else ()
         # A batch of fewer than two pieces is not cut.
-        for chunk in (None, *(size for size in sizes if 2 * size <= batch_size)):
+        for chunk in (None, *(size for size in CHUNKS if 2 * size <= batch_size)):
             predictor = chunks.cut(session.predictor, chunk)
             yield _Way(engine, Session(predictor, session.artifact, session.backend), chunk)
 

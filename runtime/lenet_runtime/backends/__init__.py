@@ -47,8 +47,6 @@ class Backend:
         devices: it can run on.
         extra: of lenet-deploy that installs it.
         distributions: on PyPI that bring the engine; one of them is enough.
-        chunk: images in a piece that a large batch is cut into, see `lenet_runtime.chunks`,
-            where no plan says otherwise; None where cutting was measured not to pay.
     """
 
     module: str
@@ -56,7 +54,6 @@ class Backend:
     devices: tuple[str, ...]
     extra: str
     distributions: tuple[str, ...]
-    chunk: int | None = None
 
     def version(self) -> str | None:
         """The installed distribution's version, read without importing it; None without one."""
@@ -82,7 +79,7 @@ class Backend:
         predictor = make(artifact, device, threads)
         if artifact.manifest.batch_size is not None:  # a piece would be no batch of its size
             return predictor
-        return chunks.cut(predictor, self.chunk)
+        return chunks.cut(predictor, chunks.DEFAULT)
 
     def starts(self, artifact: Artifact) -> tuple[int, ...]:
         """The least batch size of each program that the engine runs this artifact with.
@@ -100,10 +97,6 @@ class Backend:
 
 
 _TORCH = ("torch",)
-# Engines that run layer by layer: conv1's output is 21 KB an image, and of 64 images it is still
-# in the cache when the next layer wants it, of 512 it is not. `lenet-deploy tune` measures other
-# sizes. Packages of torch-compile lose by it (1.2 of the time at 512), so they are not cut.
-_CHUNK = 64
 BACKENDS = {
     "ort-cpu": Backend(
         "lenet_runtime.backends.ort_cpu",
@@ -111,10 +104,9 @@ BACKENDS = {
         ("cpu",),
         "cpu",
         ("onnxruntime", "onnxruntime-gpu"),
-        _CHUNK,
     ),
     "torchscript": Backend(
-        "lenet_runtime.backends.torchscript", "torchscript", ("cpu",), "export", _TORCH, _CHUNK
+        "lenet_runtime.backends.torchscript", "torchscript", ("cpu",), "export", _TORCH
     ),
     "torch-compile": Backend(
         "lenet_runtime.backends.torch_compile", "torch-compile", ("cpu",), "export", _TORCH
