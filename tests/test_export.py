@@ -288,6 +288,13 @@ def test_a_static_package_is_compiled_with_what_is_fastest_at_its_size(monkeypat
     assert asked == [torch_compile.SETTINGS[settings]]
 
 
+def test_autotuning_gives_the_threads_back():
+    before, block = torch.get_num_threads(), torch_compile._one_thread()
+    with block:
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("wrong", [1, 2, 24])
 def test_a_fault_in_one_package_is_never_published(
