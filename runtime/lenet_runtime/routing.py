@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_runtime import chunks
 from lenet_runtime import plan as plans
 from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends import Predictor
 from lenet_runtime.errors import ArtifactError
 from lenet_runtime.session import Session, load
 
@@ -52,9 +54,12 @@ def load_fastest(
                 session = load(path, entry.backend, **arguments)
                 sessions[key] = stack.enter_context(session)
         require_one_network(list(sessions.values()))
-        routes = [(e.batch_size, sessions[e.artifact, e.backend]) for e in plan.entries]
+        routes = [
+            (e.batch_size, chunks.cut(sessions[e.artifact, e.backend].predictor, e.chunk))
+            for e in plan.entries
+        ]
+        first = next(iter(sessions.values()))
         router = Router(routes, stack.pop_all())
-    first = routes[0][1]
     return Session(
         router,
         first.artifact,
@@ -110,11 +115,11 @@ def require_one_network(sessions: Sequence[Session]) -> None:
 
 
 class Router:
-    """A predictor that sends each batch to the session that is fastest at its size."""
+    """A predictor that sends each batch to the predictor that is fastest at its size."""
 
-    def __init__(self, routes: Sequence[tuple[int, Session]], owned: ExitStack) -> None:
+    def __init__(self, routes: Sequence[tuple[int, Predictor]], owned: ExitStack) -> None:
         self._owned = owned
-        self._runs = [session.predictor.run for _, session in routes]
+        self._runs = [predictor.run for _, predictor in routes]
         sizes = [size for size, _ in routes]
         # Cost grows with the batch, so the nearest size is the nearest by ratio.
         self._bounds = [math.sqrt(a * b) for a, b in itertools.pairwise(sizes)]

@@ -262,7 +262,7 @@ def _load(  # noqa: PLR0917  the arguments of load, which are checked
         predictor, artifact, name, device=device, threads=threads, check_finite=check_finite
     )
     try:
-        golden.self_test(session.run, artifact, name)
+        golden.self_test(session.run, artifact, name, BACKENDS[name].starts(artifact))
     except BaseException:
         session.close()
         raise

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_runtime import chunks
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.errors import BackendUnavailable, InputError
 
@@ -39,8 +40,9 @@ class Backend:
     """One engine.
 
     Attributes:
-        module: of ours, with ``load(artifact, device, threads) -> Predictor`` and
-            ``probe(device) -> str``, which raises `BackendUnavailable` or names the version.
+        module: of ours, with ``load(artifact, device, threads) -> Predictor``,
+            ``probe(device) -> str``, which raises `BackendUnavailable` or names the version, and
+            ``starts(artifact) -> tuple[int, ...]``, see `starts`.
         format: of the artifacts it runs.
         devices: it can run on.
         extra: of lenet-deploy that installs it.
@@ -74,7 +76,21 @@ class Backend:
     def load(self, artifact: Artifact, device: str, threads: int | None) -> Predictor:
         """Load the artifact into the engine; see `lenet_runtime.load` for the arguments."""
         make: Callable[[Artifact, str, int | None], Predictor] = self._module().load
-        return make(artifact, device, threads)
+        predictor = make(artifact, device, threads)
+        if artifact.manifest.batch_size is not None:  # a piece would be no batch of its size
+            return predictor
+        return chunks.cut(predictor, chunks.DEFAULT)
+
+    def starts(self, artifact: Artifact) -> tuple[int, ...]:
+        """The least batch size of each program that the engine runs this artifact with.
+
+        Ascending. A proof must run a batch on both sides of every start.
+
+        Raises:
+            ArtifactError: the files are not this backend's.
+        """
+        found: tuple[int, ...] = self._module().starts(artifact)
+        return found
 
     def _module(self) -> Any:
         return importlib.import_module(self.module)
