@@ -34,6 +34,18 @@ class Predictor(Protocol):
         ...
 
 
+class CheckingPredictor(Predictor, Protocol):
+    """A predictor that looks for NaN and infinities while it computes: optional.
+
+    An engine that reads the images itself can do so in passing; `Session` then makes no pass of
+    its own over them.
+    """
+
+    def run_checked(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return what `run` does; None, and leave no trace, if a value is not finite."""
+        ...
+
+
 @dataclass(frozen=True)
 class Backend:
     """One engine.
@@ -43,14 +55,14 @@ class Backend:
             ``probe(device) -> str``, which raises `BackendUnavailable` or names the version.
         format: of the artifacts it runs.
         devices: it can run on.
-        extra: of lenet-deploy that installs it.
+        extra: of lenet-deploy that installs it; None where the base install has it.
         distributions: on PyPI that bring the engine; one of them is enough.
     """
 
     module: str
     format: str
     devices: tuple[str, ...]
-    extra: str
+    extra: str | None
     distributions: tuple[str, ...]
 
     def version(self) -> str | None:
@@ -95,6 +107,7 @@ BACKENDS = {
     "torch-compile": Backend(
         "lenet_runtime.backends.torch_compile", "torch-compile", ("cpu",), "export", _TORCH
     ),
+    "native": Backend("lenet_runtime.backends.native", "native", ("cpu",), None, ("lenet-deploy",)),
 }
 
 
