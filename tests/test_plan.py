@@ -84,12 +84,15 @@ def test_each_batch_goes_to_the_winner_at_the_nearest_size(tuned, size, engine):
     with load(tuned, backend="fastest", trust=True) as session:
         asked = []
         router = session.predictor
-        router._runs = [
-            lambda x, run=run, name=name: asked.append(name) or run(x)
-            for run, name in zip(router._runs, ["onnx", "onnx", "torchscript"], strict=True)
-        ]
+        names = ["onnx", "onnx", "torchscript"]
+        for runs in (router._runs, router._checked_runs):
+            runs[:] = [
+                lambda x, run=run, name=name: asked.append(name) or run(x)
+                for run, name in zip(runs, names, strict=True)
+            ]
         session.run(images(size))
-    assert asked == [engine]
+        router.run(images(size))
+    assert asked == [engine, engine]
 
 
 def test_the_routed_session_answers_as_its_engines_do(tuned, onnx_artifact):

@@ -8,7 +8,6 @@ was measured on; anywhere else it is not followed, and that is said.
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +62,8 @@ class Plan:
 
 def machine() -> dict[str, str]:
     """What a plan is bound to: CPU, level, usable cores, and the version of each engine here."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": cpu.model(), "cpu_level": cpu.level(), "cores": str(usable)} | {
+    cores = str(cpu.usable_cores())
+    return {"cpu": cpu.model(), "cpu_level": cpu.level(), "cores": cores} | {
         name: backend.version() or "not installed" for name, backend in BACKENDS.items()
     }
 

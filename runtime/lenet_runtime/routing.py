@@ -4,7 +4,7 @@ import bisect
 import itertools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from lenet_runtime import plan as plans
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import Predictor
 from lenet_runtime.errors import ArtifactError
-from lenet_runtime.session import Session, load
+from lenet_runtime.session import Session, all_finite, load
+
+CheckedRun = Callable[[NDArray[np.float32]], NDArray[np.float32] | None]
 
 
 class PlanWarning(UserWarning):
@@ -120,6 +122,7 @@ class Router:
     def __init__(self, routes: Sequence[tuple[int, Predictor]], owned: ExitStack) -> None:
         self._owned = owned
         self._runs = [predictor.run for _, predictor in routes]
+        self._checked_runs = [_checked_run(predictor) for _, predictor in routes]
         sizes = [size for size, _ in routes]
         # Cost grows with the batch, so the nearest size is the nearest by ratio.
         self._bounds = [math.sqrt(a * b) for a, b in itertools.pairwise(sizes)]
@@ -128,6 +131,20 @@ class Router:
         """See `lenet_runtime.backends.Predictor.run`."""
         return self._runs[bisect.bisect_right(self._bounds, len(images))](images)
 
+    def run_checked(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """See `lenet_runtime.backends.CheckingPredictor.run_checked`."""
+        return self._checked_runs[bisect.bisect_right(self._bounds, len(images))](images)
+
     def close(self) -> None:
         """Close every session of the plan."""
         self._owned.close()
+
+
+def _checked_run(predictor: Predictor) -> CheckedRun:
+    """The engine's own check of the images, or Session's."""
+
+    def run_checked(images: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        return predictor.run(images) if all_finite(images, len(images)) else None
+
+    own: CheckedRun = getattr(predictor, "run_checked", run_checked)
+    return own

@@ -96,7 +96,8 @@ class _Way:
 def _ways(sessions: Mapping[str, Session], batch_size: int) -> Iterator[_Way]:
     for engine, session in sessions.items():
         # A batch of fewer than two pieces is not cut.
-        for chunk in (None, *(size for size in CHUNKS if 2 * size <= batch_size)):
+        pieces = [size for size in CHUNKS if 2 * size <= batch_size]
+        for chunk in (None, *(pieces if BACKENDS[session.backend].cut else ())):
             predictor = chunks.cut(session.predictor, chunk)
             yield _Way(engine, Session(predictor, session.artifact, session.backend), chunk)
 
