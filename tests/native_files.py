@@ -16,10 +16,11 @@ from lenet_runtime import golden
 WRAPPER = Path(lenet_export.__file__).parent / "native" / "python_module.c"
 HEADER = """
 #include <stddef.h>
-#define LENET_CHUNK 32
+#define LENET_OK 0
+#define LENET_ERROR_NOT_FINITE 2
 size_t lenet_workspace_size(void);
 int lenet_run(const float *images, float *logits, size_t batch, void *workspace);
-int lenet_all_finite(const float *images, size_t batch);
+int lenet_run_finite(const float *images, float *logits, size_t batch, void *workspace);
 const char *lenet_isa(void);
 extern const char lenet_version[], lenet_weights_sha256[];
 """
@@ -36,13 +37,6 @@ STAND_IN = """
 const char lenet_version[] = "1.2.3", lenet_weights_sha256[] = WEIGHTS;
 const char *lenet_isa(void) { return "generic"; }
 size_t lenet_workspace_size(void) { return WORKSPACE; }
-int lenet_all_finite(const float *images, size_t batch)
-{
-    int finite = 1;
-    for (size_t i = 0; i < batch * 1024; i++)
-        finite &= isfinite(images[i]) != 0;
-    return finite;
-}
 static int wait(int here, int go)
 {
     struct pollfd gate = {.fd = go, .events = POLLIN};
@@ -56,7 +50,7 @@ int lenet_run(const float *images, float *logits, size_t batch, void *workspace)
     unsigned char *const bytes = workspace;
     const unsigned char mark = (unsigned char)((uintptr_t)logits >> 4 | 1);
     int code = 0;
-    if ((uintptr_t)workspace % 64 != 0 || batch > LENET_CHUNK)
+    if ((uintptr_t)workspace % 64 != 0)
         return 1;
     memset(bytes, mark, WORKSPACE);
     for (size_t i = 0; i < batch; i++) {
@@ -72,6 +66,13 @@ int lenet_run(const float *images, float *logits, size_t batch, void *workspace)
         if (bytes[i] != mark)
             return 4;  /* another call has it, too */
     return code;
+}
+int lenet_run_finite(const float *images, float *logits, size_t batch, void *workspace)
+{
+    for (size_t i = 0; i < batch * 1024; i++)
+        if (!isfinite(images[i]))
+            return LENET_ERROR_NOT_FINITE;
+    return lenet_run(images, logits, batch, workspace);
 }
 """
 SETTINGS = {

@@ -523,8 +523,8 @@ def test_a_router_passes_the_check_on(folder):
         run = staticmethod(first_pixels)
 
     with load(folder) as session:
-        other = type("Other", (), {"predictor": Plain()})()
-        router = routing.Router([(1, session), (64, other)], contextlib.ExitStack())
+        routes = [(1, session.predictor), (64, Plain())]
+        router = routing.Router(routes, contextlib.ExitStack())
         for count in (1, 64):
             images = noise(count)
             np.testing.assert_array_equal(router.run_checked(images), first_pixels(images))

@@ -36,8 +36,6 @@
 #define CLASSES 10
 #define ALIGNMENT 64
 
-enum { DONE = 0, NOT_FINITE = -1 };
-
 /* Workspaces that no call uses, each holding a pointer to the next. malloc would map one anew for
  * every call. There are as many as there were calls at once; the GIL guards the list. */
 typedef struct {
@@ -63,21 +61,6 @@ static void give_workspace(State *state, void *workspace)
     state->workspaces = workspace;
 }
 
-/* A chunk is checked right before it is computed, so that it comes from memory once. */
-static int compute(const float *images, float *logits, size_t batch, int check, void *workspace)
-{
-    for (size_t i = 0; i < batch; i += LENET_CHUNK) {
-        const size_t count = batch - i < LENET_CHUNK ? batch - i : LENET_CHUNK;
-        const float *const chunk = images + IMAGE * i;
-        if (check && !lenet_all_finite(chunk, count))
-            return NOT_FINITE;
-        const int code = lenet_run(chunk, logits + CLASSES * i, count, workspace);
-        if (code != DONE)
-            return code;
-    }
-    return DONE;
-}
-
 static PyObject *run_views(State *state, const Py_buffer *images, const Py_buffer *logits, int check)
 {
     const size_t image_bytes = IMAGE * sizeof(float), bytes = (size_t)images->len;
@@ -91,18 +74,20 @@ static PyObject *run_views(State *state, const Py_buffer *images, const Py_buffe
     void *const workspace = take_workspace(state);
     if (workspace == NULL)
         return PyErr_NoMemory();
+    int (*const compute)(const float *, float *, size_t, void *) =
+        check ? lenet_run_finite : lenet_run;
     int code;
     if (batch < RELEASE_GIL_FROM) {
-        code = compute(images->buf, logits->buf, batch, check, workspace);
+        code = compute(images->buf, logits->buf, batch, workspace);
     } else {
         Py_BEGIN_ALLOW_THREADS
-        code = compute(images->buf, logits->buf, batch, check, workspace);
+        code = compute(images->buf, logits->buf, batch, workspace);
         Py_END_ALLOW_THREADS
     }
     give_workspace(state, workspace);
-    if (code != DONE && code != NOT_FINITE)
+    if (code != LENET_OK && code != LENET_ERROR_NOT_FINITE)
         return PyErr_Format(PyExc_RuntimeError, "lenet_run returned the error %d", code);
-    return PyBool_FromLong(code == DONE);
+    return PyBool_FromLong(code == LENET_OK);
 }
 
 static PyObject *run(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
