@@ -116,15 +116,17 @@ def export(
 
 
 def _check_options(format: str, given: dict[str, Any], source_only: bool) -> None:
-    """Refuse a flag that no format which was asked for has."""
+    """Refuse an unknown format, and a flag that no format which was asked for has."""
+    if format not in (*FORMATS, "all"):
+        raise InputError(f"format: expected one of {[*FORMATS, 'all']}, found {format!r}")
     for option, value in given.items():
         owners = [name for name, known in FORMATS.items() if option in known.options]
         if value is not None and format not in (*owners, "all"):
             raise InputError(
-                f"--{option}: only the format {owners[0]} has one, found --format {format}"
+                f"--{option}: only the {owners[0]} format has one, found --format {format}"
             )
     if source_only and format != "native":
-        raise InputError(f"--source-only: only the format native is C, found --format {format}")
+        raise InputError(f"--source-only: only the native format is C, found --format {format}")
 
 
 def _write_source(net: Any, folder: Path, isa: str | None, as_json: bool) -> None:

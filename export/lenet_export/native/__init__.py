@@ -8,6 +8,7 @@ together, and `compiler` makes the library. docs/native.md explains the result w
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from lenet_export import weights
@@ -44,7 +45,7 @@ def build(request: Request) -> Build:
     return Build(
         {name: text.encode() for name, text in sources.items()} | {compiler.LIBRARY: library},
         Requirements("cpu", "native", titles, platform=this_platform()),
-        {found.name: found.version},
+        {"torch": str(torch.__version__), found.name: found.version},
     )
 
 
