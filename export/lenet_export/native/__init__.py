@@ -1,13 +1,14 @@
 """``native``: the network itself, compiled to C and to a library that needs no engine.
 
-The stages, each a module: `layers` reads the network from the torch module, `pack` brings its
-weights into the order and the domain of the loops, `isa` says what each instruction set offers
-and how its loops are tiled, `conv` and `dense` write the kernels, `source` puts the C files
+The stages, each a module: `graph` and `layers` read the network from the torch module, `pack`
+brings its weights into the order and the domain of the loops, `isa` says what each instruction set
+offers and how its loops are tiled, `conv` and `dense` write the kernels, `source` puts the C files
 together, and `compiler` makes the library. docs/native.md explains the result with a picture.
 """
 
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from lenet_export import weights
@@ -78,6 +79,7 @@ def write_source(module: nn.Module, folder: Path, isa: str = DEFAULT_ISA) -> lis
     """
     weights.require_finite(module)
     reference = Reference(module)
+    reference.eager(np.zeros((2, 1, 32, 32), np.float32))  # says best what a broken module lacks
     sources = generate(reference.module, isa, weights.fingerprint(reference.module))
     paths = []
     for name, text in sources.items():

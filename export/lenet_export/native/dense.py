@@ -38,7 +38,8 @@ def layer(isa: Isa, number: int, dense: PackedDense, last: bool) -> str:
         body += [
             "    for (int s = start; s < start + step; s++) {",
             f"        const int left = {dense.inputs // LANES} - {PER_WORD} * s;",
-            f"        uint64_t bits = lenet_word(masks + i * {dense.inputs // LANES} + {PER_WORD} * s,",
+            f"        uint64_t bits = lenet_word("
+            f"masks + i * {dense.inputs // LANES} + {PER_WORD} * s,",
             f"                                   left < {PER_WORD} ? left : {PER_WORD});",
             f"        const float *const values = x + i * {dense.inputs} + {WORD} * s;",
             f"        const float *const weights = lenet_dense{number}[{WORD} * s];",
