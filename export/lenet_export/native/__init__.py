@@ -17,7 +17,7 @@ from lenet_export.reference import Reference
 from lenet_export.request import Build, Request
 from lenet_runtime import _files
 from lenet_runtime.artifact import Requirements
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import ArtifactError, InputError
 from lenet_runtime.requirements import this_platform
 
 DEFAULT_ISA = "x86-64-v4"
@@ -75,12 +75,16 @@ def write_source(module: nn.Module, folder: Path, isa: str = DEFAULT_ISA) -> lis
 
     Raises:
         InputError: see `build`, or weights that are not finite.
-        ArtifactError: a file cannot be written.
+        ArtifactError: the folder cannot be made or a file not be written.
     """
     weights.require_finite(module)
     reference = Reference(module)
     reference.eager(np.zeros((2, 1, 32, 32), np.float32))  # says best what a broken module lacks
     sources = generate(reference.module, isa, weights.fingerprint(reference.module))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(f"{folder}: cannot make the folder ({error.strerror})") from error
     paths = []
     for name, text in sources.items():
         _files.write_atomically(folder / name, text.encode())
