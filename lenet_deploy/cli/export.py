@@ -74,7 +74,9 @@ def export(
 
     formats = list(FORMATS) if format == "all" else [format]
     given: dict[str, Any] = {"opset": opset, "isa": isa}
-    _check_options(format, given, source_only)
+    _check_options(format, given)
+    if source_only:
+        _check_source_only(format, precision, static_batch)
     sizes = batch_sizes_of(batch_sizes)
     net = load_checkpoint(checkpoint)
     if source_only:
@@ -115,7 +117,7 @@ def export(
     _raise_first(failures)
 
 
-def _check_options(format: str, given: dict[str, Any], source_only: bool) -> None:
+def _check_options(format: str, given: dict[str, Any]) -> None:
     """Refuse an unknown format, and a flag that no format which was asked for has."""
     if format not in (*FORMATS, "all"):
         raise InputError(f"format: expected one of {[*FORMATS, 'all']}, found {format!r}")
@@ -125,15 +127,23 @@ def _check_options(format: str, given: dict[str, Any], source_only: bool) -> Non
             raise InputError(
                 f"--{option}: only the {owners[0]} format has one, found --format {format}"
             )
-    if source_only and format != "native":
+
+
+def _check_source_only(format: str, precision: str, static_batch: int | None) -> None:
+    """Refuse what the source alone cannot be told."""
+    if format != "native":
         raise InputError(f"--source-only: only the native format is C, found --format {format}")
+    known = FORMATS[format].precisions
+    if precision not in known:
+        raise InputError(f"--source-only: expected a precision of {known}, found {precision!r}")
+    if static_batch is not None:
+        raise InputError("--static-batch: the C code takes any batch; drop it for --source-only")
 
 
 def _write_source(net: Any, folder: Path, isa: str | None, as_json: bool) -> None:
     """`lenet_export.native.write_source`, and what it wrote."""
     from lenet_export.native import DEFAULT_ISA, write_source
 
-    folder.mkdir(parents=True, exist_ok=True)
     paths = write_source(net, folder, isa or DEFAULT_ISA)
     if as_json:
         print_json({"source": [str(path) for path in paths]})

@@ -1,13 +1,14 @@
 """``native``: the network itself, compiled to C and to a library that needs no engine.
 
-The stages, each a module: `layers` reads the network from the torch module, `pack` brings its
-weights into the order and the domain of the loops, `isa` says what each instruction set offers
-and how its loops are tiled, `conv` and `dense` write the kernels, `source` puts the C files
+The stages, each a module: `graph` and `layers` read the network from the torch module, `pack`
+brings its weights into the order and the domain of the loops, `isa` says what each instruction set
+offers and how its loops are tiled, `conv` and `dense` write the kernels, `source` puts the C files
 together, and `compiler` makes the library. docs/native.md explains the result with a picture.
 """
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,7 +18,7 @@ from lenet_export.reference import Reference
 from lenet_export.request import Build, Request
 from lenet_runtime import _files
 from lenet_runtime.artifact import Requirements
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import ArtifactError, InputError
 from lenet_runtime.requirements import this_platform
 
 DEFAULT_ISA = "x86-64-v4"
@@ -75,11 +76,16 @@ def write_source(module: nn.Module, folder: Path, isa: str = DEFAULT_ISA) -> lis
 
     Raises:
         InputError: see `build`, or weights that are not finite.
-        ArtifactError: a file cannot be written.
+        ArtifactError: the folder cannot be made or a file not be written.
     """
     weights.require_finite(module)
     reference = Reference(module)
+    reference.eager(np.zeros((2, 1, 32, 32), np.float32))  # says best what a broken module lacks
     sources = generate(reference.module, isa, weights.fingerprint(reference.module))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(f"{folder}: cannot make the folder ({error.strerror})") from error
     paths = []
     for name, text in sources.items():
         _files.write_atomically(folder / name, text.encode())
