@@ -119,12 +119,20 @@ def test_a_format_that_nothing_can_prove_is_unavailable(monkeypatch):
 def test_the_compiler_is_the_one_that_export_takes(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     report = doctor()
-    assert report["compiler"] is None
+    assert report["compilers"]["C++"] is None
     assert not report["formats"]["torch-compile"]["available"]
-    assert "no C++ compiler on PATH" in report["formats"]["torch-compile"]["reason"]
+    assert "found no 'no-such-compiler' on PATH" in report["formats"]["torch-compile"]["reason"]
     monkeypatch.setenv("CXX", "sh")
-    assert doctor()["compiler"].endswith("sh")
+    assert doctor()["compilers"]["C++"].endswith("sh")
     assert doctor()["formats"]["torch-compile"]["available"]
+
+
+def test_native_names_the_c_compiler_that_it_lacks(monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    report = doctor()
+    assert report["compilers"]["C"] is None
+    assert not report["formats"]["native"]["available"]
+    assert "found none of 'no-such-compiler'" in report["formats"]["native"]["reason"]
 
 
 def test_gpus_are_listed_as_nvidia_smi_tells(command):

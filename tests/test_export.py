@@ -281,7 +281,7 @@ def test_each_package_of_torch_compile_is_frozen_from_two_on(torch_compile_artif
 @pytest.mark.parametrize(("size", "settings"), [(1, 1), (2, 2), (23, 2), (24, 24), (512, 24)])
 def test_a_static_package_is_compiled_with_what_is_fastest_at_its_size(monkeypatch, size, settings):
     asked = []
-    monkeypatch.setattr(torch_compile, "_require_compiler", lambda: None)
+    monkeypatch.setattr(torch_compile, "require", lambda: None)
     monkeypatch.setattr(torch_compile, "_target", lambda: ({}, ()))
     monkeypatch.setattr(torch_compile, "_package", lambda _, given: asked.append(given) or b"")
     request = Request(Net(), "fp32", size, Preprocessing(), (), "", {})

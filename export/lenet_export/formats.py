@@ -13,7 +13,8 @@ class Format:
     """One format.
 
     Attributes:
-        module: of ours, with ``build(request) -> Build``.
+        module: of ours, with ``build(request) -> Build``; and ``require()``, which raises
+            `BackendUnavailable`, where it builds with tools that pip does not install.
         precisions: it can be exported in.
         options: names of what it takes beyond what all formats do.
     """
@@ -21,6 +22,10 @@ class Format:
     module: str
     precisions: tuple[str, ...] = ("fp32",)
     options: tuple[str, ...] = ()
+
+    def require(self) -> None:
+        """Raise `BackendUnavailable` if a tool that it builds with is not on this machine."""
+        getattr(importlib.import_module(self.module), "require", lambda: None)()
 
     def build(self, request: "Request") -> "Build":
         """Make the files; see `lenet_export.request`."""

@@ -41,7 +41,7 @@ def build(request: Request) -> Build:
         BackendUnavailable: there is no C++ compiler.
         DeployError: the compiler failed.
     """
-    _require_compiler()
+    require()
     with quiet():
         settings, isa = _target()
     if request.static_batch is None:
@@ -95,7 +95,8 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _require_compiler() -> None:
+def require() -> None:
+    """Raise `BackendUnavailable` where there is no C++ compiler."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise BackendUnavailable(

@@ -1,6 +1,5 @@
 """`lenet-deploy doctor`: what works on this machine, what does not, and why."""
 
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -43,7 +42,7 @@ def diagnose() -> dict[str, Any]:
         "system": platform.platform(),
         "cpu": {"model": cpu.model(), "level": cpu.level(), "flags": sorted(cpu.flags())},
         "gpus": _gpus(faults),
-        "compiler": _compiler(),
+        "compilers": {"C": _compiler("CC", "gcc", "clang", "cc"), "C++": _compiler("CXX", "g++")},
         "formats": {name: _format_state(name) for name in FORMATS},
         "backends": {
             f"{name} on {device}": _backend_state(name, device)
@@ -62,23 +61,24 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _compiler() -> str | None:
-    """The C++ compiler that torch-compile exports with."""
-    return shutil.which(os.environ.get("CXX", "g++"))
+def _compiler(variable: str, *names: str) -> str | None:
+    """The first compiler that is on PATH; an environment variable names another."""
+    wanted = os.environ.get(variable, "").split()
+    return next(filter(None, map(shutil.which, wanted[:1] or names)), None)
 
 
 def _format_state(name: str) -> dict[str, Any]:
     """Whether `export --format name` can build and prove here."""
     reason = ""
     try:
-        importlib.import_module(FORMATS[name].module)
+        FORMATS[name].require()
     except ImportError as error:
         reason = f"{error}; pip install 'lenet-deploy[export]'"
+    except BackendUnavailable as error:
+        reason = str(error)
     able = [n for n, b in BACKENDS.items() if b.format == name and not _why_not(n, "cpu")]
     if not reason and not able:
         reason = "no backend here can prove it"
-    if not reason and name == "torch-compile" and not _compiler():
-        reason = "no C++ compiler on PATH (Debian: apt install g++, or set CXX)"
     return {"available": not reason, "reason": reason, "verified_by": able}
 
 
@@ -135,7 +135,8 @@ def _print(report: dict[str, Any]) -> None:
     found = {name: version for name, version in report["versions"].items() if version}
     table.add_row("CPU", report["cpu"]["level"], plain(report["cpu"]["model"]))
     table.add_row("GPU", str(len(report["gpus"])), plain("\n".join(report["gpus"])) or "none found")
-    table.add_row("compiler", "", plain(report["compiler"] or "none found"))
+    for language, path in report["compilers"].items():
+        table.add_row("compiler", language, plain(path or "none found"))
     table.add_row("versions", "", ", ".join(f"{n} {v}" for n, v in found.items()))
     absent = [name for name in report["versions"] if name not in found]
     table.add_row("not installed", "", ", ".join(absent))

@@ -50,6 +50,12 @@ def build(request: Request) -> Build:
     )
 
 
+def require() -> None:
+    """Raise `BackendUnavailable` where there is no C compiler or no Python.h."""
+    compiler.find()
+    compiler.python_headers()
+
+
 def generate(module: nn.Module, isa: str, weights_sha256: str) -> dict[str, str]:
     """``lenet.c`` and ``lenet.h`` by name.
 
