@@ -1,0 +1,105 @@
+"""The figures of docs/native.md: FMAs, zeros among the activations, distance from float64.
+
+PYTHONPATH=tests python docs/native/figures.py DIR    # DIR holds MNIST/raw; needs gcc
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  torch's own name for it
+from native_c import DRIVER, FLAGS, drive, levels_here, library, noise, shell, write
+
+from lenet_deploy.checkpoint import load_checkpoint
+from lenet_export.reference import Reference
+from lenet_runtime.parity import TOLERANCES, compare
+from lenet_runtime.preprocess import Preprocessing, to_batch
+
+UNIT = 2.0**-24  # roundoff of float32
+STEP = 500
+QEMU_IMAGES = 1280
+
+
+def mnist(folder):
+    """All test digits as input, and their labels."""
+    raw = Path(folder) / "MNIST" / "raw"
+    pixels = np.fromfile(raw / "t10k-images-idx3-ubyte", np.uint8)[16:].reshape(-1, 28, 28)
+    labels = np.fromfile(raw / "t10k-labels-idx1-ubyte", np.uint8)[8:]
+    return to_batch(pixels, Preprocessing()), labels
+
+
+def nonzero(net, images):
+    """Shares of the inputs of the three dense layers that are not zero."""
+    counts = np.zeros(3)
+    with torch.inference_mode():
+        for part in torch.from_numpy(images).split(STEP):
+            x = F.max_pool2d(F.relu(net.conv1(part)), 2)
+            x = F.max_pool2d(F.relu(net.conv2(x)), 2).flatten(1)
+            hidden = F.relu(net.fc1(x))
+            inputs = (x, hidden, F.relu(net.fc2(hidden)))
+            counts += [(values != 0).sum().item() for values in inputs]
+    return counts / len(images) / (576, 120, 84)
+
+
+def fmas(shares):
+    """Multiplications of an image by stage: as PyTorch does them, what pooling needs, ours."""
+    dense = np.array([576 * 120, 120 * 84, 84 * 10])
+    return {
+        "conv1": (30 * 30 * 9 * 6, 28 * 28 * 9 * 6, 28 * 14 * 12 * 6),
+        "conv2": (13 * 13 * 54 * 16, 12 * 12 * 54 * 16, 36 * 16 * 6 * 16),
+        "dense": (int(dense.sum()), int(dense.sum()), round(float(dense @ shares))),
+    }
+
+
+def in_parts(run, images):
+    return np.concatenate([run(images[i : i + STEP]) for i in range(0, len(images), STEP)])
+
+
+def aarch64(net):
+    """The generic kernels of 64-bit ARM under qemu."""
+    folder = write(net)
+    (folder / "main.c").write_text(DRIVER)
+    build = ("aarch64-linux-gnu-gcc", *FLAGS, "-static", "-o", "main", "main.c", "lenet.c")
+    shell(*build, cwd=folder)
+    batches = range(0, QEMU_IMAGES, 128)
+    return lambda x: np.concatenate(
+        [drive(["qemu-aarch64", "./main"], x[i : i + 128], folder) for i in batches]
+    )
+
+
+def main():
+    net = load_checkpoint().eval()
+    reference = Reference(net)
+    images, labels = mnist(sys.argv[1])
+    engines = {level: library(net, "gcc", level).run for level in levels_here()}
+    if shutil.which("aarch64-linux-gnu-gcc") and shutil.which("qemu-aarch64"):
+        engines["aarch64"] = aarch64(net)
+    for name, x in (("digits", images), ("noise", noise(10_000))):
+        shares = nonzero(net, x)
+        print(name, "not zero:", ", ".join(f"{share:.1%}" for share in shares))
+        stages = fmas(shares)
+        print(
+            "  FMAs:",
+            stages,
+            "sums",
+            [sum(column) for column in zip(*stages.values(), strict=True)],
+        )
+        eager, exact = in_parts(reference.eager, x), in_parts(reference.exact, x)
+        largest = np.abs(exact).max(axis=1, keepdims=True)
+        own = (np.abs(eager - exact) / largest).max() / UNIT
+        print(f"  eager: {own:.1f} u from float64")
+        for engine, run in engines.items():
+            found = run(x)
+            rows = slice(len(found))
+            error = (np.abs(found - exact[rows]) / largest[rows]).max() / UNIT
+            share = compare(found, eager[rows], TOLERANCES["fp32"])
+            right = f", {(found.argmax(1) == labels[rows]).sum()} right" if x is images else ""
+            print(f"  {engine}: {len(found)} images, {error:.1f} u from float64, "
+                  f"{share.worst_share:.1%} of the tolerance from eager, "
+                  f"top-1 {share.top1_agreement:.2%}{right}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
