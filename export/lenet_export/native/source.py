@@ -48,8 +48,8 @@ extern const char lenet_weights_sha256[];
 size_t lenet_workspace_size(void);
 
 /* Logits (batch, LENET_LOGITS) of images (batch, 1, 32, 32), both row-major.
- * An image's logits do not depend on the others in the batch, to the bit. NaN and infinities
- * propagate as in IEEE arithmetic. Returns LENET_OK or an error code, and then wrote nothing. */
+ * An image's logits do not depend on the others in the batch, to the bit. {not_finite}
+ * Returns LENET_OK or an error code, and then wrote nothing. */
 int lenet_run(const float *images, float *logits, size_t batch, void *workspace);
 
 /* 1 if none of the batch's pixels is NaN or infinite, else 0. */
@@ -175,6 +175,7 @@ def header(packed: Packed, weights_sha256: str, level: str) -> str:
         logits=packed.dense[-1].outputs,
         chunk=CHUNK,
         levels=", ".join(f'"{isa.title}"' for isa in LEVELS[level]),
+        not_finite="NaN and infinities\n * propagate as in IEEE arithmetic.",
     )
 
 
@@ -223,12 +224,13 @@ def constant(name: str, values: Array) -> str:
 def _initializer(values: Array) -> str:
     if values.ndim > 1:
         return "{" + ",\n".join(_initializer(row) for row in values) + "}"
-    texts = [_literal(value) for value in values]
+    texts = [literal(value) for value in values]
     lines = [", ".join(texts[i : i + 8]) for i in range(0, len(texts), 8)]
     return "{" + ",\n ".join(lines) + "}"
 
 
-def _literal(value: np.float32) -> str:
+def literal(value: np.float32) -> str:
+    """The exact value, in hexadecimal."""
     if value == 0 and not np.signbit(value):
         return "0"
     mantissa, _, exponent = float(value).hex().partition("p")
