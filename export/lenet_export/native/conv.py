@@ -35,7 +35,7 @@ def functions(isa: Isa, packed: Packed) -> str:
         "/* A row of six tiles: products, the way back, pooling. */",
         f"static {isa.attribute} void {isa.name}_conv2(const float *tiles, float *features)",
         "{",
-        *(_ONE if isa is V4 else []),
+        *(_ONE if isa.name == V4.name else []),
         *_indent(_conv2(isa, packed)),
         "}",
     ]

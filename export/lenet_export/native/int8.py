@@ -84,46 +84,71 @@ static int32_t base_round(float value, float scale, float low, float high)
     return (int32_t)(bits & 0x7fffff) - 0x400000;
 }}
 
-static uint8_t base_code(int32_t sum, float scale)
+static uint8_t base_code(float sum, float scale)
 {{
-    return (uint8_t)base_round((float)sum, scale, 0.0f, 255.0f);
+    return (uint8_t)base_round(sum, scale, 0.0f, 255.0f);
 }}
 
-static int32_t base_larger(int32_t a, int32_t b)
+/* As double: scalar units multiply and add them faster than integers, and just as exactly. */
+static void base_input(const float *image, double *codes)
+{{
+    for (int i = 0; i < LENET_PIXELS; i++)
+        codes[i] = base_round(image[i], LENET_INPUT_SCALE, -32768.0f, 32767.0f);
+}}
+
+static inline double base_filter(const double *w, const double *x, double bias)
+{{
+    return bias + w[0] * x[0] + w[1] * x[1] + w[2] * x[2] + w[3] * x[32] + w[4] * x[33] +
+           w[5] * x[34] + w[6] * x[64] + w[7] * x[65] + w[8] * x[66];
+}}
+
+static inline double base_larger(double a, double b)
 {{
     return a > b ? a : b;
 }}
 
-static void base_input(const float *image, int16_t *codes)
-{{
-    for (int i = 0; i < LENET_PIXELS; i++)
-        codes[i] = (int16_t)base_round(image[i], LENET_INPUT_SCALE, -32768.0f, 32767.0f);
-}}
-
-static void base_conv1(const int16_t *image, uint8_t *pooled)
+static void base_conv1(const double *image, uint8_t *pooled)
 {{
     memset(pooled, 0, {rows} * {row});
     for (int k = 0; k < {channels}; k++)
         for (int y = 0; y < {rows}; y++)
             for (int x = 0; x < {rows}; x++) {{
-                int32_t most = INT32_MIN;
-                for (int i = 0; i < 4; i++) {{
-                    const int16_t *const corner = image + 32 * (2 * y + i / 2) + 2 * x + i % 2;
-                    int32_t sum = lenet_conv1_bias[k];
-                    for (int j = 0; j < 9; j++)
-                        sum += lenet_conv1[k][j] * corner[32 * (j / 3) + j % 3];
-                    most = base_larger(sum, most);
-                }}
-                pooled[{row} * y + {pixel} * x + k] = base_code(most, lenet_conv1_scale[k]);
+                const double *const w = lenet_conv1[k], bias = lenet_conv1_bias[k];
+                const double *const corner = image + 64 * y + 2 * x;
+                const double most = base_larger(
+                    base_larger(base_filter(w, corner, bias), base_filter(w, corner + 1, bias)),
+                    base_larger(base_filter(w, corner + 32, bias),
+                                base_filter(w, corner + 33, bias)));
+                pooled[{row} * y + {pixel} * x + k] =
+                    base_code((float)most, lenet_conv1_scale[k]);
             }}
 }}
 
-/* sum += code * weights, of sixteen outputs; in a form that compilers make vectors of. */
-static inline void base_add(int32_t *sum, uint8_t code, const int8_t *weights)
+/* sum += code * weights, of sixteen outputs. The products fit 16 bits: 255 * 127 < 2^15. Weights
+ * lie so that the lower halves of four pairs are outputs 0 to 3 of eight, the upper ones 4 to 7. */
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && !defined(LENET_PLAIN_C)
+typedef int16_t base_i16 __attribute__((vector_size(16)));
+typedef int32_t base_i32 __attribute__((vector_size(16)));
+typedef uint32_t base_u32 __attribute__((vector_size(16)));
+typedef struct {{ base_i32 part[4]; }} base_sums;
+static inline void base_add(base_sums *sum, uint8_t code, const int16_t *weights)
+{{
+    for (int h = 0; h < 2; h++) {{
+        base_i16 w;
+        memcpy(&w, weights + 8 * h, sizeof w);
+        const base_i32 pairs = (base_i32)(w * (int16_t)code);
+        sum->part[2 * h] += (base_i32)((base_u32)pairs << 16) >> 16;
+        sum->part[2 * h + 1] += pairs >> 16;
+    }}
+}}
+#else
+typedef struct {{ int32_t part[16]; }} base_sums;
+static inline void base_add(base_sums *sum, uint8_t code, const int16_t *weights)
 {{
     for (int v = 0; v < 16; v++)
-        sum[v] += (int16_t)code * (int16_t)weights[v];
+        sum->part[v] += code * weights[(v & 8) + 2 * (v & 3) + (v >> 2 & 1)];
 }}
+#endif
 
 static void base_conv2(const uint8_t *pooled, uint8_t *features)
 {{
@@ -134,32 +159,34 @@ static void base_conv2(const uint8_t *pooled, uint8_t *features)
                 for (int i = 0; i < 4; i++) {{
                     const uint8_t *const corner =
                         pooled + {row} * (2 * y + i / 2) + {pixel} * (2 * x + i % 2);
+                    base_sums sums;
                     int32_t sum[16];
-                    memcpy(sum, lenet_conv2_bias[b], sizeof sum);
+                    memcpy(&sums, lenet_conv2_bias[b], sizeof sums);
                     for (int r = 0; r < 3; r++)
                         for (int j = 0; j < {taps}; j++)
                             if (corner[{row} * r + j])
-                                base_add(sum, corner[{row} * r + j], lenet_conv2[b][r][j]);
+                                base_add(&sums, corner[{row} * r + j], lenet_conv2[b][r][j]);
+                    memcpy(sum, &sums, sizeof sum);
                     for (int v = 0; v < 16; v++)
-                        most[v] = i ? base_larger(sum[v], most[v]) : sum[v];
+                        most[v] = i && most[v] > sum[v] ? most[v] : sum[v];
                 }}
                 for (int v = 0; v < 16; v++)
                     features[({tiles} * y + x) * {wide} + 16 * b + v] =
-                        base_code(most[v], lenet_conv2_scale[b][v]);
+                        base_code((float)most[v], lenet_conv2_scale[b][v]);
             }}
 }}
 
 /* Sums of a dense layer; weights are [inputs][outputs]. */
-static void base_dense(const uint8_t *x, int inputs, const int8_t *weights, const int32_t *bias,
+static void base_dense(const uint8_t *x, int inputs, const int16_t *weights, const int32_t *bias,
                        int32_t *sums, int outputs)
 {{
     for (int first = 0; first < outputs; first += 16) {{
-        int32_t sum[16];
-        memcpy(sum, bias + first, sizeof sum);
+        base_sums sum;
+        memcpy(&sum, bias + first, sizeof sum);
         for (int k = 0; k < inputs; k++)
             if (x[k])
-                base_add(sum, x[k], weights + (size_t)k * (size_t)outputs + first);
-        memcpy(sums + first, sum, sizeof sum);
+                base_add(&sum, x[k], weights + (size_t)k * (size_t)outputs + first);
+        memcpy(sums + first, &sum, sizeof sum);
     }}
 }}
 """
@@ -207,16 +234,16 @@ def _text(packed: PackedInt8, weights_sha256: str, titles: tuple[str, ...]) -> I
 
 
 def _constants(packed: PackedInt8) -> Iterator[str]:
-    yield integers("lenet_conv1", packed.conv1)
+    yield integers("lenet_conv1", packed.conv1, "double")
     yield integers("lenet_conv1_bias", packed.conv1_bias)
     yield source.constant("lenet_conv1_scale", packed.conv1_scale)
     yield "/* [block][row of the filter][its column and channel][output of the block] */"
-    yield integers("lenet_conv2", packed.conv2)
+    yield integers("lenet_conv2", packed.conv2_halves)
     yield integers("lenet_conv2_bias", packed.conv2_bias)
     yield source.constant("lenet_conv2_scale", packed.conv2_scale)
     yield "/* Dense layers, a row of outputs for each input; the first's are (y, x, channel). */"
     for number, layer in enumerate(packed.dense):
-        yield integers(f"lenet_dense{number}", layer.weight)
+        yield integers(f"lenet_dense{number}", layer.halves)
         yield integers(f"lenet_dense{number}_bias", layer.bias)
         yield source.constant(f"lenet_dense{number}_scale", layer.scale)
 
@@ -231,10 +258,10 @@ def _vnni_constants(packed: PackedInt8) -> Iterator[str]:
         yield integers(f"lenet_dense{number}_bytes", layer.groups_of_four)
 
 
-def integers(name: str, values: NDArray[np.integer[Any]]) -> str:
-    """A C array of integers of NumPy's type."""
+def integers(name: str, values: NDArray[np.integer[Any]], kind: str = "") -> str:
+    """A C array of integers, of NumPy's type or of the C type `kind`."""
     shape = "".join(f"[{size}]" for size in values.shape)
-    kind = f"{values.dtype.name}_t"
+    kind = kind or f"{values.dtype.name}_t"
     return f"_Alignas(64) static const {kind} {name}{shape} = {_initializer(values)};"
 
 
@@ -253,7 +280,7 @@ def _chunk(packed: PackedInt8) -> str:
     lines = [
         "static void base_chunk(const float *images, float *logits, size_t n, uint8_t *work)",
         "{",
-        f"    int16_t *const codes = (int16_t *)(void *)(work + {at['codes']});",
+        f"    double *const codes = (double *)(void *)(work + {at['codes']});",
         f"    uint8_t *const pooled = work + {at['pooled']};",
     ]
     lines += [f"    uint8_t *const x{i} = work + {at[f'x{i}']};" for i in range(last + 1)]
@@ -271,9 +298,10 @@ def _chunk(packed: PackedInt8) -> str:
             f"        base_dense(x{i}, {layer.inputs}, lenet_dense{i}[0], lenet_dense{i}_bias, "
             f"sums, {layer.stride});",
             f"        for (int v = 0; v < {layer.outputs if i == last else layer.stride}; v++)",
-            f"            logits[LENET_LOGITS * i + (size_t)v] = (float)sums[v] * lenet_dense{i}_scale[v];"
+            f"            logits[LENET_LOGITS * i + (size_t)v] =\n"
+            f"                (float)sums[v] * lenet_dense{i}_scale[v];"
             if i == last
-            else f"            x{i + 1}[v] = base_code(sums[v], lenet_dense{i}_scale[v]);",
+            else f"            x{i + 1}[v] = base_code((float)sums[v], lenet_dense{i}_scale[v]);",
         ]
     return "\n".join([*lines, "    }", "    lenet_poison(logits, largest, n);", "}", ""])
 

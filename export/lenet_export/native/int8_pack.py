@@ -1,6 +1,7 @@
 """Packing of the quantised network: bytes in the order in which the int8 kernels read them."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ COLUMNS = 16  # of the same, in lanes; 14 of them are used
 TILES = 6  # a side of the second pooling's output
 _PADDING = 64  # bytes that a last, wide load or store may reach beyond an array
 
+_T = TypeVar("_T", np.int32, np.float32)
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
 
@@ -45,6 +47,11 @@ class PackedInt8Dense:
     def stride(self) -> int:
         """Bytes of an image's output."""
         return int(self.weight.shape[1])
+
+    @property
+    def halves(self) -> NDArray[np.int16]:
+        """The weights as the portable kernels take them."""
+        return _halves(self.weight)
 
     @property
     def groups_of_four(self) -> Int8:
@@ -125,6 +132,11 @@ class PackedInt8:
         return words.astype(np.int32)
 
     @property
+    def conv2_halves(self) -> NDArray[np.int16]:
+        """conv2's taps as the portable kernels take them."""
+        return _halves(self.conv2)
+
+    @property
     def conv2_groups_of_four(self) -> Int8:
         """conv2's taps as VPDPBUSD takes them: int8 ``(blocks, 3, dots, 16 * 4)``."""
         full = np.zeros((self.blocks, 3, 4 * self.dots, LANES), np.int8)
@@ -152,7 +164,7 @@ class PackedInt8:
     def layout(self) -> dict[str, int]:
         """Where a chunk's arrays begin in the workspace, in bytes; ``end`` is its size."""
         sizes = {
-            "codes": 2 * 32 * 32,
+            "codes": 8 * 32 * 32,  # the portable kernels hold them as double
             "pooled": ROWS * self.row,
         } | {f"x{i}": CHUNK * layer.inputs for i, layer in enumerate(self.dense)}
         offsets, position = {}, 0
@@ -194,5 +206,11 @@ def _dense(layer: QuantizedLayer, first: bool, channels: int, wide: int) -> Pack
     return PackedInt8Dense(full, _pad(layer.bias, stride), _pad(layer.scale, stride), outputs)
 
 
-def _pad(values: NDArray[np.generic], count: int) -> NDArray[np.generic]:
+def _halves(weight: Int8) -> NDArray[np.int16]:
+    """As int16, and of each eight outputs the first four and the last four in turn."""
+    eights = weight.astype(np.int16).reshape(*weight.shape[:-1], -1, 2, 4)
+    return np.ascontiguousarray(eights.swapaxes(-1, -2)).reshape(weight.shape)
+
+
+def _pad(values: NDArray[_T], count: int) -> NDArray[_T]:
     return np.pad(values, (0, count - len(values)))

@@ -77,10 +77,12 @@ _V3_FEATURES = ("avx2", "fma", "bmi", "bmi2")
 
 
 def target(features: tuple[str, ...]) -> str:
+    """The attribute of a function that uses `features`, spelled as GCC and Clang do."""
     return f'__attribute__((target("{",".join(features)}")))'
 
 
 def supports(features: tuple[str, ...]) -> str:
+    """A C expression, whether this CPU has `features`."""
     return " && ".join(f'__builtin_cpu_supports("{feature}")' for feature in features)
 
 

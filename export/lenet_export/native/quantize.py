@@ -23,14 +23,19 @@ import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it, in all its tutorials
 from numpy.typing import NDArray
 
-from lenet_export.native.layers import Array, Network
+from lenet_export.native.layers import Array, Convolution, Dense, Network
 from lenet_runtime.errors import InputError
 
 # Digits lie between -0.42 and 2.82; normalised noise may reach 5 and must not be cut off.
 INPUT_HEADROOM = 4.0
-# The largest calibration activation is code 255 / HEADROOM: few digits go beyond the largest of
-# 256, and each that does loses more than all others gain by finer steps. See docs/native.md.
+# The largest calibration activation is code 255 / HEADROOM. Tried on the 59,750 training digits
+# that do not calibrate (logits off at most / in the mean square, answers that flip):
+#     0.9: 1.38 / 0.087, 3    1: 0.94 / 0.072, 1    1.125: 0.46 / 0.076, 3    1.25: 0.26 / 0.080, 4
+# What is cut off makes the largest errors, coarse steps all others. On 18,000 of them, the 99.9th
+# and 99.99th percentiles (2.80 / 1.28 at most) cut off too much; scales of the least mean square
+# error of activations come within 8% of the maximum's.
 HEADROOM = 1.125
+_CHUNK = 1000
 INPUT_LIMIT, ACTIVATION_LIMIT, WEIGHT_LIMIT = 2**15, 255, 127
 
 
@@ -76,9 +81,9 @@ class Quantized:
 
 
 def calibration_digits() -> NDArray[np.uint8]:
-    """256 real digits ``(256, 28, 28)`` of MNIST's *training* set, none of its test set.
+    """250 real digits ``(250, 28, 28)`` of MNIST's *training* set, none of its test set.
 
-    The first 25 or 26 of each class, in the order of the training set (LeCun et al., 1998);
+    The first 25 of each class, in the order of the training set (LeCun et al., 1998);
     written by ``python -m lenet_deploy.bundle calibration``.
     """
     resource = files("lenet_export") / "bundled" / "calibration.npz"
@@ -106,19 +111,24 @@ def require_calibration(images: object) -> NDArray[np.uint8]:
 
 def calibrate(network: Network, images: Array) -> Ranges:
     """What the network's activations reach on normalised images ``(N, 1, 32, 32)``."""
-    largest: list[float] = []
+    chunks = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
     with torch.inference_mode():
-        x = torch.tensor(images)
-        pixel = float(x.abs().max())
-        for convolution in (network.conv1, network.conv2):
-            weight, bias = torch.tensor(convolution.weight), torch.tensor(convolution.bias)
-            x = F.max_pool2d(F.relu(F.conv2d(x, weight, bias)), 2)
-            largest.append(float(x.max()))
-        x = x.flatten(1)
-        for layer in network.dense[:-1]:
-            x = F.relu(F.linear(x, torch.tensor(layer.weight), torch.tensor(layer.bias)))
-            largest.append(float(x.max()))
-    return Ranges(pixel, tuple(largest))
+        largest = [_largest(network, torch.tensor(chunk)) for chunk in chunks]
+    pixel, *activations = (max(values) for values in zip(*largest, strict=True))
+    return Ranges(pixel, tuple(activations))
+
+
+def _largest(network: Network, x: torch.Tensor) -> list[float]:
+    largest = [float(x.abs().max())]
+    for convolution in (network.conv1, network.conv2):
+        weight, bias = torch.tensor(convolution.weight), torch.tensor(convolution.bias)
+        x = F.max_pool2d(F.relu(F.conv2d(x, weight, bias)), 2)
+        largest.append(float(x.max()))
+    x = x.flatten(1)
+    for layer in network.dense[:-1]:
+        x = F.relu(F.linear(x, torch.tensor(layer.weight), torch.tensor(layer.bias)))
+        largest.append(float(x.max()))
+    return largest
 
 
 def quantize(network: Network, ranges: Ranges) -> Quantized:
@@ -134,7 +144,8 @@ def quantize(network: Network, ranges: Ranges) -> Quantized:
     # A layer that calibration found silent may have any scale.
     steps = [HEADROOM * (most or 1.0) / ACTIVATION_LIMIT for most in ranges.activations]
     layers = []
-    for number, layer in enumerate((network.conv1, network.conv2, *network.dense)):
+    parts: list[Convolution | Dense] = [network.conv1, network.conv2, *network.dense]
+    for number, layer in enumerate(parts):
         inputs = INPUT_LIMIT if number == 0 else ACTIVATION_LIMIT
         limit = INPUT_LIMIT - 1 if number == 0 else WEIGHT_LIMIT
         following = steps[number] if number < len(steps) else 1.0

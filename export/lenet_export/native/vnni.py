@@ -6,15 +6,18 @@ in registers, and a broadcast of four bytes brings taps and channels of a row as
 memory (VPDPBUSD). Dense layers use each weight that they load for up to `IMAGES` images.
 """
 
-from lenet_export.native.int8_pack import LANES, ROWS, TILES, PackedInt8
+from lenet_export.native.int8_pack import LANES, ROWS, TILES, PackedInt8, PackedInt8Dense
 from lenet_export.native.isa import V4_FEATURES, supports, target
 
 TITLE = "avx512_vnni"  # Linux's spelling of the CPU flag
 _FEATURES = (*V4_FEATURES, "avx512vnni")
 ATTRIBUTE = target(_FEATURES)
+# Inlined into one function, gcc 12 keeps fewer of the kernels' constants in registers.
+_KERNEL = f"__attribute__((noinline)) {ATTRIBUTE}"
 SUPPORTED = supports(_FEATURES)
-IMAGES = 6  # times GROUP: accumulators of a dense layer, of 32 registers
-GROUP = 4
+# Images and vectors of outputs that a dense layer sums at once. 4 x 4 dot products outlast the
+# 4 + 4 loads that feed them; with 20 and more, gcc 12 moves sums to memory and takes twice as long.
+IMAGES, GROUP = 4, 4
 
 _WORDS = """\
 /* Four neighbouring bytes in every lane. */
@@ -81,7 +84,7 @@ def _conv1(packed: PackedInt8) -> str:
     """Pixel codes to pooled codes; a row of 14 columns at a time, its channels interleaved."""
     lines = [
         "/* conv1: pixel codes to pooled codes [row][column][channel]. */",
-        f"static {ATTRIBUTE} void vnni_conv1(const int16_t *image, uint8_t *pooled)",
+        f"static {_KERNEL} void vnni_conv1(const int16_t *image, uint8_t *pooled)",
         "{",
         "    const __m512i transpose = _mm512_broadcast_i32x4(_mm_setr_epi8(",
         "        0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));",
@@ -108,16 +111,12 @@ def _conv1(packed: PackedInt8) -> str:
     outputs = [(y, x) for y in range(2) for x in range(2)]
     for step in range(5):
         for y, x in outputs:
-            third = (
-                (f"t0_{x + 2}", f"r2_{x + 2}") if y == 0 else (f"t2_{x + 2}", f"r1_{x + 2}")
-            )
+            third = (f"t0_{x + 2}", f"r2_{x + 2}") if y == 0 else (f"t2_{x + 2}", f"r1_{x + 2}")
             value = [f"r{y}_{x}", f"r{y + 1}_{x}", f"r{y + 2}_{x}", *third][step]
             weight = f"w{step if step < 3 else step + 2 * y}"
             start = "bias" if step == 0 else f"a{y}{x}"
             declare = "__m512i " if step == 0 else ""
-            body.append(
-                f"    {declare}a{y}{x} = _mm512_dpwssd_epi32({start}, {value}, {weight});"
-            )
+            body.append(f"    {declare}a{y}{x} = _mm512_dpwssd_epi32({start}, {value}, {weight});")
     body += [
         "    const __m512i best = _mm512_max_epi32(",
         "        _mm512_max_epi32(a00, a01), _mm512_max_epi32(a10, a11));",
@@ -154,7 +153,7 @@ def _conv2(packed: PackedInt8) -> str:
     dots, pixel = packed.dots, packed.pixel
     lines = [
         "/* conv2: pooled codes to feature codes [row][column][channel]. */",
-        f"static {ATTRIBUTE} void vnni_conv2(const uint8_t *pooled, uint8_t *features)",
+        f"static {_KERNEL} void vnni_conv2(const uint8_t *pooled, uint8_t *features)",
         "{",
         f"    for (int b = 0; b < {packed.blocks}; b++) {{",
     ]
@@ -184,9 +183,7 @@ def _conv2(packed: PackedInt8) -> str:
                 for y in range(2):
                     if 0 <= row - y < 3:
                         sum_ = f"a{y}{x}"
-                        inner.append(
-                            f"{sum_} = _mm512_dpbusd_epi32({sum_}, v, w{row - y}_{i});"
-                        )
+                        inner.append(f"{sum_} = _mm512_dpbusd_epi32({sum_}, v, w{row - y}_{i});")
     for t in range(2):
         names = [f"a{y}{x}" for y in range(2) for x in (2 * t, 2 * t + 1)]
         inner += [
@@ -204,65 +201,29 @@ def _conv2(packed: PackedInt8) -> str:
 def _dense(packed: PackedInt8, number: int, last: bool) -> str:
     """One dense layer for n images, n at most `IMAGES`, and the choice of n."""
     layer = packed.dense[number]
-    name, constant = f"vnni_dense{number}", f"lenet_dense{number}"
-    vectors, steps = layer.stride // LANES, layer.inputs // 4
-    to = ("float *y", layer.outputs) if last else ("uint8_t *y", layer.stride)
+    name = f"vnni_dense{number}"
+    output = "float *y" if last else "uint8_t *y"
+    vectors = range(layer.stride // LANES)
     lines = [
         f"static inline __attribute__((always_inline)) {ATTRIBUTE}",
-        f"void {name}_n(const uint8_t *x, {to[0]}, const int n)",
+        f"void {name}_n(const uint8_t *x, {output}, const int n)",
         "{",
     ]
-    for first in range(0, vectors, GROUP):
-        group = range(first, min(first + GROUP, vectors))
-        lines.append("    {")
-        for v in group:
-            lines.append(
-                f"        const __m512i b{v} = _mm512_loadu_si512({constant}_bias + {16 * v});"
-            )
-        for i in range(IMAGES):
-            names = ", ".join(f"a{i}_{v} = b{v}" for v in group)
-            lines.append(f"        __m512i {names};")
+    for first in range(0, len(vectors), GROUP):
+        group = vectors[first : first + GROUP]
         lines += [
-            f"        for (int k = 0; k < {steps}; k++) {{",
-            f"            const int8_t *const w = {constant}_bytes[k][{first}];",
+            "    {",
+            *_sums(layer, number, group),
+            *_codes(layer, number, group, last),
+            "    }",
         ]
-        for v in group:
-            at = 64 * (v - first)
-            lines.append(f"            const __m512i w{v} = _mm512_loadu_si512(w + {at});")
-        for i in range(IMAGES):
-            lines.append(f"            if (n > {i}) {{")
-            lines.append(
-                f"                const __m512i v = vnni_splat(x + {i * layer.inputs} + 4 * k);"
-            )
-            for v in group:
-                lines.append(
-                    f"                a{i}_{v} = _mm512_dpbusd_epi32(a{i}_{v}, v, w{v});"
-                )
-            lines.append("            }")
-        lines.append("        }")
-        for v in group:
-            lines.append(
-                f"        const __m512 s{v} = _mm512_loadu_ps({constant}_scale + {16 * v});"
-            )
-        for i in range(IMAGES):
-            lines.append(f"        if (n > {i}) {{")
-            for v in group:
-                at = f"y + {i * to[1] + 16 * v}"
-                if last:
-                    mask = (1 << min(16, layer.outputs - 16 * v)) - 1
-                    value = f"_mm512_mul_ps(_mm512_cvtepi32_ps(a{i}_{v}), s{v})"
-                    lines.append(f"            _mm512_mask_storeu_ps({at}, {mask:#x}, {value});")
-                else:
-                    lines.append(f"            vnni_store16({at}, vnni_rescale(a{i}_{v}, s{v}));")
-            lines.append("        }")
-        lines.append("    }")
     cases = [
         f"    case {n}:\n        {name}_n(x, y, {n});\n        break;" for n in range(1, IMAGES)
     ]
     lines += [
         "}",
         "",
-        f"static {ATTRIBUTE} void {name}(const uint8_t *x, {to[0]}, size_t n)",
+        f"static {_KERNEL} void {name}(const uint8_t *x, {output}, size_t n)",
         "{",
         "    switch (n) {",
         *cases,
@@ -272,6 +233,49 @@ def _dense(packed: PackedInt8, number: int, last: bool) -> str:
         "}",
     ]
     return "\n".join(lines)
+
+
+def _sums(layer: PackedInt8Dense, number: int, group: range) -> list[str]:
+    """Sums ``aI_V`` of image I and vector V of a group of outputs."""
+    constant, at = f"lenet_dense{number}", group[0]
+    lines = [f"const __m512i b{v} = _mm512_loadu_si512({constant}_bias + {16 * v});" for v in group]
+    for i in range(IMAGES):
+        lines.append("__m512i " + ", ".join(f"a{i}_{v} = b{v}" for v in group) + ";")
+    lines += [
+        f"for (int k = 0; k < {layer.inputs // 4}; k++) {{",
+        f"    const int8_t *const w = {constant}_bytes[k][{at}];",
+    ]
+    lines += [f"    const __m512i w{v} = _mm512_loadu_si512(w + {64 * (v - at)});" for v in group]
+    for i in range(IMAGES):
+        lines += [
+            f"    if (n > {i}) {{",
+            f"        const __m512i v = vnni_splat(x + {i * layer.inputs} + 4 * k);",
+        ]
+        for v in group:
+            lines.append(f"        a{i}_{v} = _mm512_dpbusd_epi32(a{i}_{v}, v, w{v});")
+        lines.append("    }")
+    return ["        " + line for line in [*lines, "}"]]
+
+
+def _codes(layer: PackedInt8Dense, number: int, group: range, last: bool) -> list[str]:
+    """From sums to the next layer's codes, or to logits."""
+    lines = []
+    for v in group:
+        scale = f"_mm512_loadu_ps(lenet_dense{number}_scale + {16 * v})"
+        lines.append(f"const __m512 s{v} = {scale};")
+    for i in range(IMAGES):
+        lines.append(f"if (n > {i}) {{")
+        for v in group:
+            if last:
+                mask = (1 << min(16, layer.outputs - 16 * v)) - 1
+                value = f"_mm512_mul_ps(_mm512_cvtepi32_ps(a{i}_{v}), s{v})"
+                to = f"y + {i * layer.outputs + 16 * v}"
+                lines.append(f"    _mm512_mask_storeu_ps({to}, {mask:#x}, {value});")
+            else:
+                to = f"y + {i * layer.stride + 16 * v}"
+                lines.append(f"    vnni_store16({to}, vnni_rescale(a{i}_{v}, s{v}));")
+        lines.append("}")
+    return ["        " + line for line in lines]
 
 
 def _chunk(packed: PackedInt8) -> str:
