@@ -6,8 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from native_files import compile_library, write_native
 
-from lenet_runtime import BACKENDS, load
+from lenet_runtime import BACKENDS, Artifact, load, trust
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -62,6 +63,20 @@ def torch_compile_artifact(exported):
     if shutil.which(compiler) is None:
         pytest.skip(f"torch-compile needs a C++ compiler, and {compiler!r} is not on PATH")
     return exported("torch-compile")
+
+
+@pytest.fixture(scope="session")
+def native_artifact(exported, tmp_path_factory):
+    """A stand-in for the network until `lenet_export` makes the format."""
+    from lenet_export import FORMATS
+
+    if "native" in FORMATS:
+        return exported("native")
+    folder = tmp_path_factory.mktemp("native")
+    library = compile_library(folder / "build")
+    artifact = Artifact.open(write_native(folder / "artifact", library))
+    trust.remember(artifact)
+    return artifact
 
 
 ENGINES = [

@@ -37,6 +37,10 @@ def probe(device):
     return "1.0"
 
 
+def starts(artifact):
+    return (1,)
+
+
 def load(artifact, device, threads):
     artifact.read("model.fake")
     return FakePredictor()

@@ -21,10 +21,12 @@ from torch import nn
 import lenet_export
 import lenet_runtime
 from lenet_deploy.model import Net
-from lenet_export import FORMATS, weights
+from lenet_export import FORMATS, torch_compile, weights
 from lenet_export import onnx as onnx_format
 from lenet_export._quiet import quiet
+from lenet_export.request import Build, Request
 from lenet_runtime import cpu, golden
+from lenet_runtime.backends import torch_compile as torch_compile_backend
 from lenet_runtime.errors import (
     ArtifactError,
     BackendUnavailable,
@@ -68,7 +70,8 @@ def test_parity_holds_at_every_batch_size(exported, format):
     report = exported(format).manifest.parity
     assert report.ok
     found = [(c.inputs, c.batch_size) for c in report.comparisons]
-    assert found == [(inputs, n) for n in (1, 2, 7, 64, 257) for inputs in ("random", "digits")]
+    sizes = (1, 2, 7, 23, 24, 64, 257) if format == "torch-compile" else (1, 2, 7, 64, 257)
+    assert found == [(inputs, n) for n in sizes for inputs in ("random", "digits")]
     assert all(c.worst_share < 1 and c.top1_agreement == 1 for c in report.comparisons)
     assert all(c.eager_error is not None for c in report.comparisons)
 
@@ -247,7 +250,76 @@ def test_torchscript_is_frozen(torchscript_artifact):
     assert not list(module.buffers())
 
 
+def test_batches_of_torchscript_are_optimized(torchscript_artifact, monkeypatch):
+    """One image runs as the archive stands; oneDNN's layout pays from two on."""
+    made = []
+    real = torch.jit.optimize_for_inference
+    monkeypatch.setattr(
+        torch.jit, "optimize_for_inference", lambda module: made.append(real(module)) or made[-1]
+    )
+    with lenet_runtime.load(torchscript_artifact.path, threads=1) as session:
+        (optimized,) = made
+        assert "mkldnn_convolution" in str(optimized.graph)
+        for size in (1, 2, 64):
+            asked = made[0](torch.from_numpy(noise(size))).detach().numpy()
+            assert (session.run(noise(size)) == asked).all() == (size > 1)
+
+
 # ---- torch-compile
+
+
+@pytest.mark.slow
+def test_each_package_of_torch_compile_is_frozen_from_two_on(torch_compile_artifact):
+    """Freezing packs weights for oneDNN, and is skipped without a word where gradients are on."""
+    for start in torch_compile.SETTINGS:
+        package = zipfile.ZipFile(torch_compile_artifact.path / f"model-from-{start}.pt2")
+        code = b"".join(package.read(name) for name in package.namelist() if ".cpp" in name)
+        assert (b"mkldnn" in code) == (start > 1)
+
+
+@pytest.mark.parametrize(("size", "settings"), [(1, 1), (2, 2), (23, 2), (24, 24), (512, 24)])
+def test_a_static_package_is_compiled_with_what_is_fastest_at_its_size(monkeypatch, size, settings):
+    asked = []
+    monkeypatch.setattr(torch_compile, "_require_compiler", lambda: None)
+    monkeypatch.setattr(torch_compile, "_target", lambda: ({}, ()))
+    monkeypatch.setattr(torch_compile, "_package", lambda _, given: asked.append(given) or b"")
+    request = Request(Net(), "fp32", size, Preprocessing(), (), "", {})
+    assert list(torch_compile.build(request).files) == [f"model-from-{size}.pt2"]
+    assert asked == [torch_compile.SETTINGS[settings]]
+
+
+def test_autotuning_gives_the_threads_back():
+    before, block = torch.get_num_threads(), torch_compile._one_thread()
+    with block:
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", [1, 2, 24])
+def test_a_fault_in_one_package_is_never_published(
+    net, torch_compile_artifact, tmp_path, monkeypatch, wrong
+):
+    """Whatever batch sizes are asked for, every package is run; here, 7 alone."""
+    files = {n: torch_compile_artifact.read(n) for n in torch_compile_artifact.manifest.files}
+    files.pop("golden.npz")
+    built = Build(files, torch_compile_artifact.manifest.requirements, {})
+    monkeypatch.setattr(torch_compile, "build", lambda request: built)
+    lenet_export.export(net, "torch-compile", tmp_path / "right", batch_sizes=[7])
+    real = torch_compile_backend._package
+
+    def spoilt(artifact, name):
+        run = real(artifact, name)
+        if name != f"model-from-{wrong}.pt2":
+            return run
+        return lambda images: [run(images)[0] + 1e-2]
+
+    monkeypatch.setattr(torch_compile_backend, "_package", spoilt)
+    with pytest.raises(ParityError, match="self-test"):
+        lenet_export.export(net, "torch-compile", tmp_path / "wrong", batch_sizes=[7])
+    monkeypatch.setattr(golden, "self_test", lambda *arguments: None)
+    with pytest.raises(ParityError, match="differs"):
+        lenet_export.export(net, "torch-compile", tmp_path / "wrong", batch_sizes=[7])
 
 
 @pytest.mark.slow
@@ -275,8 +347,6 @@ def test_without_a_compiler_torch_compile_is_unavailable(net, tmp_path, monkeypa
     [("x86-64-v4", cpu.X86_64_V4), ("x86-64-v3", cpu.X86_64_V3)],
 )
 def test_torch_compile_targets_a_level_and_records_all_its_flags(monkeypatch, level, flags):
-    from lenet_export import torch_compile
-
     have = frozenset((*flags, "amx_tile", "unrelated"))
     monkeypatch.setattr(cpu, "level", lambda: level)
     monkeypatch.setattr(cpu, "flags", lambda: have)
@@ -287,8 +357,6 @@ def test_torch_compile_targets_a_level_and_records_all_its_flags(monkeypatch, le
 
 
 def test_torch_compile_on_another_cpu_requires_all_its_vector_flags(monkeypatch):
-    from lenet_export import torch_compile
-
     monkeypatch.setattr(cpu, "level", lambda: "x86-64")
     monkeypatch.setattr(cpu, "flags", lambda: frozenset({"avx", "sse4_2", "hypervisor"}))
     settings, needed = torch_compile._target()
@@ -525,7 +593,7 @@ def test_progress_names_each_step(net, tmp_path):
     lenet_export.export(
         net, "torchscript", tmp_path / "a", batch_sizes=[2, 3], progress=steps.append
     )
-    assert steps == ["building torchscript", "verifying with torchscript at batch sizes 2, 3"]
+    assert steps == ["building torchscript", "verifying with torchscript at batch sizes 1, 2, 3"]
 
 
 def test_an_export_is_trusted_by_the_process_that_made_it(exported):

@@ -208,3 +208,26 @@ def test_expected_logits_that_are_not_finite_fail(folder):
     replace_file(folder, "golden.npz", golden.write(IMAGES, np.full_like(LOGITS, np.nan)))
     with pytest.raises(ParityError, match="not finite"):
         lenet_runtime.load(folder, trust=True)
+
+
+@pytest.mark.parametrize(
+    ("starts", "sizes"),
+    [((1,), [4]), ((1, 2), [1, 4]), ((1, 3, 9), [2, 4, 9]), ((1, 4, 5), [3, 4, 5])],
+)
+def test_the_self_test_runs_every_program(tmp_path, starts, sizes):
+    """Four golden images, as many as a program serves, or over and over where it serves more."""
+    artifact = Artifact.open(write_artifact(tmp_path / "artifact"))
+    engine = FakePredictor()
+    golden.self_test(engine.run, artifact, "fake", starts)
+    assert [len(batch) for batch in engine.batches] == sizes
+
+
+def test_the_self_test_says_at_which_batch_it_failed(tmp_path):
+    artifact = Artifact.open(write_artifact(tmp_path / "artifact"))
+
+    def engine(images):
+        return FakePredictor(offset=len(images) == 9).run(images)
+
+    golden.self_test(engine, artifact, "fake")
+    with pytest.raises(ParityError, match="in a batch of 9"):
+        golden.self_test(engine, artifact, "fake", (1, 9))

@@ -5,6 +5,7 @@ import ctypes
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -285,6 +286,33 @@ def test_a_run_that_fails_is_a_deploy_error(folder):
     with pytest.raises(DeployError, match=r"ort-cpu failed on \(1, 1, 28, 28\)") as caught:
         predictor.run(np.zeros((1, 1, 28, 28), np.float32))
     assert caught.value.__cause__ is not None
+
+
+def test_threads_that_share_run_options_get_sequential_answers(onnx_artifact):
+    """One `RunOptions` for all calls, bitwise the answers of one caller."""
+    batches = [
+        np.random.default_rng(i).standard_normal((1 + i % 5, 1, 32, 32), np.float32)
+        for i in range(400)
+    ]
+    with lenet_runtime.load(onnx_artifact.path, threads=1) as session:
+        alone = [session.run(batch) for batch in batches]
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(session.run, batches))
+    for expected, found in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_no_call_makes_run_options(folder, monkeypatch):
+    made = []
+    real = onnxruntime.RunOptions
+    monkeypatch.setattr(onnxruntime, "RunOptions", lambda: made.append(real()) or made[-1])
+    predictor = ort_cpu.load(Artifact.open(folder), "cpu", None)
+    real_run, given = predictor._run, []
+    predictor._run = lambda *arguments: given.append(arguments[2]) or real_run(*arguments)
+    predictor.run(IMAGES)
+    predictor.run(IMAGES)
+    assert len(made) == 1
+    assert given == made * 2
 
 
 def test_a_closed_predictor_says_so(folder):

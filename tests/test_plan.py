@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from cli_helper import run
+from fake_engine import FakePredictor
 
 from lenet_runtime import BACKENDS, load, plan, tuning
 from lenet_runtime.errors import ArtifactError, DeployError, InputError
@@ -25,11 +26,17 @@ def folder(onnx_artifact, torchscript_artifact, tmp_path):
 
 
 def measure_as(microseconds):
-    """A stand-in for the clock: each engine's median by batch size."""
+    """A stand-in for the clock: each engine's median by batch size; cutting triples it, where
+    `microseconds` does not say."""
+
+    def taken(name, size):
+        if name in microseconds:
+            return microseconds[name][size]
+        return 3 * microseconds[name.partition(" in chunks of ")[0]][size]
 
     def measure(engines, batch_sizes):
         return [
-            LatencyResult(name, size, (np.array([microseconds[name][size] * 1e3]),))
+            LatencyResult(name, size, (np.array([taken(name, size) * 1e3]),))
             for name in engines
             for size in batch_sizes
         ]
@@ -77,12 +84,15 @@ def test_each_batch_goes_to_the_winner_at_the_nearest_size(tuned, size, engine):
     with load(tuned, backend="fastest", trust=True) as session:
         asked = []
         router = session.predictor
-        router._runs = [
-            lambda x, run=run, name=name: asked.append(name) or run(x)
-            for run, name in zip(router._runs, ["onnx", "onnx", "torchscript"], strict=True)
-        ]
+        names = ["onnx", "onnx", "torchscript"]
+        for runs in (router._runs, router._checked_runs):
+            runs[:] = [
+                lambda x, run=run, name=name: asked.append(name) or run(x)
+                for run, name in zip(runs, names, strict=True)
+            ]
         session.run(images(size))
-    assert asked == [engine]
+        router.run(images(size))
+    assert asked == [engine, engine]
 
 
 def test_the_routed_session_answers_as_its_engines_do(tuned, onnx_artifact):
@@ -185,7 +195,7 @@ def test_an_empty_folder_has_nothing_to_tune(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema_version": 2},
+        {"schema_version": 1},
         {"entries": []},
         {"unknown": 1},
         {"machine": {"cpu": 1}},
@@ -227,10 +237,63 @@ def test_a_plan_is_bound_to_the_version_of_every_engine(monkeypatch):
 
 
 def test_one_engine_needs_no_bounds():
-    class Only:
-        predictor = type("Predictor", (), {"run": staticmethod(lambda x: x)})
+    assert Router([(8, FakePredictor())], None)._bounds == []
 
-    assert Router([(8, Only())], None)._bounds == []
+
+CUTTING_WINS = measure_as(
+    {
+        "onnx on ort-cpu": {8: 50, 64: 500, 128: 1000, 256: 2000},
+        "onnx on ort-cpu in chunks of 32": {64: 400, 128: 800, 256: 1900},
+        "onnx on ort-cpu in chunks of 64": {128: 900, 256: 1500},
+        "torchscript on torchscript": {8: 90, 64: 900, 128: 1800, 256: 3600},
+    }
+)
+
+
+@pytest.fixture
+def cut(folder):
+    """The folder with a plan of ONNX alone, each batch size cut in another way."""
+    made, results, _ = tuning.tune(folder, (8, 64, 128, 256), CUTTING_WINS, trust=True)
+    plan.write(folder, made)
+    return folder, results
+
+
+def test_the_plan_keeps_the_fastest_chunk_of_each_size(cut):
+    folder, results = cut
+    entries = plan.read(folder).entries
+    assert [(e.batch_size, e.chunk, e.p50_us) for e in entries] == [
+        (8, None, 50.0),
+        (64, 32, 400.0),
+        (128, 32, 800.0),
+        (256, 64, 1500.0),
+    ]
+    assert {r.engine for r in results} == {"onnx on ort-cpu", "torchscript on torchscript"}
+    assert len(results) == 8
+
+
+@pytest.mark.parametrize(
+    ("size", "pieces"),
+    [(8, [8]), (63, [63]), (64, [32, 32]), (100, [32, 32, 32, 4]), (256, [64] * 4)],
+)
+def test_a_plan_cuts_as_was_measured(cut, onnx_artifact, size, pieces):
+    with load(cut[0], "fastest", trust=True) as session, load(onnx_artifact.path) as plain:
+        expected, asked = plain.run(images(size)), []
+        engine = session.predictor._runs[0].__self__
+        real = engine._run
+        engine._run = lambda o, feed, *rest: (
+            asked.append(len(feed["images"])) or real(o, feed, *rest)
+        )
+        assert (session.run(images(size)) == expected).all()
+    assert asked == pieces
+
+
+@pytest.mark.parametrize("chunk", [0, -64])
+def test_a_chunk_of_no_image_is_refused(tuned, chunk):
+    made = plan.read(tuned)
+    first = dataclasses.replace(made.entries[0], chunk=chunk)
+    plan.write(tuned, dataclasses.replace(made, entries=(first, *made.entries[1:])))
+    with pytest.raises(ArtifactError, match="chunks of 1 image or more"):
+        plan.read(tuned)
 
 
 def test_tune_writes_the_plan_and_shows_the_winners(folder):

@@ -1,5 +1,6 @@
 """torchscript and torch-compile: PyTorch's own ways and errors stop at these backends."""
 
+import dataclasses
 import gc
 import importlib
 import io
@@ -18,7 +19,7 @@ from artifact_files import edit_manifest, make_manifest, replace_file, write_art
 from numpy.lib.stride_tricks import as_strided
 
 import lenet_runtime
-from lenet_runtime.artifact import Artifact, Requirements
+from lenet_runtime.artifact import Artifact, FileEntry, Requirements
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError, ParityError
 
@@ -287,12 +288,12 @@ def test_loading_warns_of_nothing(torchscript_artifact, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def package(tmp_path, version):
+def package(tmp_path, version, name="model-from-1.pt2"):
     """An artifact of torch-compile whose package is garbage."""
     needs = Requirements("cpu", "torch", version)
     folder = write_artifact(tmp_path / "artifact", format="torch-compile", requirements=needs)
-    (folder / "model.pt2").touch()
-    return replace_file(folder, "model.pt2", b"garbage")
+    (folder / name).touch()
+    return replace_file(folder, name, b"garbage")
 
 
 @pytest.mark.parametrize(
@@ -308,8 +309,41 @@ def test_a_package_of_another_release_is_not_opened(tmp_path, version):
 
 def test_a_package_of_another_build_of_the_release_is_opened(tmp_path):
     major, minor = HERE.split(".")[:2]
-    with pytest.raises(ArtifactError, match=r"model\.pt2: PyTorch cannot load it"):
+    with pytest.raises(ArtifactError, match=r"model-from-1\.pt2: PyTorch cannot load it"):
         lenet_runtime.load(package(tmp_path, f"{major}.{minor}.77+cu999"), trust=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.pt2", "model-from-2.pt2", "model-from-0.pt2", "model-from-01.pt2", "model-from-1.pt2x"],
+)
+def test_packages_that_leave_one_image_unserved_are_refused(tmp_path, name):
+    """`model.pt2` is what an older version wrote."""
+    with pytest.raises(ArtifactError, match=r"no file 'model-from-1\.pt2' but .*export it again"):
+        lenet_runtime.load(package(tmp_path, HERE, name), trust=True)
+
+
+@pytest.mark.parametrize("static", [None, 2])
+def test_each_batch_goes_to_the_package_that_serves_it(tmp_path, monkeypatch, static):
+    """Packages in no order of the manifest's, and one more digit than the others."""
+    starts = (2,) if static else (10, 1, 2)
+    files = {f"model-from-{start}.pt2": FileEntry("0" * 64, 0) for start in starts}
+    folder = write_artifact(tmp_path / "artifact", static, format="torch-compile")
+    manifest = dataclasses.replace(Artifact.open(folder).manifest, files=files)
+    artifact = Artifact(folder, manifest, "")
+    asked = []
+    monkeypatch.setattr(
+        torch_compile,
+        "_package",
+        lambda _, name: lambda images: asked.append(name) or [first_ten(images[0])],
+    )
+    assert torch_compile.starts(artifact) == tuple(sorted(starts))
+    predictor = torch_compile.load(artifact, "cpu", None)
+    for size in (2,) if static else (1, 2, 9, 10, 11):
+        predictor.run(noise(size))
+    assert [int(name.split("-")[2].split(".")[0]) for name in asked] == (
+        [2] if static else [1, 2, 2, 10, 10]
+    )
 
 
 def test_a_package_that_is_garbage_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -14,8 +14,15 @@ from benchmarks.peers import executorch, litert, openvino, ort, ours, pytorch, t
 from benchmarks.peers.work import Peer, Work
 
 BASELINE = "onnxruntime run"
+NATIVE = "lenet-deploy native"
+# What each peer that does not compute in float32 computes in; its parity is judged accordingly.
+PRECISIONS = {"lenet-deploy native bf16": "bf16", "lenet-deploy native int8": "int8"}
 
 PEERS: dict[str, Callable[[Work], Peer]] = {
+    NATIVE: partial(ours.session, "native"),
+    "lenet-deploy native bf16": partial(ours.session, "native", precision="bf16"),
+    "lenet-deploy native int8": partial(ours.session, "native", precision="int8"),
+    "lenet-deploy native AVX2": partial(ours.session, "native", isa="x86-64-v3"),
     "lenet-deploy ort-cpu": partial(ours.session, "onnx"),
     "lenet-deploy torchscript": partial(ours.session, "torchscript"),
     "lenet-deploy torch-compile": partial(ours.session, "torch-compile"),

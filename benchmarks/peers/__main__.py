@@ -62,6 +62,7 @@ def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     import torch
 
     from benchmarks.peers import BASELINE, PEERS
+    from benchmarks.peers.peak import FLOP_PER_IMAGE, peak_gflops
     from lenet_runtime.latency import Settings, fingerprint, measure
 
     torch.set_num_threads(arguments.threads)
@@ -75,7 +76,7 @@ def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         say(f"building {name}")
         try:
             peer = build(work)
-            parity[name] = share_of_tolerance(peer, work)
+            parity[name] = share_of_tolerance(name, peer, work)
         except Exception as error:  # any: a peer that fails must not take the others with it
             missing.append({"peer": name, "reason": reason(error)})
             say(f"  left out: {missing[-1]['reason'][:200]}")
@@ -84,7 +85,9 @@ def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     settings = Settings(
         arguments.min_time, arguments.min_iterations, arguments.warmup, arguments.input
     )
+    peak_before = peak_gflops()
     results = measure(built, work.batch_sizes, settings, print_share)
+    peak = max(filter(None, (peak_before, peak_gflops())), default=None)
     return {
         "schema": "lenet-peers/1",
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
@@ -97,6 +100,8 @@ def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         "load_average_1min_after": fingerprint()["state"]["load_average_1min"],
         "versions": versions(),
         "baseline": BASELINE,
+        "peak_gflops": peak,
+        "flop_per_image": FLOP_PER_IMAGE,
         "worst_share_of_tolerance": parity,
         "missing": missing,
         "results": [figures(result, results) for result in results],
@@ -122,20 +127,21 @@ def make_work(arguments: argparse.Namespace, scratch: Path) -> Any:
     )
 
 
-def share_of_tolerance(peer: Any, work: Any) -> float:
-    """How much of fp32's tolerance a peer uses, at worst; raises `ParityError` beyond it."""
-    from benchmarks.peers import pytorch
+def share_of_tolerance(name: str, peer: Any, work: Any) -> float:
+    """How much of its precision's tolerance a peer uses, at worst; `ParityError` beyond it."""
+    from benchmarks.peers import PRECISIONS, pytorch
     from lenet_runtime.digits import load_digits
     from lenet_runtime.parity import TOLERANCES, ParityReport, compare, parity_batches
     from lenet_runtime.preprocess import Preprocessing, to_batch
 
-    eager, tolerance = pytorch.eager(work), TOLERANCES["fp32"]
+    precision = PRECISIONS.get(name, "fp32")
+    eager, tolerance = pytorch.eager(work), TOLERANCES[precision]
     digits = to_batch(load_digits().images, Preprocessing())
     comparisons = tuple(
         compare(peer(images), eager(images), tolerance, inputs=name)
         for name, images in parity_batches(digits, work.batch_sizes)
     )
-    ParityReport("fp32", tolerance, comparisons).require("its answer")
+    ParityReport(precision, tolerance, comparisons).require("its answer")
     return max(c.worst_share or 0.0 for c in comparisons)
 
 
@@ -157,18 +163,19 @@ def versions() -> dict[str, str | None]:
 
 
 def figures(result: Any, results: list[Any]) -> dict[str, Any]:
-    """Percentiles, the ratios to the base line and to the fastest, and each round's median."""
-    from benchmarks.peers import BASELINE
+    """Percentiles, ratios to three others of the same batch size, and each round's median."""
+    from benchmarks.peers import BASELINE, NATIVE
 
-    alike = [other for other in results if other.batch_size == result.batch_size]
-    fastest = min(alike, key=lambda other: other.percentile_us(50))
-    baseline = next((other for other in alike if other.engine == BASELINE), fastest)
+    alike = {other.engine: other for other in results if other.batch_size == result.batch_size}
+    fastest = min(alike.values(), key=lambda other: other.percentile_us(50))
+    baseline, native = alike.get(BASELINE, fastest), alike.get(NATIVE, fastest)
     return {
         "peer": result.engine,
         "batch_size": result.batch_size,
         **{key: round(value, 3) for key, value in result.statistics().items()},
         "ratio": interval(result, baseline),
         "ratio_to_fastest": interval(result, fastest),
+        "ratio_to_native": interval(result, native),
         "samples": len(result.samples_ns),
         "calls_per_sample": result.calls_per_sample,
         "warm": result.warm,

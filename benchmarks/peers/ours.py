@@ -2,15 +2,16 @@
 
 import contextlib
 import io
+from typing import Any
 
 import lenet_export
 import lenet_runtime
 from benchmarks.peers.work import Peer, Work
 
 
-def session(format: str, work: Work) -> Peer:
+def session(format: str, work: Work, precision: str = "fp32", **options: Any) -> Peer:
     """A session of an artifact that is exported for this run, by this version."""
-    folder = work.scratch / f"ours-{format}"
+    folder = work.scratch / "-".join(["ours", format, precision, *map(str, options.values())])
     with contextlib.redirect_stdout(io.StringIO()):
-        lenet_export.export(work.net, format, folder, force=True)
+        lenet_export.export(work.net, format, folder, precision=precision, force=True, **options)
     return lenet_runtime.load(folder, threads=work.threads).run

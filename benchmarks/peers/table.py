@@ -50,10 +50,53 @@ def markdown(document: dict[str, Any]) -> str:
         row = [cells.get((peer, size), "") for size in sizes]
         lines.append(f"| {peer} | " + " | ".join(row) + " |")
     lines += ["", "Bold: the fastest, and what the noise cannot tell from it."]
+    lines += ["", *against_native(document, sizes)]
+    lines += share_of_peak(document, sizes)
     if document["missing"]:
         lines += ["", "Not measured:", ""]
         lines += [f"- {entry['peer']}: {entry['reason']}" for entry in document["missing"]]
     return "\n".join(lines)
+
+
+def against_native(document: dict[str, Any], sizes: list[int]) -> list[str]:
+    """How many times as long as `lenet-deploy native` each takes, with its interval."""
+    lines = [
+        "Times as long as `lenet-deploy native` (95% interval, paired by round):",
+        "",
+        "| | " + " | ".join(map(str, sizes)) + " |",
+        "|---|" + "---:|" * len(sizes),
+    ]
+    ratios = {(r["peer"], r["batch_size"]): r["ratio_to_native"] for r in document["results"]}
+    for peer in peers(document):
+        found = [ratios.get((peer, size)) for size in sizes]
+        row = [f"{r['value']:.2f} ({r['low']:.2f} to {r['high']:.2f})" if r else "" for r in found]
+        lines.append(f"| {peer} | " + " | ".join(row) + " |")
+    return lines
+
+
+def share_of_peak(document: dict[str, Any], sizes: list[int]) -> list[str]:
+    """Direct convolution's arithmetic over time, as a share of the FMA peak of the same run."""
+    peak = document.get("peak_gflops")
+    if not peak:
+        return []
+    lines = [
+        "",
+        f"Arithmetic of direct convolution ({document['flop_per_image'] / 1e3:.0f} kFLOP an image) "
+        f"over time, as a share of this core's float32 FMA peak in the same run "
+        f"({peak:.0f} GFLOP/s); more than 100% is work that was avoided:",
+        "",
+        "| | " + " | ".join(map(str, sizes)) + " |",
+        "|---|" + "---:|" * len(sizes),
+    ]
+    times = {(r["peer"], r["batch_size"]): r["p50_us"] for r in document["results"]}
+    for peer in peers(document):
+        row = []
+        for size in sizes:
+            us = times.get((peer, size))
+            done = document["flop_per_image"] * size
+            row.append(f"{done / (us * 1e3) / peak:.0%}" if us else "")
+        lines.append(f"| {peer} | " + " | ".join(row) + " |")
+    return lines
 
 
 def header(document: dict[str, Any]) -> str:

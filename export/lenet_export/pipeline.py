@@ -14,7 +14,7 @@ from lenet_export.formats import FORMATS
 from lenet_export.reference import Reference
 from lenet_export.request import Build, Request
 from lenet_export.verification import check_batch_sizes, mnist_batch
-from lenet_runtime import __version__, golden, trust
+from lenet_runtime import __version__, chunks, golden, trust
 from lenet_runtime._files import sha256
 from lenet_runtime.artifact import (
     GOLDEN_NAME,
@@ -68,7 +68,8 @@ def export(
         force: replace an artifact that is at `output`.
         preprocessing: how pixels become the input; None for MNIST's defaults.
         labels: class of each logit.
-        batch_sizes: to verify at; a static batch is verified at its own.
+        batch_sizes: to verify at, and at those where the engine changes from one program to
+            another; a static batch is verified at its own.
         progress: called with a line before each step that takes a while.
         **options: of the format, see its `Format.options`: ``opset`` of ``onnx``,
             ``isa`` and ``calibration`` of ``native``.
@@ -108,6 +109,8 @@ def export(
         publish.write_files(folder, files)
         unproven = ParityReport(precision, TOLERANCES[precision], ())
         draft = Artifact(folder, _manifest(request, format, build, files, unproven), "draft")
+        if static_batch is None:
+            sizes = _with_both_sides(sizes, BACKENDS[backend].starts(draft))
         progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
         report = _verify(reference, draft, backend, digits, sizes)
         report.require(f"{format} on {backend}")
@@ -185,6 +188,12 @@ def _manifest(
     )
 
 
+def _with_both_sides(sizes: Sequence[int], starts: Sequence[int]) -> tuple[int, ...]:
+    """`sizes` with the largest batch of each program of the engine and the least of the next."""
+    sides = {size for start in starts[1:] for size in (start - 1, start)}
+    return tuple(sorted({*sizes, *sides}))
+
+
 def _verify(
     reference: Reference,
     artifact: Artifact,
@@ -192,10 +201,13 @@ def _verify(
     digits: NDArray[np.float32],
     sizes: Sequence[int],
 ) -> ParityReport:
-    """Load the staged files as a user's process will, and hold them against the module."""
-    predictor = BACKENDS[backend].load(artifact, "cpu", None)
+    """Load the staged files as a user's process will, and hold them against the module.
+
+    Large batches are not cut into chunks here: a plan may cut them elsewhere or not at all.
+    """
+    predictor = chunks.cut(BACKENDS[backend].load(artifact, "cpu", None), None)
     with Session(predictor, artifact, backend) as session:
-        golden.self_test(session.run, artifact, backend)
+        golden.self_test(session.run, artifact, backend, BACKENDS[backend].starts(artifact))
         return check_parity(
             session.run,
             reference.eager,

@@ -1,8 +1,10 @@
-"""``torch-compile``: compiled ahead of time by torch.compile's backend into one package."""
+"""``torch-compile``: compiled ahead of time by torch.compile's backend, once per batch range."""
 
+import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +22,53 @@ from lenet_runtime.requirements import this_platform
 _VECTOR_FLAGS = ("abm", "amx", "avx", "bmi", "f16c", "fma", "gfni", "movbe", "sse4", "vaes", "vpcl")
 
 
+# Inductor's settings from each batch size on. benchmarks/README.md has the measurement: of these
+# three, what is fastest at 1 takes 1.8 times as long at 64, and the reverse is 3.4. Freezing packs
+# weights for oneDNN, whose calls cost more than one image does;
+# from 24 on, autotuning gains nothing.
+_AUTOTUNED, _FROZEN = {"max_autotune": True}, {"freezing": True}
+SETTINGS: dict[int, dict[str, Any]] = {1: _AUTOTUNED, 2: _AUTOTUNED | _FROZEN, 24: _FROZEN}
+
+
 def build(request: Request) -> Build:
-    """Compile with AOTInductor into ``model.pt2``; takes about 20 s.
+    """Compile with AOTInductor; takes about 20 s a package.
+
+    A dynamic batch gets a package for each of `SETTINGS`, which takes any batch and is named after
+    the least that it is the fastest for: ``model-from-1.pt2``, ``model-from-2.pt2`` and so on. A
+    static one gets a single package, of that shape.
 
     Raises:
         BackendUnavailable: there is no C++ compiler.
         DeployError: the compiler failed.
     """
     _require_compiler()
-    batch = None if request.static_batch else ({0: torch.export.Dim("batch", min=1)},)
     with quiet():
         settings, isa = _target()
-    with tempfile.TemporaryDirectory(prefix="lenet-export-") as folder:
+    if request.static_batch is None:
+        chosen = SETTINGS
+    else:
+        size = request.static_batch
+        chosen = {size: SETTINGS[max(start for start in SETTINGS if start <= size)]}
+    files = {
+        f"model-from-{start}.pt2": _package(request, settings | own)
+        for start, own in chosen.items()
+    }
+    version = str(torch.__version__)
+    return Build(
+        files,
+        Requirements("cpu", "torch", version, cpu_isa=isa, platform=this_platform()),
+        {"torch": version},
+    )
+
+
+def _package(request: Request, settings: dict[str, Any]) -> bytes:
+    """Compile one package with Inductor's `settings`."""
+    batch = None if request.static_batch else ({0: torch.export.Dim("batch", min=1)},)
+    # Gradients off, or freezing is ignored without a word.
+    with quiet(), torch.no_grad(), tempfile.TemporaryDirectory(prefix="lenet-export-") as folder:
         package = Path(folder) / "model.pt2"
         try:
-            with quiet():
+            with _one_thread() if "max_autotune" in settings else contextlib.nullcontext():
                 program = torch.export.export(
                     request.module, (request.example,), dynamic_shapes=batch
                 )
@@ -43,13 +77,22 @@ def build(request: Request) -> Build:
                 )
         except (RuntimeError, torch._inductor.exc.CppCompileError) as error:
             raise DeployError(f"torch-compile: AOTInductor failed ({error})") from error
-        data = package.read_bytes()
-    version = str(torch.__version__)
-    return Build(
-        {"model.pt2": data},
-        Requirements("cpu", "torch", version, cpu_isa=isa, platform=this_platform()),
-        {"torch": version},
-    )
+        return package.read_bytes()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compile for one thread, which is what autotuning then times.
+
+    The matrices of a small batch are not worth waking a second thread for, and on a busy machine
+    threads that wait for each other drown what autotuning compares.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _require_compiler() -> None:
@@ -72,6 +115,9 @@ def _target() -> tuple[dict[str, Any], tuple[str, ...]]:
     settings: dict[str, Any] = {"cpp.dynamic_threads": True}
     if hasattr(config.aot_inductor, "enable_line_tables"):
         settings["aot_inductor.enable_line_tables"] = False  # they are paths of this machine
+    # Autotuning prints its tables on stderr, past every logger.
+    silent = {"autotune_num_choices_displayed": 0, "max_autotune_report_choices_stats": False}
+    settings |= {name: value for name, value in silent.items() if hasattr(config, name)}
     level, levels = cpu.level(), {"x86-64-v4": cpu.X86_64_V4, "x86-64-v3": cpu.X86_64_V3}
     if level in levels and hasattr(config.cpp, "march"):
         # Inductor adds its vector ISA's own flags; their names are Linux's ("avx512_vnni").

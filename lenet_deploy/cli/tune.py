@@ -28,7 +28,8 @@ def tune(
 ) -> None:
     """Measure every artifact of a folder and write the winners to its plan.json.
 
-    lenet_runtime.load(FOLDER, backend="fastest") then sends each batch to the fastest engine.
+    lenet_runtime.load(FOLDER, backend="fastest") then sends each batch to the fastest engine, cut
+    into chunks of the fastest size.
     """
     import dataclasses
 
@@ -52,13 +53,13 @@ def tune(
         return
     table = Table(title="Fastest here, in microseconds per call", caption=plain(target))
     names = list(dict.fromkeys(result.engine for result in results))
-    for heading in ("batch", *names):
+    for heading in ("batch", *names, "chunk"):
         table.add_column(plain(heading), justify="right", overflow="fold")
     for entry in made.entries:
         row = {r.engine: r.percentile_us(50) for r in results if r.batch_size == entry.batch_size}
         best = min(row, key=lambda name: row[name])
         cells = (f"[bold green]{v:.1f}[/]" if n == best else f"{v:.1f}" for n, v in row.items())
-        table.add_row(str(entry.batch_size), *cells)
+        table.add_row(str(entry.batch_size), *cells, str(entry.chunk or ""))
     stdout.print(table)
     for name, reason in skipped.items():
         stdout.print(f"not measured: {plain(name)}: {plain(reason)}")

@@ -1,6 +1,7 @@
 """What this CPU is and which instruction-set extensions it has."""
 
 import functools
+import os
 import platform
 from pathlib import Path
 
@@ -41,6 +42,13 @@ def mhz() -> float | None:
     """The first processor's clock at this moment, in MHz; None where the system does not tell."""
     value = _read_cpuinfo().get("cpu MHz")
     return float(value) if value else None
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on, which a container or `taskset` may have limited."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def level() -> str:

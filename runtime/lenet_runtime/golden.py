@@ -1,9 +1,12 @@
 """``golden.npz``: a few images with eager PyTorch's logits, run as a self-test at every load."""
 
 import io
+import itertools
 import math
 import re
+import sys
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,17 +89,29 @@ def _array(member: bytes, row: tuple[int, ...]) -> NDArray[np.float32]:
     return values.reshape(shape).astype(np.float32)
 
 
-def self_test(engine: parity.Engine, artifact: Artifact, name: str) -> None:
+def self_test(
+    engine: parity.Engine, artifact: Artifact, name: str, starts: Sequence[int] = (1,)
+) -> None:
     """Run the golden images and compare with eager's logits.
+
+    Args:
+        engine: to test.
+        artifact: that it was loaded from.
+        name: of the engine, for messages.
+        starts: see `lenet_runtime.backends.Backend.starts`; each program is run, on as many of
+            the images as it serves, or on all of them over and over where it serves only more.
 
     Raises:
         ParityError: this engine on this machine does not answer as eager did at export.
     """
     images, logits = read(artifact)
     tolerance = parity.TOLERANCES[artifact.manifest.precision]
-    comparison = parity.compare(engine(images), logits, tolerance)
-    if not comparison.ok:
-        raise ParityError(
-            f"{artifact.path}: {name} failed the self-test on {GOLDEN_NAME}: {comparison.reason}; "
-            "it would answer wrongly here, so it was not loaded"
-        )
+    for start, end in itertools.pairwise((*starts, sys.maxsize)):
+        size = min(max(len(images), start), end - 1)
+        batch = np.resize(images, (size, *images.shape[1:]))
+        comparison = parity.compare(engine(batch), np.resize(logits, (size, 10)), tolerance)
+        if not comparison.ok:
+            raise ParityError(
+                f"{artifact.path}: {name} failed the self-test on {GOLDEN_NAME} in a batch of "
+                f"{size}: {comparison.reason}; it would answer wrongly here, so it was not loaded"
+            )

@@ -8,7 +8,6 @@ was measured on; anywhere else it is not followed, and that is said.
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import ArtifactError
 
 PLAN_NAME = "plan.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_PLAN_BYTES = 2**20
 
 
@@ -31,6 +30,8 @@ class Entry:
         artifact: its folder's name, beside the plan.
         digest: of the artifact, see `lenet_runtime.artifact.Artifact`.
         backend: a key of `lenet_runtime.BACKENDS`.
+        chunk: images in a piece that the batch was cut into, see `lenet_runtime.chunks`; None
+            where it was not.
         p50_us: median microseconds of a call.
     """
 
@@ -38,6 +39,7 @@ class Entry:
     artifact: str
     digest: str
     backend: str
+    chunk: int | None
     p50_us: float
 
 
@@ -60,8 +62,8 @@ class Plan:
 
 def machine() -> dict[str, str]:
     """What a plan is bound to: CPU, level, usable cores, and the version of each engine here."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": cpu.model(), "cpu_level": cpu.level(), "cores": str(usable)} | {
+    cores = str(cpu.usable_cores())
+    return {"cpu": cpu.model(), "cpu_level": cpu.level(), "cores": cores} | {
         name: backend.version() or "not installed" for name, backend in BACKENDS.items()
     }
 
@@ -90,6 +92,8 @@ def read(folder: Path) -> Plan:
         plan = _decode.decode(Plan, _decode.parse(data), "plan")
         if plan.schema_version != SCHEMA_VERSION or not plan.entries:
             raise ValueError(f"expected schema_version {SCHEMA_VERSION} and entries")
+        if any(e.chunk is not None and e.chunk < 1 for e in plan.entries):
+            raise ValueError("expected chunks of 1 image or more")
         if [e.batch_size for e in plan.entries] != sorted({e.batch_size for e in plan.entries}):
             raise ValueError("expected entries by ascending batch size, each once")
     except ValueError as error:

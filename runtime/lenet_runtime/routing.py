@@ -4,7 +4,7 @@ import bisect
 import itertools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_runtime import chunks
 from lenet_runtime import plan as plans
 from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends import Predictor
 from lenet_runtime.errors import ArtifactError
-from lenet_runtime.session import Session, load
+from lenet_runtime.session import Session, all_finite, load
+
+CheckedRun = Callable[[NDArray[np.float32]], NDArray[np.float32] | None]
 
 
 class PlanWarning(UserWarning):
@@ -52,9 +56,12 @@ def load_fastest(
                 session = load(path, entry.backend, **arguments)
                 sessions[key] = stack.enter_context(session)
         require_one_network(list(sessions.values()))
-        routes = [(e.batch_size, sessions[e.artifact, e.backend]) for e in plan.entries]
+        routes = [
+            (e.batch_size, chunks.cut(sessions[e.artifact, e.backend].predictor, e.chunk))
+            for e in plan.entries
+        ]
+        first = next(iter(sessions.values()))
         router = Router(routes, stack.pop_all())
-    first = routes[0][1]
     return Session(
         router,
         first.artifact,
@@ -110,11 +117,12 @@ def require_one_network(sessions: Sequence[Session]) -> None:
 
 
 class Router:
-    """A predictor that sends each batch to the session that is fastest at its size."""
+    """A predictor that sends each batch to the predictor that is fastest at its size."""
 
-    def __init__(self, routes: Sequence[tuple[int, Session]], owned: ExitStack) -> None:
+    def __init__(self, routes: Sequence[tuple[int, Predictor]], owned: ExitStack) -> None:
         self._owned = owned
-        self._runs = [session.predictor.run for _, session in routes]
+        self._runs = [predictor.run for _, predictor in routes]
+        self._checked_runs = [_checked_run(predictor) for _, predictor in routes]
         sizes = [size for size, _ in routes]
         # Cost grows with the batch, so the nearest size is the nearest by ratio.
         self._bounds = [math.sqrt(a * b) for a, b in itertools.pairwise(sizes)]
@@ -123,6 +131,20 @@ class Router:
         """See `lenet_runtime.backends.Predictor.run`."""
         return self._runs[bisect.bisect_right(self._bounds, len(images))](images)
 
+    def run_checked(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """See `lenet_runtime.backends.CheckingPredictor.run_checked`."""
+        return self._checked_runs[bisect.bisect_right(self._bounds, len(images))](images)
+
     def close(self) -> None:
         """Close every session of the plan."""
         self._owned.close()
+
+
+def _checked_run(predictor: Predictor) -> CheckedRun:
+    """The engine's own check of the images, or Session's."""
+
+    def run_checked(images: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        return predictor.run(images) if all_finite(images, len(images)) else None
+
+    own: CheckedRun = getattr(predictor, "run_checked", run_checked)
+    return own

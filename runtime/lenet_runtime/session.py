@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,8 @@ class Session:
         self._check_finite = check_finite
         self._batch_size = artifact.manifest.batch_size
         self._predictor: Predictor | None = predictor
+        # Of a `CheckingPredictor`, whose check replaces ours; None for all others.
+        self._run_checked = getattr(predictor, "run_checked", None) if check_finite else None
 
     @property
     def manifest(self) -> Manifest:
@@ -113,12 +115,20 @@ class Session:
                 f"images: this artifact was exported for batches of {self._batch_size}, "
                 f"found {size}; export without --static-batch for any size"
             )
-        if self._check_finite and not _all_finite(images, size):
+        run_checked = self._run_checked
+        if run_checked is None and self._check_finite and not all_finite(images, size):
             _refuse_non_finite(images)
         if out is not None:
             _check_out(out, size)
         predictor = self._predictor or self.predictor  # the property says what a closed one is
-        logits = predictor.run(images) if size else np.empty((0, 10), np.float32)
+        if size == 0:
+            logits = np.empty((0, 10), np.float32)
+        elif run_checked is None:
+            logits = predictor.run(images)
+        else:
+            logits = run_checked(images)
+            if logits is None:
+                _refuse_non_finite(images)
         if out is None:
             return logits
         np.copyto(out, logits)
@@ -162,6 +172,7 @@ class Session:
         Closing twice is fine.
         """
         predictor, self._predictor = self._predictor, None
+        self._run_checked = None
         if predictor is not None:
             predictor.close()
 
@@ -262,7 +273,7 @@ def _load(  # noqa: PLR0917  the arguments of load, which are checked
         predictor, artifact, name, device=device, threads=threads, check_finite=check_finite
     )
     try:
-        golden.self_test(session.run, artifact, name)
+        golden.self_test(session.run, artifact, name, BACKENDS[name].starts(artifact))
     except BaseException:
         session.close()
         raise
@@ -290,7 +301,7 @@ def _checked_layout(images: object) -> NDArray[np.float32]:
     return np.require(images, requirements=["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])
 
 
-def _all_finite(images: NDArray[np.float32], size: int) -> bool:
+def all_finite(images: NDArray[np.float32], size: int) -> bool:
     """Whether no value is NaN or infinite.
 
     A sum of squares cannot cancel, so it is finite only if all values are, and BLAS does it in
@@ -302,8 +313,10 @@ def _all_finite(images: NDArray[np.float32], size: int) -> bool:
     return bool(np.isfinite(images).all())
 
 
-def _refuse_non_finite(images: NDArray[np.float32]) -> None:
+def _refuse_non_finite(images: NDArray[np.float32]) -> NoReturn:
     bad = ~np.isfinite(images)
+    if not bad.any():
+        raise InputError("images: were changed while they were checked; give each call its own")
     first = tuple(int(i) for i in np.argwhere(bad)[0])
     raise InputError(
         f"images: expected finite values, found {int(bad.sum())} that are NaN or infinite, the "

@@ -1,9 +1,15 @@
-"""Making a plan: every artifact of a folder, on every backend of its format, side by side."""
+"""Making a plan: every artifact of a folder, on every backend of its format, side by side.
 
-from collections.abc import Callable, Mapping, Sequence
+Large batches are measured whole and cut into chunks of several sizes.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
+from lenet_runtime import chunks
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import DeployError, InputError
@@ -14,6 +20,8 @@ from lenet_runtime.routing import require_one_network
 from lenet_runtime.session import Session, load
 
 Measure = Callable[[Mapping[str, Engine], Sequence[int]], Sequence[LatencyResult]]
+# Images in a piece to try; `lenet_runtime.chunks` says why cutting may pay.
+CHUNKS = (32, 64, 128, 256)
 
 
 def tune(
@@ -36,7 +44,8 @@ def tune(
         trust: see `lenet_runtime.load`.
 
     Returns:
-        The plan, the results that it was made from, and what was skipped with its reason.
+        The plan; of every artifact, backend and size the result at the chunk size that was
+        fastest; and what was skipped with its reason.
 
     Raises:
         InputError: no artifact in `folder` can be measured here; every reason is given.
@@ -62,22 +71,57 @@ def tune(
                 f"{folder}: no artifact here can be measured; {reasons or 'none found'}"
             )
         require_one_network(list(sessions.values()))
-        results = list(measure({name: s.run for name, s in sessions.items()}, batch_sizes))
-        entries = tuple(_winner(results, size, sessions) for size in sorted(set(batch_sizes)))
-    return Plan(SCHEMA_VERSION, machine(), threads, entries), results, skipped
+        results: list[LatencyResult] = []
+        entries = []
+        for size in sorted(set(batch_sizes)):
+            best = _best_ways(sessions, size, measure)
+            results += [result for _, result in best]
+            entries.append(_entry(*min(best, key=lambda pair: pair[1].percentile_us(50))))
+    return Plan(SCHEMA_VERSION, machine(), threads, tuple(entries)), results, skipped
 
 
-def _winner(
-    results: Sequence[LatencyResult], batch_size: int, sessions: Mapping[str, Session]
-) -> Entry:
-    best = min(
-        (r for r in results if r.batch_size == batch_size), key=lambda r: r.percentile_us(50)
-    )
-    session = sessions[best.engine]
+@dataclass(frozen=True)
+class _Way:
+    """One way to run a batch: a session, and what it cuts the batch into."""
+
+    engine: str
+    session: Session
+    chunk: int | None
+
+    @property
+    def name(self) -> str:
+        return self.engine if self.chunk is None else f"{self.engine} in chunks of {self.chunk}"
+
+
+def _ways(sessions: Mapping[str, Session], batch_size: int) -> Iterator[_Way]:
+    for engine, session in sessions.items():
+        # A batch of fewer than two pieces is not cut.
+        pieces = [size for size in CHUNKS if 2 * size <= batch_size]
+        for chunk in (None, *(pieces if BACKENDS[session.backend].cut else ())):
+            predictor = chunks.cut(session.predictor, chunk)
+            yield _Way(engine, Session(predictor, session.artifact, session.backend), chunk)
+
+
+def _best_ways(
+    sessions: Mapping[str, Session], batch_size: int, measure: Measure
+) -> list[tuple[_Way, LatencyResult]]:
+    """Each session's fastest way and its result, under the session's own name."""
+    ways = {way.name: way for way in _ways(sessions, batch_size)}
+    timed = measure({name: way.session.run for name, way in ways.items()}, [batch_size])
+    best: dict[str, tuple[_Way, LatencyResult]] = {}
+    for result in sorted(timed, key=lambda r: r.percentile_us(50), reverse=True):
+        way = ways[result.engine]
+        best[way.engine] = (way, dataclasses.replace(result, engine=way.engine))
+    return [best[engine] for engine in sessions]
+
+
+def _entry(way: _Way, result: LatencyResult) -> Entry:
+    artifact = way.session.artifact
     return Entry(
-        batch_size,
-        session.artifact.path.name,
-        session.artifact.digest,
-        session.backend,
-        round(best.percentile_us(50), 3),
+        batch_size=result.batch_size,
+        artifact=artifact.path.name,
+        digest=artifact.digest,
+        backend=way.session.backend,
+        chunk=way.chunk,
+        p50_us=round(result.percentile_us(50), 3),
     )

@@ -148,21 +148,14 @@ size_t lenet_workspace_size(void)
 
 int lenet_all_finite(const float *images, size_t batch)
 {{
-{guard}
-    if (lenet_supported()) {{
-        for (size_t i = 0; i < batch; i++)
-            if (v4_largest(images + LENET_PIXELS * i) >= LENET_FINITE)
-                return 0;
-        return 1;
-    }}
-#endif
     for (size_t i = 0; i < batch * LENET_PIXELS; i++)
         if (images[i] - images[i] != 0)
             return 0;
     return 1;
 }}
 
-int lenet_run(const float *images, float *logits, size_t batch, void *workspace)
+static int lenet_batch(
+    const float *images, float *logits, size_t batch, void *workspace, int must_be_finite)
 {{
     if (batch == 0)
         return LENET_OK;
@@ -174,10 +167,25 @@ int lenet_run(const float *images, float *logits, size_t batch, void *workspace)
     float *const work = (float *)(void *)((char *)workspace + (-(uintptr_t)workspace & 63));
     for (size_t i = 0; i < batch; i += LENET_CHUNK) {{
         const size_t n = batch - i < LENET_CHUNK ? batch - i : LENET_CHUNK;
-        v4_chunk(images + LENET_PIXELS * i, logits + LENET_LOGITS * i, n, work);
+        const int finite =
+            v4_chunk(images + LENET_PIXELS * i, logits + LENET_LOGITS * i, n, work);
+        if (must_be_finite && !finite)
+            return LENET_ERROR_NOT_FINITE;
     }}
+#else
+    (void)must_be_finite;
 #endif
     return LENET_OK;
+}}
+
+int lenet_run(const float *images, float *logits, size_t batch, void *workspace)
+{{
+    return lenet_batch(images, logits, batch, workspace, 0);
+}}
+
+int lenet_run_finite(const float *images, float *logits, size_t batch, void *workspace)
+{{
+    return lenet_batch(images, logits, batch, workspace, 1);
 }}
 """
 

@@ -116,7 +116,8 @@ def load_row(isa: Isa, row: str, y: int) -> list[str]:
             f"    {r[0]} = {w('sub', d[0], d[2])};",
             f"    {r[1]} = {w('add', d[1], d[2])};",
             f"    {r[2]} = {w('sub', d[2], d[1])};",
-            f"    {r[3]} = {w('sub', d[1], d[3])};",
+            # Negated: the way back subtracts this product, and so it can be an FMA.
+            f"    {r[3]} = {w('sub', d[3], d[1])};",
         ]
     return [*lines, "}"]
 
@@ -129,25 +130,21 @@ def _conv1_channel(isa: Isa) -> list[str]:
         + ", ".join(f"o{y}{x}_{v}" for y in range(2) for x in range(2) for v in vectors)
         + ";"
     ]
-    for t in range(4):
-        for y in range(2):
-            for v in vectors:
-                first = w("splat", f"w + {t}"), f"r{y}_{t}_{v}"
-                lines.append(
-                    f"m = {w('fma', *first, w('splat', 'lenet_conv1_bias + k'))};"
-                    if t == 1
-                    else f"m = {w('mul', *first)};"
-                )
-                for dy in (1, 2):
-                    weight = w("splat", f"w + {4 * dy + t}")
-                    lines.append(f"m = {w('fma', weight, f'r{y + dy}_{t}_{v}', 'm')};")
-                left, right = f"o{y}0_{v}", f"o{y}1_{v}"
-                lines += {
-                    0: [f"{left} = m;"],
-                    1: [f"{left} = {w('add', left, 'm')};", f"{right} = m;"],
-                    2: [f"{left} = {w('add', left, 'm')};", f"{right} = {w('sub', right, 'm')};"],
-                    3: [f"{right} = {w('sub', right, 'm')};"],
-                }[t]
+    for y in range(2):
+        for v in vectors:
+            # The outputs are m0 + m1 + m2 and m1 - m2 - m3. Products 0 and 3 have one output each
+            # and are summed in it.
+            left, right, bias = f"o{y}0_{v}", f"o{y}1_{v}", w("splat", "lenet_conv1_bias + k")
+
+            def summed(t: int, target: str, start: str, y: int = y, v: int = v) -> list[str]:
+                terms = [(w("splat", f"w + {4 * dy + t}"), f"r{y + dy}_{t}_{v}") for dy in range(3)]
+                first = w("fma", *terms[0], start) if start else w("mul", *terms[0])
+                rest = [f"{target} = {w('fma', *term, target)};" for term in terms[1:]]
+                return [f"{target} = {first};", *rest]
+
+            lines += summed(1, "m", bias) + summed(0, left, "m") + summed(3, right, "m")
+            lines += summed(2, "m", "")
+            lines += [f"{left} = {w('add', left, 'm')};", f"{right} = {w('sub', right, 'm')};"]
     for v in vectors:
         top = w("max", f"o00_{v}", f"o01_{v}")
         bottom = w("max", f"o10_{v}", f"o11_{v}")

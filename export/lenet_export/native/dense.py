@@ -17,7 +17,7 @@ def layer(isa: Isa, number: int, dense: PackedDense, last: bool) -> str:
     """``NAME_denseN``: inputs and masks of n images to outputs and their masks."""
     name, w = f"{isa.name}_dense{number}", isa.word
     used = -(-dense.outputs // isa.width)  # vectors that hold an output
-    words = -(-dense.inputs // WORD)
+    words, mask_count = -(-dense.inputs // WORD), dense.inputs // LANES
     lines = [
         f"static {isa.attribute} void {name}(const float *x, const uint16_t *masks,",
         f"    float *y{'' if last else ', uint16_t *next'}, size_t n)",
@@ -37,8 +37,8 @@ def layer(isa: Isa, number: int, dense: PackedDense, last: bool) -> str:
         body += [f"    {isa.vec} a{v} = {w('load', f'from + {v * isa.width}')};" for v in group]
         body += [
             "    for (int s = start; s < start + step; s++) {",
-            f"        const int left = {dense.inputs // LANES} - {PER_WORD} * s;",
-            f"        uint64_t bits = lenet_word(masks + i * {dense.inputs // LANES} + {PER_WORD} * s,",
+            f"        const int left = {mask_count} - {PER_WORD} * s;",
+            f"        uint64_t bits = lenet_word(masks + i * {mask_count} + {PER_WORD} * s,",
             f"                                   left < {PER_WORD} ? left : {PER_WORD});",
             f"        const float *const values = x + i * {dense.inputs} + {WORD} * s;",
             f"        const float *const weights = lenet_dense{number}[{WORD} * s];",

@@ -46,14 +46,19 @@ const char lenet_weights_sha256[] = "{weights}";
 #define LENET_INPUT_SCALE {scale}
 #define LENET_FINITE 0x7f800000u /* bits of infinity */
 
-/* NaN for each image that holds a value which is not finite: integers cannot carry it. */
-static void lenet_poison(float *logits, const uint32_t *largest, size_t n)
+/* NaN for each image that holds a value which is not finite, since integers cannot carry it.
+ * Returns whether there was none. */
+static int lenet_poison(float *logits, const uint32_t *largest, size_t n)
 {{
     static const uint32_t bits = 0x7fc00000;
+    int finite = 1;
     for (size_t i = 0; i < n; i++)
-        if (largest[i] >= LENET_FINITE)
+        if (largest[i] >= LENET_FINITE) {{
+            finite = 0;
             for (int j = 0; j < LENET_LOGITS; j++)
                 memcpy(logits + LENET_LOGITS * i + j, &bits, sizeof bits);
+        }}
+    return finite;
 }}
 """
 
@@ -278,7 +283,7 @@ def _chunk(packed: PackedInt8) -> str:
     at, last = packed.layout(), len(packed.dense) - 1
     widest = max(layer.stride for layer in packed.dense)
     lines = [
-        "static void base_chunk(const float *images, float *logits, size_t n, uint8_t *work)",
+        "static int base_chunk(const float *images, float *logits, size_t n, uint8_t *work)",
         "{",
         f"    double *const codes = (double *)(void *)(work + {at['codes']});",
         f"    uint8_t *const pooled = work + {at['pooled']};",
@@ -303,75 +308,87 @@ def _chunk(packed: PackedInt8) -> str:
             if i == last
             else f"            x{i + 1}[v] = base_code((float)sums[v], lenet_dense{i}_scale[v]);",
         ]
-    return "\n".join([*lines, "    }", "    lenet_poison(logits, largest, n);", "}", ""])
+    return "\n".join([*lines, "    }", "    return lenet_poison(logits, largest, n);", "}", ""])
 
 
 def _dispatch(packed: PackedInt8, titles: tuple[str, ...]) -> str:
     """The public functions, and the choice between the kernels."""
     both = vnni.TITLE in titles
-    choice = f"    __builtin_cpu_init();\n    return {vnni.SUPPORTED};" if both else "    return 0;"
+    detect, isa, chunk = _CHOICE.format(guard=_X86, supported=vnni.SUPPORTED), "", ""
+    if both:
+        isa = f'    if (lenet_fast())\n        return "{vnni.TITLE}";\n'
+        chunk = (
+            f"{_X86}\n    if (lenet_fast())\n"
+            "        return vnni_chunk(images, logits, n, work);\n#endif\n"
+        )
+    return (detect if both else "") + _DISPATCH.format(
+        chunk=chunk, isa=isa, generic=GENERIC, bytes=packed.layout()["end"] + 64
+    )
 
-    def either(call: str, level: int) -> str:
-        indent = "    " * level
-        portable = f"{indent}{call.replace('NAME', 'base')};"
-        if not both:
-            return portable
-        fast = f"{indent}    {call.replace('NAME', 'vnni')};"
-        return f"{_X86}\n{indent}if (fast)\n{fast}\n{indent}else\n#endif\n    {portable}"
 
-    fast = f'    if (lenet_fast())\n        return "{vnni.TITLE}";\n' if both else ""
-    detect = (
-        f"""\
+_CHOICE = """\
 /* Whether this CPU has the dot products. */
 static int lenet_fast(void)
 {{
-{_X86}
-{choice}
+{guard}
+    __builtin_cpu_init();
+    return {supported};
 #else
     return 0;
 #endif
 }}
 
 """
-        if both
-        else ""
-    )
-    flag = f"{_X86}\n    const int fast = lenet_fast();\n#endif\n" if both else ""
-    return f"""\
-{detect}const char *lenet_isa(void)
+
+_DISPATCH = """\
+static int lenet_chunk(const float *images, float *logits, size_t n, uint8_t *work)
 {{
-{fast}    return "{GENERIC}";
+{chunk}    return base_chunk(images, logits, n, work);
 }}
 
-size_t lenet_workspace_size(void)
-{{
-    return {packed.layout()["end"] + 64}; /* with room to begin at a cache line */
-}}
-
-int lenet_all_finite(const float *images, size_t batch)
-{{
-{flag}    for (size_t i = 0; i < batch; i++) {{
-        uint32_t largest;
-{either("largest = NAME_largest(images + LENET_PIXELS * i)", 2)}
-        if (largest >= LENET_FINITE)
-            return 0;
-    }}
-    return 1;
-}}
-
-int lenet_run(const float *images, float *logits, size_t batch, void *workspace)
+static int lenet_batch(
+    const float *images, float *logits, size_t batch, void *workspace, int must_be_finite)
 {{
     if (batch == 0)
         return LENET_OK;
     if (images == NULL || logits == NULL || workspace == NULL)
         return LENET_ERROR_NULL;
-{flag}    uint8_t *const work = (uint8_t *)workspace + (-(uintptr_t)workspace & 63);
+    uint8_t *const work = (uint8_t *)workspace + (-(uintptr_t)workspace & 63);
     for (size_t i = 0; i < batch; i += LENET_CHUNK) {{
         const size_t n = batch - i < LENET_CHUNK ? batch - i : LENET_CHUNK;
-        const float *const from = images + LENET_PIXELS * i;
-        float *const to = logits + LENET_LOGITS * i;
-{either("NAME_chunk(from, to, n, work)", 2)}
+        const int finite =
+            lenet_chunk(images + LENET_PIXELS * i, logits + LENET_LOGITS * i, n, work);
+        if (must_be_finite && !finite)
+            return LENET_ERROR_NOT_FINITE;
     }}
     return LENET_OK;
+}}
+
+const char *lenet_isa(void)
+{{
+{isa}    return "{generic}";
+}}
+
+size_t lenet_workspace_size(void)
+{{
+    return {bytes}; /* with room to begin at a cache line */
+}}
+
+int lenet_all_finite(const float *images, size_t batch)
+{{
+    for (size_t i = 0; i < batch; i++)
+        if (base_largest(images + LENET_PIXELS * i) >= LENET_FINITE)
+            return 0;
+    return 1;
+}}
+
+int lenet_run(const float *images, float *logits, size_t batch, void *workspace)
+{{
+    return lenet_batch(images, logits, batch, workspace, 0);
+}}
+
+int lenet_run_finite(const float *images, float *logits, size_t batch, void *workspace)
+{{
+    return lenet_batch(images, logits, batch, workspace, 1);
 }}
 """

@@ -36,8 +36,9 @@ extern "C" {{
 #endif
 
 #define LENET_OK 0
-#define LENET_ERROR_NULL 1 /* a pointer is NULL and batch is not 0 */
-#define LENET_ERROR_CPU 2  /* none of the kernels below runs on this CPU */
+#define LENET_ERROR_NULL 1       /* a pointer is NULL and batch is not 0 */
+#define LENET_ERROR_NOT_FINITE 2 /* of lenet_run_finite: a pixel is NaN or infinite */
+#define LENET_ERROR_CPU 3        /* none of the kernels runs on this CPU; bf16 alone */
 #define LENET_PIXELS 1024  /* floats of an image: 32 rows of 32, normalised */
 #define LENET_LOGITS {logits}
 #define LENET_CHUNK {chunk} /* images that are worked on together; a larger batch takes turns */
@@ -56,6 +57,10 @@ int lenet_run(const float *images, float *logits, size_t batch, void *workspace)
 
 /* 1 if none of the batch's pixels is NaN or infinite, else 0. */
 int lenet_all_finite(const float *images, size_t batch);
+
+/* lenet_run, and LENET_ERROR_NOT_FINITE if any of the batch's pixels is NaN or infinite; the
+ * logits then hold nothing of use. It costs no second look at the images. */
+int lenet_run_finite(const float *images, float *logits, size_t batch, void *workspace);
 
 /* The kernels that run on this CPU: {levels}. */
 const char *lenet_isa(void);
@@ -280,11 +285,12 @@ def layout(packed: Packed) -> dict[str, int]:
 def _chunk(isa: Isa, packed: Packed) -> str:
     at, count = layout(packed), len(packed.dense)
     lines = [
-        "/* At most LENET_CHUNK images, from pixels to logits. */",
-        f"static {isa.attribute} void {isa.name}_chunk(",
+        "/* At most LENET_CHUNK images, from pixels to logits; returns whether all are finite. */",
+        f"static {isa.attribute} int {isa.name}_chunk(",
         "    const float *images, float *logits, size_t n, float *work)",
         "{",
         f"    float *const scratch = work + {at['scratch']};",
+        "    uint32_t largest = 0;",
     ]
     lines += [f"    float *const x{i} = work + {at[f'x{i}']};" for i in range(count + 1)]
     lines += [
@@ -295,7 +301,9 @@ def _chunk(isa: Isa, packed: Packed) -> str:
         "    for (size_t i = 0; i < n; i++) {",
         "        const float *const image = images + LENET_PIXELS * i;",
         "        float *const features = x0 + FEATURES * i;",
-        f"        if ({isa.name}_largest(image) < LENET_TAME)",
+        f"        const uint32_t own = {isa.name}_largest(image);",
+        "        largest = own > largest ? own : largest;",
+        "        if (own < LENET_TAME)",
         f"            {isa.name}_features(image, features, scratch);",
         "        else",
         "            lenet_careful(image, features, scratch);",
@@ -311,6 +319,7 @@ def _chunk(isa: Isa, packed: Packed) -> str:
         "    for (size_t i = 0; i < n; i++)",
         f"        memcpy(logits + LENET_LOGITS * i, x{count} + {stride} * i,",
         "               LENET_LOGITS * sizeof *logits);",
+        "    return largest < LENET_FINITE;",
         "}",
     ]
     return "\n".join(lines)
@@ -319,30 +328,57 @@ def _chunk(isa: Isa, packed: Packed) -> str:
 def _dispatch(packed: Packed, isas: tuple[Isa, ...]) -> str:
     """The public functions, and the choice between the instruction sets."""
     x86 = [isa for isa in isas if isa is not BASE]
-    choose = [f"    if ({isa.supported})\n        return {isa.name.upper()};" for isa in x86]
-    names = [isa.name.upper() for isa in isas]
-
-    def switch(call: str, level: str = "    ") -> str:
-        cases = [
-            f"{level}case {isa.name.upper()}:\n{level}    {call.replace('NAME', isa.name)};\n"
-            f"{level}    break;"
-            for isa in x86
-        ]
-        return "\n".join(cases)
-
-    guard = "#if defined(__x86_64__) && defined(__GNUC__)"
+    names = ", ".join(isa.name.upper() for isa in isas)
     titles = ", ".join(f'"{isa.title}"' for isa in isas)
-    pixels = "images + LENET_PIXELS * i"
+    choices = "\n".join(
+        f"    if ({isa.supported})\n        return {isa.name.upper()};" for isa in x86
+    )
+    cases = "\n".join(
+        f"    case {isa.name.upper()}:\n        return {isa.name}_chunk(images, logits, n, work);"
+        for isa in x86
+    )
+    guard = "#if defined(__x86_64__) && defined(__GNUC__)"
     return f"""\
-enum level {{ {", ".join(names)} }};
+enum level {{ {names} }};
 
 static enum level lenet_level(void)
 {{
 {guard}
     __builtin_cpu_init();
-{chr(10).join(choose)}
+{choices}
 #endif
     return BASE;
+}}
+
+static int lenet_chunk(
+    enum level level, const float *images, float *logits, size_t n, float *work)
+{{
+    switch (level) {{
+{guard}
+{cases}
+#endif
+    default:
+        return base_chunk(images, logits, n, work);
+    }}
+}}
+
+static int lenet_batch(
+    const float *images, float *logits, size_t batch, void *workspace, int must_be_finite)
+{{
+    const enum level level = lenet_level();
+    if (batch == 0)
+        return LENET_OK;
+    if (images == NULL || logits == NULL || workspace == NULL)
+        return LENET_ERROR_NULL;
+    float *const work = (float *)(void *)((char *)workspace + (-(uintptr_t)workspace & 63));
+    for (size_t i = 0; i < batch; i += LENET_CHUNK) {{
+        const size_t n = batch - i < LENET_CHUNK ? batch - i : LENET_CHUNK;
+        const int finite = lenet_chunk(
+            level, images + LENET_PIXELS * i, logits + LENET_LOGITS * i, n, work);
+        if (must_be_finite && !finite)
+            return LENET_ERROR_NOT_FINITE;
+    }}
+    return LENET_OK;
 }}
 
 const char *lenet_isa(void)
@@ -358,42 +394,19 @@ size_t lenet_workspace_size(void)
 
 int lenet_all_finite(const float *images, size_t batch)
 {{
-    const enum level level = lenet_level();
-    for (size_t i = 0; i < batch; i++) {{
-        uint32_t largest;
-        switch (level) {{
-{guard}
-{switch(f"largest = NAME_largest({pixels})", " " * 8)}
-#endif
-        default:
-            largest = base_largest({pixels});
-        }}
-        if (largest >= LENET_FINITE)
+    for (size_t i = 0; i < batch; i++)
+        if (base_largest(images + LENET_PIXELS * i) >= LENET_FINITE)
             return 0;
-    }}
     return 1;
 }}
 
 int lenet_run(const float *images, float *logits, size_t batch, void *workspace)
 {{
-    const enum level level = lenet_level();
-    if (batch == 0)
-        return LENET_OK;
-    if (images == NULL || logits == NULL || workspace == NULL)
-        return LENET_ERROR_NULL;
-    float *const work = (float *)(void *)((char *)workspace + (-(uintptr_t)workspace & 63));
-    for (size_t i = 0; i < batch; i += LENET_CHUNK) {{
-        const size_t n = batch - i < LENET_CHUNK ? batch - i : LENET_CHUNK;
-        const float *const from = {pixels};
-        float *const to = logits + LENET_LOGITS * i;
-        switch (level) {{
-{guard}
-{switch("NAME_chunk(from, to, n, work)", " " * 8)}
-#endif
-        default:
-            base_chunk(from, to, n, work);
-        }}
-    }}
-    return LENET_OK;
+    return lenet_batch(images, logits, batch, workspace, 0);
+}}
+
+int lenet_run_finite(const float *images, float *logits, size_t batch, void *workspace)
+{{
+    return lenet_batch(images, logits, batch, workspace, 1);
 }}
 """

@@ -39,17 +39,6 @@ static inline ATTRIBUTE void vnni_store16(uint8_t *y, __m512i codes)
     _mm_storeu_si128((__m128i *)(void *)y, _mm512_cvtusepi32_epi8(positive));
 }
 
-static ATTRIBUTE uint32_t vnni_largest(const float *image)
-{
-    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    __m512i most = _mm512_setzero_si512();
-    for (int i = 0; i < LENET_PIXELS; i += 16) {
-        const __m512i bits = _mm512_castps_si512(_mm512_loadu_ps(image + i));
-        most = _mm512_max_epu32(most, _mm512_and_si512(magnitude, bits));
-    }
-    return _mm512_reduce_max_epu32(most);
-}
-
 /* Codes of the pixels, and the bits of the largest magnitude. */
 static ATTRIBUTE uint32_t vnni_input(const float *image, int16_t *codes)
 {
@@ -73,7 +62,7 @@ static ATTRIBUTE uint32_t vnni_input(const float *image, int16_t *codes)
 
 
 def kernels(packed: PackedInt8) -> str:
-    """``vnni_largest`` and ``vnni_chunk``, and all that they call."""
+    """``vnni_chunk``, and all that it calls."""
     parts = [_WORDS.replace("ATTRIBUTE", ATTRIBUTE), _conv1(packed), _conv2(packed)]
     last = len(packed.dense) - 1
     parts += [_dense(packed, number, number == last) for number in range(last + 1)]
@@ -282,7 +271,7 @@ def _chunk(packed: PackedInt8) -> str:
     at, count = packed.layout(), len(packed.dense)
     lines = [
         "/* At most LENET_CHUNK images, from pixels to logits. */",
-        f"static {ATTRIBUTE} void vnni_chunk(",
+        f"static {ATTRIBUTE} int vnni_chunk(",
         "    const float *images, float *logits, size_t n, uint8_t *work)",
         "{",
         f"    int16_t *const codes = (int16_t *)(void *)(work + {at['codes']});",
@@ -306,7 +295,7 @@ def _chunk(packed: PackedInt8) -> str:
     lines += [
         "        i = end;",
         "    }",
-        "    lenet_poison(logits, largest, n);",
+        "    return lenet_poison(logits, largest, n);",
         "}",
     ]
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_runtime import chunks
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.errors import BackendUnavailable, InputError
 
@@ -34,24 +35,40 @@ class Predictor(Protocol):
         ...
 
 
+class CheckingPredictor(Predictor, Protocol):
+    """A predictor that looks for NaN and infinities while it computes: optional.
+
+    An engine that reads the images itself can do so in passing; `Session` then makes no pass of
+    its own over them.
+    """
+
+    def run_checked(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return what `run` does; None, and leave no trace, if a value is not finite."""
+        ...
+
+
 @dataclass(frozen=True)
 class Backend:
     """One engine.
 
     Attributes:
-        module: of ours, with ``load(artifact, device, threads) -> Predictor`` and
-            ``probe(device) -> str``, which raises `BackendUnavailable` or names the version.
+        module: of ours, with ``load(artifact, device, threads) -> Predictor``,
+            ``probe(device) -> str``, which raises `BackendUnavailable` or names the version, and
+            ``starts(artifact) -> tuple[int, ...]``, see `starts`.
         format: of the artifacts it runs.
         devices: it can run on.
-        extra: of lenet-deploy that installs it.
+        extra: of lenet-deploy that installs it; None where the base install has it.
         distributions: on PyPI that bring the engine; one of them is enough.
+        cut: whether large batches are given to it in pieces, see `lenet_runtime.chunks`; False for
+            an engine that cuts them itself.
     """
 
     module: str
     format: str
     devices: tuple[str, ...]
-    extra: str
+    extra: str | None
     distributions: tuple[str, ...]
+    cut: bool = True
 
     def version(self) -> str | None:
         """The installed distribution's version, read without importing it; None without one."""
@@ -74,7 +91,22 @@ class Backend:
     def load(self, artifact: Artifact, device: str, threads: int | None) -> Predictor:
         """Load the artifact into the engine; see `lenet_runtime.load` for the arguments."""
         make: Callable[[Artifact, str, int | None], Predictor] = self._module().load
-        return make(artifact, device, threads)
+        predictor = make(artifact, device, threads)
+        # A piece of a static artifact's batch would be no batch of its size.
+        if artifact.manifest.batch_size is not None or not self.cut:
+            return predictor
+        return chunks.cut(predictor, chunks.DEFAULT)
+
+    def starts(self, artifact: Artifact) -> tuple[int, ...]:
+        """The least batch size of each program that the engine runs this artifact with.
+
+        Ascending. A proof must run a batch on both sides of every start.
+
+        Raises:
+            ArtifactError: the files are not this backend's.
+        """
+        found: tuple[int, ...] = self._module().starts(artifact)
+        return found
 
     def _module(self) -> Any:
         return importlib.import_module(self.module)
@@ -94,6 +126,9 @@ BACKENDS = {
     ),
     "torch-compile": Backend(
         "lenet_runtime.backends.torch_compile", "torch-compile", ("cpu",), "export", _TORCH
+    ),
+    "native": Backend(
+        "lenet_runtime.backends.native", "native", ("cpu",), None, ("lenet-deploy",), cut=False
     ),
 }
 

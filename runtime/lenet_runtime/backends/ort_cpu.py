@@ -10,10 +10,6 @@ from lenet_runtime.artifact import Artifact
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
 
 PROVIDERS = ["CPUExecutionProvider"]
-# ONNX Runtime runs layer by layer, and conv1's output is 21 KB an image: of 64 images it stays in
-# the L2 cache of a server's core for the next layer, of 512 it does not. benchmarks/peers measures
-# chunk sizes; rows do not depend on their batch here, so splitting one changes no answer.
-CHUNK = 64
 
 
 def probe(device: str) -> str:
@@ -58,20 +54,17 @@ class OrtCpu:
         # `InferenceSession.run` validates names again and would fall back to another provider
         # on failure; the C++ session underneath does neither and saves 2 us a call.
         self._run = session._sess.run
-        self._dynamic = artifact.manifest.batch_size is None
+        # Where none is given, each call makes one (1 us). It is only read, so calls share it.
+        self._options = onnxruntime.RunOptions()
         self._input = artifact.manifest.inputs[0].name
         self._outputs = [artifact.manifest.outputs[0].name]
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lenet_runtime.backends.Predictor.run`."""
-        if len(images) >= 2 * CHUNK and self._dynamic:
-            parts = [self._call(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)]
-            return np.concatenate(parts)
-        return self._call(images)
-
-    def _call(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            logits: NDArray[np.float32] = self._run(self._outputs, {self._input: images}, None)[0]
+            logits: NDArray[np.float32] = self._run(
+                self._outputs, {self._input: images}, self._options
+            )[0]
         except self._errors as error:
             raise DeployError(f"ort-cpu failed on {images.shape}: {error}") from error
         return logits
@@ -84,6 +77,11 @@ class OrtCpu:
 def load(artifact: Artifact, device: str, threads: int | None) -> OrtCpu:
     """See `lenet_runtime.backends.Backend.load`."""
     return OrtCpu(artifact, threads)
+
+
+def starts(artifact: Artifact) -> tuple[int, ...]:
+    """One graph for every batch size; see `lenet_runtime.backends.Backend.starts`."""
+    return (artifact.manifest.batch_size or 1,)
 
 
 def _check_tensors(session: Any, artifact: Artifact) -> None:

@@ -1,0 +1,199 @@
+"""``native``: a shared library that holds the network and nothing else, called in this process.
+
+The library is a CPython extension module of the stable ABI, which ``lenet_export.native`` generates
+and compiles. This file loads it from the bytes that were hashed, and splits batches over threads.
+"""
+
+import contextlib
+import itertools
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from importlib.util import module_from_spec
+from pathlib import Path
+from struct import unpack_from
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_runtime import cpu
+from lenet_runtime._version import __version__
+from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends._workers import Workers
+from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
+
+FILE = "lenet.so"
+INTERFACE = 1  # of the module's functions, see lenet_export/native/python_module.c
+SHARE = 32  # images; waking a thread for fewer costs what it saves
+
+_NAME = "lenet_native"
+_FLOAT32 = np.dtype(np.float32)
+_ERRORS = (BufferError, MemoryError, RuntimeError, TypeError, ValueError)
+# What the loader says where the library is right and the machine is not.
+_MACHINE = ("' not found", "cannot open shared object file", "failed to map segment")
+# Modules by the SHA-256 of their library. CPython never unloads one, so loading the same artifact
+# again must not map it again.
+_loaded: dict[str, Any] = {}
+_slashes = itertools.count(1)
+
+Run = Callable[[NDArray[np.float32], NDArray[np.float32], bool], bool]
+
+
+def probe(device: str) -> str:
+    """lenet-deploy's version: the engine is part of it. See `Backend.probe`."""
+    if sys.implementation.name != "cpython" or "t" in getattr(sys, "abiflags", ""):
+        raise BackendUnavailable(
+            "native artifacts are for CPython with its global lock, whose stable ABI they are "
+            f"compiled for; this is {sys.version.split()[0]!r} of {sys.implementation.name!r}: "
+            "use another build of Python, or export another format"
+        )
+    return __version__
+
+
+class Native:
+    """One loaded library.
+
+    Args:
+        module: the extension module.
+        threads: that a batch is split over, at least `SHARE` images each, the caller's among them.
+            The answers do not depend on it.
+    """
+
+    def __init__(self, module: Any, threads: int) -> None:
+        self.isa: str = module.isa()
+        self._run: Run = module.run
+        self._threads = threads
+        self._split_from = 2 * SHARE if threads > 1 else sys.maxsize
+        self._workers: Workers | None = None
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `lenet_runtime.backends.Predictor.run`."""
+        logits = np.empty((len(images), 10), _FLOAT32)
+        self._fill(images, logits, check_finite=False)
+        return logits
+
+    def run_checked(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """See `lenet_runtime.backends.CheckingPredictor.run_checked`."""
+        logits = np.empty((len(images), 10), _FLOAT32)
+        return logits if self._fill(images, logits, check_finite=True) else None
+
+    def _fill(
+        self, images: NDArray[np.float32], logits: NDArray[np.float32], check_finite: bool
+    ) -> bool:
+        run = self._run  # once: `close` may come in between
+        try:
+            if len(images) < self._split_from:
+                return run(images, logits, check_finite)
+            return self._fill_split(run, images, logits, check_finite)
+        except _ERRORS as error:
+            raise DeployError(f"native failed on {images.shape}: {error}") from error
+
+    def _fill_split(
+        self, run: Run, images: NDArray[np.float32], logits: NDArray[np.float32], check: bool
+    ) -> bool:
+        workers = self._workers
+        if workers is None or workers.pid != os.getpid():
+            # Two threads may both come here, and the loser's workers end with its call.
+            workers = self._workers = Workers(self._threads - 1)
+        size = len(images)
+        # Equal shares, even where whole chunks would make unequal ones: the largest ends last.
+        parts = min(self._threads, size // SHARE)
+        cuts = [size * part // parts for part in range(parts + 1)]
+        return workers.all(
+            [partial(run, images[a:b], logits[a:b], check) for a, b in itertools.pairwise(cuts)]
+        )
+
+    def close(self) -> None:
+        """End the threads; a run that is under way in another thread keeps them until done."""
+        self._run = _closed
+        self._workers = None
+
+
+def load(artifact: Artifact, device: str, threads: int | None) -> Native:
+    """See `lenet_runtime.backends.Backend.load`."""
+    where = artifact.path / FILE
+    data = artifact.read(FILE)
+    digest = artifact.manifest.files[FILE].sha256
+    module = _loaded.get(digest)
+    if module is None:
+        module = _loaded.setdefault(digest, _load_module(data, where))
+    found, expected = module.weights_sha256, artifact.manifest.weights_sha256
+    if found != expected:
+        raise ArtifactError(
+            f"{where}: expected the network {expected!r} as the manifest says, found {found!r}; "
+            "export it again"
+        )
+    return Native(module, threads or cpu.usable_cores())
+
+
+def starts(artifact: Artifact) -> tuple[int, ...]:
+    """The same code for every batch size; see `lenet_runtime.backends.Backend.starts`."""
+    return (1,)
+
+
+def _load_module(data: bytes, where: Path) -> Any:
+    """Make a module of the library, and check that it is one of ours."""
+    if _cut_short(data):
+        raise _refusal(where, "the file is cut short")
+    with _as_file(data) as path:
+        loader = ExtensionFileLoader(_NAME, path)
+        try:
+            module = module_from_spec(ModuleSpec(_NAME, loader, origin=path))
+            loader.exec_module(module)
+        except (ImportError, SystemError) as error:
+            raise _refusal(where, str(error).replace(path, FILE)) from error
+    found = getattr(module, "interface", None)
+    if found != INTERFACE:
+        raise ArtifactError(
+            f"{where}: expected a library with interface {INTERFACE}, found {found!r}; it was "
+            "made by another version of lenet-deploy: export it again"
+        )
+    return module
+
+
+def _cut_short(data: bytes) -> bool:
+    """Whether a 64-bit ELF file lacks its end, where its section headers are.
+
+    The system's loader does not look, and a process that touches what is missing is killed.
+    """
+    if data[:6] != b"\x7fELF\x02\x01" or len(data) < 64:
+        return False
+    (offset,), (size, count) = unpack_from("<Q", data, 40), unpack_from("<HH", data, 58)
+    return bool(offset + size * count > len(data))
+
+
+@contextlib.contextmanager
+def _as_file(data: bytes) -> Iterator[str]:
+    """A path to these very bytes. Nobody else can write there, and /tmp may forbid execution."""
+    try:
+        descriptor = os.memfd_create(FILE)
+    except (AttributeError, OSError):  # not Linux, or not allowed
+        with tempfile.TemporaryDirectory(prefix="lenet-runtime-") as folder:
+            path = Path(folder) / FILE
+            path.write_bytes(data)
+            yield str(path)
+        return
+    with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor is no path
+        file.write(data)
+        file.flush()
+        # The loader takes a path that it has seen for the library that it found there then, and
+        # descriptors are used again; so each path is another spelling.
+        yield f"/proc/self/fd{'/' * next(_slashes)}{descriptor}"
+
+
+def _refusal(where: Path, reason: str) -> DeployError:
+    if any(text in reason for text in _MACHINE):
+        return BackendUnavailable(
+            f"{where}: this system cannot load it ({reason}); export it again on this machine"
+        )
+    return ArtifactError(
+        f"{where}: not a native library for this platform, or damaged ({reason}); export it again"
+    )
+
+
+def _closed(*_: Any) -> bool:
+    raise DeployError("this session is closed; load the artifact again")
