@@ -40,7 +40,7 @@ static inline ATTRIBUTE void vnni_store16(uint8_t *y, __m512i codes)
 }
 
 /* Codes of the pixels, and the bits of the largest magnitude. */
-static ATTRIBUTE uint32_t vnni_input(const float *image, int16_t *codes)
+static KERNEL uint32_t vnni_input(const float *image, int16_t *codes)
 {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
@@ -63,7 +63,11 @@ static ATTRIBUTE uint32_t vnni_input(const float *image, int16_t *codes)
 
 def kernels(packed: PackedInt8) -> str:
     """``vnni_chunk``, and all that it calls."""
-    parts = [_WORDS.replace("ATTRIBUTE", ATTRIBUTE), _conv1(packed), _conv2(packed)]
+    parts = [
+        _WORDS.replace("ATTRIBUTE", ATTRIBUTE).replace("KERNEL", _KERNEL),
+        _conv1(packed),
+        _conv2(packed),
+    ]
     last = len(packed.dense) - 1
     parts += [_dense(packed, number, number == last) for number in range(last + 1)]
     return "\n".join([*parts, _chunk(packed)])
@@ -138,11 +142,17 @@ def _conv1(packed: PackedInt8) -> str:
 
 
 def _conv2(packed: PackedInt8) -> str:
-    """Pooled codes to features: two pooling windows at a time, eight sums."""
+    """Pooled codes to features: two pooling windows at a time, eight sums.
+
+    The dot products leave loads idle, and one image alone would then wait for the next layer's
+    weights, so the first of them are fetched meanwhile.
+    """
     dots, pixel = packed.dots, packed.pixel
     lines = [
-        "/* conv2: pooled codes to feature codes [row][column][channel]. */",
-        f"static {_KERNEL} void vnni_conv2(const uint8_t *pooled, uint8_t *features)",
+        "/* conv2: pooled codes to feature codes [row][column][channel]. Prefetches what lies at",
+        " * `ahead`, `step` bytes after that, and so on. */",
+        f"static {_KERNEL} void vnni_conv2(const uint8_t *pooled, uint8_t *features,",
+        "    const int8_t *ahead, size_t step)",
         "{",
         f"    for (int b = 0; b < {packed.blocks}; b++) {{",
     ]
@@ -166,6 +176,8 @@ def _conv2(packed: PackedInt8) -> str:
     ]
     for row in range(4):
         for i in range(dots):
+            inner.append("__builtin_prefetch(ahead);")
+            inner.append("ahead += step;")
             for x in range(4):
                 at = row * packed.row + x * pixel + 4 * i
                 inner.append(f"v = vnni_splat(corner + {at});")
@@ -206,9 +218,11 @@ def _dense(packed: PackedInt8, number: int, last: bool) -> str:
             *_codes(layer, number, group, last),
             "    }",
         ]
-    cases = [
-        f"    case {n}:\n        {name}_n(x, y, {n});\n        break;" for n in range(1, IMAGES)
-    ]
+    calls = {n: f"{name}_n(x, y, {n})" for n in range(1, IMAGES)}
+    if _reads_much(layer):
+        calls[1] = f"{name}_one(x, y)"
+        lines = [*_one(layer, number, output, last), "", *lines]
+    cases = [f"    case {n}:\n        {call};\n        break;" for n, call in calls.items()]
     lines += [
         "}",
         "",
@@ -222,6 +236,52 @@ def _dense(packed: PackedInt8, number: int, last: bool) -> str:
         "}",
     ]
     return "\n".join(lines)
+
+
+def _reads_much(layer: PackedInt8Dense) -> bool:
+    """Whether the weights do not fit the L1 cache, so that one image alone waits for them."""
+    return layer.weight.size > 32 * 1024
+
+
+def _one(layer: PackedInt8Dense, number: int, output: str, last: bool) -> list[str]:
+    """One dense layer for one image, which reads no weights of four inputs that are all zero."""
+    lines = [
+        f"static inline {ATTRIBUTE} void vnni_dense{number}_one(const uint8_t *x, {output})",
+        "{",
+    ]
+    vectors, quads = range(layer.stride // LANES), layer.inputs // 4
+    for first in range(0, len(vectors), 2 * GROUP):
+        group = vectors[first : first + 2 * GROUP]
+        body = [
+            f"__m512i a0_{v} = _mm512_loadu_si512(lenet_dense{number}_bias + {16 * v});"
+            for v in group
+        ]
+        for start in range(0, quads, 64):
+            body.append("{")
+            masks = []
+            for part in range(start, min(start + 64, quads), 16):
+                inside = (1 << min(16, quads - part)) - 1
+                body.append(
+                    f"    const __m512i x{part} = "
+                    f"_mm512_maskz_loadu_epi32({inside:#x}, x + {4 * part});"
+                )
+                mask = f"(uint64_t)_mm512_test_epi32_mask(x{part}, x{part})"
+                masks.append(f"{mask} << {part - start}" if part > start else mask)
+            body += [
+                "    uint64_t bits = " + " |\n                    ".join(masks) + ";",
+                "    while (bits) {",
+                f"        const size_t k = {start} + (size_t)__builtin_ctzll(bits);",
+                f"        const int8_t *const w = lenet_dense{number}_bytes[k][{first}];",
+                "        const __m512i v = vnni_splat(x + 4 * k);",
+                "        bits &= bits - 1;",
+            ]
+            for v in group:
+                load = f"_mm512_loadu_si512(w + {64 * (v - first)})"
+                body.append(f"        a0_{v} = _mm512_dpbusd_epi32(a0_{v}, v, {load});")
+            body += ["    }", "}"]
+        lines += ["    {", *("        " + line for line in body)]
+        lines += [*_codes(layer, number, group, last, images=1), "    }"]
+    return [*lines, "}"]
 
 
 def _sums(layer: PackedInt8Dense, number: int, group: range) -> list[str]:
@@ -246,14 +306,16 @@ def _sums(layer: PackedInt8Dense, number: int, group: range) -> list[str]:
     return ["        " + line for line in [*lines, "}"]]
 
 
-def _codes(layer: PackedInt8Dense, number: int, group: range, last: bool) -> list[str]:
+def _codes(
+    layer: PackedInt8Dense, number: int, group: range, last: bool, images: int = IMAGES
+) -> list[str]:
     """From sums to the next layer's codes, or to logits."""
     lines = []
     for v in group:
         scale = f"_mm512_loadu_ps(lenet_dense{number}_scale + {16 * v})"
         lines.append(f"const __m512 s{v} = {scale};")
-    for i in range(IMAGES):
-        lines.append(f"if (n > {i}) {{")
+    for i in range(images):
+        lines.append("{" if images == 1 else f"if (n > {i}) {{")
         for v in group:
             if last:
                 mask = (1 << min(16, layer.outputs - 16 * v)) - 1
@@ -283,7 +345,8 @@ def _chunk(packed: PackedInt8) -> str:
         "    for (size_t i = 0; i < n; i++) {",
         "        largest[i] = vnni_input(images + LENET_PIXELS * i, codes);",
         "        vnni_conv1(codes, pooled);",
-        f"        vnni_conv2(pooled, x0 + {packed.dense[0].inputs} * i);",
+        f"        vnni_conv2(pooled, x0 + {packed.dense[0].inputs} * i,",
+        "                   lenet_dense0_bytes[0][0], n == 1 ? 64 : 0);",
         "    }",
         f"    const size_t parts = (n + {IMAGES - 1}) / {IMAGES};",
         "    for (size_t part = 0, i = 0; part < parts; part++) {",
