@@ -330,7 +330,7 @@ def test_an_integer_may_stand_for_a_float_but_not_the_other_way_round():
 
 def test_a_manifest_that_is_not_finite_cannot_be_written():
     spoilt = Comparison("digits", 1, math.nan, None, None, None, None, "")
-    report = ParityReport("fp32", Tolerance(1, 1, 1), (spoilt,))
+    report = ParityReport("fp32", Tolerance(1, 1, 1, 1), (spoilt,))
     with pytest.raises(ValueError, match="JSON compliant"):
         make_manifest(parity=report).to_bytes()
 

@@ -19,10 +19,11 @@ by. Both tolerances come from the 60,000 training digits and from noise, never f
   on average. So the tolerance has both parts: a quarter of a logit, and 2**-4 of the row's largest,
   0.9 for a typical digit.
 
-A tolerance of int8's width lets one wrong weight pass, unless it is a large one. What it is there
-to catch, a wrong scale, a channel's lost bias or swapped channels, is far outside (see
-tests/test_native_precision.py); and there every sum is also held against integer arithmetic in
-NumPy, where one wrong bit fails.
+A tolerance of int8's width sees a layer whose scales are off by a tenth, a single channel of a
+convolution off by two, swapped channels, and a lost weight, if it is a convolution's or a logit's
+largest. It does not see small biases that are lost after conv1, nor one weight of a wide dense
+layer. So tests/test_native_precision.py shows what it catches, and also holds every kernel against
+integer arithmetic in NumPy, where one wrong bit fails.
 
 Top-1 on noise is asked of fp32 alone. A network's logits of noise lie so close together that a
 correct int8 engine answers otherwise in 2 of 100 images, and a batch of one would fail by chance;

@@ -79,11 +79,10 @@ static uint32_t base_largest(const float *image)
 /* value * scale, rounded to float32 and then to the nearest integer of [low, high], ties to even.
  * The product of two floats is exact in double, so the cast is its only rounding, and no compiler
  * may fuse it with the addition: 1.5 * 2^23, whose sum with an integer holds it in the low bits. */
-static int32_t base_round(float value, float scale, float low, float high)
+static int32_t base_round(float value, float scale, double low, double high)
 {{
-    const float product = (float)((double)value * (double)scale);
-    const float most = product > high ? high : product;
-    const float shifted = (most < low ? low : most) + 12582912.0f;
+    const double product = (double)value * (double)scale, most = product > high ? high : product;
+    const float shifted = (float)(most < low ? low : most) + 12582912.0f;
     uint32_t bits;
     memcpy(&bits, &shifted, sizeof bits);
     return (int32_t)(bits & 0x7fffff) - 0x400000;
@@ -91,14 +90,14 @@ static int32_t base_round(float value, float scale, float low, float high)
 
 static uint8_t base_code(float sum, float scale)
 {{
-    return (uint8_t)base_round(sum, scale, 0.0f, 255.0f);
+    return (uint8_t)base_round(sum, scale, 0.0, 255.0);
 }}
 
 /* As double: scalar units multiply and add them faster than integers, and just as exactly. */
 static void base_input(const float *image, double *codes)
 {{
     for (int i = 0; i < LENET_PIXELS; i++)
-        codes[i] = base_round(image[i], LENET_INPUT_SCALE, -32768.0f, 32767.0f);
+        codes[i] = base_round(image[i], LENET_INPUT_SCALE, -32768.0, 32767.0);
 }}
 
 static inline double base_filter(const double *w, const double *x, double bias)
@@ -161,6 +160,8 @@ static void base_conv2(const uint8_t *pooled, uint8_t *features)
         for (int y = 0; y < {tiles}; y++)
             for (int x = 0; x < {tiles}; x++) {{
                 int32_t most[16];
+                for (int v = 0; v < 16; v++)
+                    most[v] = INT32_MIN;
                 for (int i = 0; i < 4; i++) {{
                     const uint8_t *const corner =
                         pooled + {row} * (2 * y + i / 2) + {pixel} * (2 * x + i % 2);
@@ -173,7 +174,7 @@ static void base_conv2(const uint8_t *pooled, uint8_t *features)
                                 base_add(&sums, corner[{row} * r + j], lenet_conv2[b][r][j]);
                     memcpy(sum, &sums, sizeof sum);
                     for (int v = 0; v < 16; v++)
-                        most[v] = i && most[v] > sum[v] ? most[v] : sum[v];
+                        most[v] = most[v] > sum[v] ? most[v] : sum[v];
                 }}
                 for (int v = 0; v < 16; v++)
                     features[({tiles} * y + x) * {wide} + 16 * b + v] =
