@@ -133,7 +133,7 @@ def test_all_goes_on_after_a_failure_and_its_code_wins(export, monkeypatch):
     monkeypatch.setattr(torch_compile, "build", raising(ParityError("it differs [by design]")))
     result = export("--json", format="all", code=3)
     document = json.loads(result.stdout)
-    assert [row["format"] for row in document["artifacts"]] == ["torchscript"]
+    assert [row["format"] for row in document["artifacts"]] == ["torchscript", "native"]
     assert [row["format"] for row in document["failed"]] == ["onnx", "torch-compile"]
     assert "error: it differs [by design]" in result.stderr
     assert "onnx: pip install 'x[y]'" in result.stderr
@@ -263,6 +263,9 @@ def test_an_output_that_cannot_be_written_is_one_line(checkpoint, tmp_path):
         (["--format", "ONNX"], "found 'ONNX'"),
         (["--precision", "fp16"], "'torchscript' can be exported in ('fp32',), found 'fp16'"),
         (["--opset", "20"], "--opset: only the onnx format has one"),
+        (["--isa", "generic"], "--isa: only the native format has one"),
+        (["--format", "native", "--isa", "x86-64-v9"], "isa: expected one of ['x86-64-v4'"),
+        (["--source-only"], "--source-only: only the native format is C, found --format torch"),
         (["--format", "onnx", "--opset", "17"], "opset: expected 18 to 22, found 17"),
         (["--format", "onnx", "--opset", "0"], "opset: expected 18 to 22, found 0"),
         (["--static-batch", "20000"], "static batch: expected 1 to 16384"),

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -166,13 +167,15 @@ def test_what_would_be_out_of_bounds_is_refused(module, arguments):
 
 def test_any_bytes_that_fit_are_taken(module):
     """Read-only images, and buffers that are no arrays; a buffer is given back afterwards."""
-    logits = bytearray(80)
-    assert module.run(X.tobytes(), logits, True)
+    images, logits = bytearray(X.tobytes()), bytearray(80)
+    assert module.run(bytes(images), logits, True)
+    assert module.run(images, logits, True)
     np.testing.assert_array_equal(np.frombuffer(logits, np.float32).reshape(2, 10), first_pixels(X))
-    logits.extend(b"more")  # a BufferError while it is lent
-    with pytest.raises(ValueError, match=r"found 8192 and 84"):
-        module.run(X.tobytes(), logits, True)
-    logits.extend(b"more")
+    for count in (1, 2):
+        images.extend(b"more")  # a BufferError while it is lent
+        logits.extend(b"more")
+        with pytest.raises(ValueError, match=f"found {8192 + 4 * count} and {80 + 4 * count}"):
+            module.run(images, logits, True)
 
 
 def test_an_error_of_the_code_is_told(module):
@@ -654,6 +657,31 @@ def test_a_closed_predictor_says_so(folder):
     for count in (1, 64):
         with pytest.raises(DeployError, match="closed"):
             predictor.run(noise(count))
+
+
+def test_a_close_between_the_shares_of_a_run_ends_well(folder):
+    predictor = native.load(Artifact.open(folder), "cpu", 3)
+    run = predictor._run
+    predictor._run = lambda *arguments: predictor.close() or run(*arguments)
+    np.testing.assert_array_equal(predictor.run(noise(96)), first_pixels(noise(96)))
+
+
+def test_a_closed_predictor_has_no_threads(folder):
+    before = set(workers())
+    predictor = native.load(Artifact.open(folder), "cpu", 2)
+    predictor.run(noise(64))
+    (started,) = set(workers()) - before
+    predictor.close()
+    started.join(30)
+    assert not started.is_alive()
+
+
+def test_a_closed_session_lets_go_of_the_predictor(folder):
+    session = load(folder)
+    predictor = weakref.ref(session.predictor)
+    session.close()
+    gc.collect()
+    assert predictor() is None
 
 
 @pytest.mark.parametrize("count", [1, 64])

@@ -85,7 +85,9 @@ def export(
 
     formats = list(FORMATS) if format == "all" else [format]
     given: dict[str, Any] = {"opset": opset, "isa": isa, "calibration": calibration_dir}
-    _check_options(format, given, source_only)
+    _check_options(format, given)
+    if source_only:
+        _check_source_only(format, precision, static_batch)
     given["calibration"] = _calibration(calibration_dir)
     sizes = batch_sizes_of(batch_sizes)
     net = load_checkpoint(checkpoint)
@@ -132,17 +134,28 @@ def export(
 _FLAGS = {"calibration": "calibration-dir"}  # of options that the command line names otherwise
 
 
-def _check_options(format: str, given: dict[str, Any], source_only: bool) -> None:
-    """Refuse a flag that no format which was asked for has."""
+def _check_options(format: str, given: dict[str, Any]) -> None:
+    """Refuse an unknown format, and a flag that no format which was asked for has."""
+    if format not in (*FORMATS, "all"):
+        raise InputError(f"format: expected one of {[*FORMATS, 'all']}, found {format!r}")
     for option, value in given.items():
         owners = [name for name, known in FORMATS.items() if option in known.options]
         if value is not None and format not in (*owners, "all"):
             raise InputError(
-                f"--{_FLAGS.get(option, option)}: only the format {owners[0]} has one, "
+                f"--{_FLAGS.get(option, option)}: only the {owners[0]} format has one, "
                 f"found --format {format}"
             )
-    if source_only and format != "native":
-        raise InputError(f"--source-only: only the format native is C, found --format {format}")
+
+
+def _check_source_only(format: str, precision: str, static_batch: int | None) -> None:
+    """Refuse what the source alone cannot be told."""
+    if format != "native":
+        raise InputError(f"--source-only: only the native format is C, found --format {format}")
+    known = FORMATS[format].precisions
+    if precision not in known:
+        raise InputError(f"--source-only: expected a precision of {known}, found {precision!r}")
+    if static_batch is not None:
+        raise InputError("--static-batch: the C code takes any batch; drop it for --source-only")
 
 
 def _calibration(data_dir: Path | None) -> Any:
@@ -166,12 +179,7 @@ def _write_source(
     """`lenet_export.native.write_source`, and what it wrote."""
     from lenet_export.native import DEFAULT_ISA, calibration_batch, write_source
 
-    if precision not in FORMATS["native"].precisions:
-        raise InputError(
-            f"--precision: expected one of {FORMATS['native'].precisions}, found {precision!r}"
-        )
     calibration = calibration_batch(precision, given["calibration"], preprocessing)
-    folder.mkdir(parents=True, exist_ok=True)
     paths = write_source(net, folder, given["isa"] or DEFAULT_ISA, precision, calibration)
     if as_json:
         print_json({"source": [str(path) for path in paths]})

@@ -99,7 +99,7 @@ class Session:
 
         Raises:
             InputError: another type, dtype, byte order or shape, or NaN or infinity (unless
-                loaded with ``check_finite=False``). Nothing was run and `out` is untouched.
+                loaded with ``check_finite=False``). There is no answer and `out` is untouched.
             DeployError: the session is closed, or the engine failed.
         """
         if (

@@ -1,8 +1,8 @@
 """``native``: the network itself, compiled to C and to a library that needs no engine.
 
-The stages, each a module: `layers` reads the network from the torch module, `pack` brings its
-weights into the order and the domain of the loops, `isa` says what each instruction set offers
-and how its loops are tiled, `conv` and `dense` write the kernels, `source` puts the C files
+The stages, each a module: `graph` and `layers` read the network from the torch module, `pack`
+brings its weights into the order and the domain of the loops, `isa` says what each instruction set
+offers and how its loops are tiled, `conv` and `dense` write the kernels, `source` puts the C files
 together, and `compiler` makes the library. docs/native.md explains the result with a picture.
 
 For ``int8``, `quantize` makes integers of the network, `int8_pack` orders them, `vnni` writes the
@@ -13,6 +13,7 @@ kernels for CPUs with dot products of bytes, and `int8` those for all others and
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -24,7 +25,7 @@ from lenet_export.request import Build, Request
 from lenet_export.verification import mnist_batch
 from lenet_runtime import _files, cpu
 from lenet_runtime.artifact import Requirements
-from lenet_runtime.errors import BackendUnavailable, InputError
+from lenet_runtime.errors import ArtifactError, BackendUnavailable, InputError
 from lenet_runtime.preprocess import Preprocessing
 from lenet_runtime.requirements import this_platform
 
@@ -71,7 +72,7 @@ def build(request: Request) -> Build:
     return Build(
         {name: text.encode() for name, text in sources.items()} | {compiler.LIBRARY: library},
         Requirements("cpu", "native", titles, cpu_isa=flags, platform=this_platform()),
-        {found.name: found.version},
+        {"torch": str(torch.__version__), found.name: found.version},
         kernels,
     )
 
@@ -161,19 +162,24 @@ def write_source(
 
     Args:
         module: in any mode, on any device.
-        folder: that exists.
+        folder: is made if it is missing.
         isa: see `generate`, as all that follow.
         precision: see there.
         calibration: see there.
 
     Raises:
         InputError: see `build`, or weights that are not finite.
-        ArtifactError: a file cannot be written.
+        ArtifactError: the folder cannot be made or a file not be written.
     """
     weights.require_finite(module)
     reference = Reference(module)
+    reference.eager(np.zeros((2, 1, 32, 32), np.float32))  # says best what a broken module lacks
     fingerprint = weights.fingerprint(reference.module)
     sources = generate(reference.module, isa, fingerprint, precision, calibration)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(f"{folder}: cannot make the folder ({error.strerror})") from error
     paths = []
     for name, text in sources.items():
         _files.write_atomically(folder / name, text.encode())

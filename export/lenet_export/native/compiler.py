@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from lenet_runtime.errors import BackendUnavailable, DeployError
+from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 
 LIBRARY = "lenet.so"
 _CANDIDATES = ("gcc", "clang", "cc")
@@ -45,9 +45,13 @@ def find() -> Compiler:
 
     Raises:
         BackendUnavailable: there is none.
+        InputError: CC is no command.
     """
-    wanted = os.environ.get("CC")
-    commands = [shlex.split(wanted)] if wanted and wanted.strip() else [[c] for c in _CANDIDATES]
+    wanted = os.environ.get("CC", "")
+    try:
+        commands = [shlex.split(wanted)] if wanted.strip() else [[c] for c in _CANDIDATES]
+    except ValueError as error:
+        raise InputError(f"CC: expected a command, found {wanted!r} ({error})") from error
     for command in commands:
         if shutil.which(command[0]):
             done = _run([*command, "--version"], None)
@@ -101,8 +105,8 @@ def build_library(compiler: Compiler, sources: dict[str, str]) -> bytes:
             ],
             folder,
         )  # fmt: skip
-        if done.returncode:
-            words = (done.stderr or done.stdout).strip()[-2000:]
+        if done.returncode or not (folder / LIBRARY).is_file():
+            words = (done.stderr or done.stdout).strip()[-2000:] or "it made no library"
             raise DeployError(f"native: {shlex.join(compiler.command)} failed: {words}")
         return (folder / LIBRARY).read_bytes()
 

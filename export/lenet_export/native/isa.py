@@ -21,7 +21,7 @@ class Isa:
         width: floats in a vector.
         half: prefix of the words for eight lanes, or for `width` where that is less.
         tiles: Winograd tiles of a row that conv2 computes at once.
-        rows: of the 4x4 positions of a tile that conv2 computes at once.
+        pairs: of the three pairs of rows of a tile's positions, that conv2 computes at once.
         accumulators: vectors that a dense layer sums at once.
         words: C text that defines the words.
         parted: C text that puts row[4 * lane + t] into the vectors ``dT_V``, see `conv.load_row`.
@@ -35,7 +35,7 @@ class Isa:
     width: int
     half: str
     tiles: int
-    rows: int
+    pairs: int
     accumulators: int
     words: str
     parted: str
@@ -48,6 +48,11 @@ class Isa:
     def vec(self) -> str:
         """The vector type."""
         return f"{self.name}_vec"
+
+
+def indent(lines: list[str], levels: int = 1) -> list[str]:
+    """C text, moved in."""
+    return ["    " * levels + line for line in lines]
 
 
 def _indices(numbers: list[int]) -> str:
@@ -94,8 +99,8 @@ V4 = Isa(
     supported=supports(V4_FEATURES),
     width=16,
     half="v4h",
-    tiles=6,
-    rows=4,
+    tiles=3,
+    pairs=3,
     accumulators=16,
     words="""\
 typedef __m512 v4_vec;
@@ -121,6 +126,8 @@ typedef __m256 v4h_vec;
 #define v4h_store(p, a) _mm256_storeu_ps(p, a)
 #define v4h_add(a, b) _mm256_add_ps(a, b)
 #define v4h_sub(a, b) _mm256_sub_ps(a, b)
+#define v4h_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define v4h_splat(p) _mm256_broadcast_ss(p)
 
 static inline ATTRIBUTE uint32_t v4_largest(const float *image)
 {
@@ -150,7 +157,7 @@ V3 = Isa(
     width=8,
     half="v3",
     tiles=3,
-    rows=2,
+    pairs=1,
     accumulators=15,
     words="""\
 typedef __m256 v3_vec;
@@ -208,7 +215,7 @@ BASE = Isa(
     width=4,
     half="base",
     tiles=2,
-    rows=2,
+    pairs=1,
     accumulators=10,
     words="""\
 #if defined(__GNUC__) && !defined(LENET_PLAIN_C)

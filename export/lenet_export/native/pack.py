@@ -2,7 +2,12 @@
 
 Convolutions are Winograd's minimal filters (Winograd 1980; Lavin and Gray 2015,
 https://arxiv.org/abs/1509.09308): F(2,3) computes two neighbouring outputs of a 3-tap filter with
-four multiplications instead of six. Filters are transformed here, once, in float64.
+four multiplications instead of six, F(4,3) four with six instead of twelve. Filters are
+transformed here, once, in float64.
+
+conv1 uses F(2,3) along rows, conv2 F(4,3) down columns nested with F(2,3) along rows: 24
+multiplications for 4x2 outputs instead of 72. On MNIST's test digits that is as exact as eager's
+direct convolution; F(4,3) in both directions would save another quarter and double the error.
 """
 
 from dataclasses import dataclass
@@ -13,8 +18,17 @@ from numpy.typing import NDArray
 from lenet_export.native.layers import Array, Network
 
 LANES = 16  # every width is padded to a multiple of it: the floats in the widest register
-# Lavin and Gray's G of F(2,3).
-FILTER = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+# Lavin and Gray's G of F(2,3), and of F(4,3) with the points 0, 1, -1, 2 and -2.
+FILTER2 = np.array([[1, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / [[1], [2], [2], [2]]
+FILTER4 = np.array([[1, 0, 0], [-1, -1, -1], [-1, 1, -1], [1, 2, 4], [1, -2, 4], [0, 0, 1]]) / [
+    [4],
+    [6],
+    [6],
+    [24],
+    [24],
+    [1],
+]
+POSITIONS = 24  # products of a tile of conv2: 6 down, 4 along
 PIXELS = 36  # 6x6 after the second pooling
 
 
@@ -50,7 +64,7 @@ class Packed:
     Attributes:
         conv1: float32 ``(channels, 3, 4)``: row of the filter, F(2,3) along it.
         conv1_bias: float32 ``(channels,)``.
-        conv2: float32 ``(blocks of 16 outputs, channels, 16, 16)``: F(2x2,3x3), position-major.
+        conv2: float32 ``(blocks of 16 outputs, channels, 24, 16)``: positions row by row.
         conv2_bias: float32 ``(blocks, 16)``.
         dense: the dense layers; the first reads pixels ``(y, x, channel)``.
     """
@@ -74,14 +88,14 @@ class Packed:
 
 def pack(network: Network) -> Packed:
     """Transform, permute and pad all weights."""
-    conv1 = network.conv1.weight[:, 0].astype(np.float64) @ FILTER.T
+    conv1 = network.conv1.weight[:, 0].astype(np.float64) @ FILTER2.T
     weight = network.conv2.weight.astype(np.float64)
-    conv2 = np.einsum("ia,jb,ocab->coij", FILTER, FILTER, weight)
+    conv2 = np.einsum("ia,jb,ocab->coij", FILTER4, FILTER2, weight)
     channels, outputs = conv2.shape[:2]
     wide = padded(outputs)
-    full = np.zeros((channels, wide, 16))
-    full[:, :outputs] = conv2.reshape(channels, outputs, 16)
-    packed = full.reshape(channels, wide // LANES, LANES, 16).transpose(1, 0, 3, 2)
+    full = np.zeros((channels, wide, POSITIONS))
+    full[:, :outputs] = conv2.reshape(channels, outputs, POSITIONS)
+    packed = full.reshape(channels, wide // LANES, LANES, POSITIONS).transpose(1, 0, 3, 2)
     bias = _pad(network.conv2.bias, wide).reshape(-1, LANES)
     return Packed(
         _float32(conv1),

@@ -27,7 +27,7 @@
 /* Raised whenever what Python calls here changes; lenet_runtime refuses another one. */
 #define INTERFACE 1
 
-/* Giving the GIL back and taking it again costs 0.06 us where no other thread wants it, and up to
+/* Giving the GIL back and taking it again costs 0.1 us where no other thread wants it, and up to
  * the interpreter's switch interval (5 ms) where one does. Below this batch the network is done in
  * a few microseconds, so others lose nothing by waiting. */
 #define RELEASE_GIL_FROM 8

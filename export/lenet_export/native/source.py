@@ -79,8 +79,8 @@ PRELUDE = """\
  * the dense layers. The kernels are written once in a few words (load, splat, fma, ...) and
  * stand below for each instruction set; lenet_run chooses.
  *
- * Convolutions are Winograd's minimal filters, F(2,3) along rows for the first, F(2x2,3x3) for
- * the second, with the filters transformed in the constants.
+ * Convolutions are Winograd's minimal filters, F(2,3) along rows for the first, F(4,3) down
+ * columns and F(2,3) along rows for the second, with the filters transformed in the constants.
  */
 #include "lenet.h"
 
@@ -99,6 +99,9 @@ const char lenet_weights_sha256[] = "{weights}";
 """
 
 HELPERS = """\
+/* Of Winograd's transforms. */
+static const float lenet_2 = 2, lenet_4 = 4, lenet_8 = 8, lenet_minus_2 = -2, lenet_minus_4 = -4;
+
 /* The number of the lowest bit that is set. */
 static inline int lenet_lowest(uint64_t bits)
 {
@@ -221,7 +224,7 @@ def constants(
     yield "/* F(2,3) along the rows of each filter: [channel][row][product]. */"
     yield constant("lenet_conv1", packed.conv1.reshape(packed.channels, 12))
     yield constant("lenet_conv1_bias", packed.conv1_bias)
-    yield "/* F(2x2,3x3): [block][channel][position][output of the block]. */"
+    yield "/* F(4,3) down, F(2,3) along: [block][channel][6x4 position][output of the block]. */"
     yield constant("lenet_conv2", packed.conv2)
     yield constant("lenet_conv2_bias", packed.conv2_bias)
     yield "/* Dense layers, a row of outputs for each input; the first's are (y, x, channel). */"
