@@ -1,7 +1,8 @@
 """Maintainers' tool that makes the package's data: ``python -m lenet_deploy.bundle --help``.
 
-``digits`` writes the bundled digits from the real test set, the same bytes every time;
-``checkpoint`` installs a trained checkpoint, once it has been loaded and found whole.
+``digits`` writes the bundled digits from the real test set, ``calibration`` those that int8 takes
+its scales from out of the training set, both the same bytes every time. ``checkpoint`` installs a
+trained checkpoint, once it has been loaded and found whole.
 """
 
 import io
@@ -18,6 +19,8 @@ from lenet_runtime.errors import ArtifactError
 
 PER_CLASS = 6
 CHECKPOINT = Path("lenet_deploy/bundled")
+CALIBRATION_PER_CLASS = 25
+CALIBRATION = Path("export/lenet_export/bundled/calibration.npz")
 DIGITS = Path("runtime/lenet_runtime/bundled/digits.npz")
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -60,6 +63,21 @@ def digits(
         indices=indices,
     )
     write_atomically(output, content)
+
+
+@app.command()
+def calibration(
+    data_dir: DataDir = Path("data"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE")] = CALIBRATION,
+) -> None:
+    """Write the training digits that int8 is calibrated with, from the repository's root."""
+    from lenet_deploy.data import load_mnist
+    from lenet_runtime._files import write_atomically
+
+    train = load_mnist(data_dir, train=True)
+    indices = first_of_each_class(train.labels.numpy(), CALIBRATION_PER_CLASS)
+    output.parent.mkdir(exist_ok=True)
+    write_atomically(output, npz_bytes(images=train.images.numpy()[indices], indices=indices))
 
 
 @app.command()

@@ -21,9 +21,10 @@ def entry(data):
 def make_manifest(contents=None, batch=None, **changes):
     """A manifest that is right in every field, but for `changes`; `contents` are of its files."""
     fields = {
-        "schema_version": 1,
+        "schema_version": 2,
         "format": FORMAT,
         "precision": "fp32",
+        "kernels": {},
         "inputs": (TensorSpec("images", "float32", (batch, 1, 32, 32)),),
         "outputs": (TensorSpec("logits", "float32", (batch, 10)),),
         "preprocessing": Preprocessing(),

@@ -41,5 +41,9 @@ FORMATS = {
     "onnx": Format("lenet_export.onnx", options=("opset",)),
     "torchscript": Format("lenet_export.torchscript"),
     "torch-compile": Format("lenet_export.torch_compile"),
-    "native": Format("lenet_export.native", options=("isa",)),
+    "native": Format(
+        "lenet_export.native",
+        precisions=("fp32", "bf16", "int8"),
+        options=("isa", "calibration"),
+    ),
 }

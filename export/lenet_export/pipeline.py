@@ -63,7 +63,7 @@ def export(
         module: float32 images ``(N, 1, 32, 32)`` in, logits ``(N, 10)`` out.
         format: a key of `FORMATS`.
         output: the artifact's folder.
-        precision: of the arithmetic.
+        precision: of the arithmetic, one of the format's.
         static_batch: the only batch size it will take; None for any.
         force: replace an artifact that is at `output`.
         preprocessing: how pixels become the input; None for MNIST's defaults.
@@ -71,7 +71,8 @@ def export(
         batch_sizes: to verify at, and at those where the engine changes from one program to
             another; a static batch is verified at its own.
         progress: called with a line before each step that takes a while.
-        **options: of the format, see its `Format.options`: ``opset`` of ``onnx``.
+        **options: of the format, see its `Format.options`: ``opset`` of ``onnx``,
+            ``isa`` and ``calibration`` of ``native``.
 
     Raises:
         InputError: an argument is wrong, weights are not finite, or the module fails or its
@@ -174,6 +175,7 @@ def _manifest(
         schema_version=SCHEMA_VERSION,
         format=format,
         precision=request.precision,
+        kernels=build.kernels,
         inputs=(tensor(IMAGES),),
         outputs=(tensor(LOGITS),),
         preprocessing=request.preprocessing,

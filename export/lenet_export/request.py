@@ -1,7 +1,7 @@
 """What every format's builder is given and what it gives back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -48,11 +48,13 @@ class Build:
         files: content by name.
         requirements: what they need of the machine that loads them.
         tools: versions of what made them, by name.
+        kernels: see `Manifest.kernels`; empty where the engine decides.
     """
 
     files: dict[str, bytes]
     requirements: Requirements
     tools: dict[str, str]
+    kernels: dict[str, str] = field(default_factory=dict)
 
 
 Builder = Callable[[Request], Build]

@@ -26,7 +26,9 @@ def export(
             metavar="|".join([*FORMATS, "all"]),
         ),
     ] = "onnx",
-    precision: Annotated[str, typer.Option(help="Of the arithmetic: fp32.")] = "fp32",
+    precision: Annotated[
+        str, typer.Option(help="Of the arithmetic: fp32; of native also bf16 or int8.")
+    ] = "fp32",
     checkpoint: Checkpoint = None,
     output: Annotated[
         Path,
@@ -45,6 +47,15 @@ def export(
         typer.Option(
             help="Of native: the highest level to make kernels for, x86-64-v4, x86-64-v3 or "
             "generic. Default: all of them, chosen when loaded."
+        ),
+    ] = None,
+    calibration_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration-dir",
+            help="Of native in int8: folder that holds MNIST/raw, to take the activations' scales "
+            "from its 60,000 training digits. Default: 250 bundled training digits.",
+            metavar="DIR",
         ),
     ] = None,
     source_only: Annotated[
@@ -73,16 +84,19 @@ def export(
     from lenet_deploy.checkpoint import load_checkpoint, read_card
 
     formats = list(FORMATS) if format == "all" else [format]
-    given: dict[str, Any] = {"opset": opset, "isa": isa}
+    given: dict[str, Any] = {"opset": opset, "isa": isa, "calibration": calibration_dir}
     _check_options(format, given)
     if source_only:
         _check_source_only(format, precision, static_batch)
+    given["calibration"] = _calibration(calibration_dir)
     sizes = batch_sizes_of(batch_sizes)
     net = load_checkpoint(checkpoint)
-    if source_only:
-        _write_source(net, output / "native-source", isa, as_json)
-        return
     preprocessing = Preprocessing(**read_card(checkpoint).get("preprocessing", {}))
+    if source_only:
+        _write_source(
+            net, output / "native-source", precision, given, preprocessing, as_json=as_json
+        )
+        return
     results: list[dict[str, Any]] = []
     failures: dict[str, DeployError] = {}
     for name in formats:
@@ -117,6 +131,9 @@ def export(
     _raise_first(failures)
 
 
+_FLAGS = {"calibration": "calibration-dir"}  # of options that the command line names otherwise
+
+
 def _check_options(format: str, given: dict[str, Any]) -> None:
     """Refuse an unknown format, and a flag that no format which was asked for has."""
     if format not in (*FORMATS, "all"):
@@ -125,7 +142,8 @@ def _check_options(format: str, given: dict[str, Any]) -> None:
         owners = [name for name, known in FORMATS.items() if option in known.options]
         if value is not None and format not in (*owners, "all"):
             raise InputError(
-                f"--{option}: only the {owners[0]} format has one, found --format {format}"
+                f"--{_FLAGS.get(option, option)}: only the {owners[0]} format has one, "
+                f"found --format {format}"
             )
 
 
@@ -140,11 +158,29 @@ def _check_source_only(format: str, precision: str, static_batch: int | None) ->
         raise InputError("--static-batch: the C code takes any batch; drop it for --source-only")
 
 
-def _write_source(net: Any, folder: Path, isa: str | None, as_json: bool) -> None:
-    """`lenet_export.native.write_source`, and what it wrote."""
-    from lenet_export.native import DEFAULT_ISA, write_source
+def _calibration(data_dir: Path | None) -> Any:
+    """The training digits of MNIST in `data_dir`, uint8 ``(60000, 28, 28)``; never its test set."""
+    if data_dir is None:
+        return None
+    from lenet_deploy.data import load_mnist
 
-    paths = write_source(net, folder, isa or DEFAULT_ISA)
+    return load_mnist(data_dir, train=True).images.numpy()
+
+
+def _write_source(
+    net: Any,
+    folder: Path,
+    precision: str,
+    given: dict[str, Any],
+    preprocessing: Preprocessing,
+    *,
+    as_json: bool,
+) -> None:
+    """`lenet_export.native.write_source`, and what it wrote."""
+    from lenet_export.native import DEFAULT_ISA, calibration_batch, write_source
+
+    calibration = calibration_batch(precision, given["calibration"], preprocessing)
+    paths = write_source(net, folder, given["isa"] or DEFAULT_ISA, precision, calibration)
     if as_json:
         print_json({"source": [str(path) for path in paths]})
         return

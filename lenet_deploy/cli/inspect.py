@@ -107,6 +107,8 @@ def _print(artifact: Artifact, report: dict[str, Any]) -> None:
     table.add_column("", style="bold", overflow="fold")
     table.add_column("", overflow="fold")
     table.add_row("format", plain(f"{manifest.format}, {manifest.precision}"))
+    for name, kernel in manifest.kernels.items():
+        table.add_row(f"layer {plain(name)}", plain(kernel))
     for spec in (*manifest.inputs, *manifest.outputs):
         shape = ", ".join("N" if size is None else str(size) for size in spec.shape)
         table.add_row(plain(spec.name), f"{spec.dtype} ({shape})")

@@ -16,7 +16,7 @@ from lenet_runtime.errors import ArtifactError
 from lenet_runtime.parity import ParityReport
 from lenet_runtime.preprocess import Preprocessing
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.npz"
 # LeNet's artifacts are below 3 MB; these bound what a foreign one can make us read.
@@ -83,6 +83,8 @@ class Manifest:
         schema_version: of this layout; a reader refuses another one.
         format: a key of `lenet_export.FORMATS`.
         precision: of the arithmetic, ``fp32``.
+        kernels: what computes each layer: its type, then the instruction sets that there is code
+            for, best first, ``int8 avx512_vnni | generic``; empty where the engine decides.
         inputs: float32 images ``(N, 1, 32, 32)``; N is fixed in a static artifact.
         outputs: float32 logits ``(N, 10)``.
         preprocessing: how pixels become the input.
@@ -97,6 +99,7 @@ class Manifest:
     schema_version: int
     format: str
     precision: str
+    kernels: dict[str, str]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     preprocessing: Preprocessing

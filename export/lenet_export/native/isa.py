@@ -67,7 +67,7 @@ _PERMUTATIONS = (
     [*range(2, 32, 4), *range(4, 32, 4), 28],
     [*range(3, 32, 4), *range(5, 32, 4), 29],
 )
-_V4_FEATURES = (
+V4_FEATURES = (
     "avx512f",
     "avx512bw",
     "avx512cd",
@@ -81,11 +81,13 @@ _V4_FEATURES = (
 _V3_FEATURES = ("avx2", "fma", "bmi", "bmi2")
 
 
-def _target(features: tuple[str, ...]) -> str:
+def target(features: tuple[str, ...]) -> str:
+    """The attribute of a function that uses `features`, spelled as GCC and Clang do."""
     return f'__attribute__((target("{",".join(features)}")))'
 
 
-def _supports(features: tuple[str, ...]) -> str:
+def supports(features: tuple[str, ...]) -> str:
+    """A C expression, whether this CPU has `features`."""
     return " && ".join(f'__builtin_cpu_supports("{feature}")' for feature in features)
 
 
@@ -93,8 +95,8 @@ V4 = Isa(
     name="v4",
     title="x86-64-v4",
     comment="AVX-512: 32 registers of 16 floats",
-    attribute=_target(_V4_FEATURES),
-    supported=_supports(_V4_FEATURES),
+    attribute=target(V4_FEATURES),
+    supported=supports(V4_FEATURES),
     width=16,
     half="v4h",
     tiles=3,
@@ -150,8 +152,8 @@ V3 = Isa(
     name="v3",
     title="x86-64-v3",
     comment="AVX2 and FMA: 16 registers of 8 floats",
-    attribute=_target(_V3_FEATURES),
-    supported=_supports(_V3_FEATURES),
+    attribute=target(_V3_FEATURES),
+    supported=supports(_V3_FEATURES),
     width=8,
     half="v3",
     tiles=3,
