@@ -15,7 +15,7 @@ from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import BackendUnavailable, DeployError
 from lenet_runtime.latency import Engine, Settings, scaling
-from lenet_runtime.latency.report import describe
+from lenet_runtime.latency.report import describe, engine_name
 
 EAGER = "eager"
 
@@ -113,7 +113,7 @@ def gather(
 def _contender(
     session: lenet_runtime.Session, arguments: dict[str, Any], found: Field, counts: int
 ) -> Contender:
-    name = session.backend + (f" t{session.threads}" if counts > 1 else "")
+    name = engine_name(session) + (f" t{session.threads}" if counts > 1 else "")
     if any(other.name == name for other in found.contenders):
         name = f"{name}: {session.artifact.path}"
     return Contender(name, session.run, describe(session), arguments)

@@ -16,7 +16,7 @@ from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import BackendUnavailable, DeployError
 from lenet_runtime.latency.fingerprint import fingerprint
 from lenet_runtime.latency.harness import INPUT_MODES, Settings, measure
-from lenet_runtime.latency.report import Run, describe
+from lenet_runtime.latency.report import Run, describe, engine_name
 from lenet_runtime.latency.result import LatencyResult
 
 
@@ -68,7 +68,8 @@ def _run(options: argparse.Namespace) -> Run:
             for name, backend in BACKENDS.items():
                 if backend.format == Artifact.open(path).manifest.format:
                     session = load(path, name, threads=options.threads, trust=options.trust)
-                    key = name if name not in sessions else f"{name}: {path}"
+                    key = engine_name(session)
+                    key = key if key not in sessions else f"{key}: {path}"
                     sessions[key] = stack.enter_context(session)
         try:
             engines = {name: session.run for name, session in sessions.items()}

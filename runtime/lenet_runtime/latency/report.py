@@ -105,6 +105,12 @@ class Run:
         }
 
 
+def engine_name(session: Session) -> str:
+    """What reports call a session: its backend, with the precision where that is not fp32."""
+    precision = session.manifest.precision
+    return session.backend if precision == "fp32" else f"{session.backend} {precision}"
+
+
 def describe(session: Session) -> dict[str, Any]:
     """What a report says of an engine."""
     manifest = session.manifest
