@@ -11,9 +11,10 @@ activations never leave the L1 cache:
 """
 
 from lenet_export.native import conv2
-from lenet_export.native.isa import Isa, indent
+from lenet_export.native.isa import BASE, Isa, indent
 from lenet_export.native.pack import LANES, POSITIONS, Packed
 
+MOST_WRITTEN_OUT = 8  # channels
 ROWS = 14  # of the 15 that conv1's pooling leaves, those that conv2's pooling reaches
 
 
@@ -66,14 +67,20 @@ def _conv1(isa: Isa, packed: Packed) -> list[str]:
         return f"{isa.name}_conv2(tiles, features + {row} * {3 * LANES * packed.blocks});"
 
     body = load_row(isa, "image + 64 * p + 64", 2) + load_row(isa, "image + 64 * p + 96", 3)
+    channel = [
+        "const float *const w = lenet_conv1[k];",
+        *_conv1_channel(isa),
+        f"if (p > 5 && p % 4 == (k < {channels // 2} ? 2 : 3))",
+        f"    {transform('row')}",
+    ]
+    body.append("const int row = (p - 6) / 4 * 4; /* where the tiles begin */")
+    # Written out, channels overlap better: convolutions gain 4% on Zen 4.
+    if channels <= MOST_WRITTEN_OUT and isa is not BASE:
+        for k in range(channels):
+            body += ["{", f"    enum {{ k = {k} }};", *indent(channel), "}"]
+    else:
+        body += [f"for (int k = 0; k < {channels}; k++) {{", *indent(channel), "}"]
     body += [
-        "const int row = (p - 6) / 4 * 4; /* where the tiles begin */",
-        f"for (int k = 0; k < {channels}; k++) {{",
-        "    const float *const w = lenet_conv1[k];",
-        *indent(_conv1_channel(isa)),
-        f"    if (p > 5 && p % 4 == (k < {channels // 2} ? 2 : 3))",
-        f"        {transform('row')}",
-        "}",
         "if (p > 5 && p % 4 == 3)",
         f"    {products('row')}",
     ]
