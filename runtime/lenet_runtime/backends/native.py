@@ -28,7 +28,9 @@ from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
 
 FILE = "lenet.so"
 INTERFACE = 1  # of the module's functions, see lenet_export/native/python_module.c
-SHARE = 32  # images; waking a thread for fewer costs what it saves
+# The fewest images that a thread is woken for. Handing them over costs some 40 us, and computing 32
+# takes 90 with AVX-512: on two free cores 64 images gain a factor of 1.4, and 32 would gain 1.06.
+SHARE = 32
 
 _NAME = "lenet_native"
 _FLOAT32 = np.dtype(np.float32)
