@@ -25,6 +25,9 @@ POISON = 0xFF  # four such bytes are a NaN, which no answer survives
 # Reads images from stdin and writes logits to stdout, each batch in memory of exactly its size.
 DRIVER = """\
 #include "lenet.h"
+#ifndef RUN
+#define RUN lenet_run
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +40,7 @@ static int run(const float *images, size_t batch, int show)
         return 1;
     memcpy(x, images, batch * LENET_PIXELS * sizeof *x);
     memset(workspace, 0xff, lenet_workspace_size());
-    int failed = lenet_run(x, y, batch, workspace) || !lenet_all_finite(x, batch);
+    int failed = RUN(x, y, batch, workspace) || !lenet_all_finite(x, batch);
     if (show)
         failed |= fwrite(y, LENET_LOGITS * sizeof *y, batch, stdout) != batch;
     free(x);
@@ -114,22 +117,28 @@ def library(module, compiler, level, *flags):
 def each_level(module):
     """A `Library` for every level that this CPU runs, all of one compilation."""
     folder = write(module)
-    (folder / "each.c").write_text('#include "lenet.c"\n' + "".join(map(_entry, levels_here())))
+    (folder / "each.c").write_text(every_level())
     flags = ("-O0", "-shared", "-o", "each.so", "each.c")
     shell(any_compiler(), *FLAGS, *flags, cwd=folder)
-    return {level: Library(folder / "each.so", _name(level)) for level in levels_here()}
+    return {level: Library(folder / "each.so", entry_name(level)) for level in levels_here()}
 
 
-def _name(level):
+def every_level():
+    """C text: lenet.c, and for each level a function that runs its kernels."""
+    return '#include "lenet.c"\n' + "".join(map(_entry, levels_here()))
+
+
+def entry_name(level):
     return f"run_{level.replace('-', '_')}"
 
 
 def _entry(level):
     """C text of `lenet_run` with the kernels of `level`, whatever the CPU would choose."""
     return f"""
-int {_name(level)}(const float *images, float *logits, size_t batch, float *work);
-int {_name(level)}(const float *images, float *logits, size_t batch, float *work)
+int {entry_name(level)}(const float *images, float *logits, size_t batch, void *workspace);
+int {entry_name(level)}(const float *images, float *logits, size_t batch, void *workspace)
 {{
+    float *const work = workspace;
     for (; batch > LENET_CHUNK; batch -= LENET_CHUNK) {{
         {LEVELS[level][0].name}_chunk(images, logits, LENET_CHUNK, work);
         images += LENET_PIXELS * LENET_CHUNK;

@@ -85,11 +85,11 @@ class Written(Net):
 
 
 FAMILY = {
-    "4 and 20 channels": lambda: sequential(4, 20),
-    "9 and 32 channels": lambda: sequential(9, 32, (200, 130, 50)),
+    "4 and 20 channels": lambda: sequential(4, 20, (50,)),
+    "9 and 32 channels": lambda: sequential(9, 32, (40, 130, 50)),
     "one of each": lambda: sequential(1, 1, (1,)),
     "one dense layer, no biases": lambda: sequential(6, 16, (), bias=False),
-    "two dense layers, wide": lambda: sequential(6, 17, (300,)),
+    "two dense layers, wide": lambda: sequential(6, 15, (300,)),
     "whole registers": lambda: sequential(8, 48, (64, 32)),
 }
 
