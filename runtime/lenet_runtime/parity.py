@@ -11,7 +11,7 @@ Lower precisions are held against eager float32, too, and their own rounding is 
 by. Both tolerances come from the 60,000 training digits and from noise, never from test digits.
 
 - bf16 rounds weights and activations of the dense layers, to u = 2**-8 of each. Errors of several
-  hundred products cancel in part: the worst of the training digits is off by 1.8 u of the row's
+  hundred products cancel in part: the worst of the training digits is off by 1.6 u of the row's
   largest logit, the worst of 10,000 noise images by 3 u. The tolerance is 8 u.
 - int8 rounds activations to a fixed step, so that its error does not shrink with the logits. It
   is 0.076 logits in the mean square and 0.46 at most on training digits, where an activation

@@ -18,6 +18,7 @@ SUPPORTED = supports(_FEATURES)
 # Images and vectors of outputs that a dense layer sums at once. 4 x 4 dot products outlast the
 # 4 + 4 loads that feed them; with 20 and more, gcc 12 moves sums to memory and takes twice as long.
 IMAGES, GROUP = 4, 4
+_IMAGE_BYTES = 4 * 32 * 32
 
 _WORDS = """\
 /* Four neighbouring bytes in every lane. */
@@ -144,15 +145,16 @@ def _conv1(packed: PackedInt8) -> str:
 def _conv2(packed: PackedInt8) -> str:
     """Pooled codes to features: two pooling windows at a time, eight sums.
 
-    The dot products leave loads idle, and one image alone would then wait for the next layer's
-    weights, so the first of them are fetched meanwhile.
+    The dot products leave loads idle. Meanwhile the next image is fetched, whose pages are new to
+    the hardware's prefetcher; or for one image alone, which would have to wait for them, the first
+    of the next layer's weights.
     """
     dots, pixel = packed.dots, packed.pixel
     lines = [
         "/* conv2: pooled codes to feature codes [row][column][channel]. Prefetches what lies at",
         " * `ahead`, `step` bytes after that, and so on. */",
         f"static {_KERNEL} void vnni_conv2(const uint8_t *pooled, uint8_t *features,",
-        "    const int8_t *ahead, size_t step)",
+        "    const char *ahead, size_t step)",
         "{",
         f"    for (int b = 0; b < {packed.blocks}; b++) {{",
     ]
@@ -331,6 +333,8 @@ def _codes(
 
 def _chunk(packed: PackedInt8) -> str:
     at, count = packed.layout(), len(packed.dense)
+    prefetches = TILES * TILES // 2 * 4 * packed.dots * packed.blocks
+    own = min(64, packed.dense[0].weight.size // prefetches)  # none lies beyond the weights
     lines = [
         "/* At most LENET_CHUNK images, from pixels to logits. */",
         f"static {ATTRIBUTE} int vnni_chunk(",
@@ -345,8 +349,11 @@ def _chunk(packed: PackedInt8) -> str:
         "    for (size_t i = 0; i < n; i++) {",
         "        largest[i] = vnni_input(images + LENET_PIXELS * i, codes);",
         "        vnni_conv1(codes, pooled);",
+        "        const char *const weights = (const char *)lenet_dense0_bytes[0][0];",
+        "        const char *const next = (const char *)(images + LENET_PIXELS * (i + 1));",
         f"        vnni_conv2(pooled, x0 + {packed.dense[0].inputs} * i,",
-        "                   lenet_dense0_bytes[0][0], n == 1 ? 64 : 0);",
+        "                   i + 1 < n ? next : weights,",
+        f"                   i + 1 < n ? {_IMAGE_BYTES // prefetches} : n == 1 ? {own} : 0);",
         "    }",
         f"    const size_t parts = (n + {IMAGES - 1}) / {IMAGES};",
         "    for (size_t part = 0, i = 0; part < parts; part++) {",
