@@ -48,7 +48,7 @@ def fmas(shares):
     dense = np.array([576 * 120, 120 * 84, 84 * 10])
     return {
         "conv1": (30 * 30 * 9 * 6, 28 * 28 * 9 * 6, 28 * 14 * 12 * 6),
-        "conv2": (13 * 13 * 54 * 16, 12 * 12 * 54 * 16, 36 * 16 * 6 * 16),
+        "conv2": (13 * 13 * 54 * 16, 12 * 12 * 54 * 16, 18 * 24 * 6 * 16),
         "dense": (int(dense.sum()), int(dense.sum()), round(float(dense @ shares))),
     }
 

@@ -120,17 +120,18 @@ def winograd_tiles(figure, pooled):
     axes = panel(
         figure,
         [0.66, 0.58, 0.32, 0.32],
-        "3  A Winograd tile is a pooling window",
-        "conv2 is F(2x2,3x3): a tile of 4x4 gives 2x2 outputs, just what one\n"
-        "pooling window takes. Tiles step by two: tile j wants columns 2j to\n"
-        "2j+3, lanes j and j+1 of both halves, so that the input transform is\n"
-        "lane-wise, too: all tiles of a row at once.",
+        "3  A Winograd tile is two pooling windows",
+        "conv2 is F(4,3) down, F(2,3) along: a tile of 6x4 gives 4x2 outputs,\n"
+        "just what two pooling windows take. Tiles step by two: tile j wants\n"
+        "columns 2j to 2j+3, lanes j and j+1 of both halves, so that the input\n"
+        "transform is lane-wise, too: all tiles of a row at once.",
         (26, 14),
     )
     picture(axes, pooled[:14, :14], 0, 0, 14)
-    frame(axes, 4, 4, 4, 4)
-    frame(axes, 6, 4, 4, 4, style=":", line=1.6)
+    frame(axes, 4, 4, 4, 6)
+    frame(axes, 6, 4, 4, 6, style=":", line=1.6)
     frame(axes, 5, 5, 2, 2, line=1.0)
+    frame(axes, 5, 7, 2, 2, line=1.0)
     axes.text(15, 1.4, "tile j = 2 in the lanes", fontsize=9.5, color=TILE)
     for lane in range(LANES):
         row, place = divmod(lane, 8)
@@ -154,13 +155,13 @@ def conv2_lanes(figure):
         figure,
         [0.03, 0.13, 0.30, 0.30],
         "4  conv2: output channels in the lanes",
-        "Each of the 16 positions of a tile: its value, copied to all lanes,\n"
+        "Each of the 24 positions of a tile: its value, copied to all lanes,\n"
         "times the filters of 16 output channels, summed over conv1's six\n"
-        "channels. The bias starts one of the sums. The way back leaves\n"
-        "four registers; their maximum is 16 features of one pixel.",
+        "channels. The bias starts one of the sums. The way back leaves eight\n"
+        "registers; the maxima of fours are 16 features each of two pixels.",
         (24, 14),
     )
-    for i in range(4):
+    for i in range(6):
         for j in range(4):
             hit = (i, j) == (1, 2)
             box(
@@ -179,7 +180,7 @@ def conv2_lanes(figure):
         box(axes, 7.6 + lane, 7.2, "#cfe8cf")
         box(axes, 7.6 + lane, 11.6, "#8fca8f")
     axes.text(7.6, 3.2, "filters of 16 output channels, this position", fontsize=9)
-    axes.text(7.6, 6.8, "sum of this position, one of 16 registers", fontsize=9)
+    axes.text(7.6, 6.8, "sum of this position, one of 18 registers", fontsize=9)
     axes.text(7.6, 11.2, "features (y, x, 0 to 15)", fontsize=9)
     arrow(axes, (15.6, 4.7), (15.6, 6.2))
     arrow(axes, (15.6, 8.3), (15.6, 10.5))
