@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_export.native import source
+from lenet_export.native import c_text, source
 from lenet_export.native.int8 import integers
 from lenet_export.native.isa import V4, V4_FEATURES, supports, target
 from lenet_export.native.layers import Array, Network
@@ -197,12 +197,12 @@ def sources(network: Network, packed: Packed, weights_sha256: str) -> dict[str, 
     kernels = {i: layer(i, packed.dense[i]) for i in chosen}
     x86 = "#if defined(__x86_64__) && defined(__GNUC__)"
     text = [
-        source.PRELUDE.format(version=__version__, weights=weights_sha256),
+        c_text.PRELUDE.format(version=__version__, weights=weights_sha256),
         source.sizes(network, packed),
         x86,
         *source.constants(network, packed, weights),
-        source.HELPERS,
-        source.CAREFUL,
+        c_text.HELPERS,
+        c_text.CAREFUL,
         *source.section(BF16, packed, kernels),
         "#endif",
         _DISPATCH.format(
@@ -212,7 +212,7 @@ def sources(network: Network, packed: Packed, weights_sha256: str) -> dict[str, 
             bytes=4 * source.layout(packed)["end"] + 64,
         ),
     ]
-    head = source.HEADER.format(
+    head = c_text.HEADER.format(
         version=__version__,
         weights=weights_sha256,
         logits=packed.dense[-1].outputs,

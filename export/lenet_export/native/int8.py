@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_export.native import source, vnni
+from lenet_export.native import c_text, source, vnni
 from lenet_export.native.int8_pack import CHUNK, ROWS, TILES, PackedInt8
 from lenet_runtime import __version__
 
@@ -201,7 +201,7 @@ static void base_dense(const uint8_t *x, int inputs, const int16_t *weights, con
 def sources(packed: PackedInt8, weights_sha256: str, level: str) -> dict[str, str]:
     """``lenet.c`` and ``lenet.h``: kernels up to the x86-64 level `level`, a key of `LEVELS`."""
     titles = LEVELS[level]
-    head = source.HEADER.format(
+    head = c_text.HEADER.format(
         version=__version__,
         weights=weights_sha256,
         logits=packed.dense[-1].outputs,
