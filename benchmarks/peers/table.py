@@ -21,7 +21,7 @@ FAMILIES = {
     "torch.compile": "#000000",
     "eager": "#7A7A7A",
 }
-MARKERS = "os^DvP"
+MARKERS = "os^DvPX*"
 
 
 def main() -> None:
@@ -104,7 +104,8 @@ def header(document: dict[str, Any]) -> str:
     software = ", ".join(f"{name} {v}" for name, v in document["versions"].items() if v)
     return (
         f"{document['date']}, {machine['cpu']} ({machine['cpu_level']}), {threads} thread"
-        f"{'' if threads == 1 else 's'}, float32, NumPy in and out. {software}."
+        f"{'' if threads == 1 else 's'}, float32 unless a name says otherwise, NumPy in and out. "
+        f"{software}."
     )
 
 
@@ -154,7 +155,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
     axes.minorticks_off()
     axes.grid(color="#DDDDDD")
     threads = f"{document['threads']} thread{'' if document['threads'] == 1 else 's'}"
-    axes.set_title(f"LeNet, float32, {threads}, {document['date']}")
+    axes.set_title(f"LeNet, float32 unless named, {threads}, {document['date']}")
     figure.legend(loc="outside right upper", fontsize=9, frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
