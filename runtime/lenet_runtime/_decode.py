@@ -5,6 +5,7 @@ thing to us and another to a reviewer. Everything here raises ValueError; the ca
 """
 
 import dataclasses
+import functools
 import json
 import math
 import types
@@ -61,9 +62,16 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
     return _require(value, kind, where)
 
 
+# Reading them takes longer than decoding with them, and a report has one class ten times.
+@functools.cache
+def _fields(kind: Any) -> dict[str, Any]:
+    """The type of each field of a dataclass."""
+    return typing.get_type_hints(kind)
+
+
 def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
     document = _require(value, dict, where)
-    hints = typing.get_type_hints(kind)
+    hints = _fields(kind)
     # A field that has a default is no exception: a writer writes all, and the mean of a damaged
     # manifest must not become MNIST's.
     missing = sorted(set(hints) - set(document))
