@@ -146,14 +146,6 @@ size_t lenet_workspace_size(void)
     return {bytes}; /* with room to begin at a cache line */
 }}
 
-int lenet_all_finite(const float *images, size_t batch)
-{{
-    for (size_t i = 0; i < batch * LENET_PIXELS; i++)
-        if (images[i] - images[i] != 0)
-            return 0;
-    return 1;
-}}
-
 static int lenet_batch(
     const float *images, float *logits, size_t batch, void *workspace, int must_be_finite)
 {{
@@ -176,16 +168,6 @@ static int lenet_batch(
     (void)must_be_finite;
 #endif
     return LENET_OK;
-}}
-
-int lenet_run(const float *images, float *logits, size_t batch, void *workspace)
-{{
-    return lenet_batch(images, logits, batch, workspace, 0);
-}}
-
-int lenet_run_finite(const float *images, float *logits, size_t batch, void *workspace)
-{{
-    return lenet_batch(images, logits, batch, workspace, 1);
 }}
 """
 
@@ -211,6 +193,7 @@ def sources(network: Network, packed: Packed, weights_sha256: str) -> dict[str, 
             title=BF16.title,
             bytes=4 * source.layout(packed)["end"] + 64,
         ),
+        c_text.PUBLIC,
     ]
     head = c_text.HEADER.format(
         version=__version__,

@@ -159,3 +159,24 @@ static void lenet_careful(const float *image, float *features, float *pooled)
             }
 }
 """
+
+# What a caller sees, whatever stands above it.
+PUBLIC = """\
+int lenet_all_finite(const float *images, size_t batch)
+{
+    for (size_t i = 0; i < batch * LENET_PIXELS; i++)
+        if (images[i] - images[i] != 0) /* NaN, as infinity minus itself is */
+            return 0;
+    return 1;
+}
+
+int lenet_run(const float *images, float *logits, size_t batch, void *workspace)
+{
+    return lenet_batch(images, logits, batch, workspace, 0);
+}
+
+int lenet_run_finite(const float *images, float *logits, size_t batch, void *workspace)
+{
+    return lenet_batch(images, logits, batch, workspace, 1);
+}
+"""

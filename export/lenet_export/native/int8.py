@@ -237,6 +237,7 @@ def _text(packed: PackedInt8, weights_sha256: str, titles: tuple[str, ...]) -> I
         yield vnni.kernels(packed)
         yield "#endif\n"
     yield _dispatch(packed, titles)
+    yield c_text.PUBLIC
 
 
 def _constants(packed: PackedInt8) -> Iterator[str]:
@@ -338,7 +339,6 @@ static int lenet_fast(void)
     return 0;
 #endif
 }}
-
 """
 
 _DISPATCH = """\
@@ -373,23 +373,5 @@ const char *lenet_isa(void)
 size_t lenet_workspace_size(void)
 {{
     return {bytes}; /* with room to begin at a cache line */
-}}
-
-int lenet_all_finite(const float *images, size_t batch)
-{{
-    for (size_t i = 0; i < batch; i++)
-        if (base_largest(images + LENET_PIXELS * i) >= LENET_FINITE)
-            return 0;
-    return 1;
-}}
-
-int lenet_run(const float *images, float *logits, size_t batch, void *workspace)
-{{
-    return lenet_batch(images, logits, batch, workspace, 0);
-}}
-
-int lenet_run_finite(const float *images, float *logits, size_t batch, void *workspace)
-{{
-    return lenet_batch(images, logits, batch, workspace, 1);
 }}
 """

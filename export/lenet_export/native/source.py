@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 
 from lenet_export.native import conv, dense
-from lenet_export.native.c_text import CAREFUL, HEADER, HELPERS, PRELUDE
+from lenet_export.native.c_text import CAREFUL, HEADER, HELPERS, PRELUDE, PUBLIC
 from lenet_export.native.isa import BASE, V3, V4, Isa
 from lenet_export.native.layers import Array, Network
 from lenet_export.native.pack import LANES, Packed
@@ -41,7 +41,7 @@ def source(network: Network, packed: Packed, weights_sha256: str, level: str) ->
     ]
     for isa in LEVELS[level]:
         parts += section(isa, packed)
-    parts.append(_dispatch(packed, LEVELS[level]))
+    parts += [_dispatch(packed, LEVELS[level]), PUBLIC]
     return "\n".join(parts)
 
 
@@ -234,23 +234,5 @@ const char *lenet_isa(void)
 size_t lenet_workspace_size(void)
 {{
     return {4 * layout(packed)["end"] + 64}; /* with room to begin at a cache line */
-}}
-
-int lenet_all_finite(const float *images, size_t batch)
-{{
-    for (size_t i = 0; i < batch; i++)
-        if (base_largest(images + LENET_PIXELS * i) >= LENET_FINITE)
-            return 0;
-    return 1;
-}}
-
-int lenet_run(const float *images, float *logits, size_t batch, void *workspace)
-{{
-    return lenet_batch(images, logits, batch, workspace, 0);
-}}
-
-int lenet_run_finite(const float *images, float *logits, size_t batch, void *workspace)
-{{
-    return lenet_batch(images, logits, batch, workspace, 1);
 }}
 """
