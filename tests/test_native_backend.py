@@ -29,6 +29,7 @@ from lenet_runtime import BACKENDS, routing
 from lenet_runtime import session as sessions
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import native
+from lenet_runtime.backends._workers import Workers
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError, InputError
 
 SANITIZED = "LENET_SANITIZED_LIBRARY"  # set where this file runs itself under AddressSanitizer
@@ -741,3 +742,32 @@ session = lenet_runtime.load(sys.argv[1], trust=True, threads=3)
 session.run(np.zeros((128, 1, 32, 32), np.float32))
 """
     in_process(code, folder)
+
+
+def test_a_call_runs_no_share_of_another():
+    """What a signal raises in one caller must not come out of another."""
+    workers, ran = Workers(0), []
+
+    def task(name):
+        return lambda: ran.append((name, threading.current_thread().name)) or True
+
+    callers = [
+        threading.Thread(target=workers.all, args=([task(n)] * 3,), name=n) for n in ("a", "b")
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert sorted(ran) == [("a", "a")] * 3 + [("b", "b")] * 3
+
+
+def test_what_a_task_raises_is_raised_by_its_call_alone():
+    workers = Workers(1)
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        workers.all([stop, lambda: True])
+    assert workers.all([lambda: True, lambda: True])
+    assert not workers.all([lambda: True, lambda: False])

@@ -10,7 +10,7 @@ from native_c import digits, each_level, noise
 from torch import nn
 
 from lenet_deploy.model import Net
-from lenet_export.native import layers
+from lenet_export.native import generate, layers
 from lenet_export.reference import Reference
 from lenet_runtime.errors import InputError
 from lenet_runtime.parity import check_parity, parity_batches
@@ -287,3 +287,12 @@ def custom_operation():
 def test_what_is_not_of_the_family_is_refused(make, reason):
     with pytest.raises(InputError, match=reason):
         layers.read(seeded(make))
+
+
+@pytest.mark.parametrize("name", ["conv1", "conv2"])
+def test_weights_whose_transform_overflows_are_refused(name):
+    net = Net().eval()
+    with torch.no_grad():
+        getattr(net, name).weight[0, 0] = 3e38
+    with pytest.raises(InputError, match="overflows float32; scale the layer down"):
+        generate(net, "generic", "0" * 64)

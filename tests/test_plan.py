@@ -12,7 +12,7 @@ from fake_engine import FakePredictor
 from lenet_runtime import BACKENDS, load, plan, tuning
 from lenet_runtime.errors import ArtifactError, DeployError, InputError
 from lenet_runtime.latency import LatencyResult
-from lenet_runtime.routing import PlanWarning, Router
+from lenet_runtime.routing import PlanWarning, Router, require_one_network
 
 SIZES = (1, 8, 64)
 
@@ -167,8 +167,26 @@ def test_artifacts_of_two_networks_cannot_be_tuned_together(folder, tmp_path_fac
     torch.manual_seed(1)
     lenet_export.export(Net(), "torchscript", folder / "other")
     slow = measure_as({})
-    with pytest.raises(ArtifactError, match="different networks"):
+    with pytest.raises(ArtifactError, match="networks or precisions"):
         tuning.tune(folder, SIZES, slow, trust=True)
+
+
+def test_a_plan_never_mixes_precisions(folder, native_artifact, net):
+    """An image's answer must not depend on the batch that it comes in."""
+    import lenet_export
+
+    shutil.copytree(native_artifact.path, folder / "native")
+    lenet_export.export(net, "native", folder / "int8", precision="int8")
+    engines = ("onnx on ort-cpu", "torchscript on torchscript", "native on native")
+    fast = measure_as({name: dict.fromkeys(SIZES, 1) for name in (*engines, "int8 on native")})
+    made, _, skipped = tuning.tune(folder, SIZES, fast, trust=True)
+    assert "int8" not in {entry.artifact for entry in made.entries}
+    assert "its precision is not fp32" in skipped["int8 on native"]
+    made, _, _ = tuning.tune(folder, SIZES, fast, trust=True, precision="int8")
+    assert {entry.artifact for entry in made.entries} == {"int8"}
+    sessions = [load(folder / name, trust=True) for name in ("native", "int8")]
+    with pytest.raises(ArtifactError, match="networks or precisions"):
+        require_one_network(sessions)
 
 
 def test_what_cannot_be_measured_is_skipped_with_its_reason(folder):

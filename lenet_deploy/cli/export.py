@@ -88,6 +88,8 @@ def export(
     _check_options(format, given)
     if source_only:
         _check_source_only(format, precision, static_batch)
+    if calibration_dir is not None and precision != "int8":
+        raise InputError(f"--calibration-dir: int8 alone is calibrated, found {precision}")
     given["calibration"] = _calibration(calibration_dir)
     sizes = batch_sizes_of(batch_sizes)
     net = load_checkpoint(checkpoint)

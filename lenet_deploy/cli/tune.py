@@ -20,6 +20,9 @@ def tune(
     device: Device = "cpu",
     threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads of every engine.")] = 1,
     trust: Trust = False,
+    precision: Annotated[
+        str, typer.Option(help="Of the artifacts to choose among; a plan never mixes two.")
+    ] = "fp32",
     min_time: Annotated[
         float, typer.Option(min=0.01, max=3600, help="Seconds for each engine and batch size.")
     ] = 0.3,
@@ -46,6 +49,7 @@ def tune(
             device=device,
             threads=threads,
             trust=trust,
+            precision=precision,
         )
         target = plan.write(folder, made)
     if as_json:

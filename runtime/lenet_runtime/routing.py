@@ -108,11 +108,12 @@ def require_one_network(sessions: Sequence[Session]) -> None:
     first = sessions[0].manifest
     for session in sessions[1:]:
         other = session.manifest
-        same = (other.weights_sha256, other.preprocessing, other.labels)
-        if same != (first.weights_sha256, first.preprocessing, first.labels):
+        same = (other.weights_sha256, other.precision, other.preprocessing, other.labels)
+        if same != (first.weights_sha256, first.precision, first.preprocessing, first.labels):
             raise ArtifactError(
                 f"{session.artifact.path} and {sessions[0].artifact.path} are of different "
-                "networks; keep the artifacts of one network in a folder"
+                "networks or precisions; keep the artifacts of one network in a folder, and run "
+                "lenet-deploy tune again"
             )
 
 

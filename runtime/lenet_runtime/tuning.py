@@ -32,6 +32,7 @@ def tune(
     device: str = "cpu",
     threads: int | None = 1,
     trust: bool = False,
+    precision: str = "fp32",
 ) -> tuple[Plan, list[LatencyResult], dict[str, str]]:
     """Measure every artifact in `folder` on every backend of its format; write nothing.
 
@@ -42,6 +43,8 @@ def tune(
         device: to run on.
         threads: of every engine.
         trust: see `lenet_runtime.load`.
+        precision: of the artifacts to measure; a plan never mixes two, or answers would depend on
+            the batch.
 
     Returns:
         The plan; of every artifact, backend and size the result at the chunk size that was
@@ -61,6 +64,8 @@ def tune(
                         continue
                     if artifact.manifest.batch_size is not None:
                         raise InputError("a static batch cannot serve every call")
+                    if artifact.manifest.precision != precision:
+                        raise InputError(f"its precision is not {precision}; see --precision")
                     session = load(path, name, device, threads, trust)
                     sessions[f"{path.name} on {name}"] = stack.enter_context(session)
                 except DeployError as error:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_export.native.layers import Array, Network
+from lenet_runtime.errors import InputError
 
 LANES = 16  # every width is padded to a multiple of it: the floats in the widest register
 # Lavin and Gray's G of F(2,3), and of F(4,3) with the points 0, 1, -1, 2 and -2.
@@ -133,4 +134,10 @@ def _pad(values: Array, count: int) -> Array:
 
 
 def _float32(values: NDArray[np.float64]) -> Array:
+    """Raises `InputError` for what float32 cannot hold."""
+    if np.abs(values).max(initial=0.0) > np.finfo(np.float32).max:
+        raise InputError(
+            "native: a convolution's weights are so large that Winograd's transform of them "
+            "overflows float32; scale the layer down, or export another format"
+        )
     return np.ascontiguousarray(values, dtype=np.float32)

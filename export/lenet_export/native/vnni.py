@@ -23,9 +23,11 @@ _IMAGE_BYTES = 4 * 32 * 32
 _WORDS = """\
 /* Four neighbouring bytes in every lane. */
 #define vnni_splat(p) _mm512_set1_epi32(lenet_load32(p))
-/* Codes of the next layer, not yet clipped: that is done by packing. */
+/* Codes of the next layer, clipped by packing, but for what is too large to convert: it would
+   become the least integer. */
 #define vnni_rescale(sum, scale) \\
-    _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale))
+    _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), \\
+                                     _mm512_set1_ps(32767.0f)))
 
 static inline int32_t lenet_load32(const void *p)
 {

@@ -6,12 +6,29 @@ a batch may take 100.
 
 import os
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
-from threading import Thread
+from queue import SimpleQueue
+from threading import Lock, Thread
 
 Task = Callable[[], bool]
 _Done = SimpleQueue[bool | BaseException]
-_Tasks = SimpleQueue[tuple[Task, _Done] | None]
+
+
+class _Share:
+    """A task that whoever claims it first runs, and nobody else."""
+
+    def __init__(self, task: Task, done: _Done) -> None:
+        self._task, self._done, self._claim = task, done, Lock()
+
+    def run(self) -> None:
+        """Do nothing if it is claimed; else run it, and tell the outcome."""
+        if self._claim.acquire(blocking=False):
+            try:
+                self._done.put(self._task())
+            except BaseException as error:
+                self._done.put(error)
+
+
+_Tasks = SimpleQueue[_Share | None]
 
 
 class Workers:
@@ -40,23 +57,18 @@ class Workers:
             BaseException: what a task raised, once all are done.
         """
         done: _Done = SimpleQueue()
-        for task in tasks[1:]:
-            self._tasks.put((task, done))
-        _finish(tasks[0], done)
-        # What no worker has begun, perhaps another caller's: better than waiting for it.
-        while (taken := self._take()) is not None:
-            _finish(*taken)
+        shares = [_Share(task, done) for task in tasks]
+        for share in shares[1:]:
+            self._tasks.put(share)
+        # Its own, and of the others what no worker has begun: better than waiting. Only this
+        # call's: an exception that a signal raises here must not end up in another caller.
+        for share in (shares[0], *reversed(shares[1:])):
+            share.run()
         results = [done.get() for _ in tasks]
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         return all(results)
-
-    def _take(self) -> tuple[Task, _Done] | None:
-        try:
-            return self._tasks.get_nowait()
-        except Empty:
-            return None
 
     def __del__(self) -> None:
         for _ in range(self._started):
@@ -64,13 +76,6 @@ class Workers:
 
 
 def _work(tasks: _Tasks) -> None:
-    while (taken := tasks.get()) is not None:
-        _finish(*taken)
-        del taken  # or the images would be kept until the next call
-
-
-def _finish(task: Task, done: _Done) -> None:
-    try:
-        done.put(task())
-    except BaseException as error:
-        done.put(error)
+    while (share := tasks.get()) is not None:
+        share.run()
+        del share  # or the images would be kept until the next call
