@@ -6,9 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from native_files import compile_library, write_native
 
-from lenet_runtime import BACKENDS, Artifact, load, trust
+from lenet_runtime import BACKENDS, load
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -66,17 +65,8 @@ def torch_compile_artifact(exported):
 
 
 @pytest.fixture(scope="session")
-def native_artifact(exported, tmp_path_factory):
-    """A stand-in for the network until `lenet_export` makes the format."""
-    from lenet_export import FORMATS
-
-    if "native" in FORMATS:
-        return exported("native")
-    folder = tmp_path_factory.mktemp("native")
-    library = compile_library(folder / "build")
-    artifact = Artifact.open(write_native(folder / "artifact", library))
-    trust.remember(artifact)
-    return artifact
+def native_artifact(exported):
+    return exported("native")
 
 
 ENGINES = [

@@ -5,6 +5,7 @@ python -m benchmarks.peers.table RESULT.json [--plot FILE.png]
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,65 +39,55 @@ def main() -> None:
 
 def markdown(document: dict[str, Any]) -> str:
     """Microseconds per call, median; what is as fast as the fastest is bold."""
-    sizes = batch_sizes(document)
-    lines = [
-        header(document),
-        "",
-        "| us per call at batch size | " + " | ".join(map(str, sizes)) + " |",
-        "|---|" + "---:|" * len(sizes),
-    ]
-    cells = {(r["peer"], r["batch_size"]): cell(r) for r in document["results"]}
-    for peer in peers(document):
-        row = [cells.get((peer, size), "") for size in sizes]
-        lines.append(f"| {peer} | " + " | ".join(row) + " |")
+    lines = [header(document), "", *table(document, "us per call at batch size", cell)]
     lines += ["", "Bold: the fastest, and what the noise cannot tell from it."]
-    lines += ["", *against_native(document, sizes)]
-    lines += share_of_peak(document, sizes)
+    lines += ["", "Times as long as `lenet-deploy native` (95% interval, paired by round):", ""]
+    lines += table(document, "", times_native)
+    lines += share_of_peak(document)
     if document["missing"]:
         lines += ["", "Not measured:", ""]
         lines += [f"- {entry['peer']}: {entry['reason']}" for entry in document["missing"]]
     return "\n".join(lines)
 
 
-def against_native(document: dict[str, Any], sizes: list[int]) -> list[str]:
-    """How many times as long as `lenet-deploy native` each takes, with its interval."""
+def table(
+    document: dict[str, Any], heading: str, text: Callable[[dict[str, Any]], str]
+) -> list[str]:
+    """A row for each peer, a column for each batch size, `text` of the result in a cell."""
+    sizes = batch_sizes(document)
     lines = [
-        "Times as long as `lenet-deploy native` (95% interval, paired by round):",
-        "",
-        "| | " + " | ".join(map(str, sizes)) + " |",
+        " | ".join([f"| {heading}".rstrip(), *map(str, sizes)]) + " |",
         "|---|" + "---:|" * len(sizes),
     ]
-    ratios = {(r["peer"], r["batch_size"]): r["ratio_to_native"] for r in document["results"]}
+    cells = {(r["peer"], r["batch_size"]): text(r) for r in document["results"]}
     for peer in peers(document):
-        found = [ratios.get((peer, size)) for size in sizes]
-        row = [f"{r['value']:.2f} ({r['low']:.2f} to {r['high']:.2f})" if r else "" for r in found]
+        row = [cells.get((peer, size), "") for size in sizes]
         lines.append(f"| {peer} | " + " | ".join(row) + " |")
     return lines
 
 
-def share_of_peak(document: dict[str, Any], sizes: list[int]) -> list[str]:
+def times_native(result: dict[str, Any]) -> str:
+    ratio = result["ratio_to_native"]
+    return f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
+
+
+def share_of_peak(document: dict[str, Any]) -> list[str]:
     """Direct convolution's arithmetic over time, as a share of the FMA peak of the same run."""
-    peak = document.get("peak_gflops")
+    peak, flop = document.get("peak_gflops"), document.get("flop_per_image", 0)
     if not peak:
         return []
-    lines = [
+
+    def share(result: dict[str, Any]) -> str:
+        return f"{flop * result['batch_size'] / (result['p50_us'] * 1e3) / peak:.0%}"
+
+    return [
         "",
-        f"Arithmetic of direct convolution ({document['flop_per_image'] / 1e3:.0f} kFLOP an image) "
+        f"Arithmetic of direct convolution ({flop / 1e3:.0f} kFLOP an image) "
         f"over time, as a share of this core's float32 FMA peak in the same run "
         f"({peak:.0f} GFLOP/s); more than 100% is work that was avoided:",
         "",
-        "| | " + " | ".join(map(str, sizes)) + " |",
-        "|---|" + "---:|" * len(sizes),
+        *table(document, "", share),
     ]
-    times = {(r["peer"], r["batch_size"]): r["p50_us"] for r in document["results"]}
-    for peer in peers(document):
-        row = []
-        for size in sizes:
-            us = times.get((peer, size))
-            done = document["flop_per_image"] * size
-            row.append(f"{done / (us * 1e3) / peak:.0%}" if us else "")
-        lines.append(f"| {peer} | " + " | ".join(row) + " |")
-    return lines
 
 
 def header(document: dict[str, Any]) -> str:

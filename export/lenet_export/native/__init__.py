@@ -63,11 +63,10 @@ def build(request: Request) -> Build:
             "one that has them, or take --precision fp32 or int8"
         )
     found = compiler.find()
-    sources = generate(
-        request.module, level, request.weights_sha256, request.precision, calibration
-    )
+    network = _read(request.module, level, request.precision)
+    sources = _sources(network, level, request.weights_sha256, request.precision, calibration)
     library = compiler.build_library(found, sources)
-    kernels = kernels_of(layers.read(request.module), level, request.precision)
+    kernels = kernels_of(network, level, request.precision)
     titles = ", ".join(dict.fromkeys(t for text in kernels.values() for t in _titles(text)))
     return Build(
         {name: text.encode() for name, text in sources.items()} | {compiler.LIBRARY: library},
@@ -118,11 +117,22 @@ def generate(
     Raises:
         InputError: see `build`.
     """
+    network = _read(module, isa, precision)
+    return _sources(network, isa, weights_sha256, precision, calibration)
+
+
+def _read(module: nn.Module, isa: str, precision: str) -> Network:
+    """The network, once it is known that there are kernels for what is asked."""
     if isa not in source.LEVELS:
         raise InputError(f"isa: expected one of {list(source.LEVELS)}, found {isa!r}")
     if precision == "bf16" and isa != DEFAULT_ISA:
         raise InputError(f"isa: bf16 has kernels for {DEFAULT_ISA} alone, found {isa!r}")
-    network = layers.read(module)
+    return layers.read(module)
+
+
+def _sources(
+    network: Network, isa: str, weights_sha256: str, precision: str, calibration: Array | None
+) -> dict[str, str]:
     if precision == "int8":
         assert calibration is not None
         quantized = quantize.quantize(network, quantize.calibrate(network, calibration))

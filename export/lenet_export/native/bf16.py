@@ -177,18 +177,17 @@ def sources(network: Network, packed: Packed, weights_sha256: str) -> dict[str, 
     chosen = layers_in_bf16(network)
     weights = {i: integers(f"lenet_dense{i}", pairs(packed.dense[i])) for i in chosen}
     kernels = {i: layer(i, packed.dense[i]) for i in chosen}
-    x86 = "#if defined(__x86_64__) && defined(__GNUC__)"
     text = [
         c_text.PRELUDE.format(version=__version__, weights=weights_sha256),
         source.sizes(network, packed),
-        x86,
+        c_text.X86,
         *source.constants(network, packed, weights),
         c_text.HELPERS,
         c_text.CAREFUL,
         *source.section(BF16, packed, kernels),
         "#endif",
         _DISPATCH.format(
-            guard=x86,
+            guard=c_text.X86,
             supported=BF16.supported,
             title=BF16.title,
             bytes=4 * source.layout(packed)["end"] + 64,

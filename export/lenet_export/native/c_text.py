@@ -1,5 +1,8 @@
 """The C text that is the same for every network, with places for its figures."""
 
+# Around what only an x86-64 compiler with intrinsics takes.
+X86 = "#if defined(__x86_64__) && defined(__GNUC__)"
+
 HEADER = """\
 /* LeNet, compiled by lenet-deploy {version}. Weights: SHA-256 {weights}.
  *

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 
 from lenet_export.native import conv, dense
-from lenet_export.native.c_text import CAREFUL, HEADER, HELPERS, PRELUDE, PUBLIC
+from lenet_export.native.c_text import CAREFUL, HEADER, HELPERS, PRELUDE, PUBLIC, X86
 from lenet_export.native.isa import BASE, V3, V4, Isa
 from lenet_export.native.layers import Array, Network
 from lenet_export.native.pack import LANES, Packed
@@ -102,7 +102,7 @@ def section(
     """The words and kernels of one instruction set; `kernels` replaces some dense layers'."""
     yield f"/* ---- {isa.title}: {isa.comment} ---- */"
     if isa is not BASE:
-        yield "#if defined(__x86_64__) && defined(__GNUC__)"
+        yield X86
     yield isa.words.replace("ATTRIBUTE", isa.attribute)
     yield conv.functions(isa, packed)
     last = len(packed.dense) - 1
@@ -181,13 +181,12 @@ def _dispatch(packed: Packed, isas: tuple[Isa, ...]) -> str:
         f"    case {isa.name.upper()}:\n        return {isa.name}_chunk(images, logits, n, work);"
         for isa in x86
     )
-    guard = "#if defined(__x86_64__) && defined(__GNUC__)"
     return f"""\
 enum level {{ {names} }};
 
 static enum level lenet_level(void)
 {{
-{guard}
+{X86}
     __builtin_cpu_init();
 {choices}
 #endif
@@ -198,7 +197,7 @@ static int lenet_chunk(
     enum level level, const float *images, float *logits, size_t n, float *work)
 {{
     switch (level) {{
-{guard}
+{X86}
 {cases}
 #endif
     default:
