@@ -76,7 +76,11 @@ def _format_state(name: str) -> dict[str, Any]:
         reason = f"{error}; pip install 'lenet-deploy[export]'"
     except BackendUnavailable as error:
         reason = str(error)
-    able = [n for n, b in BACKENDS.items() if b.format == name and not _why_not(n, "cpu")]
+    able = [
+        backend
+        for backend, b in BACKENDS.items()
+        if b.format == name and not all(_why_not(backend, device) for device in b.devices)
+    ]
     if not reason and not able:
         reason = "no backend here can prove it"
     return {"available": not reason, "reason": reason, "verified_by": able}

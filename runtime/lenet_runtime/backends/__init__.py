@@ -171,6 +171,17 @@ BACKENDS = {
         "cpu",
         ("onnxruntime", "onnxruntime-gpu"),
     ),
+    "ort-cuda": Backend(
+        "lenet_runtime.backends.ort_cuda", "onnx", ("cuda",), "gpu", ("onnxruntime-gpu",), cut=False
+    ),
+    "ort-tensorrt": Backend(
+        "lenet_runtime.backends.ort_tensorrt",
+        "onnx",
+        ("cuda",),
+        "ort-tensorrt",
+        ("onnxruntime-gpu",),
+        cut=False,
+    ),
     "torchscript": Backend(
         "lenet_runtime.backends.torchscript", "torchscript", ("cpu", "cuda"), "export", _TORCH
     ),
