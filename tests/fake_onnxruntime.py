@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime
 
-from lenet_runtime.backends import _ort_gpu, _ort_libraries, ort_cuda, ort_tensorrt
+from lenet_runtime.backends import _ort_gpu, _ort_libraries, _ort_strict, ort_cuda, ort_tensorrt
 from lenet_runtime.errors import BackendUnavailable, DeployError, DeviceMemoryError
 
 CPU = "CPUExecutionProvider"
@@ -234,7 +234,7 @@ def install(monkeypatch, tmp_path, **faults):
             return context.gpu
 
     cuda = SimpleNamespace(Context=lambda index: Context(machine, index), gpu=gpu, Gpu=None)
-    for module in (_ort_gpu, ort_cuda, ort_tensorrt):
+    for module in (_ort_gpu, _ort_strict, ort_tensorrt):
         monkeypatch.setattr(module, "cuda", cuda)
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     monkeypatch.setattr(onnxruntime, "cuda_version", "13.0", raising=False)

@@ -60,7 +60,7 @@ def test_the_profile_is_explicit(machine, onnx_artifact):
     assert found["trt_profile_min_shapes"] == "images:1x1x32x32"
     assert found["trt_profile_opt_shapes"] == "images:64x1x32x32"
     assert found["trt_profile_max_shapes"] == "images:4096x1x32x32"
-    assert {found[f"trt_{kind}_enable"] for kind in ("fp16", "bf16", "int8")} == {"0"}
+    assert {found[f"trt_{kind}_enable"] for kind in ("fp16", "bf16", "int8")} == {"False"}
 
 
 def test_a_static_artifact_needs_no_profile(machine, exported):
@@ -118,7 +118,7 @@ def test_engines_are_kept_in_a_private_folder_with_its_key_in_words(machine, onn
     (folder,) = folders()
     found = settings(machine)
     assert found["trt_engine_cache_path"] == found["trt_timing_cache_path"] == str(folder)
-    assert found["trt_engine_cache_enable"] == found["trt_timing_cache_enable"] == "1"
+    assert found["trt_engine_cache_enable"] == found["trt_timing_cache_enable"] == "True"
     assert folder.stat().st_mode & 0o777 == 0o700
     key = json.loads((folder / "key.json").read_text())
     assert key["model"] == onnx_artifact.manifest.files["model.onnx"].sha256

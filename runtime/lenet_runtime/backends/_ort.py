@@ -154,9 +154,10 @@ def closed(*_: Any) -> Any:
 def engine_errors() -> tuple[type[Exception], ...]:
     """What ONNX Runtime's C++ side raises; its own share no base class but Exception.
 
-    UnicodeDecodeError comes in place of an error that quotes names of a damaged model.
+    A ValueError is C++'s for an option that is no number; or, of its kind, UnicodeDecodeError, in
+    place of an error that quotes names of a damaged model.
     """
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     kinds = [k for k in vars(state).values() if isinstance(k, type) and issubclass(k, Exception)]
-    return (*kinds, RuntimeError, UnicodeDecodeError)
+    return (*kinds, RuntimeError, ValueError)

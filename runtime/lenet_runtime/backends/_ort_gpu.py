@@ -22,7 +22,7 @@ memory that their kernels were captured with, and LeNet is too small for two to 
 import contextlib
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,7 +32,7 @@ from lenet_runtime import cuda
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import _ort
 from lenet_runtime.backends._ort_batch import Batch
-from lenet_runtime.errors import BackendUnavailable, DeployError, DeviceMemoryError
+from lenet_runtime.errors import DeployError, DeviceMemoryError
 
 GRAPH_BATCH = 64
 MAX_BATCH = 4096
@@ -227,55 +227,3 @@ class Stages:
 def _padded(size: int) -> int:
     """The least power of two that is not less."""
     return int(1 << (size - 1).bit_length())
-
-
-def check(name: str, session: Any, provider: str, asked: dict[str, str]) -> None:
-    """Compare what ONNX Runtime says it uses with what was asked.
-
-    Args:
-        name: of the backend, for messages.
-        session: of ONNX Runtime, made with ``session.record_ep_graph_assignment_info``.
-        provider: that every node must be on.
-        asked: options of the provider that must be in force.
-
-    Raises:
-        BackendUnavailable: something differs.
-    """
-    found = session.get_providers()
-    if found not in ([provider], [provider, _ort.CPU]):  # it always adds the CPU, for no node
-        raise BackendUnavailable(
-            f"{name}: expected ONNX Runtime to run on {provider}, found {found}; "
-            "lenet-deploy doctor tells what is missing here"
-        )
-    elsewhere = _elsewhere(name, session, provider)
-    if elsewhere:
-        raise BackendUnavailable(
-            f"{name}: expected every node on {provider}, found {', '.join(elsewhere)}; "
-            "this version of ONNX Runtime cannot run the model on the GPU as a whole"
-        )
-    settings = session.get_provider_options().get(provider, {})
-    wrong = {key: settings.get(key) for key, value in asked.items() if settings.get(key) != value}
-    if wrong:
-        raise BackendUnavailable(
-            f"{name}: expected {provider} with {asked}, found {wrong}; this version of ONNX "
-            "Runtime does not take these options: pip install --upgrade onnxruntime-gpu"
-        )
-
-
-def _elsewhere(name: str, session: Any, provider: str) -> Sequence[str]:
-    """The nodes that another provider computes."""
-    try:
-        parts = session.get_provider_graph_assignment_info()
-    except AttributeError as error:
-        raise BackendUnavailable(
-            f"{name}: expected ONNX Runtime 1.24 or later, which tells where each node runs; "
-            "pip install --upgrade onnxruntime-gpu"
-        ) from error
-    if not any(part.get_nodes() for part in parts):
-        raise BackendUnavailable(f"{name}: ONNX Runtime does not tell where its nodes run")
-    return [
-        f"{node.name} ({node.op_type}) on {part.ep_name}"
-        for part in parts
-        if part.ep_name != provider
-        for node in part.get_nodes()
-    ]

@@ -16,7 +16,7 @@ from typing import Any
 
 from lenet_runtime import cuda, devices
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import _ort, _ort_cache, _ort_gpu, _ort_libraries, ort_cuda
+from lenet_runtime.backends import _ort, _ort_cache, _ort_gpu, _ort_libraries, _ort_strict, ort_cuda
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
 
 PROVIDER = "TensorrtExecutionProvider"
@@ -31,9 +31,9 @@ _OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 def probe(device: str) -> str:
     """ONNX Runtime's and TensorRT's version; see `lenet_runtime.backends.Backend.probe`."""
     onnxruntime = _ort.module("ort-tensorrt")
-    ort_cuda.require_provider(onnxruntime, PROVIDER, "ort-tensorrt")
+    _ort_strict.require_provider(onnxruntime, PROVIDER, "ort-tensorrt")
     found = _other_release(onnxruntime)
-    ort_cuda.require(found + ort_cuda.reasons(onnxruntime, device, "cuda", "tensorrt"))
+    _ort_strict.require(found + _ort_strict.reasons(onnxruntime, device, "cuda", "tensorrt"))
     return f"{onnxruntime.__version__} with TensorRT {_version(onnxruntime)}"
 
 
@@ -57,13 +57,14 @@ def load(artifact: Artifact, device: str, threads: int | None) -> _ort_gpu.OrtGp
 
     def make(stream: int) -> Any:
         with _ort_cache.opened(key) as folder:
+            options = settings(artifact, index, stream, folder)
             try:
-                return _session(artifact, threads, index, stream, folder)
+                return _session(artifact, threads, options)
             except (ArtifactError, BackendUnavailable):
                 # A run that was killed may have left half an engine.
                 if not _ort_cache.clear(folder):
                     raise
-                return _session(artifact, threads, index, stream, folder)
+                return _session(artifact, threads, options)
 
     return _ort_gpu.OrtGpu("ort-tensorrt", artifact, index, make)
 
@@ -73,25 +74,27 @@ def starts(artifact: Artifact) -> tuple[int, ...]:
     return ort_cuda.starts(artifact)
 
 
-def _session(artifact: Artifact, threads: int | None, index: int, stream: int, folder: Path) -> Any:
-    asked = {"device_id": str(index)}
-    settings = {
-        **asked,
+def settings(artifact: Artifact, index: int, stream: int, folder: Path) -> dict[str, str]:
+    """The provider's options; it takes ``True`` and ``False``, where CUDA's takes 1 and 0."""
+    return {
         **_profile(artifact),
+        "device_id": str(index),
         "user_compute_stream": str(stream),
-        "trt_cuda_graph_enable": "0",  # see _ort_gpu
-        "trt_fp16_enable": "0",
-        "trt_bf16_enable": "0",
-        "trt_int8_enable": "0",
+        "trt_cuda_graph_enable": "False",  # see _ort_gpu
+        "trt_fp16_enable": "False",
+        "trt_bf16_enable": "False",
+        "trt_int8_enable": "False",
         "trt_max_workspace_size": str(WORKSPACE_BYTES),
-        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(folder),
-        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": str(folder),
     }
-    options = ort_cuda.options(threads)
-    session = _ort.session(artifact, options, [(PROVIDER, settings)])
-    _ort_gpu.check("ort-tensorrt", session, PROVIDER, asked)
+
+
+def _session(artifact: Artifact, threads: int | None, options: dict[str, str]) -> Any:
+    session = _ort.session(artifact, ort_cuda.options(threads), [(PROVIDER, options)])
+    _ort_strict.check("ort-tensorrt", session, PROVIDER, {"device_id": options["device_id"]})
     return session
 
 
