@@ -4,8 +4,7 @@ import contextlib
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from lenet_runtime.backends import _torch_cuda, torchscript
 from lenet_runtime.backends._torch import predictor
