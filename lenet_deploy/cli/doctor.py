@@ -15,7 +15,8 @@ from lenet_deploy.cli.options import Json
 from lenet_export.formats import FORMATS
 from lenet_runtime import cpu, cuda
 from lenet_runtime.backends import BACKENDS
-from lenet_runtime.errors import BackendUnavailable, DeployError
+from lenet_runtime.cuda import driver
+from lenet_runtime.errors import BackendUnavailable
 
 _DISTRIBUTIONS = (
     "numpy", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu",
@@ -104,12 +105,12 @@ def _why_not(name: str, device: str) -> str:
 def _gpus(faults: list[str]) -> list[dict[str, Any]]:
     """Every GPU as `lenet_runtime.cuda.Gpu`; empty without a driver."""
     try:
+        driver.library()
+    except BackendUnavailable:  # no fault: most machines have no driver
+        return []
+    try:
         return [dataclasses.asdict(gpu) for gpu in cuda.gpus()]
     except BackendUnavailable as error:
-        if shutil.which("nvidia-smi"):  # a driver is installed, and cannot be used
-            faults.append(str(error))
-        return []
-    except DeployError as error:
         faults.append(str(error))
         return []
 
