@@ -3,7 +3,6 @@
 The GPU is `fake_onnxruntime`'s; tests/ort_gpu_trial.py has the real onnxruntime-gpu, without one.
 """
 
-import dataclasses
 import sys
 import threading
 import warnings
@@ -299,6 +298,13 @@ def test_no_memory_for_buffers(machine, predictor, on_cpu, size):
     same(predictor.run(images(size)), on_cpu(images(size)))
 
 
+def test_half_the_memory_is_given_back(machine, predictor):
+    machine.free_bytes = 128 * 4 * 1024  # the pinned images, and no more
+    with pytest.raises(DeviceMemoryError):
+        predictor.run(images(100))
+    assert machine.held_bytes == 0
+
+
 def test_a_run_that_fails_is_a_deploy_error(machine, predictor, monkeypatch):
     def fail(*_):
         raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
@@ -374,16 +380,9 @@ def test_a_device_that_is_none(machine, onnx_artifact):
         load(onnx_artifact, device="cuda:7")
 
 
-def test_the_table_of_starts_holds_every_graph(onnx_artifact):
+def test_the_table_of_starts_holds_every_graph(onnx_artifact, exported):
     assert BACKENDS["ort-cuda"].starts(onnx_artifact) == (1, 2, 3, 5, 9, 17, 33, 65)
-    static = dataclasses.replace(
-        onnx_artifact,
-        manifest=dataclasses.replace(
-            onnx_artifact.manifest,
-            inputs=(dataclasses.replace(onnx_artifact.manifest.inputs[0], shape=(7, 1, 32, 32)),),
-        ),
-    )
-    assert BACKENDS["ort-cuda"].starts(static) == (7,)
+    assert BACKENDS["ort-cuda"].starts(exported("onnx", static_batch=3)) == (3,)
 
 
 @pytest.mark.gpu

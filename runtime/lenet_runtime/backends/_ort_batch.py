@@ -59,7 +59,6 @@ class Batch:
         self._host = host  # the memory behind the arrays
         self._images: NDArray[np.float32] = host[0].array.view(np.float32).reshape(-1, *_IMAGE)
         self._logits: NDArray[np.float32] = host[1].array.view(np.float32).reshape(-1, *_LOGITS)
-        self._images.fill(0)  # what pads a batch is finite
         self.bind(capacity)
 
     def bind(self, size: int) -> None:
