@@ -43,10 +43,14 @@ def build(request: Request) -> Build:
     `CUDA_TUNED_FOR`, and all are for GPUs of its compute capability.
 
     Raises:
-        BackendUnavailable: there is no C++ compiler.
+        BackendUnavailable: there is no C++ compiler, or no GPU where it compiles for one.
         DeployError: the compiler failed.
     """
     require()
+    if request.device.kind == "cuda":  # Inductor times kernels on the GPU that it compiles for
+        from lenet_runtime.backends._torch_cuda import require as require_gpu
+
+        require_gpu(str(request.device))
     with quiet():
         settings, isa = _target()
     files = {
