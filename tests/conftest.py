@@ -72,12 +72,13 @@ def native_artifact(exported):
 ENGINES = [
     pytest.param(name, marks=pytest.mark.slow if backend.format == "torch-compile" else ())
     for name, backend in BACKENDS.items()
+    if "cpu" in backend.devices
 ]
 
 
 @pytest.fixture(scope="session", params=ENGINES)
 def session(request):
-    """A session of each backend in turn, shared by all tests; never close it."""
+    """A session of each backend on the CPU in turn, shared by all tests; never close it."""
     artifact = request.getfixturevalue(
         f"{BACKENDS[request.param].format.replace('-', '_')}_artifact"
     )

@@ -280,7 +280,12 @@ def test_without_onnx_there_is_no_graph_and_all_the_rest(onnx_artifact):
     done = run_alone("inspect", onnx_artifact.path, "--json", without=["onnx", "torch"])
     report = json.loads(done.stdout)
     assert report["graph"] is None
-    assert report["loads_here"] == {"ort-cpu on cpu": []}
+    assert report["loads_here"]["ort-cpu on cpu"] == []
+    assert list(report["loads_here"]) == [
+        "ort-cpu on cpu",
+        "ort-cuda on cuda",
+        "ort-tensorrt on cuda",
+    ]
 
 
 def test_without_engines_it_says_what_to_install(onnx_artifact, torchscript_artifact):

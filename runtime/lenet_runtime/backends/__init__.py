@@ -127,6 +127,14 @@ class Backend:
                 return importlib.metadata.version(name)
         return None
 
+    def takes(self, format: str, device: str) -> bool:
+        """Whether it is for artifacts of this format and for this device; it may not be here.
+
+        Raises:
+            InputError: see `lenet_runtime.devices.parse`.
+        """
+        return format == self.format and devices.parse(device).kind in self.devices
+
     def probe(self, device: str) -> str:
         """The engine's version, if it is here and can use `device`.
 
@@ -170,6 +178,17 @@ BACKENDS = {
         ("cpu",),
         "cpu",
         ("onnxruntime", "onnxruntime-gpu"),
+    ),
+    "ort-cuda": Backend(
+        "lenet_runtime.backends.ort_cuda", "onnx", ("cuda",), "gpu", ("onnxruntime-gpu",), cut=False
+    ),
+    "ort-tensorrt": Backend(
+        "lenet_runtime.backends.ort_tensorrt",
+        "onnx",
+        ("cuda",),
+        "ort-tensorrt",
+        ("onnxruntime-gpu",),
+        cut=False,
     ),
     "torchscript": Backend(
         "lenet_runtime.backends.torchscript", "torchscript", ("cpu", "cuda"), "export", _TORCH
@@ -218,7 +237,7 @@ def choose(format: str, backend: str, device: str) -> str:
         return backend
     reasons = []
     for name, candidate in BACKENDS.items():
-        if candidate.format != format or kind not in candidate.devices:
+        if not candidate.takes(format, device):
             continue
         try:
             candidate.probe(device)
