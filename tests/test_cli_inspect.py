@@ -184,7 +184,7 @@ def a_file(folder):
         (twice, "duplicate keys ['format']"),
         (no_number, "NaN is not a JSON number"),
         (deep, "manifest.json"),
-        (edits(schema_version=3), "expected schema_version 2, found 3"),
+        (edits(schema_version=4), "expected schema_version 3, found 4"),
         (edits(surprise=1), "unknown keys ['surprise']"),
         (edits(labels=["0"]), "labels, found"),
         (escape, "'../../secret': expected a plain name"),

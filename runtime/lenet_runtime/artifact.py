@@ -16,7 +16,7 @@ from lenet_runtime.errors import ArtifactError
 from lenet_runtime.parity import ParityReport
 from lenet_runtime.preprocess import Preprocessing
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.npz"
 # LeNet's artifacts are below 3 MB; these bound what a foreign one can make us read.
@@ -64,7 +64,9 @@ class Requirements:
         platform: ``linux-x86_64`` for compiled code, None for portable formats.
         engine: the engine the files are for, with the version that wrote them.
         engine_version: see `engine`.
-        compute_capability: of the GPU that an engine was built for, ``9.0``.
+        compute_capability: of the GPU that an engine was built for, ``9.0``; several are joined
+            by commas.
+        profile: batch sizes that an engine was built for, ``MIN:OPT:MAX``; None where it takes any.
     """
 
     device: str
@@ -73,6 +75,7 @@ class Requirements:
     cpu_isa: tuple[str, ...] = ()
     platform: str | None = None
     compute_capability: str | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True)
