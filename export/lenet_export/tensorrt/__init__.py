@@ -6,7 +6,6 @@ which must be what was asked for. ``model.engine`` is the engine's bytes and not
 tools can read it.
 """
 
-import re
 from typing import Any
 
 import onnx
@@ -14,7 +13,7 @@ import onnx
 from lenet_export import onnx as onnx_format
 from lenet_export.native import calibration_batch
 from lenet_export.request import Build, Request
-from lenet_export.tensorrt import casts, int8, process
+from lenet_export.tensorrt import casts, int8, process, targets
 from lenet_runtime.artifact import Requirements
 from lenet_runtime.backends import _trt, _trt_layers
 from lenet_runtime.backends._trt import DEFAULT_PROFILE, FILE, MODULES, TITLES, Profile
@@ -42,11 +41,12 @@ def build(request: Request) -> Build:
     """
     options = request.options
     library = _library(options.get("library"))
+    target = targets.choose(options.get("compute_capability"), library, request.device)
     job = process.Job(
         library,
         _profile(options.get("profile"), request.static_batch),
         request.precision == "tf32",
-        _capabilities(options.get("compute_capability"), library),
+        target,
     )
     graph, nodes, tools = _graph(request)
     engine = process.build(graph.SerializeToString(deterministic=True), job, request.precision)
@@ -59,7 +59,7 @@ def build(request: Request) -> Build:
             library,
             engine.version,
             platform=this_platform(),
-            compute_capability=",".join(job.capabilities),
+            compute_capability=", ".join(target.capabilities),
             profile=str(job.profile),
         ),
         tools | {library: engine.version},
@@ -142,25 +142,3 @@ def _profile(wanted: Any, static_batch: int | None) -> Profile:
             "beside it; drop one of the two"
         )
     return Profile(static_batch, static_batch, static_batch)
-
-
-def _capabilities(wanted: Any, library: str) -> tuple[str, ...]:
-    """Compute capabilities to build for, ``8.6``, ascending."""
-    if library == "tensorrt":
-        if wanted is not None:
-            raise InputError(
-                "compute capability: TensorRT builds for the GPU it runs on, found "
-                f"{wanted!r}; --library tensorrt-rtx builds for GPUs that are elsewhere"
-            )
-        return ()
-    if wanted is None:
-        raise BackendUnavailable("no GPU")
-    parts = [
-        re.fullmatch(r"([0-9]{1,2})\.?([0-9])", part.strip()) for part in str(wanted).split(",")
-    ]
-    found = {f"{part[1]}.{part[2]}" for part in parts if part}
-    if None in parts:
-        raise InputError(
-            f"compute capability: expected numbers like 8.6 or 8.6,8.9, found {str(wanted)[:100]!r}"
-        )
-    return tuple(sorted(found, key=float))

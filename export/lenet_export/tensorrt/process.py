@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lenet_export.tensorrt.targets import Target
 from lenet_runtime.backends._trt import MODULES, TITLES, Profile
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 
@@ -28,15 +29,13 @@ class Job:
         library: a key of `MODULES`.
         profile: batch sizes.
         tf32: whether float32 products may be rounded to TF32.
-        capabilities: compute capabilities to build for, ``8.6``; none for the GPU that is here.
-        gpu: UUID of the GPU to build on, ``GPU-...``; None for the first.
+        target: GPUs to build for.
     """
 
     library: str
     profile: Profile
     tf32: bool
-    capabilities: tuple[str, ...] = ()
-    gpu: str | None = None
+    target: Target
 
     def document(self) -> dict[str, Any]:
         """``job.json``; see `lenet_export.tensorrt.builder`."""
@@ -45,7 +44,7 @@ class Job:
             "module": MODULES[self.library],
             "profile": sizes,
             "tf32": self.tf32,
-            "capabilities": self.capabilities,
+            "capabilities": self.target.capabilities if self.target.told else (),
         }
 
 
@@ -94,8 +93,8 @@ def build(graph: bytes, job: Job, precision: str) -> Engine:
 def _run(folder: Path, job: Job) -> str:
     """Run the builder; returns the end of what it printed, and its exit code."""
     environment = dict(os.environ)
-    if job.gpu:
-        environment["CUDA_VISIBLE_DEVICES"] = job.gpu
+    if job.target.gpu:
+        environment["CUDA_VISIBLE_DEVICES"] = job.target.gpu
     # -P: the folder of builder.py is no place to import from.
     command = [sys.executable, "-P", str(BUILDER), str(folder)]
     try:
@@ -123,7 +122,7 @@ def _refusal(report: dict[str, Any], job: Job, precision: str) -> DeployError:
             f"tensorrt: {title} cannot be imported ({words}); install it again: "
             f"pip install 'lenet-deploy[{job.library}]'"
         )
-    asked = ", ".join(job.capabilities)
+    asked = ", ".join(job.target.capabilities)
     able = ", ".join(possible(report["capabilities"], precision))
     if stage == "capability":
         return InputError(
@@ -137,9 +136,8 @@ def _refusal(report: dict[str, Any], job: Job, precision: str) -> DeployError:
             f"({words}); build on a machine with that GPU, or with --library tensorrt-rtx and "
             "--compute-capability, which need none"
         )
-    hint = f"; it builds {precision} for {able}" if asked and able else ""
-    where = f" for {asked}" if asked else ""
-    return DeployError(f"tensorrt: {title} cannot build {precision}{where}: {words}{hint}")
+    hint = f"; it builds {precision} for {able}" if able else ""
+    return DeployError(f"tensorrt: {title} cannot build {precision} for {asked}: {words}{hint}")
 
 
 def possible(capabilities: list[str], precision: str) -> list[str]:
