@@ -57,8 +57,9 @@ def export(
         Path | None,
         typer.Option(
             "--calibration-dir",
-            help="Of native and tensorrt in int8: folder that holds MNIST/raw, to take the activations' scales "
-            "from its 60,000 training digits. Default: 250 bundled training digits.",
+            help="Of native and tensorrt in int8: folder that holds MNIST/raw, to take the "
+            "activations' scales from its 60,000 training digits. Default: 250 bundled training "
+            "digits.",
             metavar="DIR",
         ),
     ] = None,
