@@ -37,7 +37,7 @@ def build(request: Request) -> Build:
     graph, tools = model(request, opset)
     return Build(
         {"model.onnx": graph.SerializeToString(deterministic=True)},
-        Requirements("any", "onnx", f"opset {opset}"),
+        Requirements(request.runs_on, "onnx", f"opset {opset}"),
         tools,
     )
 

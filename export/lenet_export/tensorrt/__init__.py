@@ -32,7 +32,8 @@ def build(request: Request) -> Build:
     ``compute_capability``, of TensorRT-RTX, which GPUs to build for (``8.6`` or ``8.6,8.9``), the
     GPU of this machine where it is not given; ``calibration``, see `lenet_export.native.build`.
 
-    TensorRT-RTX makes equal bytes of equal weights and options; TensorRT times kernels and chooses.
+    TensorRT-RTX makes equal engines of equal weights and options, but for some 30 bytes in bf16 and
+    int8; TensorRT times kernels and chooses.
 
     Raises:
         InputError: an option is wrong, or the weights do not fit into the precision.

@@ -83,7 +83,7 @@ class Layer:
 
 def parse(text: str) -> tuple[Layer, ...]:
     """The layers that a text of TensorRT's tells of; none where it is something else."""
-    return tuple(filter(None, map(_layer, text.splitlines())))
+    return tuple(filter(None, map(_layer, text.split("\n"))))
 
 
 def _layer(line: str) -> Layer | None:
