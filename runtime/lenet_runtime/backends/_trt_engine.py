@@ -48,11 +48,11 @@ class Library:
         return f"{TITLES[self.name]} {self.trt.__version__}"
 
     def _make_logger(self) -> Any:
-        trt, errors, base = self.trt, self._errors, self.trt.ILogger
+        trt, errors = self.trt, self._errors
 
-        class Logger(base):  # type: ignore[misc]
+        class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
             def __init__(self) -> None:
-                base.__init__(self)  # pybind11 asks for it by name
+                trt.ILogger.__init__(self)  # pybind11 asks for it by name
 
             def log(self, severity: Any, message: str) -> None:
                 if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):

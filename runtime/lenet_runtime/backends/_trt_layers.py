@@ -77,8 +77,9 @@ class Layer:
         tensors = [tensor for tensor in self.inputs if tensor.name != IMAGES.name]
         if self.weights:
             tensors.append(self.weights)
-        tensors = tensors or [t for t in self.outputs if t.name != LOGITS.name]
-        return "+".join(sorted({tensor.type for tensor in tensors if tensor.type}))
+        told = {tensor.type for tensor in tensors} - {""}
+        told = told or {t.type for t in self.outputs if t.name != LOGITS.name} - {""}
+        return "+".join(sorted(told))
 
 
 def parse(text: str) -> tuple[Layer, ...]:
