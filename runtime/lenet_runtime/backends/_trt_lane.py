@@ -88,7 +88,9 @@ class Lane:
         return program
 
     def close(self) -> None:
-        """Give back all of it."""
+        """Give back all of it, once the GPU is done with it: a call may have failed halfway."""
+        with contextlib.suppress(DeployError):
+            self.stream.synchronize()
         for program in self._programs.values():
             program.close()
         self._programs.clear()
