@@ -45,8 +45,8 @@ def test_what_is_here_is_no_obstacle(manifest, cpuinfo):
 @pytest.mark.parametrize(
     ("manifest", "reason"),
     [
-        (needing("cuda"), "device 'cuda'"),
-        (needing(""), "device ''"),
+        (needing("cuda"), "made for the device 'cuda' and is asked to run on 'cpu'"),
+        (needing(""), "made for the device ''"),
         (needing(platform="linux-riscv128"), "linux-riscv128"),
         (needing(platform=""), "compiled for ''"),
         (needing(platform="\x1b[2J"), r"'\x1b[2J'"),

@@ -169,7 +169,7 @@ def _device(format: str, precision: str, device: str | None, *, verify: bool) ->
     chosen = devices.parse(device or ("cpu" if "cpu" in kinds else "cuda"))
     if chosen.kind not in kinds:
         raise InputError(
-            f"device: {format!r} artifacts in {precision} run on {' and '.join(sorted(kinds))}, "
+            f"device: {format!r} artifacts in {precision} run on {' and '.join(sorted(kinds)) or 'nothing'}, "
             f"found {device!r}"
         )
     if not verify and "cpu" in kinds:

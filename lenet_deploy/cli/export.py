@@ -281,17 +281,15 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for heading in ("size", "max diff", "of tol.", "top-1", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        figures = (
-            f"{row['max_abs_diff']:.1e}",
-            f"{row['worst_share_of_tolerance']:.1%}",
-            f"{row['top1_agreement']:.2%}",
-        )
-        table.add_row(
-            plain(row["path"]),
-            f"{row['size_bytes'] / 1024:.0f} KiB",
-            *(figures if row["proven"] else ("[red]not proven[/]", "-", "-")),
-            f"{row['seconds']:.1f} s",
-        )
+        proof = ("[red]not proven[/]", "-", "-")
+        if row["proven"]:
+            proof = (
+                f"{row['max_abs_diff']:.1e}",
+                f"{row['worst_share_of_tolerance']:.1%}",
+                f"{row['top1_agreement']:.2%}",
+            )
+        size, seconds = f"{row['size_bytes'] / 1024:.0f} KiB", f"{row['seconds']:.1f} s"
+        table.add_row(plain(row["path"]), size, *proof, seconds)
     if rows:
         stdout.print(table)
     for row in rows:

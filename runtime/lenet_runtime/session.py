@@ -271,8 +271,7 @@ def _load(  # noqa: PLR0917  the arguments of load, which are checked
     artifact = Artifact.open(path)
     name = choose(artifact.manifest.format, backend, device)
     requirements.require(artifact.manifest, device, artifact.path)
-    if not unproven:
-        _require_proof(artifact, device)
+    _require_proof(artifact, device, unproven=unproven)
     trusted.require(artifact, trust)
     predictor = BACKENDS[name].load(artifact, device, threads)
     session = Session(
@@ -286,9 +285,11 @@ def _load(  # noqa: PLR0917  the arguments of load, which are checked
     return session
 
 
-def _require_proof(artifact: Artifact, device: str) -> None:
+def _require_proof(artifact: Artifact, device: str, *, unproven: bool) -> None:
     report = artifact.manifest.parity
     if not report.comparisons:
+        if unproven:
+            return
         raise ArtifactError(
             f"{artifact.path}: it was exported with --no-verify, and nobody has compared it with "
             f"eager PyTorch; run lenet-deploy verify {artifact.path} --device {device} --trust "
