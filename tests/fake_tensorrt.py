@@ -5,14 +5,18 @@ kernel, so a graph that is captured holds it and an answer that is read too earl
 """
 
 import ctypes
+import dataclasses
 import json
 import types
 from importlib.machinery import ModuleSpec
 
 import numpy as np
+from artifact_files import golden_bytes, make_manifest
 
+from lenet_runtime.artifact import Artifact, Requirements
 from lenet_runtime.cuda import driver
 
+VERSION = "10.9.0.34"
 MAGIC = b"fake"
 SCRATCH = 4096
 _POINTERS = (ctypes.c_ulonglong, ctypes.c_ulonglong, ctypes.c_uint)
@@ -48,6 +52,31 @@ def engine_bytes(profile=(1, 4, 8), batch=None, kinds=None, dtype="FLOAT"):
     return MAGIC + json.dumps(document).encode()
 
 
+def first_ten(images):
+    """What `artifact_files.golden_bytes` holds."""
+    return images.reshape(len(images), -1)[:, :10]
+
+
+def write(folder, data, batch=None, precision="fp32", kernels=None, **needs):
+    """An artifact of the format with `data` as its engine."""
+    files = {"model.engine": data, "golden.npz": golden_bytes(batch or 4)}
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    changes = {"profile": "1:4:8" if batch is None else f"{batch}:{batch}:{batch}"} | needs
+    requirements = Requirements("cuda", "tensorrt", VERSION, compute_capability="8.6")
+    manifest = make_manifest(
+        files,
+        batch,
+        format="tensorrt",
+        precision=precision,
+        kernels=kernels or {"conv1": "fp32 gemm"},
+        requirements=dataclasses.replace(requirements, **changes),
+    )
+    (folder / "manifest.json").write_bytes(manifest.to_bytes())
+    return Artifact.open(folder)
+
+
 class State:
     """What a test tells the fake, and asks it.
 
@@ -64,7 +93,7 @@ class State:
         self.refuses = self.fails = ""
         self.makes_contexts = self.capturable = True
         self.contexts = self.executions = 0
-        self.loggers = []
+        self.recorders = []
         self.configs = []
         fake_driver.kernel("tensorrt", self._kernel, _POINTERS)
 
@@ -74,23 +103,24 @@ class State:
         _floats(logits, count * 10)[:] = self.compute(given.copy()).reshape(-1)
 
     def log(self, message):
-        for logger in self.loggers:
-            logger.log("ERROR", message)
+        for recorder in self.recorders:
+            recorder.report_error(1, message)
 
 
-def make(state, version="10.9.0.34", rtx=False):
+def make(state, version=VERSION, rtx=False):
     """The module ``tensorrt``, or ``tensorrt_rtx``."""
     name = "tensorrt_rtx" if rtx else "tensorrt"
     module = types.ModuleType(name)
     module.__spec__ = ModuleSpec(name, None)
     module.__version__ = version
 
-    class ILogger:
-        Severity = types.SimpleNamespace(ERROR="ERROR", INTERNAL_ERROR="INTERNAL_ERROR")
-
     class Runtime:
         def __init__(self, logger):
-            state.loggers.append(logger)
+            assert isinstance(logger, module.ILogger)
+
+        def __setattr__(self, name, value):
+            assert name == "error_recorder"
+            state.recorders.append(value)
 
         def deserialize_cuda_engine(self, data):
             if state.refuses or not data.startswith(MAGIC):
@@ -98,7 +128,8 @@ def make(state, version="10.9.0.34", rtx=False):
                 return None
             return Engine(state, json.loads(data[len(MAGIC) :]), rtx)
 
-    module.ILogger, module.Runtime = ILogger, Runtime
+    module.ILogger, module.IErrorRecorder = type("ILogger", (), {}), type("Recorder", (), {})
+    module.Runtime = Runtime
     module.LayerInformationFormat = types.SimpleNamespace(ONELINE="oneline")
     module.ExecutionContextAllocationStrategy = types.SimpleNamespace(USER_MANAGED="user")
     if rtx:

@@ -1,6 +1,5 @@
 """The runtime of TensorRT engines, on a TensorRT and a CUDA driver that need no GPU."""
 
-import dataclasses
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -8,19 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import fake_tensorrt
 import numpy as np
 import pytest
-from artifact_files import make_manifest
-from fake_tensorrt import engine_bytes
+from fake_tensorrt import engine_bytes, first_ten, write
 
 from lenet_runtime import BACKENDS
-from lenet_runtime.artifact import Artifact, Requirements
-from lenet_runtime.backends import _trt_engine, _trt_lane
+from lenet_runtime.backends import _trt_lane
 from lenet_runtime.errors import DeployError, DeviceMemoryError
-
-VERSION = "10.9.0.34"
-
-
-def first_ten(images):
-    return images.reshape(len(images), -1)[:, :10]
 
 
 def noise(count, seed=0):
@@ -28,40 +19,7 @@ def noise(count, seed=0):
 
 
 @pytest.fixture
-def gpu(fake_cuda):
-    return fake_cuda(capability=(8, 6))
-
-
-@pytest.fixture
-def trt(gpu, monkeypatch):
-    """The state of a fake TensorRT that is installed for the length of a test."""
-    state = fake_tensorrt.State(gpu, first_ten)
-    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.make(state, VERSION))
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    _trt_engine.library.cache_clear()
-    yield state
-    _trt_engine.library.cache_clear()
-
-
-def write(folder, data, batch=None, precision="fp32", kernels=None, **needs):
-    """An artifact of the format with `data` as its engine."""
-    folder.mkdir()
-    (folder / "model.engine").write_bytes(data)
-    changes = {"profile": "1:4:8" if batch is None else f"{batch}:{batch}:{batch}"} | needs
-    requirements = Requirements("cuda", "tensorrt", VERSION, compute_capability="8.6")
-    manifest = make_manifest(
-        {"model.engine": data},
-        batch,
-        format="tensorrt",
-        precision=precision,
-        kernels=kernels or {"conv1": "fp32 gemm"},
-        requirements=dataclasses.replace(requirements, **changes),
-    )
-    return Artifact(folder, manifest, "digest")
-
-
-@pytest.fixture
-def load(trt, tmp_path):
+def load(fake_trt, tmp_path):
     """`load(**changes)`: a predictor of an engine, closed when the test ends."""
     opened = []
 
@@ -91,9 +49,9 @@ def test_each_image_gets_its_own_logits_at_any_batch_size(load, count):
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 9])
-def test_a_batch_below_the_profile_is_filled_up(load, trt, count):
+def test_a_batch_below_the_profile_is_filled_up(load, fake_trt, count):
     seen = []
-    trt.compute = lambda images: seen.append(images) or first_ten(images)
+    fake_trt.compute = lambda images: seen.append(images) or first_ten(images)
     predictor = load(profile=(4, 4, 8))
     predictor.run(noise(8))
     images = noise(count, 1)
@@ -119,36 +77,36 @@ def test_logits_are_the_callers_own(load):
 # ---- graphs
 
 
-def test_each_batch_size_is_captured_once_and_then_launched(load, gpu, trt):
+def test_each_batch_size_is_captured_once_and_then_launched(load, fake_gpu, fake_trt):
     predictor = load()
     for _ in range(3):
         for count in (1, 4):
             predictor.run(noise(count))
-    assert gpu.captures == 2
-    assert gpu.graph_launches == 4  # the first run of each size queues its steps
-    assert trt.executions == 4  # a run and a capture for each size
+    assert fake_gpu.captures == 2
+    assert fake_gpu.graph_launches == 4  # the first run of each size queues its steps
+    assert fake_trt.executions == 4  # a run and a capture for each size
 
 
-def test_a_lane_remembers_a_limited_number_of_sizes(load, gpu, trt):
+def test_a_lane_remembers_a_limited_number_of_sizes(load, fake_gpu, fake_trt):
     predictor = load(profile=(1, 4, 40))
     for count in range(1, 41):
         predictor.run(noise(count))
-    assert trt.contexts == _trt_lane.PROGRAMS
-    before = gpu.captures
+    assert fake_trt.contexts == _trt_lane.PROGRAMS
+    before = fake_gpu.captures
     predictor.run(noise(40))  # the latest is still there
-    assert gpu.captures == before
+    assert fake_gpu.captures == before
     predictor.run(noise(1))  # the oldest is not
-    assert gpu.captures == before + 1
+    assert fake_gpu.captures == before + 1
 
 
 @pytest.mark.parametrize("capturable", [False, None], ids=["capture fails", "it says so"])
-def test_what_cannot_be_captured_runs_step_by_step(load, gpu, trt, capturable):
-    trt.capturable = capturable
+def test_what_cannot_be_captured_runs_step_by_step(load, fake_gpu, fake_trt, capturable):
+    fake_trt.capturable = capturable
     predictor = load()
     for seed in range(3):
         images = noise(4, seed)
         np.testing.assert_array_equal(predictor.run(images), first_ten(images))
-    assert gpu.graph_launches == 0
+    assert fake_gpu.graph_launches == 0
     assert predictor.stages(noise(4), graph=True) is None
 
 
@@ -179,18 +137,18 @@ def test_a_thread_leaves_its_lane_to_the_next(load):
     assert len(predictor._free) == 1
 
 
-def test_a_closed_predictor_runs_no_more(load, gpu):
+def test_a_closed_predictor_runs_no_more(load, fake_gpu):
     predictor = load()
     predictor.run(noise(2))
     predictor.close()
     predictor.close()
-    assert gpu.live == 0
+    assert fake_gpu.live == 0
     for call in (predictor.run, lambda images: predictor.stages(images, graph=False)):
         with pytest.raises(DeployError, match="this session is closed"):
             call(noise(2))
 
 
-def test_a_call_that_is_under_way_outlives_close(load, gpu, trt):
+def test_a_call_that_is_under_way_outlives_close(load, fake_gpu, fake_trt):
     entered, proceed = threading.Event(), threading.Event()
 
     def slowly(images):
@@ -198,62 +156,60 @@ def test_a_call_that_is_under_way_outlives_close(load, gpu, trt):
         assert proceed.wait(30)
         return first_ten(images)
 
-    trt.compute = slowly
+    fake_trt.compute = slowly
     predictor, images, answers = load(), noise(3), []
     thread = threading.Thread(target=lambda: answers.append(predictor.run(images)))
     thread.start()
     assert entered.wait(30)
     predictor.close()
-    assert gpu.live
+    assert fake_gpu.live
     proceed.set()
     thread.join()
     np.testing.assert_array_equal(answers[0], first_ten(images))
-    assert gpu.live == 0
+    assert fake_gpu.live == 0
 
 
 # ---- memory
 
 
-def test_buffers_that_do_not_fit_leave_the_session_usable(load, gpu):
+def test_buffers_that_do_not_fit_leave_the_session_usable(load, fake_gpu):
     predictor = load()
-    gpu.fail("cuMemAlloc_v2", 2, after=1)
+    fake_gpu.fail("cuMemAlloc_v2", 2, after=1)
     with pytest.raises(DeviceMemoryError, match="out of memory"):
         predictor.run(noise(2))
-    assert gpu.used == 0
-    gpu.heal()
+    assert fake_gpu.used == 0
+    fake_gpu.heal()
     np.testing.assert_array_equal(predictor.run(noise(2)), first_ten(noise(2)))
 
 
 @pytest.mark.parametrize("where", ["fails", "makes_contexts"])
-def test_what_tensorrt_has_no_memory_for_leaves_the_session_usable(load, trt, where):
+def test_what_tensorrt_has_no_memory_for_leaves_the_session_usable(load, fake_trt, where):
     predictor = load()
     predictor.run(noise(1))
-    setattr(trt, where, fake_tensorrt.NO_MEMORY if where == "fails" else False)
-    with pytest.raises(
-        DeviceMemoryError, match=r"TensorRT 10\.9.*too little free .*34627584"
-    ):
+    setattr(fake_trt, where, fake_tensorrt.NO_MEMORY if where == "fails" else False)
+    with pytest.raises(DeviceMemoryError, match=r"TensorRT 10\.9.*too little free .*34627584"):
         predictor.run(noise(2))
-    setattr(trt, where, "" if where == "fails" else True)
+    setattr(fake_trt, where, "" if where == "fails" else True)
     np.testing.assert_array_equal(predictor.run(noise(2)), first_ten(noise(2)))
 
 
-def test_a_failure_is_told_in_tensorrts_words_and_once(load, trt):
+def test_a_failure_is_told_in_tensorrts_words_and_once(load, fake_trt):
     predictor = load()
-    trt.fails = "Error Code 1: Cuda Runtime (misaligned address)"
+    fake_trt.fails = "Error Code 1: Cuda Runtime (misaligned address)"
     with pytest.raises(DeployError, match=r"running a batch of 2 failed .*misaligned address"):
         predictor.run(noise(2))
-    trt.fails = "another reason"
+    fake_trt.fails = "another reason"
     with pytest.raises(DeployError, match=r"failed \(another reason\)"):
         predictor.run(noise(2))
 
 
-def test_a_graph_that_fails_gives_its_lane_up(load, gpu):
+def test_a_graph_that_fails_gives_its_lane_up(load, fake_gpu):
     predictor = load()
     predictor.run(noise(2))
-    gpu.fail("cuGraphLaunch", 700)
+    fake_gpu.fail("cuGraphLaunch", 700)
     with pytest.raises(DeployError, match="launching a graph"):
         predictor.run(noise(2))
-    gpu.heal()
+    fake_gpu.heal()
     np.testing.assert_array_equal(predictor.run(noise(2)), first_ten(noise(2)))
 
 
@@ -262,15 +218,15 @@ def test_a_graph_that_fails_gives_its_lane_up(load, gpu):
 
 @pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize("profile", [(1, 4, 8), (4, 4, 8)])
-def test_a_batch_can_be_timed_step_by_step(load, gpu, graph, profile):
+def test_a_batch_can_be_timed_step_by_step(load, fake_gpu, graph, profile):
     predictor, images = load(profile), noise(3)
     stages = predictor.stages(images, graph=graph)
-    launches = gpu.graph_launches
+    launches = fake_gpu.graph_launches
     for _ in range(3):
         for step in (stages.upload, stages.compute, stages.download):
             step()
     np.testing.assert_array_equal(stages.answer(), first_ten(images))
-    assert gpu.graph_launches - launches == (3 if graph else 0)
+    assert fake_gpu.graph_launches - launches == (3 if graph else 0)
     assert stages.stream
     stages.close()
     np.testing.assert_array_equal(predictor.run(images), first_ten(images))
@@ -280,9 +236,9 @@ def test_a_batch_above_the_profile_has_no_steps(load):
     assert load().stages(noise(9), graph=False) is None
 
 
-def test_steps_that_fail_to_be_made_leave_nothing(load, trt):
+def test_steps_that_fail_to_be_made_leave_nothing(load, fake_trt):
     predictor = load()
-    trt.fails = "some reason"
+    fake_trt.fails = "some reason"
     with pytest.raises(DeployError, match="some reason"):
         predictor.stages(noise(2), graph=True)
     predictor.close()
@@ -291,11 +247,11 @@ def test_steps_that_fail_to_be_made_leave_nothing(load, trt):
 # ---- TensorRT-RTX
 
 
-def test_rtx_compiles_for_each_shape_before_it_runs(load, gpu, trt, monkeypatch):
+def test_rtx_compiles_for_each_shape_before_it_runs(load, fake_gpu, fake_trt, monkeypatch):
     """A graph would keep the general kernels that it begins with by default."""
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake_tensorrt.make(trt, "1.7", rtx=True))
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake_tensorrt.make(fake_trt, "1.7", rtx=True))
     predictor = load(engine="tensorrt-rtx", engine_version="1.7")
     np.testing.assert_array_equal(predictor.run(noise(2)), first_ten(noise(2)))
-    (config,) = trt.configs
+    (config,) = fake_trt.configs
     assert config.dynamic_shapes_kernel_specialization_strategy == "eager"
     assert (config.memory, config.cache) == ("user", "a cache")

@@ -1,124 +1,13 @@
-"""A loaded TensorRT engine: the library that has it, what it says, and contexts to run it with."""
+"""A loaded TensorRT engine: checked against its manifest, and contexts to run it with."""
 
-import collections
-import functools
-import importlib
-import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lenet_runtime.artifact import IMAGES, LOGITS, Manifest
 from lenet_runtime.backends import _trt_layers
-from lenet_runtime.backends._trt import MODULES, TITLES, Profile
-from lenet_runtime.errors import (
-    ArtifactError,
-    BackendUnavailable,
-    DeployError,
-    DeviceMemoryError,
-)
-
-_LAST_ERRORS = 8
-# TensorRT's words. Damage first: a library that has no GPU says so beside everything else it says.
-_DAMAGE = ("error code 1: serialization", "magictag", "malformed", "empty memory buffer")
-_NO_MEMORY = ("out of memory", "outofmemory")
-_NO_CUDA = ("cudaerror", "cuda runtime", "cuda initialization")
-
-
-class Library:
-    """TensorRT or TensorRT-RTX, imported once a process.
-
-    Attributes:
-        name: a key of `MODULES`.
-        trt: its module.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.trt: Any = importlib.import_module(MODULES[name])
-        self._lock = threading.Lock()
-        self._errors: collections.deque[str] = collections.deque(maxlen=_LAST_ERRORS)
-        # A process has one logger, the first that it names; so this one is for all engines.
-        self._logger = self._make_logger()
-        self._runtime: Any = None
-
-    @property
-    def title(self) -> str:
-        """Its name and version, for messages."""
-        return f"{TITLES[self.name]} {self.trt.__version__}"
-
-    def _make_logger(self) -> Any:
-        trt, errors = self.trt, self._errors
-
-        class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
-            def __init__(self) -> None:
-                trt.ILogger.__init__(self)  # pybind11 asks for it by name
-
-            def log(self, severity: Any, message: str) -> None:
-                if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                    errors.append(message.strip())
-
-        return Logger()
-
-    def deserialize(self, data: bytes, where: Path) -> Any:
-        """The engine of these bytes.
-
-        Raises:
-            ArtifactError: they are none of this library's.
-            BackendUnavailable: CUDA cannot be used.
-            DeviceMemoryError: the GPU has too little free memory.
-        """
-        with self._lock:
-            self.words()
-            if self._runtime is None:
-                self._runtime = self.trt.Runtime(self._logger)
-            engine = self._runtime.deserialize_cuda_engine(data)
-            words = self.words()
-        if engine is not None:
-            return engine
-        message = f"{where}: {self.title} cannot load it ({words})"
-        if _says(words, _NO_MEMORY):
-            raise DeviceMemoryError(f"{message}; free memory of the GPU (nvidia-smi lists it)")
-        if _says(words, _DAMAGE) or not _says(words, _NO_CUDA):
-            raise ArtifactError(f"{message}; export it again")
-        raise BackendUnavailable(
-            f"{message}; an engine is loaded onto a GPU: check the driver with nvidia-smi"
-        )
-
-    def words(self) -> str:
-        """The last errors that it told since this was last asked, oldest first."""
-        told = list(dict.fromkeys(self._errors))
-        self._errors.clear()
-        return "; ".join(told) or "it gave no reason"
-
-    def failure(self, doing: str) -> DeployError:
-        """What a call that returned nothing means."""
-        words = self.words()
-        if _says(words, _NO_MEMORY):
-            return DeviceMemoryError(
-                f"{self.title}: {doing}: the GPU has too little free memory ({words}); use "
-                "smaller batches or fewer threads"
-            )
-        return DeployError(f"{self.title}: {doing} failed ({words})")
-
-
-def _says(words: str, any_of: Sequence[str]) -> bool:
-    return any(text in words.lower() for text in any_of)
-
-
-@functools.cache
-def library(name: str) -> Library:
-    """See `Library`.
-
-    Raises:
-        BackendUnavailable: it cannot be imported.
-    """
-    try:
-        return Library(name)
-    except Exception as error:  # its loader raises whatever it likes
-        raise BackendUnavailable(
-            f"{TITLES[name]} cannot be imported ({error!r}); pip install 'lenet-deploy[{name}]'"
-        ) from error
+from lenet_runtime.backends._trt import Profile
+from lenet_runtime.backends._trt_library import Library
+from lenet_runtime.errors import ArtifactError
 
 
 class Engine:

@@ -14,8 +14,9 @@ from lenet_runtime import cuda, devices
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import _trt
 from lenet_runtime.backends._trt import FILE, MODULES, TITLES
-from lenet_runtime.backends._trt_engine import Engine, library
+from lenet_runtime.backends._trt_engine import Engine
 from lenet_runtime.backends._trt_lane import Lane
+from lenet_runtime.backends._trt_library import library
 from lenet_runtime.backends._trt_stages import TensorRtStages
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
 
@@ -26,8 +27,8 @@ def probe(device: str) -> str:
     if not found:
         raise BackendUnavailable(
             "TensorRT cannot be imported, nor TensorRT-RTX; pip install "
-            "'lenet-deploy[tensorrt-rtx]' for GPUs of compute capability 8.0, 8.6, 8.9 and 12, or "
-            "'lenet-deploy[tensorrt]'"
+            "'lenet-deploy[tensorrt-rtx]' for GPUs of compute capability 8.0, 8.6, 8.9 and 12, "
+            "or with [tensorrt] for all others"
         )
     title = library(found[0]).title
     cuda.gpu(devices.parse(device).index)
