@@ -15,7 +15,7 @@ from cli_helper import assert_fits, run, set_columns
 
 import lenet_runtime
 from lenet_deploy.checkpoint import save_checkpoint
-from lenet_export import FORMATS, onnx, pipeline, torch_compile, torchscript, weights
+from lenet_export import FORMATS, onnx, torch_compile, torchscript, weights
 from lenet_export.reference import Reference
 from lenet_runtime import trust
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, ParityError
@@ -118,12 +118,11 @@ def test_all_iterates_the_table_and_lists_what_is_missing(export, tmp_path, monk
     monkeypatch.setenv("CXX", NO_COMPILER)
     result = export("--json", format="all", code=4)
     document = json.loads(result.stdout)
-    compiler, gpu = document["failed"]
-    assert (compiler["format"], gpu["format"]) == ("torch-compile", "tensorrt")
-    assert "expected a C++ compiler, found no 'no-such-compiler'" in compiler["reason"]
-    assert "CUDA" in gpu["reason"] or "TensorRT" in gpu["reason"]
+    (failed,) = document["failed"]
+    assert failed["format"] == "torch-compile"
+    assert "expected a C++ compiler, found no 'no-such-compiler'" in failed["reason"]
     made = [row["format"] for row in document["artifacts"]]
-    assert made == [name for name in FORMATS if name not in ("torch-compile", "tensorrt")]
+    assert made == [name for name in FORMATS if name != "torch-compile"]
     assert "found no 'no-such-compiler'" in result.stderr
     assert len(list((tmp_path / "out").iterdir())) == len(made)
 
@@ -135,15 +134,12 @@ def test_all_goes_on_after_a_failure_and_its_code_wins(export, monkeypatch):
     result = export("--json", format="all", code=3)
     document = json.loads(result.stdout)
     assert [row["format"] for row in document["artifacts"]] == ["torchscript", "native"]
-    failed = [row["format"] for row in document["failed"]]
-    assert failed == ["onnx", "torch-compile", "tensorrt"]  # the last for want of a GPU
+    assert [row["format"] for row in document["failed"]] == ["onnx", "torch-compile"]
     assert "error: it differs [by design]" in result.stderr
     assert "onnx: pip install 'x[y]'" in result.stderr
 
 
 def test_all_with_nothing_made_prints_no_table(export, monkeypatch):
-    # So that the GPU's absence does not come before.
-    monkeypatch.setattr(pipeline, "choose", lambda *_: "none")
     for name in FORMATS:
         module = importlib.import_module(FORMATS[name].module)
         monkeypatch.setattr(module, "build", raising(DeployError(f"{name} is broken")))
@@ -155,9 +151,8 @@ def test_all_with_nothing_made_prints_no_table(export, monkeypatch):
 @pytest.mark.slow
 def test_all_formats_for_real(export, net):
     """With a static batch, which each of them must keep to."""
-    result = export("--json", "--static-batch", 5, format="all", code=4)  # tensorrt wants a GPU
-    rows = json.loads(result.stdout)["artifacts"]
-    assert [row["format"] for row in rows] == [name for name in FORMATS if name != "tensorrt"]
+    rows = json.loads(export("--json", "--static-batch", 5, format="all").stdout)["artifacts"]
+    assert [row["format"] for row in rows] == list(FORMATS)
     images = np.random.default_rng(0).standard_normal((5, 1, 32, 32), dtype=np.float32)
     expected = Reference(net).eager(images)
     for row in rows:
