@@ -199,6 +199,14 @@ BACKENDS = {
     "native": Backend(
         "lenet_runtime.backends.native", "native", ("cpu",), None, ("lenet-deploy",), cut=False
     ),
+    "tensorrt": Backend(
+        "lenet_runtime.backends.tensorrt",
+        "tensorrt",
+        ("cuda",),
+        "tensorrt",
+        ("tensorrt", "tensorrt-rtx"),
+        cut=False,
+    ),
 }
 
 
