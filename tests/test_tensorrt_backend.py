@@ -209,6 +209,7 @@ def test_a_graph_that_fails_gives_its_lane_up(load, fake_gpu):
     fake_gpu.fail("cuGraphLaunch", 700)
     with pytest.raises(DeployError, match="launching a graph"):
         predictor.run(noise(2))
+    assert not predictor._free
     fake_gpu.heal()
     np.testing.assert_array_equal(predictor.run(noise(2)), first_ten(noise(2)))
 

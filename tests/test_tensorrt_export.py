@@ -245,11 +245,11 @@ def test_a_builder_that_kept_tf32_is_refused(net, monkeypatch, pretended):
 def test_types_are_read_in_the_words_of_every_version():
     """TensorRT 10 joins format and type, 11 and RTX tell them apart; dynamic shapes hide both."""
     line = (
-        "Name: conv1 + relu1, LayerType: CaskConvolution, Inputs: [ { Name: images, Location: "
+        "Name: fused, LayerType: CaskConvolution, Inputs: [ { Name: images, Location: "
         "Device, Dimensions: [-1,1,32,32], Format/Datatype: Row major linear FP32 format }], "
         "Outputs: [ { Name: r, Location: Device, Dimensions: [-1,6,30,30], Format/Datatype: "
         "Thirty-two wide channel vectorized row major {} format }], ParameterType: Convolution, "
-        "Weights: { Type: {}, Count: 54 }, Metadata: [ONNX Layer: conv1]\x1e[ONNX Layer: relu1]"
+        "Weights: { Type: {}, Count: 54 }, Metadata: [ONNX Layer: relu1]\x1e[ONNX Layer: conv1]"
     )
 
     def kernel(output, weights):
@@ -285,6 +285,15 @@ def test_a_failure_says_what_the_library_said(failure, error, reason):
     assert type(found) is error
     with pytest.raises(error, match=f"TensorRT 9.9.*{reason}"):
         raise found
+
+
+def test_the_builder_sees_the_gpu_it_builds_for_and_no_other(tmp_path, monkeypatch):
+    script = tmp_path / "builder.py"
+    script.write_text("import os, sys; sys.exit(os.environ['CUDA_VISIBLE_DEVICES'])")
+    monkeypatch.setattr(process, "BUILDER", script)
+    target = targets.Target(("9.0",), told=False, gpu="GPU-00112233")
+    with pytest.raises(DeployError, match="'GPU-00112233'"):
+        process.build(b"", dataclasses.replace(RTX, target=target), "fp32")
 
 
 @pytest.mark.parametrize(
