@@ -78,11 +78,13 @@ class Batch:
     def answer(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """The logits of `images`, at most `size` of them."""
         self.put(images)
-        self.upload()
-        self.compute()
-        self.download()
+        self.step()
+        return self.result()[: len(images)]
+
+    def result(self) -> NDArray[np.float32]:
+        """Wait, and copy the logits of the last download out of the pinned memory."""
         self.stream.synchronize()
-        return self._logits[: len(images)].copy()
+        return self._logits[: self.size].copy()
 
     def put(self, images: NDArray[np.float32]) -> None:
         """Copy `images` into the pinned memory."""

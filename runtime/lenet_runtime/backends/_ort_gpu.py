@@ -214,6 +214,11 @@ class Stages:
         """Begin to copy the logits to the host."""
         self._do("downloading", self._batch.download)
 
+    def answer(self) -> NDArray[np.float32]:
+        """Wait, and return a copy of the logits ``(N, 10)`` of the last download."""
+        with self._predictor.using("waiting for the GPU"):
+            return self._batch.result()
+
     def close(self) -> None:
         """Free the batch's memory, unless the session did; twice is fine."""
         if not self._predictor.closed:
