@@ -1,0 +1,70 @@
+// The kernels of one precision as a shared library: lenet.cu, compiled for the emulator.
+#include "primitives.cuh"
+
+#include LENET_SOURCE
+
+#ifndef LENET_SMALLEST
+#define LENET_PROGRAMS LENET_ENTRY(lenet_one) LENET_ENTRY(lenet_few) LENET_ENTRY(lenet_many) \
+    LENET_ENTRY(lenet_one_raw) LENET_ENTRY(lenet_few_raw) LENET_ENTRY(lenet_many_raw)
+#endif
+
+struct Entry {
+    const char *name;
+    void (*kernel)(Arguments);
+    const unsigned *shape; // images of a block, threads, bytes of shared memory
+};
+#define LENET_ENTRY(name) {#name, name, name##_shape},
+static const Entry entries[] = {LENET_PROGRAMS};
+
+// The shape of a kernel, or null.
+extern "C" const unsigned *emulated_shape(const char *name)
+{
+    for (const Entry &entry : entries)
+        if (!std::strcmp(entry.name, name))
+            return entry.shape;
+    return nullptr;
+}
+
+extern "C" unsigned emulated_weight_bytes() { return WEIGHT_WORDS * 4; }
+
+struct Launch {
+    const char *kernel;
+    unsigned blocks, threads, shared_bytes;
+    const void *images;
+    const void *weights;
+    void *logits;
+    std::uint64_t image_bytes, weight_bytes, logit_bytes; // what may be touched
+    unsigned count;
+    std::uint64_t seed;
+    int lost_block_barrier, lost_warp_barrier; // -1: none
+};
+
+// Runs a kernel block by block; 0, or 1 with the reason in `message`.
+extern "C" int emulate(const Launch *launch, char *message, std::size_t size)
+{
+    for (const Entry &entry : entries) {
+        if (std::strcmp(entry.name, launch->kernel))
+            continue;
+        machine::Block block(launch->threads, launch->shared_bytes, launch->seed);
+        block.lost_block_barrier = launch->lost_block_barrier;
+        block.lost_warp_barrier = launch->lost_warp_barrier;
+        auto region = [](const void *p, std::uint64_t bytes, bool writable) {
+            const auto at = reinterpret_cast<std::uintptr_t>(p);
+            return machine::Region{at, at + bytes, writable};
+        };
+        block.regions = {region(launch->images, launch->image_bytes, false),
+                         region(launch->weights, launch->weight_bytes, false),
+                         region(launch->logits, launch->logit_bytes, true)};
+        const Arguments in{launch->images, static_cast<const unsigned *>(launch->weights),
+                           static_cast<float *>(launch->logits), launch->count};
+        machine::block = &block;
+        for (unsigned i = 0; i < launch->blocks; i++)
+            if (!block.run(i, [&] { entry.kernel(in); }))
+                break;
+        machine::block = nullptr;
+        std::snprintf(message, size, "%s", block.failure.c_str());
+        return !block.failure.empty();
+    }
+    std::snprintf(message, size, "no kernel %s", launch->kernel);
+    return 1;
+}
