@@ -1,31 +1,16 @@
 // The kernels of one precision as a shared library: lenet.cu, compiled for the emulator.
 #include "primitives.cuh"
 
-#include LENET_SOURCE
-
-#ifndef LENET_SMALLEST
-#define LENET_PROGRAMS LENET_ENTRY(lenet_one) LENET_ENTRY(lenet_few) LENET_ENTRY(lenet_many) \
-    LENET_ENTRY(lenet_one_raw) LENET_ENTRY(lenet_few_raw) LENET_ENTRY(lenet_many_raw)
-#endif
+#include "lenet.cu"
 
 struct Entry {
     const char *name;
     void (*kernel)(Arguments);
-    const unsigned *shape; // images of a block, threads, bytes of shared memory
 };
-#define LENET_ENTRY(name) {#name, name, name##_shape},
-static const Entry entries[] = {LENET_PROGRAMS};
-
-// The shape of a kernel, or null.
-extern "C" const unsigned *emulated_shape(const char *name)
-{
-    for (const Entry &entry : entries)
-        if (!std::strcmp(entry.name, name))
-            return entry.shape;
-    return nullptr;
-}
-
-extern "C" unsigned emulated_weight_bytes() { return WEIGHT_WORDS * 4; }
+static const Entry entries[] = {
+    {"lenet_one", lenet_one},         {"lenet_few", lenet_few},         {"lenet_many", lenet_many},
+    {"lenet_one_raw", lenet_one_raw}, {"lenet_few_raw", lenet_few_raw}, {"lenet_many_raw", lenet_many_raw},
+};
 
 struct Launch {
     const char *kernel;

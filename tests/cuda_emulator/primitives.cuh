@@ -16,7 +16,7 @@
 
 #define DEVICE inline
 #define KERNEL(threads, blocks) extern "C" void
-#define __device__
+#define DEVICE_DATA
 
 struct uint2 { unsigned x, y; };
 struct uint4 { unsigned x, y, z, w; };

@@ -23,8 +23,9 @@ template <class P, unsigned IMAGES_, template <unsigned> class Input> struct Lat
 
     static constexpr unsigned PIXELS_AT = 0;
     static constexpr unsigned POOLED = PIXELS_AT + IMAGES * PICTURE<P>;
-    static constexpr unsigned FEATURES_AT = POOLED + IMAGES * Pooled<P>::BYTES;
-    static constexpr unsigned HIDDEN_1 = FEATURES_AT + IMAGES * pitch<P>(FEATURES);
+    static constexpr unsigned FEATURES_AT = PIXELS_AT; // conv1 is done with them
+    static_assert(pitch<P>(FEATURES) <= PICTURE<P>, "features fit");
+    static constexpr unsigned HIDDEN_1 = POOLED + IMAGES * Pooled<P>::BYTES;
     static constexpr unsigned HIDDEN_2 = HIDDEN_1 + IMAGES * pitch<P>(HIDDEN1);
     static constexpr unsigned PARTIAL = (HIDDEN_2 + IMAGES * pitch<P>(HIDDEN2) + 127) / 128 * 128;
     static constexpr unsigned TABLE = PARTIAL + TILES1 * LANES * 16;
@@ -45,7 +46,7 @@ template <class P, unsigned IMAGES_, template <unsigned> class Input> struct Lat
         weights1.prefetch();
 
         if constexpr (Input<THREADS>::TABLE_BYTES != 0) {
-            load_table(in.weights + Packed<P>::TABLE, TABLE);
+            load_table<THREADS>(in.weights + Packed<P>::TABLE, TABLE);
             sync_block();
         }
 #pragma unroll

@@ -6,7 +6,7 @@
 
 constexpr unsigned LANES = 32, SIDE = 32, PIXELS = SIDE * SIDE;
 constexpr unsigned DIGIT_SIDE = 28, PADDING = 2; // of raw digits
-constexpr unsigned CHANNELS = 8;                 // between the convolutions; 6 are used
+constexpr unsigned USED = 6, CHANNELS = 8;       // between the convolutions; in whole chunks
 constexpr unsigned ROWS = 14;                    // of conv1's pooled output that conv2 uses
 constexpr unsigned POSITIONS = 36;               // of conv2's pooled output, 6x6
 constexpr unsigned FEATURES = POSITIONS * 16;

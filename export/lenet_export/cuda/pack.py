@@ -17,7 +17,9 @@ from lenet_runtime.preprocess import Preprocessing, pixel_table
 
 Words = NDArray[np.uint32]
 CHANNELS, OUTPUTS, PIXELS = 8, 16, 36  # conv1's and conv2's, padded; positions after pooling
+USED = 6  # of conv1's channels, in the fp32 kernels
 HIDDEN = (128, 96)
+SIZE = (USED, OUTPUTS, 120, 84, 10)  # LeNet's outputs, layer by layer
 LANES = np.arange(32)
 GROUP, WORD = LANES // 4, LANES % 4  # of a lane in a fragment
 # conv2's output channels in the order in which one lane stores them.
@@ -56,14 +58,13 @@ def pad(network: Network) -> Padded:
     """Bring a network to the kernels' size.
 
     Raises:
-        InputError: it has more channels, features or layers than the kernels.
+        InputError: it is larger than LeNet in some layer, or has other layers.
     """
     layers = (network.conv1, network.conv2, *network.dense)
     found = tuple(len(layer.bias) for layer in layers)
-    most = (CHANNELS, OUTPUTS, *HIDDEN, 10)
-    if len(found) != 5 or any(a > b for a, b in zip(found, most, strict=True)):
+    if len(found) != 5 or any(a > b for a, b in zip(found, SIZE, strict=True)):
         raise InputError(
-            f"cuda: expected two convolutions and three dense layers of at most {most} outputs, "
+            f"cuda: expected two convolutions and three dense layers of at most {SIZE} outputs, "
             f"found {found}"
         )
     channels = found[1]
@@ -94,13 +95,49 @@ def pack(network: Network, precision: str, preprocessing: Preprocessing) -> byte
 
     Args:
         network: at most of LeNet's size.
-        precision: ``fp16``, ``bf16`` or ``tf32``.
+        precision: ``fp32``, ``tf32``, ``fp16`` or ``bf16``.
         preprocessing: for the table of raw pixels.
 
     Raises:
         InputError: see `pad`; or a weight is beyond what fp16 can hold.
     """
     net = pad(network)
+    if precision == "fp32":
+        words = _plain(net)
+    else:
+        words = _fragments(net, precision)
+    words.append(_floats(pixel_table(preprocessing)))
+    return np.concatenate(words).astype("<u4").tobytes()
+
+
+def _plain(net: Padded) -> list[Words]:
+    """For `Exact`: inputs first, so that neighbouring lanes read neighbouring outputs."""
+    conv1 = np.zeros((USED, 12), np.float32)
+    conv1[:, :9] = net.conv1[:USED].reshape(USED, 9)
+    conv1[:, 9] = net.biases[0][:USED]
+    wide = HIDDEN[0]
+    return [
+        _floats(conv1.reshape(-1)),
+        _floats(net.conv2[:, :USED].transpose(1, 2, 3, 0).reshape(-1)),
+        _floats(net.biases[1]),
+        _floats(_by_position(net.dense[0]).T.reshape(-1)),
+        _floats(net.biases[2]),
+        _floats(_fill(net.dense[1], (wide, wide)).T.reshape(-1)),
+        _floats(_fill(net.biases[3], (wide,))),
+        _floats(_fill(net.dense[2], (16, wide)).T.reshape(-1)),
+        _floats(net.biases[4]),
+    ]
+
+
+def _by_position(weight: Array) -> Array:
+    """fc1's weights, each position's channels in their own order again."""
+    plain = np.empty((len(weight), PIXELS, OUTPUTS), np.float32)
+    plain[:, :, STORED] = weight.reshape(len(weight), PIXELS, OUTPUTS)
+    return plain.reshape(len(weight), -1)
+
+
+def _fragments(net: Padded, precision: str) -> list[Words]:
+    """For tensor cores."""
     words = [
         _registers(_conv1(net.conv1, precision)),
         _floats(net.biases[0]),
@@ -109,8 +146,7 @@ def pack(network: Network, precision: str, preprocessing: Preprocessing) -> byte
     ]
     for weight, bias in zip(net.dense, net.biases[2:], strict=True):
         words += [_dense(weight, precision), _floats(bias)]
-    words.append(_floats(pixel_table(preprocessing)))
-    return np.concatenate(words).astype("<u4").tobytes()
+    return words
 
 
 def step(precision: str) -> int:

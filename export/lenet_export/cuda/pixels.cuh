@@ -88,9 +88,9 @@ template <unsigned THREADS> struct Raw {
 };
 
 // Copies a table of raw pixels into shared memory; a barrier must follow.
-DEVICE void load_table(const unsigned *weights, unsigned to)
+template <unsigned THREADS> DEVICE void load_table(const unsigned *weights, unsigned to)
 {
-    if (thread_index() < 256)
-        store_shared<float>(to + thread_index() * 4,
-                            load_global(reinterpret_cast<const float *>(weights) + thread_index()));
+    const float *const table = reinterpret_cast<const float *>(weights);
+    for (unsigned i = thread_index(); i < 256; i += THREADS)
+        store_shared<float>(to + i * 4, load_global(table + i));
 }

@@ -33,7 +33,7 @@ struct Throughput {
         const Lane lane;
         const unsigned warp = thread_index() / LANES, first = block_index() * IMAGES;
         if constexpr (Input<LANES>::TABLE_BYTES != 0) {
-            load_table(in.weights + Packed<P>::TABLE, TABLE);
+            load_table<THREADS>(in.weights + Packed<P>::TABLE, TABLE);
             sync_block();
         }
         convolve(in, first + warp * OWN, warp, lane);

@@ -5,6 +5,7 @@
 #pragma once
 
 #define DEVICE __device__ __forceinline__
+#define DEVICE_DATA __device__
 #define KERNEL(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
 
 extern __shared__ __align__(128) unsigned char lenet_shared[];
