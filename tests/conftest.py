@@ -103,3 +103,30 @@ def mnist_dir():
     if not (folder / "MNIST" / "raw" / "t10k-images-idx3-ubyte").is_file():
         pytest.skip(f"no MNIST in {folder}; set LENET_DEPLOY_DATA_DIR to a folder that has it")
     return folder
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """`fake_cuda(devices=1, ...)`: CUDA is a `cuda_driver.FakeDriver` for the length of a test.
+
+    Fails the test if it leaves anything on the driver.
+    """
+    if shutil.which("gcc") is None:
+        pytest.skip("the fake CUDA driver needs gcc")
+    import cuda_driver
+
+    from lenet_runtime.cuda import driver
+
+    made = []
+
+    def install(**options):
+        monkeypatch.setattr(driver, "LIBRARY", str(cuda_driver.library_path()))
+        driver.library.cache_clear()
+        made.append(cuda_driver.FakeDriver(**options))
+        return made[-1]
+
+    yield install
+    driver.library.cache_clear()
+    if made:
+        assert made[-1].depth == 0, "a context was left on the stack"
+        assert made[-1].live == 0, f"{made[-1].live} objects of the driver were not freed"

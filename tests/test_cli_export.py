@@ -261,7 +261,10 @@ def test_an_output_that_cannot_be_written_is_one_line(checkpoint, tmp_path):
     [
         (["--format", "tflite"], "format: expected one of ['onnx', 'torchscript'"),
         (["--format", "ONNX"], "found 'ONNX'"),
-        (["--precision", "fp16"], "'torchscript' can be exported in ('fp32',), found 'fp16'"),
+        (
+            ["--precision", "fp16"],
+            "'torchscript' can be exported in ('fp32', 'tf32'), found 'fp16'",
+        ),
         (["--opset", "20"], "--opset: only the onnx format has one"),
         (["--isa", "generic"], "--isa: only the native format has one"),
         (["--format", "native", "--isa", "x86-64-v9"], "isa: expected one of ['x86-64-v4'"),

@@ -38,8 +38,9 @@ def test_every_format_is_shown_and_would_load(exported, net, format):
     assert report["manifest"]["weights_sha256"] == weights.fingerprint(net)
     assert set(report["files"].values()) == {"ok"}
     assert report["runs_code"] == (format != "onnx")
-    assert report["loads_here"]
-    assert all(reasons == [] for reasons in report["loads_here"].values())
+    on_cpu = {n: reasons for n, reasons in report["loads_here"].items() if n.endswith(" on cpu")}
+    assert on_cpu
+    assert all(reasons == [] for reasons in on_cpu.values())
     assert format in run("inspect", artifact.path).stdout
 
 
@@ -114,7 +115,7 @@ def test_a_damaged_file_is_named_and_exits_1(folder, damage):
     assert report["files"]["golden.npz"] == "ok"
     assert str(folder / "model.onnx") in report["files"]["model.onnx"]
     assert report["graph"] is None
-    assert report["loads_here"]["ort-cpu"] == [report["files"]["model.onnx"]]
+    assert report["loads_here"]["ort-cpu on cpu"] == [report["files"]["model.onnx"]]
     result = run("inspect", folder, code=1)
     assert f"error: {folder / 'model.onnx'}" in result.stderr
     assert "onnx, fp32" in result.stdout
@@ -212,14 +213,14 @@ def test_what_is_no_artifact_is_one_line(folder, damage, message):
 )
 def test_foreign_requirements_are_reasons_not_faults(folder, needs, reason):
     edit_manifest(folder, lambda document: document["requirements"].update(needs))
-    (found,) = inspect(folder)["loads_here"]["ort-cpu"]
+    (found,) = inspect(folder)["loads_here"]["ort-cpu on cpu"]
     assert reason in found
     assert reason.split()[0] in run("inspect", folder).stdout
 
 
 def test_an_unknown_precision_is_a_reason(folder):
     edits(precision="int3")(folder)
-    assert "int3" in inspect(folder)["loads_here"]["ort-cpu"][0]
+    assert "int3" in inspect(folder)["loads_here"]["ort-cpu on cpu"][0]
 
 
 def test_a_format_of_the_future_is_shown(tmp_path):
@@ -241,8 +242,14 @@ def test_an_artifact_that_never_passed_would_not_load(onnx_artifact, folder, com
               "comparisons": [vars(c) for c in comparisons]}  # fmt: skip
     assert not ParityReport(report.precision, report.tolerance, comparisons).ok
     edits(parity=parity)(folder)
-    assert inspect(folder)["loads_here"]["ort-cpu"] == ["its parity report says it failed"]
-    assert f"{len(comparisons)} of {len(comparisons)} comparisons" in run("inspect", folder).stdout
+    (reason,) = inspect(folder)["loads_here"]["ort-cpu on cpu"]
+    table = run("inspect", folder).stdout
+    if comparisons:
+        assert reason == "its parity report says it failed"
+        assert "1 of 1 comparisons" in table
+    else:
+        assert "verify --record" in reason
+        assert "not proven" in table
 
 
 HOSTILE = ["\x1b[2J", "[red]x[/]", "[/]", "\ud800", "\x07", "\\", "a\nb", "\u202e", "[", "]"]
@@ -273,14 +280,14 @@ def test_without_onnx_there_is_no_graph_and_all_the_rest(onnx_artifact):
     done = run_alone("inspect", onnx_artifact.path, "--json", without=["onnx", "torch"])
     report = json.loads(done.stdout)
     assert report["graph"] is None
-    assert report["loads_here"] == {"ort-cpu": []}
+    assert report["loads_here"] == {"ort-cpu on cpu": []}
 
 
 def test_without_engines_it_says_what_to_install(onnx_artifact, torchscript_artifact):
     done = run_alone("inspect", onnx_artifact.path, without=["onnxruntime", "torch"])
     assert "lenet-deploy[cpu]" in done.stdout.replace("│", "").replace("\n", " ")
     done = run_alone("inspect", torchscript_artifact.path, "--json", without=["torch"])
-    (reason,) = json.loads(done.stdout)["loads_here"]["torchscript"]
+    (reason,) = json.loads(done.stdout)["loads_here"]["torchscript on cpu"]
     assert "pip install 'lenet-deploy[export]'" in reason
 
 
@@ -294,5 +301,7 @@ def test_a_package_of_another_pytorch_release_is_said_not_to_load(torch_compile_
     needs = dataclasses.replace(manifest.requirements, engine_version="1.13.1")
     old = dataclasses.replace(manifest, requirements=needs)
     (folder / "manifest.json").write_bytes(old.to_bytes())
-    (reason,) = json.loads(run("inspect", folder, "--json").stdout)["loads_here"]["torch-compile"]
+    (reason,) = json.loads(run("inspect", folder, "--json").stdout)["loads_here"][
+        "torch-compile on cpu"
+    ]
     assert "compiled with PyTorch '1.13.1'" in reason

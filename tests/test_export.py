@@ -27,6 +27,7 @@ from lenet_export._quiet import quiet
 from lenet_export.request import Build, Request
 from lenet_runtime import cpu, golden
 from lenet_runtime.backends import torch_compile as torch_compile_backend
+from lenet_runtime.devices import Device
 from lenet_runtime.errors import (
     ArtifactError,
     BackendUnavailable,
@@ -284,7 +285,7 @@ def test_a_static_package_is_compiled_with_what_is_fastest_at_its_size(monkeypat
     monkeypatch.setattr(torch_compile, "require", lambda: None)
     monkeypatch.setattr(torch_compile, "_target", lambda: ({}, ()))
     monkeypatch.setattr(torch_compile, "_package", lambda _, given: asked.append(given) or b"")
-    request = Request(Net(), "fp32", size, Preprocessing(), (), "", {})
+    request = Request(Net(), "fp32", size, Preprocessing(), (), "", Device("cpu"), {})
     assert list(torch_compile.build(request).files) == [f"model-from-{size}.pt2"]
     assert asked == [torch_compile.SETTINGS[settings]]
 

@@ -384,7 +384,7 @@ def test_bf16_has_no_kernels_for_lower_levels(net, level):
 @pytest.mark.parametrize("format", ["onnx", "torchscript", "torch-compile"])
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_other_formats_have_no_such_precision(net, tmp_path, format, precision):
-    with pytest.raises(InputError, match=r"can be exported in \('fp32',\)"):
+    with pytest.raises(InputError, match=r"can be exported in \('fp32', 'tf32'\)"):
         lenet_export.export(net, format, tmp_path / "new", precision=precision)
 
 

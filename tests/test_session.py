@@ -595,14 +595,23 @@ def test_a_format_without_a_backend_is_refused(folder):
 
 def test_an_artifact_that_failed_its_proof_is_refused(folder):
     edit_manifest(folder, lambda d: d["parity"]["comparisons"][0].update(reason="off by one"))
-    with refused(error=ArtifactError, match="parity report says it failed"):
-        lenet_runtime.load(folder, trust=True)
+    for unproven in (False, True):
+        with refused(error=ArtifactError, match="parity report says it failed"):
+            lenet_runtime.load(folder, trust=True, unproven=unproven)
 
 
 def test_an_artifact_without_proof_is_refused(folder):
     edit_manifest(folder, lambda d: d["parity"].update(comparisons=[]))
-    with refused(error=ArtifactError, match="parity report"):
+    with refused(error=ArtifactError, match=r"--no-verify.*verify .* --trust --record"):
         lenet_runtime.load(folder, trust=True)
+    lenet_runtime.load(folder, trust=True, unproven=True).close()
+
+
+def test_an_artifact_that_failed_its_proof_is_refused_whatever_is_asked(folder):
+    edit_manifest(folder, lambda d: d["parity"]["comparisons"][0].update(reason="NaN"))
+    for unproven in (False, True):
+        with refused(error=ArtifactError, match="parity report says it failed"):
+            lenet_runtime.load(folder, trust=True, unproven=unproven)
 
 
 def pictures():

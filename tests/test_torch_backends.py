@@ -335,7 +335,7 @@ def test_each_batch_goes_to_the_package_that_serves_it(tmp_path, monkeypatch, st
     monkeypatch.setattr(
         torch_compile,
         "_package",
-        lambda _, name: lambda images: asked.append(name) or [first_ten(images[0])],
+        lambda _, name, device: lambda images: asked.append(name) or [first_ten(images[0])],
     )
     assert torch_compile.starts(artifact) == tuple(sorted(starts))
     predictor = torch_compile.load(artifact, "cpu", None)

@@ -5,7 +5,7 @@
     artifact = lenet_export.export(net, "onnx", "artifacts/onnx-fp32")
 
 Importing the package reads the table of formats; torch is imported with the first use of
-`export` or `verify`.
+`export`, `verify` or `record`.
 """
 
 import importlib
@@ -15,12 +15,14 @@ from lenet_export.formats import FORMATS, Format
 
 if TYPE_CHECKING:
     from lenet_export.pipeline import export
+    from lenet_export.recording import record
     from lenet_export.verification import Verification, verify
 
-__all__ = ["FORMATS", "Format", "Verification", "export", "verify"]
+__all__ = ["FORMATS", "Format", "Verification", "export", "record", "verify"]
 
 _LAZY = {
     "export": "lenet_export.pipeline",
+    "record": "lenet_export.recording",
     "verify": "lenet_export.verification",
     "Verification": "lenet_export.verification",
 }

@@ -37,10 +37,12 @@ class Format:
         return result
 
 
+# TF32 is how a GPU may multiply the same float32 weights.
+_FLOAT32 = ("fp32", "tf32")
 FORMATS = {
-    "onnx": Format("lenet_export.onnx", options=("opset",)),
-    "torchscript": Format("lenet_export.torchscript"),
-    "torch-compile": Format("lenet_export.torch_compile"),
+    "onnx": Format("lenet_export.onnx", precisions=_FLOAT32, options=("opset",)),
+    "torchscript": Format("lenet_export.torchscript", precisions=_FLOAT32),
+    "torch-compile": Format("lenet_export.torch_compile", precisions=_FLOAT32),
     "native": Format(
         "lenet_export.native",
         precisions=("fp32", "bf16", "int8"),

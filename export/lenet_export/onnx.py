@@ -41,7 +41,7 @@ def build(request: Request) -> Build:
     _require_batch(model, request.static_batch)
     return Build(
         {"model.onnx": model.SerializeToString(deterministic=True)},
-        Requirements("any", "onnx", f"opset {opset}"),
+        Requirements(request.runs_on, "onnx", f"opset {opset}"),
         {
             "torch": str(torch.__version__),
             "onnx": onnx.__version__,

@@ -1,7 +1,7 @@
 """`export`: from a module to a published artifact, through proof; the order is the promise."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from lenet_export import publish, weights
 from lenet_export.formats import FORMATS
 from lenet_export.reference import Reference
 from lenet_export.request import Build, Request
-from lenet_export.verification import check_batch_sizes, mnist_batch
-from lenet_runtime import __version__, chunks, golden, trust
+from lenet_export.verification import check_batch_sizes, mnist_batch, with_both_sides
+from lenet_runtime import __version__, chunks, devices, golden, trust
 from lenet_runtime._files import sha256
 from lenet_runtime.artifact import (
     GOLDEN_NAME,
@@ -47,6 +47,8 @@ def export(
     *,
     precision: str = "fp32",
     static_batch: int | None = None,
+    device: str | None = None,
+    verify: bool = True,
     force: bool = False,
     preprocessing: Preprocessing | None = None,
     labels: Sequence[str] = DIGIT_LABELS,
@@ -65,6 +67,11 @@ def export(
         output: the artifact's folder.
         precision: of the arithmetic, one of the format's.
         static_batch: the only batch size it will take; None for any.
+        device: to prove it on, and to compile for where the format compiles for one: ``cpu``,
+            ``cuda`` or ``cuda:N``. None for the format's first, the CPU where it has one.
+        verify: prove it. Without, for a machine that lacks the GPU, the artifact says that nobody
+            has, and is not loaded until ``lenet-deploy verify --record`` has on a machine with
+            one. Only for what runs on GPUs alone: such formats, and ``tf32``.
         force: replace an artifact that is at `output`.
         preprocessing: how pixels become the input; None for MNIST's defaults.
         labels: class of each logit.
@@ -83,6 +90,7 @@ def export(
     """
     target = Path(output)
     _check_arguments(format, precision, static_batch, labels, options)
+    where = _device(format, precision, device, verify=verify)
     check_batch_sizes(batch_sizes)
     if target.name in ("", ".."):
         raise InputError(f"output: expected the name of a new folder, found {str(target)!r}")
@@ -90,7 +98,8 @@ def export(
     weights.require_finite(module)
     reference = Reference(module)
     _check_module(reference, static_batch or 2)
-    backend = choose(format, "auto", "cpu")  # before the build: what cannot be proven is not made
+    # Before the build: what cannot be proven is not made.
+    backend = choose(format, "auto", str(where)) if verify else None
     request = Request(
         module=reference.module,
         precision=precision,
@@ -98,6 +107,7 @@ def export(
         preprocessing=preprocessing or Preprocessing(),
         labels=tuple(labels),
         weights_sha256=weights.fingerprint(reference.module),
+        device=where,
         options=options,
     )
     progress(f"building {format}")
@@ -109,11 +119,14 @@ def export(
         publish.write_files(folder, files)
         unproven = ParityReport(precision, TOLERANCES[precision], ())
         draft = Artifact(folder, _manifest(request, format, build, files, unproven), "draft")
-        if static_batch is None:
-            sizes = _with_both_sides(sizes, BACKENDS[backend].starts(draft))
-        progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
-        report = _verify(reference, draft, backend, digits, sizes)
-        report.require(f"{format} on {backend}")
+        report = unproven
+        if backend is not None:
+            if static_batch is None:
+                sizes = with_both_sides(sizes, BACKENDS[backend].starts(draft))
+            progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
+            batches = parity_batches(digits, sizes)
+            report = _verify(reference, draft, backend, str(where), batches)
+            report.require(f"{format} on {backend}")
         manifest = _manifest(request, format, build, files, report)
         publish.write_files(folder, {MANIFEST_NAME: manifest.to_bytes()})
         artifact = publish.publish(folder, target, force)
@@ -146,6 +159,25 @@ def _check_arguments(
         raise InputError(
             f"{format!r} takes no option {unknown}; it takes {list(FORMATS[format].options)}"
         )
+
+
+def _device(format: str, precision: str, device: str | None, *, verify: bool) -> devices.Device:
+    """The device that the artifact is made for and proven on."""
+    kinds = {kind for b in BACKENDS.values() if b.format == format for kind in b.devices}
+    if precision == "tf32":
+        kinds.discard("cpu")
+    chosen = devices.parse(device or ("cpu" if "cpu" in kinds else "cuda"))
+    if chosen.kind not in kinds:
+        raise InputError(
+            f"device: {format!r} artifacts in {precision} run on {' and '.join(sorted(kinds)) or 'nothing'}, "
+            f"found {device!r}"
+        )
+    if not verify and "cpu" in kinds:
+        raise InputError(
+            f"verify: {format!r} artifacts in {precision} can be proven on any machine; only what "
+            "runs on GPUs alone is published without proof"
+        )
+    return chosen
 
 
 def _check_module(reference: Reference, size: int) -> None:
@@ -188,30 +220,24 @@ def _manifest(
     )
 
 
-def _with_both_sides(sizes: Sequence[int], starts: Sequence[int]) -> tuple[int, ...]:
-    """`sizes` with the largest batch of each program of the engine and the least of the next."""
-    sides = {size for start in starts[1:] for size in (start - 1, start)}
-    return tuple(sorted({*sizes, *sides}))
-
-
 def _verify(
     reference: Reference,
     artifact: Artifact,
     backend: str,
-    digits: NDArray[np.float32],
-    sizes: Sequence[int],
+    device: str,
+    batches: Iterable[tuple[str, NDArray[np.float32]]],
 ) -> ParityReport:
     """Load the staged files as a user's process will, and hold them against the module.
 
     Large batches are not cut into chunks here: a plan may cut them elsewhere or not at all.
     """
-    predictor = chunks.cut(BACKENDS[backend].load(artifact, "cpu", None), None)
-    with Session(predictor, artifact, backend) as session:
+    predictor = chunks.cut(BACKENDS[backend].load(artifact, device, None), None)
+    with Session(predictor, artifact, backend, device=device) as session:
         golden.self_test(session.run, artifact, backend, BACKENDS[backend].starts(artifact))
         return check_parity(
             session.run,
             reference.eager,
             reference.exact,
-            parity_batches(digits, sizes),
+            batches,
             artifact.manifest.precision,
         )

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lenet_runtime.artifact import Requirements
+from lenet_runtime.devices import Device
 from lenet_runtime.preprocess import Preprocessing
 
 
@@ -22,6 +23,7 @@ class Request:
         preprocessing: how pixels become the input.
         labels: class of each logit.
         weights_sha256: see `lenet_export.weights.fingerprint`.
+        device: that it will be proven on, and is compiled for where the format does that.
         options: of this format alone, by name; the registry lists which it takes.
     """
 
@@ -31,7 +33,13 @@ class Request:
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     weights_sha256: str
+    device: Device
     options: dict[str, Any]
+
+    @property
+    def runs_on(self) -> str:
+        """`Requirements.device` of a format that runs on both; TF32 is a GPU's arithmetic."""
+        return "cuda" if self.precision == "tf32" else "any"
 
     @property
     def example(self) -> torch.Tensor:

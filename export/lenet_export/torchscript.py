@@ -41,7 +41,7 @@ def build(request: Request) -> Build:
     version = str(torch.__version__)
     return Build(
         {"model.pt": _without_debug_files(buffer.getvalue())},
-        Requirements("any", "torch", version),
+        Requirements(request.runs_on, "torch", version),
         {"torch": version},
     )
 

@@ -186,6 +186,12 @@ def check_batch_sizes(batch_sizes: Sequence[int]) -> None:
         raise InputError(f"batch sizes: expected positive integers, found {list(batch_sizes)}")
 
 
+def with_both_sides(sizes: Sequence[int], starts: Sequence[int]) -> tuple[int, ...]:
+    """`sizes` with the largest batch of each program of the engine and the least of the next."""
+    sides = {size for start in starts[1:] for size in (start - 1, start)}
+    return tuple(sorted({*sizes, *sides}))
+
+
 def _require_same_weights(session: Session, module: nn.Module) -> None:
     expected, found = session.manifest.weights_sha256, weights.fingerprint(module)
     if expected != found:

@@ -69,6 +69,22 @@ def export(
         int | None,
         typer.Option(min=1, help="Fix the batch size. Default: any.", metavar="N"),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="What to prove it on, and to compile for where the format does. "
+            "Default: the CPU where the format runs there, else the first GPU.",
+            metavar="cpu|cuda[:N]",
+        ),
+    ] = None,
+    no_verify: Annotated[
+        bool,
+        typer.Option(
+            "--no-verify",
+            help="Of formats for GPUs alone, on a machine without one: publish without proof. "
+            "It is not loaded until verify --record has proved it.",
+        ),
+    ] = False,
     batch_sizes: BatchSizes = "1,2,7,64,257",
     force: Annotated[
         bool, typer.Option("--force", help="Replace an artifact that is there already.")
@@ -113,6 +129,8 @@ def export(
                     folder,
                     precision=precision,
                     static_batch=static_batch,
+                    device=device,
+                    verify=not no_verify,
                     force=force,
                     preprocessing=preprocessing,
                     batch_sizes=sizes,
@@ -207,9 +225,10 @@ def _row(artifact: Artifact, seconds: float) -> dict[str, Any]:
         "precision": manifest.precision,
         "path": str(artifact.path),
         "size_bytes": sum(entry.size for entry in manifest.files.values()),
-        "max_abs_diff": max(c.max_abs_diff or 0.0 for c in comparisons),
-        "worst_share_of_tolerance": max(c.worst_share or 0.0 for c in comparisons),
-        "top1_agreement": min(c.top1_agreement or 0.0 for c in comparisons),
+        "proven": manifest.parity.ok,
+        "max_abs_diff": max((c.max_abs_diff or 0.0 for c in comparisons), default=None),
+        "worst_share_of_tolerance": max((c.worst_share or 0.0 for c in comparisons), default=None),
+        "top1_agreement": min((c.top1_agreement or 0.0 for c in comparisons), default=None),
         "weights_sha256": manifest.weights_sha256,
         "seconds": round(seconds, 2),
     }
@@ -224,13 +243,22 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for heading in ("size", "max diff", "of tol.", "top-1", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(
-            plain(row["path"]),
-            f"{row['size_bytes'] / 1024:.0f} KiB",
-            f"{row['max_abs_diff']:.1e}",
-            f"{row['worst_share_of_tolerance']:.1%}",
-            f"{row['top1_agreement']:.2%}",
-            f"{row['seconds']:.1f} s",
-        )
+        proof = ("[red]not proven[/]", "-", "-")
+        if row["proven"]:
+            proof = (
+                f"{row['max_abs_diff']:.1e}",
+                f"{row['worst_share_of_tolerance']:.1%}",
+                f"{row['top1_agreement']:.2%}",
+            )
+        size, seconds = f"{row['size_bytes'] / 1024:.0f} KiB", f"{row['seconds']:.1f} s"
+        table.add_row(plain(row["path"]), size, *proof, seconds)
     if rows:
         stdout.print(table)
+    for row in rows:
+        if not row["proven"]:
+            stderr.print(
+                f"{plain(row['path'])} is not proven and will not load; where there is a GPU: "
+                f"lenet-deploy verify {plain(row['path'])} --device cuda --trust --record",
+                highlight=False,
+                soft_wrap=True,
+            )

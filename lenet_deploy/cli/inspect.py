@@ -85,19 +85,26 @@ def _elements(dims: Any) -> int:
 
 def _loads_here(artifact: Artifact, states: dict[str, str]) -> dict[str, list[str]]:
     """For each backend of the format, what stands in the way; an empty list is a yes."""
-    common = requirements.unmet(artifact.manifest)
-    if not artifact.manifest.parity.ok:
+    manifest, common = artifact.manifest, []
+    if not manifest.parity.comparisons:
+        common.append("nobody has proved it: lenet-deploy verify --record does, where it runs")
+    elif not manifest.parity.ok:
         common.append("its parity report says it failed")
     common += [state for state in states.values() if state != "ok"]
     answers = {}
     for name, backend in BACKENDS.items():
-        if backend.format == artifact.manifest.format:
+        for device in backend.devices:
+            if backend.format != manifest.format or manifest.requirements.device not in (
+                "any",
+                device,
+            ):
+                continue
+            reasons = common + requirements.unmet(manifest, device)
             try:
-                backend.probe("cpu")
+                backend.probe(device)
             except BackendUnavailable as error:
-                answers[name] = [*common, str(error)]
-            else:
-                answers[name] = common
+                reasons.append(str(error))
+            answers[f"{name} on {device}"] = list(dict.fromkeys(reasons))
     return answers
 
 
@@ -131,13 +138,15 @@ def _print(artifact: Artifact, report: dict[str, Any]) -> None:
         table.add_row("metadata", _pairs(graph["metadata"]))
     table.add_row("trust", "runs code when loaded: --trust" if manifest.runs_code else "data only")
     for name, reasons in report["loads_here"].items():
-        table.add_row(f"loads on {name}", plain("; ".join(reasons)) or "[green]yes[/]")
+        table.add_row(f"loads with {name}", plain("; ".join(reasons)) or "[green]yes[/]")
     if not report["loads_here"]:
         table.add_row("loads", "no: no backend of this version runs this format")
     stdout.print(table)
 
 
 def _parity(report: ParityReport) -> str:
+    if not report.comparisons:
+        return "[red]not proven[/]: exported with --no-verify"
     if not report.ok:
         failed = sum(not c.ok for c in report.comparisons)
         return f"[red]failed[/]: {failed} of {len(report.comparisons)} comparisons"

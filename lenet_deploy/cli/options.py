@@ -42,7 +42,9 @@ Backend = Annotated[
         metavar="|".join(["auto", *BACKENDS]),
     ),
 ]
-Device = Annotated[str, typer.Option(help="What it must run on.", metavar="cpu")]
+Device = Annotated[
+    str, typer.Option(help="What it must run on; no other is tried.", metavar="cpu|cuda[:N]")
+]
 Trust = Annotated[
     bool,
     typer.Option(

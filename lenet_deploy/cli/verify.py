@@ -37,6 +37,14 @@ def verify(
     device: Device = "cpu",
     threads: Threads = None,
     trust: Trust = False,
+    record: Annotated[
+        bool,
+        typer.Option(
+            "--record",
+            help="Write the proof into the artifact, as one of export --no-verify needs before "
+            "it can be loaded.",
+        ),
+    ] = False,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -48,23 +56,35 @@ def verify(
     import lenet_export
     import lenet_runtime
     from lenet_deploy.checkpoint import load_checkpoint
+    from lenet_export.verification import with_both_sides
+    from lenet_runtime.backends import BACKENDS
 
     sizes, net = batch_sizes_of(batch_sizes), load_checkpoint(checkpoint)
     with (
-        lenet_runtime.load(artifact, backend, device, threads, trust) as session,
+        lenet_runtime.load(artifact, backend, device, threads, trust, unproven=record) as session,
         progress() as step,
     ):
+        if record and session.manifest.batch_size is None:
+            sizes = with_both_sides(sizes, BACKENDS[session.backend].starts(session.artifact))
         step(f"verifying {artifact} on {session.backend}")
         report = lenet_export.verify(
             session, net, batch_sizes=sizes, data_set=_test_set(data_dir), seed=seed
         )
-        name = session.backend
+        name, device = session.backend, session.device
+        if record and report.ok:
+            lenet_export.record(session.artifact, report)
     if as_json:
         where = {"artifact": str(artifact), "backend": name, "device": device}
         print_json(where | report.to_dict())
     else:
         _print(report, name)
     report.require(str(artifact))
+    if record:
+        stderr.print(
+            f"recorded in {plain(artifact)}, which loads from now on",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _test_set(data_dir: Path) -> tuple[str, Any, Any] | None:

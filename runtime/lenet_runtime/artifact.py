@@ -64,7 +64,8 @@ class Requirements:
         platform: ``linux-x86_64`` for compiled code, None for portable formats.
         engine: the engine the files are for, with the version that wrote them.
         engine_version: see `engine`.
-        compute_capability: of the GPU that an engine was built for, ``9.0``.
+        compute_capability: of the GPUs that it was built for: ``9.0``, several as ``8.0, 8.6``,
+            or ``8.0+`` for it and everything later.
     """
 
     device: str
@@ -93,7 +94,8 @@ class Manifest:
         requirements: what the loading machine must have.
         tools: versions of what made the artifact, by name.
         weights_sha256: of the state dict, see `lenet_export.weights.fingerprint`.
-        parity: the comparison with eager PyTorch that the artifact passed.
+        parity: the comparison with eager PyTorch that the artifact passed; without comparisons
+            where it was exported with ``--no-verify``, and is not loaded until it is proven.
     """
 
     schema_version: int

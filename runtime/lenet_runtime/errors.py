@@ -21,5 +21,9 @@ class BackendUnavailable(DeployError):
     """The engine or the hardware that was asked for is not here; nothing ran instead of it."""
 
 
+class DeviceMemoryError(DeployError):
+    """The GPU has too little free memory for this call; the session works on, with less."""
+
+
 class ParityError(DeployError):
     """An artifact does not answer as its reference does; it was not published or not loaded."""

@@ -3,7 +3,7 @@
 import platform
 import sys
 
-from lenet_runtime import cpu
+from lenet_runtime import cpu, devices
 from lenet_runtime.artifact import Manifest
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import BackendUnavailable
@@ -15,21 +15,63 @@ def this_platform() -> str:
     return f"{sys.platform}-{platform.machine()}"
 
 
-def unmet(manifest: Manifest) -> list[str]:
-    """What this machine lacks for the artifact, one sentence each; empty where it has it all."""
+def unmet(manifest: Manifest, device: str) -> list[str]:
+    """What this machine lacks for the artifact, one sentence each; empty where it has it all.
+
+    Args:
+        manifest: of the artifact.
+        device: that it is to run on.
+    """
     needs, reasons = manifest.requirements, []
     if manifest.precision not in TOLERANCES:
         reasons.append(
             f"expected a precision of {sorted(TOLERANCES)}, found {manifest.precision!r}"
         )
-    if needs.device not in ("any", "cpu"):
-        reasons.append(f"it was made for the device {needs.device!r}, this version runs on 'cpu'")
+    if needs.device not in ("any", devices.parse(device).kind):
+        reasons.append(
+            f"it was made for the device {needs.device!r} and is asked to run on {device!r}"
+        )
     if needs.platform not in (None, this_platform()):
         reasons.append(f"it was compiled for {needs.platform!r}, this is {this_platform()!r}")
+    if needs.compute_capability is not None and needs.device == "cuda":
+        reasons += _foreign_gpu(needs.compute_capability, device)
     lacking = sorted(set(needs.cpu_isa) - cpu.flags())
     if lacking:
         reasons.append(f"it was compiled for CPU extensions that this CPU lacks: {lacking}")
     return reasons + _foreign_release(manifest)
+
+
+def fits_gpu(capabilities: str, found: str) -> bool:
+    """Whether a GPU of compute capability `found` is among those of `Requirements`."""
+
+    def number(text: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in text.split("."))
+
+    for capability in capabilities.split(","):
+        least = capability.strip().removesuffix("+")
+        if number(found) == number(least) or (
+            capability.endswith("+") and number(found) > number(least)
+        ):
+            return True
+    return False
+
+
+def _foreign_gpu(capabilities: str, device: str) -> list[str]:
+    wanted = devices.parse(device)
+    if wanted.kind != "cuda":
+        return []  # said already
+    from lenet_runtime import cuda
+
+    try:
+        found = cuda.gpu(wanted.index)
+    except BackendUnavailable as error:
+        return [str(error)]
+    if fits_gpu(capabilities, found.compute_capability):
+        return []
+    return [
+        f"it was built for GPUs of compute capability {capabilities}, {wanted} "
+        f"({found.name}) has {found.compute_capability}"
+    ]
 
 
 def _foreign_release(manifest: Manifest) -> list[str]:
@@ -42,9 +84,9 @@ def _foreign_release(manifest: Manifest) -> list[str]:
     return [f"it was compiled with PyTorch {built!r}, this is {here!r}"]
 
 
-def require(manifest: Manifest, where: object) -> None:
+def require(manifest: Manifest, device: str, where: object) -> None:
     """Raise `BackendUnavailable` with everything that is unmet."""
-    reasons = unmet(manifest)
+    reasons = unmet(manifest, device)
     if reasons:
         raise BackendUnavailable(
             f"{where}: {'; '.join(reasons)}; export it again on this machine "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime import golden, requirements
+from lenet_runtime import devices, golden, requirements
 from lenet_runtime import trust as trusted
 from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.backends import BACKENDS, Predictor, choose
@@ -200,6 +200,7 @@ def load(
     trust: bool = False,
     *,
     check_finite: bool = True,
+    unproven: bool = False,
 ) -> Session:
     """Load an artifact, prove on its golden images that it answers rightly, and return it.
 
@@ -208,11 +209,14 @@ def load(
         backend: a key of `lenet_runtime.BACKENDS`; or ``auto``, the first of the table that runs
             this format on this device; or ``fastest``, which follows the plan of
             ``lenet-deploy tune`` (`lenet_runtime.routing`).
-        device: ``cpu``. What is asked for is what runs; there is no fallback.
+        device: ``cpu``, ``cuda`` (the first GPU) or ``cuda:N``. What is asked for is what runs;
+            there is no fallback.
         threads: CPU threads of the engine, 1 to 1024; None is the engine's own choice.
         trust: allow an artifact that runs code; needed for every format but ``onnx``, unless
             this process exported it.
         check_finite: refuse NaN and infinities in every `Session.run`.
+        unproven: allow an artifact of ``export --no-verify`` that was not proven since. For what
+            proves it: ``lenet-deploy verify --record``.
 
     Raises:
         ArtifactError: the artifact is damaged, foreign, or runs code and is not trusted.
@@ -229,13 +233,13 @@ def load(
     for _ in range(_EXCHANGES):
         before = _identity(path)
         try:
-            return _load(path, backend, device, threads, trust, check_finite)
+            return _load(path, backend, device, threads, trust, check_finite, unproven)
         except ArtifactError:
             # An export replaced the folder while it was read: half of what was read is the old
             # artifact's. The new one is whole.
             if _identity(path) == before:
                 raise
-    return _load(path, backend, device, threads, trust, check_finite)
+    return _load(path, backend, device, threads, trust, check_finite, unproven)
 
 
 def _identity(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
@@ -257,16 +261,17 @@ def _load(  # noqa: PLR0917  the arguments of load, which are checked
     threads: int | None,
     trust: bool,
     check_finite: bool,
+    unproven: bool,
 ) -> Session:
     if backend == "fastest":
         from lenet_runtime.routing import load_fastest
 
         return load_fastest(Path(path), device, threads, trust, check_finite=check_finite)
+    device = str(devices.parse(device))
     artifact = Artifact.open(path)
     name = choose(artifact.manifest.format, backend, device)
-    requirements.require(artifact.manifest, artifact.path)
-    if not artifact.manifest.parity.ok:
-        raise ArtifactError(f"{artifact.path}: its parity report says it failed; export it again")
+    requirements.require(artifact.manifest, device, artifact.path)
+    _require_proof(artifact, device, unproven=unproven)
     trusted.require(artifact, trust)
     predictor = BACKENDS[name].load(artifact, device, threads)
     session = Session(
@@ -278,6 +283,20 @@ def _load(  # noqa: PLR0917  the arguments of load, which are checked
         session.close()
         raise
     return session
+
+
+def _require_proof(artifact: Artifact, device: str, *, unproven: bool) -> None:
+    report = artifact.manifest.parity
+    if not report.comparisons:
+        if unproven:
+            return
+        raise ArtifactError(
+            f"{artifact.path}: it was exported with --no-verify, and nobody has compared it with "
+            f"eager PyTorch; run lenet-deploy verify {artifact.path} --device {device} --trust "
+            "--record on a machine like this one"
+        )
+    if not report.ok:
+        raise ArtifactError(f"{artifact.path}: its parity report says it failed; export it again")
 
 
 def _checked_layout(images: object) -> NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime import chunks
+from lenet_runtime import chunks, devices
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.errors import BackendUnavailable, InputError
 
@@ -47,6 +46,55 @@ class CheckingPredictor(Predictor, Protocol):
         ...
 
 
+class Stages(Protocol):
+    """One batch on the GPU in the steps that a benchmark times apart.
+
+    Each step only puts its work on the stream and returns; the memory stays where it is, so a
+    step may be repeated any number of times.
+
+    Attributes:
+        stream: CUDA's handle of it.
+    """
+
+    stream: int
+
+    def upload(self) -> None:
+        """Copy the images from pinned host memory to the device."""
+        ...
+
+    def compute(self) -> None:
+        """Compute the logits, from device memory to device memory."""
+        ...
+
+    def download(self) -> None:
+        """Copy the logits from the device to pinned host memory."""
+        ...
+
+    def answer(self) -> NDArray[np.float32]:
+        """Wait, and return a copy of the logits ``(N, 10)`` of the last download."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was made for this batch."""
+        ...
+
+
+class StagedPredictor(Predictor, Protocol):
+    """A predictor on a GPU that can be timed step by step: optional."""
+
+    def stages(self, images: NDArray[np.float32], *, graph: bool) -> Stages | None:
+        """The steps of this batch, which `Session` would accept; None where there is no such mode.
+
+        Args:
+            images: to compute.
+            graph: launch a captured CUDA graph in `Stages.compute`, or every kernel by itself.
+
+        Raises:
+            DeviceMemoryError: the batch does not fit.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Backend:
     """One engine.
@@ -56,7 +104,7 @@ class Backend:
             ``probe(device) -> str``, which raises `BackendUnavailable` or names the version, and
             ``starts(artifact) -> tuple[int, ...]``, see `starts`.
         format: of the artifacts it runs.
-        devices: it can run on.
+        devices: kinds of them that it can run on, ``cpu`` and ``cuda``.
         extra: of lenet-deploy that installs it; None where the base install has it.
         distributions: on PyPI that bring the engine; one of them is enough.
         cut: whether large batches are given to it in pieces, see `lenet_runtime.chunks`; False for
@@ -93,7 +141,9 @@ class Backend:
         make: Callable[[Artifact, str, int | None], Predictor] = self._module().load
         predictor = make(artifact, device, threads)
         # A piece of a static artifact's batch would be no batch of its size.
-        if artifact.manifest.batch_size is not None or not self.cut:
+        # A GPU is filled by large batches; the reason to cut is a CPU's cache.
+        on_gpu = devices.parse(device).kind != "cpu"
+        if artifact.manifest.batch_size is not None or not self.cut or on_gpu:
             return predictor
         return chunks.cut(predictor, chunks.DEFAULT)
 
@@ -122,10 +172,10 @@ BACKENDS = {
         ("onnxruntime", "onnxruntime-gpu"),
     ),
     "torchscript": Backend(
-        "lenet_runtime.backends.torchscript", "torchscript", ("cpu",), "export", _TORCH
+        "lenet_runtime.backends.torchscript", "torchscript", ("cpu", "cuda"), "export", _TORCH
     ),
     "torch-compile": Backend(
-        "lenet_runtime.backends.torch_compile", "torch-compile", ("cpu",), "export", _TORCH
+        "lenet_runtime.backends.torch_compile", "torch-compile", ("cpu", "cuda"), "export", _TORCH
     ),
     "native": Backend(
         "lenet_runtime.backends.native", "native", ("cpu",), None, ("lenet-deploy",), cut=False
@@ -152,10 +202,7 @@ def choose(format: str, backend: str, device: str) -> str:
         InputError: no such backend or device, or the backend runs another format.
         BackendUnavailable: none can; every candidate's reason is given.
     """
-    if not isinstance(device, str) or re.fullmatch(r"cpu|cuda(:[0-9]+)?", device) is None:
-        raise InputError(f"device: expected 'cpu', 'cuda' or 'cuda:N', found {device!r}")
-    if device != "cpu":
-        raise BackendUnavailable(f"device: no backend of this version runs on {device!r}")
+    kind = devices.parse(device).kind
     if backend != "auto":
         chosen = BACKENDS.get(backend)
         if chosen is None or chosen.format != format:
@@ -163,11 +210,15 @@ def choose(format: str, backend: str, device: str) -> str:
             raise InputError(
                 f"backend: {backend!r} does not run {format!r} artifacts; expected one of {able}"
             )
+        if kind not in chosen.devices:
+            raise InputError(
+                f"device: {backend!r} runs on {' and '.join(chosen.devices)}, found {device!r}"
+            )
         chosen.probe(device)
         return backend
     reasons = []
     for name, candidate in BACKENDS.items():
-        if candidate.format != format:
+        if candidate.format != format or kind not in candidate.devices:
             continue
         try:
             candidate.probe(device)
@@ -176,5 +227,6 @@ def choose(format: str, backend: str, device: str) -> str:
         else:
             return name
     raise BackendUnavailable(
-        "; ".join(reasons) or f"no backend of this version runs {format!r} artifacts"
+        "; ".join(reasons)
+        or f"device: no backend of this version runs {format!r} artifacts on {device!r}"
     )

@@ -1,19 +1,49 @@
 """What the two backends that run on PyTorch share."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lenet_runtime.errors import DeployError
+from lenet_runtime import devices
+from lenet_runtime.errors import BackendUnavailable, DeployError
+
+if TYPE_CHECKING:
+    from lenet_runtime.backends._torch_cuda import CudaTorchPredictor
 
 _STRIDES = (4096, 4096, 128, 4)  # of contiguous float32 images (N, 1, 32, 32)
 
 
 def probe(device: str) -> str:
     """PyTorch's version; see `lenet_runtime.backends.Backend.probe`."""
+    if devices.parse(device).kind == "cuda":
+        from lenet_runtime.backends import _torch_cuda
+
+        _torch_cuda.require(device)
     return str(torch.__version__)
+
+
+def predictor(
+    name: str,
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    device: str,
+    threads: int | None,
+    precision: str,
+) -> "TorchPredictor | CudaTorchPredictor":
+    """What calls `forward` on this device in this precision.
+
+    Raises:
+        BackendUnavailable: TF32 was asked for on a CPU, which has none.
+    """
+    if devices.parse(device).kind == "cpu":
+        if precision == "tf32":
+            raise BackendUnavailable(f"{name}: TF32 is a GPU's arithmetic; pass device='cuda'")
+        return TorchPredictor(name, forward, threads)
+    from lenet_runtime.backends._torch_cuda import CudaTorchPredictor
+
+    return CudaTorchPredictor(name, forward, device, tf32=precision == "tf32")
 
 
 class TorchPredictor:

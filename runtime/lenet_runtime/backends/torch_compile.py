@@ -13,14 +13,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from lenet_runtime import devices
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import torch_missing
+from lenet_runtime.backends import Predictor, torch_missing
 from lenet_runtime.errors import ArtifactError
 
 try:
     import torch
 
-    from lenet_runtime.backends._torch import TorchPredictor, probe
+    from lenet_runtime.backends._torch import predictor, probe
 except (ImportError, OSError) as error:  # OSError: a shared library of its own is missing
     raise torch_missing(error) from error
 
@@ -29,16 +30,16 @@ __all__ = ["load", "probe", "starts"]
 _NAME = re.compile(r"model-from-([1-9][0-9]{0,4})\.pt2")
 
 
-def load(artifact: Artifact, device: str, threads: int | None) -> TorchPredictor:
+def load(artifact: Artifact, device: str, threads: int | None) -> Predictor:
     """See `lenet_runtime.backends.Backend.load`."""
     packages = _packages(artifact)
-    runs = [_package(artifact, name) for name in packages.values()]
+    runs = [_package(artifact, name, device) for name in packages.values()]
     bounds = list(packages)[1:]
 
     def forward(images: torch.Tensor) -> torch.Tensor:
         return runs[bisect.bisect_right(bounds, images.size(0))]([images])[0]
 
-    return TorchPredictor("torch-compile", forward, threads)
+    return predictor("torch-compile", forward, device, threads, artifact.manifest.precision)
 
 
 def starts(artifact: Artifact) -> tuple[int, ...]:
@@ -60,16 +61,20 @@ def _packages(artifact: Artifact) -> dict[int, str]:
     return packages
 
 
-def _package(artifact: Artifact, name: str) -> Callable[[list[torch.Tensor]], list[torch.Tensor]]:
+def _package(
+    artifact: Artifact, name: str, device: str
+) -> Callable[[list[torch.Tensor]], list[torch.Tensor]]:
     """Load one package; returns what runs it."""
     data = artifact.read(name)
+    wanted = devices.parse(device)
+    index = -1 if wanted.kind == "cpu" else wanted.index
     # The loader takes a path only. A private folder, so that the bytes it reads are the bytes
     # that were hashed; it unpacks them and needs the file no longer than that.
     with tempfile.TemporaryDirectory(prefix="lenet-runtime-") as folder:
         package = Path(folder) / name
         package.write_bytes(data)
         try:
-            loader = torch._C._aoti.AOTIModelPackageLoader(str(package), "model", False, 1, -1)
+            loader = torch._C._aoti.AOTIModelPackageLoader(str(package), "model", False, 1, index)
         except (RuntimeError, ValueError) as error:
             raise ArtifactError(
                 f"{artifact.path / name}: PyTorch cannot load it ({error})"

@@ -1,0 +1,99 @@
+"""A CUDA driver without a GPU: `tests/fake_cuda/libcuda.c`, compiled once and asked by tests."""
+
+import ctypes
+import functools
+import subprocess
+import tempfile
+from pathlib import Path
+
+SOURCE = Path(__file__).parent / "fake_cuda" / "libcuda.c"
+GIB = 2**30
+KERNEL = ctypes.CFUNCTYPE(
+    None, ctypes.POINTER(ctypes.c_void_p), ctypes.c_uint, ctypes.c_uint, ctypes.c_uint
+)
+_LAUNCHES, _GRAPH_LAUNCHES, _CAPTURES = range(3)
+_folder = tempfile.TemporaryDirectory(prefix="lenet-fake-cuda-")
+
+
+@functools.cache
+def library_path():
+    path = Path(_folder.name) / "libcuda.so.1"
+    subprocess.run(
+        ["gcc", "-O1", "-g", "-Wall", "-shared", "-fPIC", "-pthread", SOURCE, "-o", path],
+        check=True,
+    )
+    return path
+
+
+class FakeDriver:
+    """What a test tells the fake driver, and asks it.
+
+    Args:
+        devices: GPUs it pretends to have.
+        memory: of each, in bytes.
+        capability: compute capability of each.
+    """
+
+    def __init__(self, devices=1, memory=4 * GIB, capability=(9, 0), shared=227 * 1024):
+        self._library = ctypes.CDLL(str(library_path()))
+        self._library.fake_used.restype = ctypes.c_ulonglong
+        self._library.fake_reset(devices, ctypes.c_ulonglong(memory), *capability, shared)
+        self._kernels = []  # ctypes frees callbacks that nobody holds
+
+    def kernel(self, name, call, types):
+        """Let `call(values, blocks, threads, shared)` be the kernel `name`.
+
+        Args:
+            name: that `cuModuleGetFunction` is asked for.
+            call: gets the arguments' values; pointers are addresses of host memory.
+            types: the arguments' ctypes types.
+        """
+
+        def run(arguments, blocks, threads, shared):
+            values = [
+                ctypes.cast(arguments[i], ctypes.POINTER(kind)).contents.value
+                for i, kind in enumerate(types)
+            ]
+            call(values, blocks, threads, shared)
+
+        self.native_kernel(name, KERNEL(run), types)
+
+    def native_kernel(self, name, function, types):
+        """The same, of a C function ``(void **arguments, unsigned, unsigned, unsigned)``."""
+        self._kernels.append(function)
+        sizes = (ctypes.c_int * len(types))(*map(ctypes.sizeof, types))
+        self._library.fake_kernel(name.encode(), function, len(types), sizes)
+
+    def fail(self, function, code, after=0):
+        """Let the driver's `function` fail with `code` from its call number `after` on."""
+        self._library.fake_fail(function.encode(), after, code)
+
+    def heal(self):
+        self._library.fake_fail(b"", 0, 0)
+
+    @property
+    def launches(self):
+        return self._library.fake_count(_LAUNCHES)
+
+    @property
+    def graph_launches(self):
+        return self._library.fake_count(_GRAPH_LAUNCHES)
+
+    @property
+    def captures(self):
+        return self._library.fake_count(_CAPTURES)
+
+    @property
+    def used(self):
+        """Bytes of device memory."""
+        return self._library.fake_used()
+
+    @property
+    def live(self):
+        """Contexts, allocations, modules, streams, graphs and events that nobody freed."""
+        return self._library.fake_live()
+
+    @property
+    def depth(self):
+        """Contexts on this thread's stack."""
+        return self._library.fake_depth()
