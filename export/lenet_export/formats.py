@@ -48,4 +48,9 @@ FORMATS = {
         precisions=("fp32", "bf16", "int8"),
         options=("isa", "calibration"),
     ),
+    "cuda": Format(
+        "lenet_export.cuda",
+        precisions=("fp32", "tf32", "fp16", "bf16"),
+        options=("architectures",),
+    ),
 }

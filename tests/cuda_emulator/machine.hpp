@@ -97,6 +97,10 @@ public:
         return failure.empty();
     }
 
+    // Barriers that thread 0 came to, of the block and of its warp.
+    unsigned block_barriers() const { return threads_[0].block_barriers; }
+    unsigned warp_barriers() const { return threads_[0].warp_barriers; }
+
     [[noreturn]] void fail(const std::string &what)
     {
         failure = "block " + std::to_string(index) + ", thread " + std::to_string(current) + ": " + what;
@@ -272,6 +276,6 @@ private:
     }
 };
 
-inline Block *block = nullptr; // the one that runs
+inline thread_local Block *block = nullptr; // the one that runs in this CPU thread
 
 } // namespace machine

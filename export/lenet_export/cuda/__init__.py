@@ -40,7 +40,9 @@ def build(request: Request) -> Build:
             found[f"lenet-{name}.cubin"] = code
     return Build(
         found | {WEIGHTS: weights, PROGRAMS: programs.table(ptx.decode())},
-        Requirements("cuda", "cuda-driver", compiler.version(nvrtc), compute_capability="8.0"),
+        Requirements(
+            "cuda", "nvrtc", compiler.version(nvrtc), compute_capability=_capabilities(wanted)
+        ),
         {"nvrtc": compiler.version(nvrtc)},
         kernels_of(request.precision, wanted),
     )
@@ -56,6 +58,13 @@ def kernels_of(precision: str, architectures: tuple[str, ...]) -> dict[str, str]
     unit = "ffma" if precision == "fp32" else "mma"
     text = f"{precision} {unit} {' | '.join(architectures)}"
     return dict.fromkeys(("conv1", "conv2", "fc1", "fc2", "fc3"), text)
+
+
+def _capabilities(architectures: tuple[str, ...]) -> str:
+    """The GPUs that these serve, for `Requirements`."""
+    if compiler.PTX in architectures:
+        return "8.0+"
+    return ", ".join(compiler.ARCHITECTURES[name] for name in architectures)
 
 
 def _architectures(option: str | None, supported: tuple[str, ...]) -> tuple[str, ...]:

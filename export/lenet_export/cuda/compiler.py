@@ -7,9 +7,15 @@ from typing import Any
 
 from lenet_runtime.errors import BackendUnavailable, DeployError
 
-# Binary code serves later GPUs of the same major number. sm_80: A100, RTX 30 and 40; sm_90: H100 and
-# H200; sm_100: B200; sm_120: RTX 50. PTX is for every later one, whose driver compiles it.
-ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "sm_120")
+# What to make binary code for, and the compute capabilities that it serves: those of its major number
+# from its own on. A100, RTX 30 and 40; H100 and H200; B200 and B300; RTX 50.
+ARCHITECTURES = {
+    "sm_80": "8.0, 8.6, 8.7, 8.9",
+    "sm_90": "9.0",
+    "sm_100": "10.0, 10.3",
+    "sm_120": "12.0, 12.1",
+}
+# For every later GPU, whose driver compiles it.
 PTX = "compute_80"
 TYPES = {"fp32": "Float", "tf32": "TensorFloat", "fp16": "Half", "bf16": "BrainFloat"}
 SOURCE = "lenet.cu"
@@ -62,7 +68,6 @@ def version(nvrtc: Any) -> str:
 
 def supported(nvrtc: Any) -> tuple[str, ...]:
     """The architectures of `ARCHITECTURES` that this NVRTC knows."""
-    _, _, known = _checked(nvrtc, "count", nvrtc.nvrtcGetNumSupportedArchs()), None, None
     (numbers,) = _checked(nvrtc, "architectures", nvrtc.nvrtcGetSupportedArchs())
     return tuple(name for name in ARCHITECTURES if int(name[3:]) in list(numbers))
 

@@ -96,8 +96,10 @@ struct Exact {
             stream.start(weights + W::FC1 + slice * (FEATURES / SLICES) * W::WIDTH + output);
         for (unsigned i = thread_index(); i < W::FC1; i += THREADS)
             store_shared<float>(WEIGHTS + i * 4, load_global(weights + i));
-        if constexpr (Input<LANES>::TABLE_BYTES != 0)
+        if constexpr (Input<LANES>::TABLE_BYTES != 0) {
             load_table<THREADS>(in.weights + W::TABLE, TABLE);
+            sync_block();
+        }
 #pragma unroll 1
         for (unsigned i = 0; i < IMAGES; i += TOGETHER) {
             load_pixels(in, first + i, warp, lane);

@@ -52,6 +52,7 @@ template <class P> struct Packed {
     static constexpr unsigned WORDS = TABLE + 256;
 };
 
+// Of a kernel, one by one.
 struct Arguments {
     const void *images;      // float32 (count, 1, 32, 32), or uint8 (count, 28, 28)
     const unsigned *weights; // see Packed

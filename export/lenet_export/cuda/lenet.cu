@@ -30,7 +30,11 @@ template <template <unsigned> class Input> struct Programs<Float, Input> {
 
 #define PROGRAM(name, blocks, ...)                                                                   \
     using name##_program = __VA_ARGS__;                                                              \
-    KERNEL(name##_program::THREADS, blocks) name(const Arguments in) { name##_program::run(in); }
+    KERNEL(name##_program::THREADS, blocks)                                                          \
+    name(const void *images, const unsigned *weights, float *logits, unsigned count)                 \
+    {                                                                                                \
+        name##_program::run(Arguments{images, weights, logits, count});                              \
+    }
 
 PROGRAM(lenet_one, 1, Programs<Precision, Normalised>::One)
 PROGRAM(lenet_few, 1, Programs<Precision, Normalised>::Few)

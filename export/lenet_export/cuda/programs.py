@@ -1,8 +1,12 @@
 """Which kernel runs which batch: names, least batch sizes and shapes, as ``programs.json``."""
 
+import dataclasses
 import json
 import re
 
+import numpy as np
+
+from lenet_runtime.backends._fused_programs import Program
 from lenet_runtime.errors import DeployError
 
 # From which batch size on. Both switches are estimates until a GPU has measured them
@@ -11,7 +15,8 @@ from lenet_runtime.errors import DeployError
 # and from about 1,000 images on, blocks of eight no longer all run at once on 132 multiprocessors.
 STARTS = {"lenet_one": 1, "lenet_few": 33, "lenet_many": 1025}
 RAW = "_raw"  # after the name of the kernel for uint8 digits
-_SHAPES = re.compile(r"lenet_shapes\[\d+\] = \{([\d, ]+)\}")
+# NVRTC writes the array as bytes.
+_SHAPES = re.compile(r"\.b8 lenet_shapes\[\d+\] = \{([\d,\s]+)\}")
 
 
 def table(ptx: str) -> bytes:
@@ -22,20 +27,14 @@ def table(ptx: str) -> bytes:
     """
     found = _SHAPES.search(ptx)
     if found is None:
-        raise DeployError("cuda: expected lenet_shapes in the PTX, found nothing of that name")
-    numbers = [int(text) for text in found[1].split(",")]
+        raise DeployError("cuda: expected the bytes of lenet_shapes in the PTX, found none")
+    numbers = np.array(found[1].split(","), np.uint8).view("<u4").tolist()
     names = [name + suffix for suffix in ("", RAW) for name in STARTS]
     shapes = {name: numbers[3 * i : 3 * i + 3] for i, name in enumerate(names)}
-    document = [
-        {
-            "start": start,
-            "images": shapes[name][0],
-            "threads": shapes[name][1],
-            "kernel": name,
-            "shared_bytes": shapes[name][2],
-            "raw_kernel": name + RAW,
-            "raw_shared_bytes": shapes[name + RAW][2],
-        }
-        for name, start in STARTS.items()
-    ]
-    return (json.dumps(document, indent=2) + "\n").encode()
+    rows = []
+    for name, start in STARTS.items():
+        images, threads, shared = shapes[name]
+        raw = name + RAW
+        program = Program(start, images, threads, name, shared, raw, shapes[raw][2])
+        rows.append(dataclasses.asdict(program))
+    return (json.dumps(rows, indent=2) + "\n").encode()
