@@ -15,8 +15,8 @@ from lenet_runtime.errors import DeployError
 # and from about 1,000 images on, blocks of eight no longer all run at once on 132 multiprocessors.
 STARTS = {"lenet_one": 1, "lenet_few": 33, "lenet_many": 1025}
 RAW = "_raw"  # after the name of the kernel for uint8 digits
-# NVRTC writes the array as bytes.
-_SHAPES = re.compile(r"\.b8 lenet_shapes\[\d+\] = \{([\d,\s]+)\}")
+# NVRTC writes the array as bytes, without the zeros at the end.
+_SHAPES = re.compile(r"\.b8 lenet_shapes\[(\d+)\] = \{([\d,\s]+)\}")
 
 
 def table(ptx: str) -> bytes:
@@ -28,7 +28,8 @@ def table(ptx: str) -> bytes:
     found = _SHAPES.search(ptx)
     if found is None:
         raise DeployError("cuda: expected the bytes of lenet_shapes in the PTX, found none")
-    numbers = np.array(found[1].split(","), np.uint8).view("<u4").tolist()
+    values = bytes(int(text) for text in found[2].split(","))
+    numbers = np.frombuffer(values.ljust(int(found[1]), b"\0"), "<u4").tolist()
     names = [name + suffix for suffix in ("", RAW) for name in STARTS]
     shapes = {name: numbers[3 * i : 3 * i + 3] for i, name in enumerate(names)}
     rows = []
