@@ -66,14 +66,12 @@ class Kernels:
         if shutil.which("g++") is None:
             pytest.skip("the emulator needs g++")
         self.precision = precision
-        handle, path = tempfile.mkstemp(suffix=".so", dir=_folder.name)
+        path = Path(tempfile.mkdtemp(dir=_folder.name)) / "lenet.so"
         flags = ["-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
-        subprocess.run(
-            ["g++", *flags, "-shared", "-fPIC", f"-DLENET_PRECISION={compiler.TYPES[precision]}"]
-            + [f"-I{EMULATOR}", f"-I{source}", EMULATOR / "driver.cpp", "-o", path],
-            check=True,
-        )
-        self.library = ctypes.CDLL(path)
+        flags += ["-shared", "-fPIC", f"-DLENET_PRECISION={compiler.TYPES[precision]}"]
+        flags += [f"-I{EMULATOR}", f"-I{source}", "-o", path]
+        subprocess.run(["g++", *flags, EMULATOR / "driver.cpp"], check=True)
+        self.library = ctypes.CDLL(str(path))
         self.library.emulated_failure.restype = ctypes.c_char_p
         self.library.emulated_first_failure.restype = ctypes.c_char_p
         numbers = (c_uint * (3 * len(NAMES))).in_dll(self.library, "lenet_shapes")

@@ -1,9 +1,10 @@
 """``cuda``: the whole network in one kernel, compiled for each kind of NVIDIA GPU.
 
-The kernels are CUDA C++ beside this file: `lenet.cu` names them, `latency.cuh` and `throughput.cuh`
-run the layers of `convolution.cuh` and `dense.cuh` on tensor cores, `exact.cuh` is float32 without
-them. `pack` orders the weights as the kernels read them, `compiler` asks NVRTC, and `programs` says
-which kernel runs which batch. docs/cuda.md explains it. No GPU is needed to export, one is to prove.
+The kernels are CUDA C++ beside this file: `lenet.cu` names them, `latency.cuh` and
+`throughput.cuh` run the layers of `convolution.cuh` and `dense.cuh` on tensor cores, `exact.cuh` is
+float32 without them. `pack` orders the weights as the kernels read them, `compiler` asks NVRTC, and
+`programs` says which kernel runs which batch. docs/cuda.md explains it. The export needs no GPU, its
+proof does.
 """
 
 from lenet_export.cuda import compiler, pack, programs
@@ -20,7 +21,8 @@ def build(request: Request) -> Build:
     """Compile the kernels for every architecture, and pack the weights.
 
     The option ``architectures`` names those to compile for, of `compiler.ARCHITECTURES` and
-    ``compute_80``, which is PTX for all later GPUs; all that this NVRTC knows where it is not given.
+    ``compute_80``, which is PTX for all later GPUs; where it is not given, all that this NVRTC
+    knows.
 
     Raises:
         InputError: the module is not LeNet's chain of layers or larger than LeNet, or an

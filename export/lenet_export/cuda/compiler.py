@@ -7,8 +7,8 @@ from typing import Any
 
 from lenet_runtime.errors import BackendUnavailable, DeployError
 
-# What to make binary code for, and the compute capabilities that it serves: those of its major number
-# from its own on. A100, RTX 30 and 40; H100 and H200; B200 and B300; RTX 50.
+# What to make binary code for, and the compute capabilities that it serves: those of its major
+# number, from its own on. A100, RTX 30 and 40; H100 and H200; B200 and B300; RTX 50.
 ARCHITECTURES = {
     "sm_80": "8.0, 8.6, 8.7, 8.9",
     "sm_90": "9.0",
@@ -120,13 +120,15 @@ def usage(log: str) -> dict[str, Usage]:
     for part in re.split(r"Compiling entry function '", log)[1:]:
         stack = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes", part)
         registers = re.search(r"Used (\d+) registers", part)
-        assert stack and registers, part
+        if stack is None or registers is None:
+            raise DeployError(f"cuda: expected ptxas to report registers, found {part!r}")
         numbers = (int(number) for number in stack.groups())
         found[part.partition("'")[0]] = Usage(int(registers[1]), *numbers)
     return found
 
 
 def _text(nvrtc: Any, program: Any, kind: str) -> bytes:
+    size: int
     (size,) = _checked(nvrtc, kind, getattr(nvrtc, f"nvrtcGet{kind}Size")(program))
     buffer = b" " * size
     _checked(nvrtc, kind, getattr(nvrtc, f"nvrtcGet{kind}")(program, buffer))

@@ -51,7 +51,7 @@ class Padded:
     conv1: Array
     conv2: Array
     dense: tuple[Array, Array, Array]
-    biases: tuple[Array, Array, Array, Array, Array]
+    biases: tuple[Array, ...]
 
 
 def pad(network: Network) -> Padded:
@@ -60,8 +60,8 @@ def pad(network: Network) -> Padded:
     Raises:
         InputError: it is larger than LeNet in some layer, or has other layers.
     """
-    layers = (network.conv1, network.conv2, *network.dense)
-    found = tuple(len(layer.bias) for layer in layers)
+    all_biases = [network.conv1.bias, network.conv2.bias, *(d.bias for d in network.dense)]
+    found = tuple(map(len, all_biases))
     if len(found) != 5 or any(a > b for a, b in zip(found, SIZE, strict=True)):
         raise InputError(
             f"cuda: expected two convolutions and three dense layers of at most {SIZE} outputs, "
@@ -79,9 +79,9 @@ def pad(network: Network) -> Padded:
             _fill(network.dense[1].weight, (HIDDEN[1], HIDDEN[0])),
             _fill(network.dense[2].weight, (16, HIDDEN[1])),
         ),
-        tuple(  # type: ignore[arg-type]  # five, as the check above says
-            _fill(layer.bias, (size,))
-            for layer, size in zip(layers, (CHANNELS, OUTPUTS, *HIDDEN, 16), strict=True)
+        tuple(
+            _fill(bias, (size,))
+            for bias, size in zip(all_biases, (CHANNELS, OUTPUTS, *HIDDEN, 16), strict=True)
         ),
     )
 
@@ -102,10 +102,7 @@ def pack(network: Network, precision: str, preprocessing: Preprocessing) -> byte
         InputError: see `pad`; or a weight is beyond what fp16 can hold.
     """
     net = pad(network)
-    if precision == "fp32":
-        words = _plain(net)
-    else:
-        words = _fragments(net, precision)
+    words = _plain(net) if precision == "fp32" else _fragments(net, precision)
     words.append(_floats(pixel_table(preprocessing)))
     return np.concatenate(words).astype("<u4").tobytes()
 
@@ -161,10 +158,12 @@ def rounded(values: Array, precision: str) -> Words:
         InputError: fp16 cannot hold them.
     """
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    one, sixteen = np.uint32(1), np.uint32(16)
     if precision == "tf32":  # halves away from zero
-        return (bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)
+        return np.asarray((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000), np.uint32)
     if precision == "bf16":  # halves to even
-        return (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16
+        odd = bits >> sixteen & one
+        return np.asarray((bits + np.uint32(0x7FFF) + odd) >> sixteen, np.uint32)
     with np.errstate(over="ignore"):
         halves = values.astype(np.float16)
     if not np.isfinite(halves).all():
@@ -192,14 +191,14 @@ def fragment_b(matrix: Array, precision: str) -> Words:
 def _fragment(bits: Words, rows: NDArray[np.int64], halves: list[int], precision: str) -> Words:
     """Registers of a fragment: whose row it is, and which half of the step's k it holds."""
     tiles = bits.reshape(len(bits), -1, 2, step(precision) // 2)
-    registers = []
+    registers: list[Words] = []
     for row, half in zip(rows, halves, strict=True):
         values = tiles[row, :, half]  # (32, steps, half a step)
         if precision == "tf32":
             registers.append(values[LANES, :, WORD])
         else:
             pair = values[LANES, :, 2 * WORD], values[LANES, :, 2 * WORD + 1]
-            registers.append(pair[0] | pair[1] << 16)
+            registers.append(pair[0] | pair[1] << np.uint32(16))
     return np.stack(registers).transpose(2, 0, 1)
 
 
@@ -229,7 +228,9 @@ def _conv2(weight: Array, precision: str) -> Words:
 
 def _dense(weight: Array, precision: str) -> Words:
     """Fragments by tile of 16 outputs, then by step."""
-    tiles = [_registers(fragment_a(tile, precision)) for tile in np.split(weight, len(weight) // 16)]
+    tiles = [
+        _registers(fragment_a(tile, precision)) for tile in np.split(weight, len(weight) // 16)
+    ]
     return np.concatenate(tiles)
 
 

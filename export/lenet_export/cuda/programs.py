@@ -11,8 +11,8 @@ from lenet_runtime.errors import DeployError
 
 # From which batch size on. Both switches are estimates until a GPU has measured them
 # (benchmarks/fused_sweep.py): one image for each block gives the shortest time as long as the
-# blocks' reading of the weights, 170 KB each from the L2 cache, costs little; then eight share them;
-# and from about 1,000 images on, blocks of eight no longer all run at once on 132 multiprocessors.
+# weights, which each block reads from the L2 cache, 170 KB, cost little; then eight share them; and
+# from about 1,000 images on, blocks of eight no longer all run at once on 132 multiprocessors.
 STARTS = {"lenet_one": 1, "lenet_few": 33, "lenet_many": 1025}
 RAW = "_raw"  # after the name of the kernel for uint8 digits
 # NVRTC writes the array as bytes, without the zeros at the end.

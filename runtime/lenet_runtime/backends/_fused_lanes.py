@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable
 from ctypes import c_uint, c_ulonglong
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from lenet_runtime.errors import DeployError
 GRAPHED = 1024  # images; of larger batches the calls cost little beside the work
 LOGITS = 10
 _LOGIT_BYTES = 4 * LOGITS
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,7 @@ class Lane:
 
     def capture(self, work: Callable[[], None]) -> Graph:
         """Record what `work` puts on the stream; the graph is freed with the lane."""
-        graph = self.stream.capture(work)
-        self._own(graph)
-        return graph
+        return self._own(self.stream.capture(work))
 
     def finish(self, out: NDArray[np.float32]) -> None:
         """Wait for everything on the stream, and copy the first logits to `out`, ``(N, 10)``."""
@@ -145,6 +144,6 @@ class Lane:
         self.launch(kernel, count)
         self.download(count)
 
-    def _own(self, thing: Any) -> Any:
+    def _own(self, thing: T) -> T:
         self._owned.append(thing)
         return thing
