@@ -72,6 +72,7 @@ def native_artifact(exported):
 ENGINES = [
     pytest.param(name, marks=pytest.mark.slow if backend.format == "torch-compile" else ())
     for name, backend in BACKENDS.items()
+    if "cpu" in backend.devices
 ]
 
 

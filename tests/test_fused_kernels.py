@@ -154,3 +154,50 @@ def test_every_barrier_is_needed_and_missed(net, precision, name):
     for barrier in lost:
         with pytest.raises(Failure, match=r"race|before it is written"):
             run(name, weights, images, **barrier)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_nan_reaches_every_logit_that_it_reaches_in_eager(net, precision):
+    """ReLU and pooling pass NaN on, and rows and columns that no window reaches do not matter."""
+    images = noise(4)
+    images[0, 0, 5, 7] = images[1, 0, 29, 29] = np.nan
+    images[2, 0, 30:], images[3, 0, :, 30:] = np.nan, np.nan
+    clean = np.nan_to_num(images, nan=0.5)
+    weights, run = packed(net, precision), kernels(precision)
+    for name in (ONE, FEW, MANY):
+        found = run(name, weights, images)
+        assert np.array_equal(np.isnan(found), np.isnan(eager(net, images)))
+        # Where the convolutions' unused corner holds NaN, the answer is that of any other value.
+        assert np.array_equal(found[2:], run(name, weights, clean)[2:])
+
+
+@pytest.mark.parametrize("name", [ONE, FEW, MANY])
+def test_fp16_takes_what_is_beyond_its_range_for_the_end_of_it(net, name):
+    images = noise(3)
+    images[0, 0, 3, 3], images[1, 0, 8, 8], images[2] = np.inf, -3e38, 65504
+    capped = np.clip(images, -65504, 65504)
+    weights, run = packed(net, "fp16"), kernels("fp16")
+    found = run(name, weights, images)
+    assert np.isfinite(found).all()
+    assert np.array_equal(found, run(name, weights, capped))
+
+
+@pytest.mark.parametrize("seed", range(2, 6))
+def test_the_order_in_which_threads_run_does_not_matter(net, seed):
+    images, weights = noise(8), packed(net, "fp16")
+    for name in (ONE, FEW):
+        count = 2 if name == ONE else 8
+        run = kernels("fp16")
+        expected = run(name, weights, images[:count].copy())
+        assert np.array_equal(run(name, weights, images[:count].copy(), seed=seed), expected)
+
+
+def test_a_wrong_fragment_is_seen(net):
+    """Two registers of conv2's weights in each other's place are beyond the tolerance."""
+    words = np.frombuffer(packed(net, "fp16"), np.uint32).copy()
+    start = 8 * 32 + 16  # conv1's registers and biases
+    lanes = words[start : start + 128].reshape(32, 4)
+    lanes[:, [0, 1]] = lanes[:, [1, 0]]
+    images = digits(4)
+    found = kernels("fp16")(FEW, words.tobytes(), images)
+    assert not compare(found, eager(net, images), TOLERANCES["fp16"]).ok

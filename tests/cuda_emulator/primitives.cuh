@@ -180,6 +180,7 @@ struct MmaOperands {
     uint4 a;
     unsigned b[2];
     float *d;
+    float c[4];
 };
 
 template <class Type> void mma_of_warp(const void *const *in, void *const *)
@@ -199,7 +200,7 @@ template <class Type> void mma_of_warp(const void *const *in, void *const *)
             b[high][g] = Type::value(own.b[1], i);
         }
         for (unsigned i = 0; i < 4; i++)
-            c[g + i / 2 * 8][2 * t + i % 2] = own.d[i];
+            c[g + i / 2 * 8][2 * t + i % 2] = own.c[i];
     }
     for (unsigned row = 0; row < 16; row++)
         for (unsigned k = 0; k < K; k++)
@@ -212,11 +213,21 @@ template <class Type> void mma_of_warp(const void *const *in, void *const *)
     }
 }
 
-template <class Type> void mma(float (&d)[4], const uint4 &a, unsigned b0, unsigned b1, int kind)
+template <class Type>
+void mma(float (&d)[4], const uint4 &a, unsigned b0, unsigned b1, const float (&c)[4], int kind)
 {
-    const MmaOperands own{a, {b0, b1}, d};
+    const MmaOperands own{a, {b0, b1}, d, {c[0], c[1], c[2], c[3]}};
     machine::block->meet(kind, &own, nullptr, mma_of_warp<Type>);
 }
-inline void mma_f16(float (&d)[4], const uint4 &a, unsigned b0, unsigned b1) { mma<AsHalf>(d, a, b0, b1, 3); }
-inline void mma_bf16(float (&d)[4], const uint4 &a, unsigned b0, unsigned b1) { mma<AsBrainFloat>(d, a, b0, b1, 4); }
-inline void mma_tf32(float (&d)[4], const uint4 &a, unsigned b0, unsigned b1) { mma<AsTensorFloat>(d, a, b0, b1, 5); }
+inline void mma_f16(float (&d)[4], const uint4 &a, unsigned b0, unsigned b1, const float (&c)[4])
+{
+    mma<AsHalf>(d, a, b0, b1, c, 3);
+}
+inline void mma_bf16(float (&d)[4], const uint4 &a, unsigned b0, unsigned b1, const float (&c)[4])
+{
+    mma<AsBrainFloat>(d, a, b0, b1, c, 4);
+}
+inline void mma_tf32(float (&d)[4], const uint4 &a, unsigned b0, unsigned b1, const float (&c)[4])
+{
+    mma<AsTensorFloat>(d, a, b0, b1, c, 5);
+}

@@ -3,8 +3,8 @@
 The kernels are CUDA C++ beside this file: `lenet.cu` names them, `latency.cuh` and
 `throughput.cuh` run the layers of `convolution.cuh` and `dense.cuh` on tensor cores, `exact.cuh` is
 float32 without them. `pack` orders the weights as the kernels read them, `compiler` asks NVRTC, and
-`programs` says which kernel runs which batch. docs/cuda.md explains it. The export needs no GPU, its
-proof does.
+`programs` says which kernel runs which batch. docs/cuda.md explains it. The export needs no GPU,
+its proof does.
 """
 
 from lenet_export.cuda import compiler, pack, programs

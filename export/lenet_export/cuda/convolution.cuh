@@ -3,6 +3,15 @@
 
 #include "layout.cuh"
 
+// What a lane's four sums of a tile start from: the biases of two columns, for both rows. They are
+// packed twice, because a product takes them from four registers in a row, and the compiler would
+// copy two equal ones there for every tile.
+DEVICE void load_bias(float (&bias)[4], const unsigned *packed, unsigned pair)
+{
+    const float4 b = load_global(reinterpret_cast<const float4 *>(packed) + pair);
+    bias[0] = b.x, bias[1] = b.y, bias[2] = b.z, bias[3] = b.w;
+}
+
 // conv1: a row of the product is one pooled position and its 4x4 pixels, k = 4 y + x; a column is a
 // channel, and there is one tile of 8 columns for each of the four outputs that are pooled. So all
 // four lie in the same register number of the same lane, and pooling moves nothing.
@@ -11,14 +20,12 @@
 // pixels are the upper two of the next.
 template <class P> struct Conv1 {
     unsigned weights[Packed<P>::CONV1_REGISTERS];
-    float bias[2]; // of channels 2 word and 2 word + 1
+    float bias[4]; // of channels 2 word and 2 word + 1, see load_bias
 
     DEVICE void load(const unsigned *packed, const Lane &lane)
     {
         load_registers(weights, packed + Packed<P>::CONV1, lane);
-        const float2 b = load_global(
-            reinterpret_cast<const float2 *>(packed + Packed<P>::CONV1_BIAS) + lane.word);
-        bias[0] = b.x, bias[1] = b.y;
+        load_bias(bias, packed + Packed<P>::CONV1_BIAS, lane.word);
     }
 
     // Two rows of pixels as half of a fragment in 16-bit types, as a whole one in tf32.
@@ -53,17 +60,14 @@ template <class P> struct Conv1 {
         const unsigned at = pooled + (lane.word / PAIRS * L::PLANE + first * L::ROW +
                                       lane.group % 2 * L::ODD + lane.group / 2) * CHUNK +
                             lane.word % PAIRS * PAIR;
-        Strip upper = strip(pixels, 2 * first, lane);
 #pragma unroll
         for (unsigned i = 0; i < COUNT; i++) {
-            const Strip lower = strip(pixels, 2 * (first + i) + 2, lane);
             float best[4];
-            row(best, upper, lower);
+            row(best, strip(pixels, 2 * (first + i), lane), strip(pixels, 2 * (first + i) + 2, lane));
             const unsigned to = at + i * L::ROW * CHUNK;
             store_shared<typename P::Pair>(to, P::relu(best[0], best[1]));
             if (lane.group < ROWS - 8) // columns 8 to 13
                 store_shared<typename P::Pair>(to + 4 * CHUNK, P::relu(best[2], best[3]));
-            upper = lower;
         }
     }
 
@@ -72,14 +76,14 @@ private:
     {
 #pragma unroll
         for (unsigned position = 0; position < 4; position++) {
-            float sum[4] = {bias[0], bias[1], bias[0], bias[1]};
+            float sum[4];
             const unsigned *const b = weights + 2 * position;
             const unsigned *const u = upper.values, *const l = lower.values;
             if constexpr (P::BYTES == 2) {
-                P::multiply(sum, uint4{u[0], u[1], l[0], l[1]}, b[0], b[1]);
+                P::multiply(sum, uint4{u[0], u[1], l[0], l[1]}, b[0], b[1], bias);
             } else {
-                P::multiply(sum, uint4{u[0], u[1], u[2], u[3]}, b[0], b[1]);
-                P::multiply(sum, uint4{l[0], l[1], l[2], l[3]}, b[8], b[9]);
+                P::multiply(sum, uint4{u[0], u[1], u[2], u[3]}, b[0], b[1], bias);
+                P::multiply(sum, uint4{l[0], l[1], l[2], l[3]}, b[8], b[9], sum);
             }
 #pragma unroll
             for (unsigned i = 0; i < 4; i++)
@@ -96,7 +100,7 @@ private:
 template <class P, unsigned TILES> struct Conv2 {
     static constexpr unsigned REGISTERS = Packed<P>::CONV2_REGISTERS;
     unsigned weights[TILES][REGISTERS]; // two for each fragment of the first operand
-    float bias[TILES][2];
+    float bias[TILES][4];
 
     // The channels from 8 * tile on.
     DEVICE void load(const unsigned *packed, unsigned tile, const Lane &lane)
@@ -104,10 +108,7 @@ template <class P, unsigned TILES> struct Conv2 {
 #pragma unroll
         for (unsigned t = 0; t < TILES; t++) {
             load_registers(weights[t], packed + Packed<P>::CONV2 + (tile + t) * REGISTERS * LANES, lane);
-            const float2 b = load_global(
-                reinterpret_cast<const float2 *>(packed + Packed<P>::CONV2_BIAS) +
-                4 * (tile + t) + lane.word);
-            bias[t][0] = b.x, bias[t][1] = b.y;
+            load_bias(bias[t], packed + Packed<P>::CONV2_BIAS, 4 * (tile + t) + lane.word);
         }
     }
 
@@ -119,11 +120,6 @@ template <class P, unsigned TILES> struct Conv2 {
         const unsigned image = window / POSITIONS, y = window % POSITIONS / 6, x = window % 6;
         const unsigned at = pooled + (image * L::IMAGE + 2 * L::ROW * y + x) * CHUNK;
         float sum[2][TILES][4];
-#pragma unroll
-        for (unsigned t = 0; t < TILES; t++)
-#pragma unroll
-            for (unsigned i = 0; i < 4; i++)
-                sum[0][t][i] = sum[1][t][i] = bias[t][i % 2];
         if constexpr (P::BYTES == 2)
             multiply_pairs(sum, at, lane.index / 8);
         else
@@ -140,11 +136,14 @@ private:
     static constexpr unsigned ROW = Pooled<P>::ROW * CHUNK, ODD = Pooled<P>::ODD * CHUNK;
     static constexpr DEVICE unsigned column(unsigned c) { return c % 2 * ODD + c / 2 * CHUNK; }
 
+    // The first product of a sum is added to the bias.
     DEVICE void add(float (&sum)[TILES][4], const uint4 &a, unsigned fragment) const
     {
 #pragma unroll
-        for (unsigned t = 0; t < TILES; t++)
-            P::multiply(sum[t], a, weights[t][2 * fragment], weights[t][2 * fragment + 1]);
+        for (unsigned t = 0; t < TILES; t++) {
+            const float(&start)[4] = *(fragment == 0 ? &bias[t] : &sum[t]);
+            P::multiply(sum[t], a, weights[t][2 * fragment], weights[t][2 * fragment + 1], start);
+        }
     }
 
     // 16-bit: a fragment is two taps. Column c of four rows, as it comes, is the taps (0, x) and

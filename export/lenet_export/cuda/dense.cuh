@@ -48,12 +48,12 @@ DEVICE void multiply_held(float (&sum)[TILES][4], Fragments<DEPTH> &weights, uns
             b[t] = load_matrices(activations + t * tile_bytes + i * 32);
 #pragma unroll
         for (unsigned t = 0; t < TILES; t++)
-            P::multiply(sum[t], weights.held[i], b[t].x, b[t].y);
+            P::multiply(sum[t], weights.held[i], b[t].x, b[t].y, sum[t]);
         if (more)
             weights.fetch(i);
 #pragma unroll
         for (unsigned t = 0; t < TILES; t++)
-            P::multiply(sum[t], weights.held[i + 1], b[t].z, b[t].w);
+            P::multiply(sum[t], weights.held[i + 1], b[t].z, b[t].w, sum[t]);
         if (more)
             weights.fetch(i + 1);
     }

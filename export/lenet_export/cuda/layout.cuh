@@ -40,9 +40,9 @@ template <class P> struct Packed {
     static constexpr unsigned STEP = 32 / P::BYTES; // inputs of a k-step
     static constexpr unsigned CONV1 = 0;
     static constexpr unsigned CONV1_BIAS = CONV1 + CONV1_REGISTERS * LANES;
-    static constexpr unsigned CONV2 = CONV1_BIAS + 8;
+    static constexpr unsigned CONV2 = CONV1_BIAS + 2 * 8;
     static constexpr unsigned CONV2_BIAS = CONV2 + 2 * CONV2_REGISTERS * LANES;
-    static constexpr unsigned FC1 = CONV2_BIAS + 16;
+    static constexpr unsigned FC1 = CONV2_BIAS + 2 * 16;
     static constexpr unsigned FC1_BIAS = FC1 + HIDDEN1 / 16 * (FEATURES / STEP) * FRAGMENT;
     static constexpr unsigned FC2 = FC1_BIAS + HIDDEN1;
     static constexpr unsigned FC2_BIAS = FC2 + HIDDEN2 / 16 * (HIDDEN1 / STEP) * FRAGMENT;

@@ -137,9 +137,9 @@ def _fragments(net: Padded, precision: str) -> list[Words]:
     """For tensor cores."""
     words = [
         _registers(_conv1(net.conv1, precision)),
-        _floats(net.biases[0]),
+        _pairs_twice(net.biases[0]),
         *(_registers(_conv2(net.conv2[n : n + 8], precision)) for n in (0, 8)),
-        _floats(net.biases[1]),
+        _pairs_twice(net.biases[1]),
     ]
     for weight, bias in zip(net.dense, net.biases[2:], strict=True):
         words += [_dense(weight, precision), _floats(bias)]
@@ -237,6 +237,11 @@ def _dense(weight: Array, precision: str) -> Words:
 def _registers(registers: Words) -> Words:
     """Registers ``(..., 32)`` so that each lane reads four of them at once."""
     return registers.reshape(-1, 4, 32).transpose(0, 2, 1).reshape(-1)
+
+
+def _pairs_twice(bias: Array) -> Words:
+    """A convolution's biases in pairs, each pair twice: one for either half of a tile's rows."""
+    return _floats(np.repeat(bias.reshape(-1, 1, 2), 2, axis=1).reshape(-1))
 
 
 def _floats(values: Array) -> Words:

@@ -18,9 +18,10 @@ struct Half {
     {
         return min_nan_f16x2(pack_relu_f16(low, high), 0x7bff7bffu);
     }
-    static DEVICE void multiply(float (&sum)[4], const uint4 &a, unsigned b0, unsigned b1)
+    static DEVICE void multiply(float (&sum)[4], const uint4 &a, unsigned b0, unsigned b1,
+                                const float (&start)[4])
     {
-        mma_f16(sum, a, b0, b1);
+        mma_f16(sum, a, b0, b1, start);
     }
 };
 
@@ -29,9 +30,10 @@ struct BrainFloat {
     static constexpr unsigned BYTES = 2;
     static DEVICE Pair round(float low, float high) { return pack_bf16(low, high); }
     static DEVICE Pair relu(float low, float high) { return pack_relu_bf16(low, high); }
-    static DEVICE void multiply(float (&sum)[4], const uint4 &a, unsigned b0, unsigned b1)
+    static DEVICE void multiply(float (&sum)[4], const uint4 &a, unsigned b0, unsigned b1,
+                                const float (&start)[4])
     {
-        mma_bf16(sum, a, b0, b1);
+        mma_bf16(sum, a, b0, b1, start);
     }
 };
 
@@ -46,8 +48,9 @@ struct TensorFloat {
     {
         return round(max_nan(low, 0.0f), max_nan(high, 0.0f));
     }
-    static DEVICE void multiply(float (&sum)[4], const uint4 &a, unsigned b0, unsigned b1)
+    static DEVICE void multiply(float (&sum)[4], const uint4 &a, unsigned b0, unsigned b1,
+                                const float (&start)[4])
     {
-        mma_tf32(sum, a, b0, b1);
+        mma_tf32(sum, a, b0, b1, start);
     }
 };

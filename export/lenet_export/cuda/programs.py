@@ -39,3 +39,8 @@ def table(ptx: str) -> bytes:
         program = Program(start, images, threads, name, shared, raw, shapes[raw][2])
         rows.append(dataclasses.asdict(program))
     return (json.dumps(rows, indent=2) + "\n").encode()
+
+
+def read(document: bytes) -> list[Program]:
+    """The programs of `table`'s bytes."""
+    return [Program(**row) for row in json.loads(document)]

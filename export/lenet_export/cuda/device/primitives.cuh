@@ -127,25 +127,28 @@ DEVICE unsigned round_tf32(float a)
     return r;
 }
 
-// d += a b, of a warp: a 16 rows of k, b k rows of 8 columns, d float32 16 by 8.
-DEVICE void mma_f16(float (&d)[4], const uint4 &a, unsigned b0, unsigned b1)
+// d = a b + c, of a warp: a 16 rows of k, b k rows of 8 columns, d float32 16 by 8.
+DEVICE void mma_f16(float (&d)[4], const uint4 &a, unsigned b0, unsigned b1, const float (&c)[4])
 {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
-                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+                 "{%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
+                 : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1),
+                   "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
-DEVICE void mma_bf16(float (&d)[4], const uint4 &a, unsigned b0, unsigned b1)
+DEVICE void mma_bf16(float (&d)[4], const uint4 &a, unsigned b0, unsigned b1, const float (&c)[4])
 {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
-                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+                 "{%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
+                 : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1),
+                   "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
-DEVICE void mma_tf32(float (&d)[4], const uint4 &a, unsigned b0, unsigned b1)
+DEVICE void mma_tf32(float (&d)[4], const uint4 &a, unsigned b0, unsigned b1, const float (&c)[4])
 {
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, "
-                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+                 "{%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
+                 : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1),
+                   "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
