@@ -73,7 +73,7 @@ class Kernels:
         subprocess.run(["g++", *flags, EMULATOR / "driver.cpp"], check=True)
         self.library = ctypes.CDLL(str(path))
         self.library.emulated_failure.restype = ctypes.c_char_p
-        self.library.emulated_first_failure.restype = ctypes.c_char_p
+        self.library.emulated_driver_failure.restype = ctypes.c_char_p
         numbers = (c_uint * (3 * len(NAMES))).in_dll(self.library, "lenet_shapes")
         self.shapes = {name: tuple(numbers[3 * i : 3 * i + 3]) for i, name in enumerate(NAMES)}
         self.weight_bytes = c_uint.in_dll(self.library, "lenet_weight_bytes").value

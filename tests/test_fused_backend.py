@@ -61,7 +61,7 @@ def gpu(fake_cuda):
         return driver
 
     yield install
-    assert library.emulated_first_failure() == b""
+    assert library.emulated_driver_failure() == b""
 
 
 @pytest.fixture

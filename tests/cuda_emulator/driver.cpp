@@ -5,8 +5,8 @@
 
 using Kernel = void (*)(const void *, const unsigned *, float *, unsigned);
 
-static thread_local std::string failure; // of this thread's last launch that failed
-static std::string first_failure;        // of all threads
+static thread_local std::string failure; // of this thread's last launch
+static std::string driver_failure;       // of the fake driver's launches, the first
 
 struct Run {
     unsigned blocks, threads, shared_bytes;
@@ -37,14 +37,12 @@ static bool launch(Kernel kernel, const void *images, unsigned image_bytes, cons
     run.warp_barriers = block.warp_barriers();
     machine::block = nullptr;
     failure = block.failure;
-    if (!failure.empty() && first_failure.empty())
-        first_failure = failure;
     return failure.empty();
 }
 
-// What is wrong with the launches so far; empty where nothing is.
+// What is wrong with these launches; empty where nothing is.
 extern "C" const char *emulated_failure() { return failure.c_str(); }
-extern "C" const char *emulated_first_failure() { return first_failure.c_str(); }
+extern "C" const char *emulated_driver_failure() { return driver_failure.c_str(); }
 
 // Of each kernel, a function for tests that choose everything, and one for the fake CUDA driver.
 #define EMULATED(name, image_bytes)                                                                  \
@@ -57,9 +55,12 @@ extern "C" const char *emulated_first_failure() { return first_failure.c_str(); 
                                     unsigned shared_bytes)                                           \
     {                                                                                                \
         const Run run{blocks, threads, shared_bytes, 1, -1, -1, 0, 0};                                     \
-        launch(name, *static_cast<const void **>(arguments[0]), image_bytes,                         \
-               *static_cast<const unsigned **>(arguments[1]), *static_cast<float **>(arguments[2]),  \
-               *static_cast<unsigned *>(arguments[3]), run);                                         \
+        if (!launch(name, *static_cast<const void **>(arguments[0]), image_bytes,                    \
+                    *static_cast<const unsigned **>(arguments[1]),                                   \
+                    *static_cast<float **>(arguments[2]), *static_cast<unsigned *>(arguments[3]),    \
+                    run) &&                                                                          \
+            driver_failure.empty())                                                                  \
+            driver_failure = failure;                                                                \
     }
 
 EMULATED(lenet_one, 4096)
