@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace) -> Run:
         sessions = {}
         for path in options.artifacts:
             for name, backend in BACKENDS.items():
-                if backend.format == Artifact.open(path).manifest.format:
+                if backend.takes(Artifact.open(path).manifest.format, "cpu"):
                     session = load(path, name, threads=options.threads, trust=options.trust)
                     key = engine_name(session)
                     key = key if key not in sessions else f"{key}: {path}"
