@@ -10,9 +10,11 @@ import fused
 import numpy as np
 import pytest
 import torch
+from cli_helper import run
 from fused import PRECISIONS
 
 import lenet_export
+import lenet_runtime
 from lenet_deploy.model import Net
 from lenet_export.cuda import compiler, kernels_of, pack, programs
 from lenet_export.native import layers
@@ -207,6 +209,15 @@ def test_unknown_architectures_are_refused(net, nvrtc, tmp_path):
         lenet_export.export(
             net, "cuda", tmp_path / "no", precision="fp16", verify=False, architectures="sm_75"
         )
+
+
+def test_the_command_line_exports_it_without_proof(nvrtc, tmp_path):
+    options = ("--precision", "bf16", "--no-verify", "--architectures", "compute_80")
+    run("export", "-f", "cuda", *options, "-o", tmp_path)
+    artifact = lenet_runtime.Artifact.open(tmp_path / "cuda-bf16")
+    assert "lenet-compute_80.ptx" in artifact.manifest.files
+    with pytest.raises(BackendUnavailable, match="driver"):
+        lenet_runtime.load(artifact.path, device="cuda", trust=True)
 
 
 def test_a_missing_nvrtc_says_what_to_install(monkeypatch):
