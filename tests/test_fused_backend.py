@@ -153,12 +153,15 @@ def test_another_padding_goes_the_common_way(net, artifact, driver):
 
 
 def test_large_batches_go_in_pieces_on_two_lanes(net, artifact, driver, monkeypatch):
+    monkeypatch.setattr(fused_cuda, "GRAPHED", 2)
     monkeypatch.setattr(fused_cuda, "PIECE", 4)
     images = np.concatenate([digits(10), noise(9)])
     right = expected(net, images)
     with load(artifact) as session:
-        for size in (4, 5, 8, 9, 13, 19):
+        before = driver.graph_launches
+        for size in (3, 4, 5, 8, 9, 13, 19):
             assert np.array_equal(session.run(images[:size]), right[:size]), size
+        assert driver.graph_launches == before
 
 
 def test_threads_do_not_meet(net, artifact, driver):
@@ -196,14 +199,11 @@ def test_closing_waits_for_a_run_in_another_thread(net, artifact, driver):
     session, images = load(artifact), noise(2)
     predictor = session.predictor
     right = expected(net, images)
-    with predictor._using():
+    with predictor._lane(fused_cuda.GRAPHED) as lane:
         session.close()
         assert driver.live > 0
-        with predictor._lane(2) as lane:
-            lane.fill(images)
-            lane.start(predictor._kernel(2, raw=False), 2)
-            found = np.empty((2, 10), np.float32)
-            lane.finish(found)
+        with predictor._context:
+            found = lane.run(images, predictor._kernel)
     assert np.array_equal(found, right)
     assert driver.live == 0
 

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable
 from ctypes import c_uint, c_ulonglong
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,20 @@ class Kernel:
         return cls(function, program.images, program.threads, shared, 784 if raw else 4096)
 
 
+class Prepared(NamedTuple):
+    """What a small batch of one size needs at every call.
+
+    Attributes:
+        graph: of both copies and the kernel.
+        given: where its images go, in pinned memory.
+        answer: where its logits come, likewise.
+    """
+
+    graph: Graph
+    given: NDArray[Any]
+    answer: NDArray[np.float32]
+
+
 class Lane:
     """One stream, and memory for `capacity` images on either side.
 
@@ -67,7 +81,8 @@ class Lane:
     def __init__(self, context: Context, weights: Buffer, capacity: int) -> None:
         self.capacity = capacity
         self._weights = weights
-        self._graphs: dict[tuple[str, int], Graph] = {}
+        self._graphs: dict[tuple[str, int], Graph] = {}  # by kernel and images
+        self._prepared: dict[tuple[int, np.dtype[Any]], Prepared] = {}  # by images and their type
         self._owned: list[Any] = []
         try:
             self.stream = self._own(context.stream())
@@ -79,10 +94,44 @@ class Lane:
             self.close()
             raise
 
+    def run(
+        self, images: NDArray[Any], choose: Callable[[NDArray[Any]], Kernel]
+    ) -> NDArray[np.float32]:
+        """New logits ``(N, 10)`` of at most `GRAPHED` images, which must fit.
+
+        `choose` says, once for each size, which kernel computes them.
+        """
+        prepared = self._prepared.get((len(images), images.dtype))
+        if prepared is None:
+            prepared = self._prepare(choose(images), images)
+        np.copyto(prepared.given, images)
+        prepared.graph.launch(self.stream)
+        self.stream.synchronize()
+        return prepared.answer.copy()
+
+    def _prepare(self, kernel: Kernel, images: NDArray[Any]) -> "Prepared":
+        # Sizes are rounded up to powers of two, so that there are few graphs. The images that
+        # this adds are whatever was there before; their logits are not looked at.
+        count = len(images)
+        size = min(1 << (count - 1).bit_length(), self.capacity)
+        key = kernel.function.name, size
+        if key not in self._graphs:
+            self._graphs[key] = self.capture(lambda: self.start(kernel, size))
+        prepared = Prepared(self._graphs[key], self._given_as(images), self._answer_of(count))
+        self._prepared[count, images.dtype] = prepared
+        return prepared
+
     def fill(self, images: NDArray[Any]) -> None:
         """Copy images, of whichever kind, to pinned memory."""
-        target = self._given.array[: images.nbytes].view(images.dtype)
-        np.copyto(target.reshape(images.shape), images)
+        np.copyto(self._given_as(images), images)
+
+    def _given_as(self, images: NDArray[Any]) -> NDArray[Any]:
+        """The pinned memory for such images."""
+        return self._given.array[: images.nbytes].view(images.dtype).reshape(images.shape)
+
+    def _answer_of(self, count: int) -> NDArray[np.float32]:
+        """The pinned memory that the first logits come to, ``(count, 10)``."""
+        return self._answer.array[: count * _LOGIT_BYTES].view(np.float32).reshape(count, LOGITS)
 
     def upload(self, kernel: Kernel, count: int) -> None:
         """Put the copy of `count` images to the GPU on the stream."""
@@ -109,19 +158,6 @@ class Lane:
         """Put the copy of the logits to pinned memory on the stream."""
         self.stream.download(self._answer.pointer, self._logits.pointer, count * _LOGIT_BYTES)
 
-    def start(self, kernel: Kernel, count: int) -> None:
-        """Put all three on the stream, of the images that `fill` was given."""
-        if count > GRAPHED:
-            self._all(kernel, count)
-            return
-        # Sizes are rounded up to powers of two, so that there are few graphs. The images that
-        # this adds are whatever was there before; their logits are not looked at.
-        size = min(1 << (count - 1).bit_length(), self.capacity)
-        key = kernel.function.name, size
-        if key not in self._graphs:
-            self._graphs[key] = self.capture(lambda: self._all(kernel, size))
-        self._graphs[key].launch(self.stream)
-
     def capture(self, work: Callable[[], None]) -> Graph:
         """Record what `work` puts on the stream; the graph is freed with the lane."""
         return self._own(self.stream.capture(work))
@@ -129,7 +165,7 @@ class Lane:
     def finish(self, out: NDArray[np.float32]) -> None:
         """Wait for everything on the stream, and copy the first logits to `out`, ``(N, 10)``."""
         self.stream.synchronize()
-        np.copyto(out, self._answer.array[: out.nbytes].view(np.float32).reshape(out.shape))
+        np.copyto(out, self._answer_of(len(out)))
 
     def close(self) -> None:
         """Wait for the stream, whatever became of it, and free everything."""
@@ -139,7 +175,8 @@ class Lane:
         while self._owned:
             self._owned.pop().close()
 
-    def _all(self, kernel: Kernel, count: int) -> None:
+    def start(self, kernel: Kernel, count: int) -> None:
+        """Put all three on the stream, of the images that `fill` was given."""
         self.upload(kernel, count)
         self.launch(kernel, count)
         self.download(count)
