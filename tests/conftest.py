@@ -106,6 +106,17 @@ def mnist_dir():
 
 
 @pytest.fixture
+def no_cuda(monkeypatch):
+    """A machine without an NVIDIA driver, whatever this one has."""
+    from lenet_runtime.cuda import driver
+
+    monkeypatch.setattr(driver, "LIBRARY", "libcuda-that-is-not-here.so.1")
+    driver.library.cache_clear()
+    yield
+    driver.library.cache_clear()
+
+
+@pytest.fixture
 def fake_cuda(monkeypatch):
     """`fake_cuda(devices=1, ...)`: CUDA is a `cuda_driver.FakeDriver` for the length of a test.
 

@@ -11,6 +11,7 @@ from cli_helper import run
 
 import lenet_export
 import lenet_runtime
+from lenet_deploy.cli.export import _all_formats
 from lenet_export import formats
 from lenet_export.request import Build
 from lenet_runtime.artifact import Requirements
@@ -128,9 +129,7 @@ def test_what_can_be_proven_anywhere_is_not_published_without(net, tmp_path):
 
 
 def test_tf32_is_a_gpus_arithmetic(net, tmp_path):
-    with pytest.raises(
-        InputError, match=r"'torchscript' artifacts in tf32 run on cuda, found 'cpu'"
-    ):
+    with pytest.raises(InputError, match=r"artifacts in tf32 run on cuda, found 'cpu'"):
         lenet_export.export(net, "torchscript", tmp_path / "a", precision="tf32", device="cpu")
     with pytest.raises(InputError, match=r"'native' can be exported in"):
         lenet_export.export(net, "native", tmp_path / "a", precision="tf32")
@@ -156,3 +155,17 @@ def test_recording_keeps_what_was_trusted_trusted(gpu_format, unproven, net):
         report = lenet_export.verify(session, net, batch_sizes=(1,))
         lenet_export.record(session.artifact, report)
     lenet_runtime.load(unproven.path, device="cuda").close()
+
+
+def test_all_formats_are_those_of_the_device(gpu_format):
+    on_cpu, on_gpu = _all_formats(None), _all_formats("cuda:1")
+    assert {"onnx", "native"} <= set(on_cpu)
+    assert CUDA not in on_cpu
+    assert {CUDA, "torchscript"} <= set(on_gpu)
+    assert "native" not in on_gpu
+
+
+def test_torch_compile_for_a_gpu_needs_one(net, tmp_path, no_cuda):
+    with pytest.raises(BackendUnavailable, match="no NVIDIA driver"):
+        lenet_export.export(net, "torch-compile", tmp_path / "a", precision="tf32", verify=False)
+    assert list(tmp_path.iterdir()) == []

@@ -168,9 +168,9 @@ def _device(format: str, precision: str, device: str | None, *, verify: bool) ->
         kinds.discard("cpu")
     chosen = devices.parse(device or ("cpu" if "cpu" in kinds else "cuda"))
     if chosen.kind not in kinds:
+        able = " and ".join(sorted(kinds)) or "no device"
         raise InputError(
-            f"device: {format!r} artifacts in {precision} run on {' and '.join(sorted(kinds)) or 'nothing'}, "
-            f"found {device!r}"
+            f"device: {format!r} artifacts in {precision} run on {able}, found {device!r}"
         )
     if not verify and "cpu" in kinds:
         raise InputError(

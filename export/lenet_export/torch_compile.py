@@ -1,6 +1,7 @@
 """``torch-compile``: compiled ahead of time by torch.compile's backend, once per batch range."""
 
 import contextlib
+import copy
 import os
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from torch._inductor import config, cpu_vec_isa
 
 from lenet_export._quiet import quiet
 from lenet_export.request import Build, Request
-from lenet_runtime import cpu
+from lenet_runtime import cpu, cuda
 from lenet_runtime.artifact import Requirements
 from lenet_runtime.errors import BackendUnavailable, DeployError
 from lenet_runtime.requirements import this_platform
@@ -28,6 +29,9 @@ _VECTOR_FLAGS = ("abm", "amx", "avx", "bmi", "f16c", "fma", "gfni", "movbe", "ss
 # from 24 on, autotuning gains nothing.
 _AUTOTUNED, _FROZEN = {"max_autotune": True}, {"freezing": True}
 SETTINGS: dict[int, dict[str, Any]] = {1: _AUTOTUNED, 2: _AUTOTUNED | _FROZEN, 24: _FROZEN}
+# On a GPU, kernels are tuned for the batch that the graph was traced with: from each batch size on,
+# that batch. Chosen before the first measurement on a GPU.
+CUDA_TUNED_FOR = {1: 2, 64: 4096}
 
 
 def build(request: Request) -> Build:
@@ -35,49 +39,81 @@ def build(request: Request) -> Build:
 
     A dynamic batch gets a package for each of `SETTINGS`, which takes any batch and is named after
     the least that it is the fastest for: ``model-from-1.pt2``, ``model-from-2.pt2`` and so on. A
-    static one gets a single package, of that shape.
+    static one gets a single package, of that shape. On a GPU there is one for each of
+    `CUDA_TUNED_FOR`, and all are for GPUs of its compute capability.
 
     Raises:
-        BackendUnavailable: there is no C++ compiler.
+        BackendUnavailable: there is no C++ compiler, or no GPU where it compiles for one.
         DeployError: the compiler failed.
     """
     require()
+    if request.device.kind == "cuda":  # Inductor times kernels on the GPU that it compiles for
+        from lenet_runtime.backends._torch_cuda import require as require_gpu
+
+        require_gpu(str(request.device))
     with quiet():
         settings, isa = _target()
-    if request.static_batch is None:
-        chosen = SETTINGS
-    else:
-        size = request.static_batch
-        chosen = {size: SETTINGS[max(start for start in SETTINGS if start <= size)]}
     files = {
-        f"model-from-{start}.pt2": _package(request, settings | own)
-        for start, own in chosen.items()
+        f"model-from-{start}.pt2": _package(request, settings | own, size)
+        for start, own, size in _plan(request)
     }
-    version = str(torch.__version__)
+    version, device = str(torch.__version__), request.device
+    gpu = cuda.gpu(device.index).compute_capability if device.kind == "cuda" else None
     return Build(
         files,
-        Requirements("cpu", "torch", version, cpu_isa=isa, platform=this_platform()),
+        Requirements(
+            device.kind, "torch", version, cpu_isa=isa, platform=this_platform(),
+            compute_capability=gpu,
+        ),
         {"torch": version},
-    )
+    )  # fmt: skip
 
 
-def _package(request: Request, settings: dict[str, Any]) -> bytes:
-    """Compile one package with Inductor's `settings`."""
+def _plan(request: Request) -> list[tuple[int, dict[str, Any], int]]:
+    """For each package the least batch it serves, Inductor's settings, and the batch to trace."""
+    static = request.static_batch
+    if request.device.kind == "cuda":
+        plan = [(start, _AUTOTUNED, size) for start, size in CUDA_TUNED_FOR.items()]
+    else:
+        plan = [(start, own, len(request.example)) for start, own in SETTINGS.items()]
+    if static is None:
+        return plan
+    own = [own for start, own, _ in plan if start <= static][-1]
+    return [(static, own, static)]
+
+
+def _package(request: Request, settings: dict[str, Any], size: int) -> bytes:
+    """Compile one package with Inductor's `settings`, traced with a batch of `size`."""
     batch = None if request.static_batch else ({0: torch.export.Dim("batch", min=1)},)
+    device = torch.device(str(request.device))
+    module = copy.deepcopy(request.module).to(device)
+    example = torch.zeros(size, *request.example.shape[1:], device=device)
     # Gradients off, or freezing is ignored without a word.
-    with quiet(), torch.no_grad(), tempfile.TemporaryDirectory(prefix="lenet-export-") as folder:
+    with (
+        quiet(),
+        torch.no_grad(),
+        _arithmetic(request),
+        tempfile.TemporaryDirectory(prefix="lenet-export-") as folder,
+    ):
         package = Path(folder) / "model.pt2"
         try:
             with _one_thread() if "max_autotune" in settings else contextlib.nullcontext():
-                program = torch.export.export(
-                    request.module, (request.example,), dynamic_shapes=batch
-                )
+                program = torch.export.export(module, (example,), dynamic_shapes=batch)
                 torch._inductor.aoti_compile_and_package(
                     program, package_path=str(package), inductor_configs=settings
                 )
         except (RuntimeError, torch._inductor.exc.CppCompileError) as error:
             raise DeployError(f"torch-compile: AOTInductor failed ({error})") from error
         return package.read_bytes()
+
+
+def _arithmetic(request: Request) -> contextlib.AbstractContextManager[None]:
+    """Inductor writes into its kernels whether they may use TF32, as PyTorch's switches say."""
+    if request.device.kind == "cpu":
+        return contextlib.nullcontext()
+    from lenet_runtime.backends._torch_cuda import precision
+
+    return precision(request.precision == "tf32")
 
 
 @contextlib.contextmanager

@@ -1,10 +1,10 @@
 """`lenet-deploy doctor`: what works on this machine, what does not, and why."""
 
+import dataclasses
 import importlib.metadata
 import os
 import platform
 import shutil
-import subprocess
 from typing import Any
 
 from rich.table import Table
@@ -13,8 +13,9 @@ from lenet_deploy import __version__
 from lenet_deploy.cli.console import plain, print_json, stdout
 from lenet_deploy.cli.options import Json
 from lenet_export.formats import FORMATS
-from lenet_runtime import cpu
+from lenet_runtime import cpu, cuda
 from lenet_runtime.backends import BACKENDS
+from lenet_runtime.cuda import driver
 from lenet_runtime.errors import BackendUnavailable
 
 _DISTRIBUTIONS = (
@@ -76,7 +77,12 @@ def _format_state(name: str) -> dict[str, Any]:
         reason = f"{error}; pip install 'lenet-deploy[export]'"
     except BackendUnavailable as error:
         reason = str(error)
-    able = [n for n, b in BACKENDS.items() if b.format == name and not _why_not(n, "cpu")]
+    able = [
+        f"{backend} on {device}"
+        for backend, b in BACKENDS.items()
+        for device in b.devices
+        if b.format == name and not _why_not(backend, device)
+    ]
     if not reason and not able:
         reason = "no backend here can prove it"
     return {"available": not reason, "reason": reason, "verified_by": able}
@@ -96,18 +102,17 @@ def _why_not(name: str, device: str) -> str:
     return ""
 
 
-def _gpus(faults: list[str]) -> list[str]:
-    """Name, memory and driver of each NVIDIA GPU, as nvidia-smi tells; empty without one."""
-    query = "--query-gpu=name,memory.total,driver_version"
-    command = ["nvidia-smi", query, "--format=csv,noheader"]
-    if shutil.which(command[0]) is None:
+def _gpus(faults: list[str]) -> list[dict[str, Any]]:
+    """Every GPU as `lenet_runtime.cuda.Gpu`; empty without a driver."""
+    try:
+        driver.library()
+    except BackendUnavailable:  # no fault: most machines have no driver
         return []
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        faults.append(f"nvidia-smi does not answer ({error}); reinstall the driver or restart")
+        return [dataclasses.asdict(gpu) for gpu in cuda.gpus()]
+    except BackendUnavailable as error:
+        faults.append(str(error))
         return []
-    return done.stdout.splitlines() if done.returncode == 0 else []
 
 
 def _faults(versions: dict[str, str | None]) -> list[str]:
@@ -134,7 +139,17 @@ def _print(report: dict[str, Any]) -> None:
         table.add_section()
     found = {name: version for name, version in report["versions"].items() if version}
     table.add_row("CPU", report["cpu"]["level"], plain(report["cpu"]["model"]))
-    table.add_row("GPU", str(len(report["gpus"])), plain("\n".join(report["gpus"])) or "none found")
+    for gpu in report["gpus"]:
+        table.add_row(
+            "GPU",
+            f"cuda:{gpu['index']}",
+            plain(
+                f"{gpu['name']}, compute capability {gpu['compute_capability']}, "
+                f"{gpu['memory_bytes'] / 2**30:.0f} GiB, driver for CUDA {gpu['driver']}"
+            ),
+        )
+    if not report["gpus"]:
+        table.add_row("GPU", "0", "none found")
     for language, path in report["compilers"].items():
         table.add_row("compiler", language, plain(path or "none found"))
     table.add_row("versions", "", ", ".join(f"{n} {v}" for n, v in found.items()))

@@ -10,7 +10,9 @@ from rich.table import Table
 from lenet_deploy.cli.console import plain, print_json, progress, stderr, stdout
 from lenet_deploy.cli.options import BatchSizes, Checkpoint, Json, batch_sizes_of
 from lenet_export.formats import FORMATS
+from lenet_runtime import devices
 from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 from lenet_runtime.preprocess import Preprocessing
 
@@ -22,7 +24,7 @@ def export(
         typer.Option(
             "--format",
             "-f",
-            help="What to compile to; all for each of them.",
+            help="What to compile to; all for each that runs on --device, the CPU by default.",
             metavar="|".join([*FORMATS, "all"]),
         ),
     ] = "onnx",
@@ -99,7 +101,7 @@ def export(
     import lenet_export
     from lenet_deploy.checkpoint import load_checkpoint, read_card
 
-    formats = list(FORMATS) if format == "all" else [format]
+    formats = _all_formats(device) if format == "all" else [format]
     given: dict[str, Any] = {"opset": opset, "isa": isa, "calibration": calibration_dir}
     _check_options(format, given)
     if source_only:
@@ -149,6 +151,13 @@ def export(
     else:
         _print(results)
     _raise_first(failures)
+
+
+def _all_formats(device: str | None) -> list[str]:
+    """Those of artifacts that run on the kind of device."""
+    kind = devices.parse(device or "cpu").kind
+    able = {b.format for b in BACKENDS.values() if kind in b.devices}
+    return [name for name in FORMATS if name in able]
 
 
 _FLAGS = {"calibration": "calibration-dir"}  # of options that the command line names otherwise

@@ -109,6 +109,7 @@ int cuDeviceGetCount(int *count) {
     return OK;
 }
 int cuDeviceGet(int *device, int index) {
+    ENTER("cuDeviceGet");
     if (index < 0 || index >= devices) return INVALID_DEVICE;
     *device = index;
     return OK;

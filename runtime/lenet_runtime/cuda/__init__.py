@@ -87,6 +87,13 @@ def gpu(index: int) -> Gpu:
     if not 0 <= index < number:
         names = ", ".join(f"cuda:{i} ({gpu(i).name})" for i in range(number))
         raise BackendUnavailable(f"device: no 'cuda:{index}' on this machine, which has {names}")
+    try:
+        return _describe_gpu(index)
+    except DeployError as error:
+        raise BackendUnavailable(str(error)) from error
+
+
+def _describe_gpu(index: int) -> Gpu:
     driver, device, version, memory = library(), c_int(), c_int(), c_size_t()
     name, uuid = ctypes.create_string_buffer(256), ctypes.create_string_buffer(16)
     check(driver.cuDeviceGet(byref(device), index), f"finding GPU {index}")

@@ -95,8 +95,8 @@ def library() -> ctypes.CDLL:
             getattr(driver, name).argtypes = types
     except (OSError, AttributeError) as error:
         raise BackendUnavailable(
-            f"CUDA: expected an NVIDIA driver of CUDA 11.4 or later, found none ({error}); "
-            "install the driver, or in a container start it with its GPUs (docker run --gpus all)"
+            f"no NVIDIA driver for CUDA 11.4 or later is here ({error}); install the driver, or "
+            "start the container with its GPUs (docker run --gpus all)"
         ) from error
     return driver
 
