@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lenet_deploy.cli.console import plain, print_json, progress, stderr, stdout
 from lenet_deploy.cli.options import BatchSizes, Device, Seed, Trust, batch_sizes_of, integers_of
-from lenet_runtime import cpu
+from lenet_runtime import cpu, devices
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lenet_deploy.benching import Field
     from lenet_runtime.latency.compare import Change
     from lenet_runtime.latency.harness import Settings
+    from lenet_runtime.latency.on_gpu import DeviceSection
     from lenet_runtime.latency.report import Run
 
 
@@ -92,7 +93,8 @@ def bench(
     """Time engines side by side: NumPy in, NumPy out, input checks included.
 
     Engines take turns in short slices, so that what slows the machine slows all of them;
-    benchmarks/README.md describes the method. Ctrl-C prints what was measured so far.
+    benchmarks/README.md describes the method. On a GPU the steps of a call are timed as well, with
+    CUDA graphs and without. Ctrl-C prints what was measured so far.
     """
     from lenet_deploy import benching
     from lenet_deploy.html_plots import plotly
@@ -121,7 +123,9 @@ def bench(
                 stack=stack,
                 step=step,
             )
-        run = _measure(field, sizes, settings)
+        run = _measure(field, sizes, settings, device)
+        if devices.parse(device).kind == "cuda" and not run.interrupted:
+            run = _measure_steps(run, field, sizes, device)
         if not run.interrupted:
             run = _extras(run, field, cold_start=cold_start, scaling=scaling)
     if json_file != Path("-"):
@@ -153,13 +157,13 @@ def _share(text: str) -> float:
     return value
 
 
-def _measure(field: "Field", sizes: tuple[int, ...], settings: "Settings") -> "Run":
+def _measure(field: "Field", sizes: tuple[int, ...], settings: "Settings", device: str) -> "Run":
     from lenet_runtime.latency import fingerprint, measure
     from lenet_runtime.latency.report import Run
     from lenet_runtime.latency.result import LatencyResult
 
     results: list[LatencyResult] = []
-    interrupted, where = False, fingerprint()
+    interrupted, where = False, fingerprint(device)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr, transient=True) as bar:
         task = bar.add_task("warming up", total=1.0)
@@ -182,6 +186,22 @@ def _measure(field: "Field", sizes: tuple[int, ...], settings: "Settings") -> "R
         skipped=tuple(field.skipped),
         interrupted=interrupted,
     )
+
+
+def _measure_steps(run: "Run", field: "Field", sizes: tuple[int, ...], device: str) -> "Run":
+    """The GPU's own time, step by step; what cannot be timed so is listed in its section."""
+    from lenet_runtime.latency.device import Hooks
+    from lenet_runtime.latency.staged import measure_section
+
+    predictors = {contender.name: contender.predictor for contender in field.contenders}
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr, transient=True) as bar:
+        task = bar.add_task("warming up", total=1.0)
+        hooks = Hooks(
+            progress=lambda step, share: bar.update(task, description=step, completed=share)
+        )
+        section, interrupted = measure_section(predictors, sizes, device, run.settings, hooks)
+    return dataclasses.replace(run, device=section, interrupted=interrupted)
 
 
 def _extras(run: "Run", field: "Field", *, cold_start: bool, scaling: bool) -> "Run":
@@ -251,9 +271,62 @@ def _print(run: "Run") -> None:
     stdout.print(f"* {plain(found)}" if run.results else "nothing was measured")
     for skipped in run.skipped:
         stdout.print(f"not measured: {plain(skipped['engine'])}: {plain(skipped['reason'])}")
+    if run.device is not None:
+        _print_steps(run, run.device)
     title = "Cold start: milliseconds in a fresh process, medians"
     _print_rows(title, run.cold_start, _COLD_START)
     _print_rows("Scaling: images per second of all callers together", run.scaling, _SCALING)
+
+
+def _print_steps(run: "Run", section: "DeviceSection") -> None:
+    from lenet_runtime.latency.device_result import FIGURES, MOSTLY
+
+    table = Table(
+        title=plain(f"Microseconds of each step on {run.fingerprint['machine']['gpu']}, p50"),
+        caption="device: the kernels alone; single: one launch on an idle stream; "
+        "bound: share of the memory bound",
+    )
+    table.add_column("engine", overflow="fold", min_width=11)
+    for heading in ("batch", "device", "single", "launch", "upload", "downl.", "bound"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for size in run.batch_sizes:
+        for result in (r for r in section.results if r.batch_size == size):
+            rate = section.bytes_per_second
+            table.add_row(
+                plain(result.name) + (" ~" if result.hidden_share < MOSTLY else ""),
+                str(size),
+                *(_microseconds(result.p50_us(figure)) for figure in FIGURES),
+                "" if rate is None else f"{result.bytes_share(rate):.1%}",
+            )
+        table.add_section()
+    stdout.print(table)
+    _print_rows(
+        "Where the time of a call goes, us",
+        tuple(dataclasses.asdict(one) for one in section.splits(run.results)),
+        _SPLIT,
+    )
+    if any(result.hidden_share < MOSTLY for result in section.results):
+        stdout.print("~ the rate of the host's launches, which were not all queued in time")
+    during = section.state.get("during", {})
+    if during.get("samples"):
+        shown = ("power_w", "sm_mhz", "memory_mhz", "temperature_c")
+        facts = [f"{key} {during[key]['p50']:.0f}" for key in shown if during.get(key)]
+        reasons = ", ".join(during["throttle_reasons"]) or "nothing"
+        stdout.print(plain(f"medians: {', '.join(facts)}; clocks limited by {reasons}"))
+    for skipped in section.skipped:
+        text = f"no steps of: {skipped['engine']}: {skipped['reason']}"
+        stdout.print(plain(text))
+
+
+_SPLIT = {
+    "engine": "engine",
+    "batch_size": "batch",
+    "end_to_end_us": "end to end",
+    "python_us": "Python",
+    "launch_us": "launch",
+    "copy_us": "copy",
+    "compute_us": "compute",
+}
 
 
 def _microseconds(value: float) -> str:

@@ -123,6 +123,9 @@ def _made(  # noqa: PLR0917  one caller, which names them
     settings: Settings,
     hooks: Hooks,
 ) -> "list[_Lane]":
+    if hooks.stop():
+        hooks.skip(_label(name, graph), f"batch {len(images)}: no time was left for it")
+        return []
     hooks.doing(name)
     try:
         stages = engine.stages(images, graph=graph)
@@ -131,7 +134,7 @@ def _made(  # noqa: PLR0917  one caller, which names them
         return []
     if stages is None:
         mode = "with" if graph else "without"
-        hooks.skip(_label(name, graph), f"batch {len(images)}: it does not run {mode} a graph")
+        hooks.skip(_label(name, graph), f"batch {len(images)}: it has no steps {mode} a graph here")
         return []
     return [_Lane(name, graph, len(images), stages, stopwatch, settings)]
 

@@ -11,6 +11,8 @@ from lenet_runtime.latency.result import LatencyResult, Ratio, paired_ratio
 
 # What each figure is stands in `DeviceResult.rounds_ns`.
 FIGURES = ("device", "device_single", "launch", "upload", "download")
+# Where fewer of the samples had their launches queued in time, reports mark the figure.
+MOSTLY = 0.9
 Rounds = tuple[NDArray[np.float64], ...]
 
 

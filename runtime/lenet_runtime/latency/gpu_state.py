@@ -143,9 +143,12 @@ class Watch:
             self._thread.join(_TIMEOUT_S)
             self._process.wait()
         after = read(self._gpu) if "reason" not in self._before else self._before
-        self.summary = {
-            "before": self._before, "after": after, "during": summarized(self._states),
-        }  # fmt: skip
+        self.summary = self.so_far() | {"after": after}
+
+    def so_far(self) -> dict[str, Any]:
+        """`summary` while it is still open, with nothing of ``after``."""
+        during = summarized(list(self._states))
+        return {"before": self._before, "during": during, "after": None}
 
     def _start(self) -> None:
         known = self._before["throttle_reasons"] is not None

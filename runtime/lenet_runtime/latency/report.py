@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from lenet_runtime.errors import InputError
+from lenet_runtime.latency import on_gpu
 from lenet_runtime.latency import result as results_json
 from lenet_runtime.latency.device_result import FIGURES
 from lenet_runtime.latency.harness import Settings
-from lenet_runtime.latency.on_gpu import DeviceSection, from_json
+from lenet_runtime.latency.on_gpu import DeviceSection
 from lenet_runtime.latency.result import LatencyResult, Ratio, paired_ratio
 from lenet_runtime.session import Session
 
@@ -152,29 +153,33 @@ def read(path: Path) -> Run:
         InputError: the file is missing, not JSON, or not a report of this schema.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-            raise ValueError(f"expected a report of schema {SCHEMA}")
-        _check_types(document)
-        return Run(
-            settings=Settings(**document["settings"]),
-            fingerprint=document["fingerprint"],
-            results=tuple(map(results_json.from_json, document["results"])),
-            engines=document["engines"],
-            baseline=document["baseline"],
-            skipped=tuple(document["skipped"]),
-            cold_start=tuple(document["cold_start"]),
-            scaling=tuple(document["scaling"]),
-            interrupted=bool(document["interrupted"]),
-            scope=document["scope"],
-            device=None if (section := document.get("device")) is None else from_json(section),
-        )
+        return from_dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except _DAMAGED as error:
         raise InputError(
             f"{path}: not a latency report ({error}); write one with lenet-deploy bench --json FILE"
         ) from error
+
+
+def from_dict(document: Any) -> Run:
+    """The run that `Run.to_dict` wrote; raises one of many errors for another document."""
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise ValueError(f"expected a report of schema {SCHEMA}")
+    _check_types(document)
+    return Run(
+        settings=Settings(**document["settings"]),
+        fingerprint=document["fingerprint"],
+        results=tuple(map(results_json.from_json, document["results"])),
+        engines=document["engines"],
+        baseline=document["baseline"],
+        skipped=tuple(document["skipped"]),
+        cold_start=tuple(document["cold_start"]),
+        scaling=tuple(document["scaling"]),
+        interrupted=bool(document["interrupted"]),
+        scope=document["scope"],
+        device=None if (section := document.get("device")) is None else on_gpu.from_json(section),
+    )
 
 
 def _check_types(document: dict[str, Any]) -> None:
