@@ -3,12 +3,13 @@
 import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from lenet_deploy.cli.bench_tables import microseconds, print_rows, print_steps
 from lenet_deploy.cli.console import plain, print_json, progress, stderr, stdout
 from lenet_deploy.cli.options import BatchSizes, Device, Seed, Trust, batch_sizes_of, integers_of
 from lenet_runtime import cpu, devices
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from lenet_deploy.benching import Field
     from lenet_runtime.latency.compare import Change
     from lenet_runtime.latency.harness import Settings
-    from lenet_runtime.latency.on_gpu import DeviceSection
     from lenet_runtime.latency.report import Run
 
 
@@ -261,7 +261,7 @@ def _print(run: "Run") -> None:
             table.add_row(
                 plain(result.engine) + (" [bold green]*[/]" if best else ""),
                 str(size),
-                *(_microseconds(result.percentile_us(p)) for p in (50, 90, 99)),
+                *(microseconds(result.percentile_us(p)) for p in (50, 90, 99)),
                 f"{result.images_per_second:,.0f}",
                 f"{ratio.value:.3f} ±{(ratio.high - ratio.low) / 2:.3f}" if ratio else "",
             )
@@ -272,65 +272,10 @@ def _print(run: "Run") -> None:
     for skipped in run.skipped:
         stdout.print(f"not measured: {plain(skipped['engine'])}: {plain(skipped['reason'])}")
     if run.device is not None:
-        _print_steps(run, run.device)
+        print_steps(run, run.device)
     title = "Cold start: milliseconds in a fresh process, medians"
-    _print_rows(title, run.cold_start, _COLD_START)
-    _print_rows("Scaling: images per second of all callers together", run.scaling, _SCALING)
-
-
-def _print_steps(run: "Run", section: "DeviceSection") -> None:
-    from lenet_runtime.latency.device_result import FIGURES, MOSTLY
-
-    table = Table(
-        title=plain(f"Microseconds of each step on {run.fingerprint['machine']['gpu']}, p50"),
-        caption="device: the kernels alone; single: one launch on an idle stream; "
-        "bound: share of the memory bound",
-    )
-    table.add_column("engine", overflow="fold", min_width=11)
-    for heading in ("batch", "device", "single", "launch", "upload", "downl.", "bound"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for size in run.batch_sizes:
-        for result in (r for r in section.results if r.batch_size == size):
-            rate = section.bytes_per_second
-            table.add_row(
-                plain(result.name) + (" ~" if result.hidden_share < MOSTLY else ""),
-                str(size),
-                *(_microseconds(result.p50_us(figure)) for figure in FIGURES),
-                "" if rate is None else f"{result.bytes_share(rate):.1%}",
-            )
-        table.add_section()
-    stdout.print(table)
-    _print_rows(
-        "Where the time of a call goes, us",
-        tuple(dataclasses.asdict(one) for one in section.splits(run.results)),
-        _SPLIT,
-    )
-    if any(result.hidden_share < MOSTLY for result in section.results):
-        stdout.print("~ the rate of the host's launches, which were not all queued in time")
-    during = section.state.get("during", {})
-    if during.get("samples"):
-        shown = ("power_w", "sm_mhz", "memory_mhz", "temperature_c")
-        facts = [f"{key} {during[key]['p50']:.0f}" for key in shown if during.get(key)]
-        reasons = ", ".join(during["throttle_reasons"]) or "nothing"
-        stdout.print(plain(f"medians: {', '.join(facts)}; clocks limited by {reasons}"))
-    for skipped in section.skipped:
-        text = f"no steps of: {skipped['engine']}: {skipped['reason']}"
-        stdout.print(plain(text))
-
-
-_SPLIT = {
-    "engine": "engine",
-    "batch_size": "batch",
-    "end_to_end_us": "end to end",
-    "python_us": "Python",
-    "launch_us": "launch",
-    "copy_us": "copy",
-    "compute_us": "compute",
-}
-
-
-def _microseconds(value: float) -> str:
-    return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
+    print_rows(title, run.cold_start, _COLD_START)
+    print_rows("Scaling: images per second of all callers together", run.scaling, _SCALING)
 
 
 _COLD_START = {
@@ -351,23 +296,6 @@ _SCALING = {
     "images_per_second": "images/s",
     "speedup": "speedup",
 }
-
-
-def _print_rows(title: str, rows: tuple[dict[str, Any], ...], headings: dict[str, str]) -> None:
-    if not rows:
-        return
-    table = Table(title=title)
-    for key, heading in headings.items():
-        table.add_column(heading, justify="left" if key == "engine" else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(row[key]) for key in headings))
-    stdout.print(table)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
-    return "-" if value is None else plain(value)
 
 
 def _print_changes(changes: "list[Change]") -> None:
