@@ -68,7 +68,8 @@ def _rows(section: DeviceSection, size: int) -> Iterable[str]:
 def _cells(section: DeviceSection, result: DeviceResult) -> Iterable[str]:
     rate = section.bytes_per_second
     yield f"{result.batch_size:,}"
-    yield from (shown(result.p50_us(figure)) for figure in FIGURES)
+    for value in map(result.p50_us, FIGURES):
+        yield f"{value:.2f}" if value < 10 else shown(value)
     yield f"{result.images_per_second:,.0f}"
     yield "unknown" if rate is None else f"{result.bytes_share(rate):.1%}"
 
@@ -118,6 +119,8 @@ def device_latency(run: Run, section: DeviceSection) -> plots.Figure | None:
                     hovertemplate="batch %{x}: %{y:,.2f} µs<extra>%{fullData.name}</extra>",
                 )
             )
+    if not traces:
+        return None
     figure = plots.figure_of(traces, "device latency, p50 (µs)")
     sizes = sorted({r.batch_size for r in section.results})
     figure.update_xaxes(title="batch size (images)", type="log", **plots.apart(sizes))

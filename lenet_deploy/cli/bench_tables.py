@@ -30,7 +30,7 @@ def print_steps(run: "Run", section: "DeviceSection") -> None:
             table.add_row(
                 plain(result.name) + (" ~" if result.hidden_share < MOSTLY else ""),
                 str(size),
-                *(microseconds(result.p50_us(figure)) for figure in FIGURES),
+                *(_short(result.p50_us(figure)) for figure in FIGURES),
                 "" if rate is None else f"{result.bytes_share(rate):.1%}",
             )
         table.add_section()
@@ -51,6 +51,10 @@ def print_steps(run: "Run", section: "DeviceSection") -> None:
     for skipped in section.skipped:
         text = f"no steps of: {skipped['engine']}: {skipped['reason']}"
         stdout.print(plain(text))
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else microseconds(value)
 
 
 _SPLIT = {

@@ -119,15 +119,16 @@ def split(device: DeviceResult, host: LatencyResult) -> Split:
 
 
 def to_json(result: DeviceResult) -> dict[str, Any]:
-    """The result as JSON types, raw samples included, to the nanosecond."""
-    figures = {
-        name: {
-            "repeats": result.repeats.get(name, 1),
+    """The result as JSON types, raw samples included, to the nanosecond of one computation."""
+    figures: dict[str, dict[str, Any]] = {}
+    for name, rounds in result.rounds_ns.items():
+        repeats = result.repeats.get(name, 1)
+        digits = None if repeats == 1 else 3  # a mean is finer than one
+        figures[name] = {
+            "repeats": repeats,
             **result.latency(name).statistics(),
-            "rounds_ns": [[round(float(s)) for s in samples] for samples in rounds],
+            "rounds_ns": [[round(float(s), digits) for s in samples] for samples in rounds],
         }
-        for name, rounds in result.rounds_ns.items()
-    }
     for name in set(figures) - {"device"}:
         del figures[name]["images_per_second"]  # no rate of anything
     return {
@@ -148,8 +149,8 @@ def from_json(document: dict[str, Any]) -> DeviceResult:
         rounds[name] = tuple(np.array(one, np.float64) for one in samples)
         if not rounds[name] or any(r.ndim != 1 or not len(r) for r in rounds[name]):
             raise ValueError(f"{name}: expected lists of samples, each with one at least")
-        if not all(np.isfinite(r).all() and (r >= 0).all() for r in rounds[name]):
-            raise ValueError(f"{name}: expected nanoseconds")
+        if not all(np.isfinite(r).all() and (r > 0).all() for r in rounds[name]):
+            raise ValueError(f"{name}: expected positive nanoseconds")
     result = DeviceResult(
         str(document["engine"]),
         int(document["batch_size"]),

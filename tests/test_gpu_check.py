@@ -1,0 +1,386 @@
+"""`benchmarks.gpu_check`: its order, its deadlines, its record and its goals; no GPU is needed."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from device_helper import device_result, run_of
+
+from benchmarks.gpu_check import __main__ as command
+from benchmarks.gpu_check import check, record, steps, table
+from benchmarks.gpu_check.check import Check, Options
+from benchmarks.gpu_check.engines import Engine
+from benchmarks.gpu_check.goals import ANY, goals
+from benchmarks.gpu_check.steps import Budget, Outcome, Runner, Step
+from lenet_runtime import cuda
+
+GPU = cuda.Gpu(0, "NVIDIA H200", "00" * 16, "9.0", 2**37, 132, 2**17, "13.0")
+ROW = {"inputs": "digits", "batch_size": 1, "max_abs_diff": 1e-6, "worst_share": 0.2,
+       "top1_agreement": 1.0, "eager_error": 1e-6, "reason": ""}  # fmt: skip
+PATHS = os.pathsep.join(str(REPOSITORY / part) for part in (".", "export", "runtime"))
+
+
+def proven(**row):
+    rows = [ROW | {"batch_size": size} | row for size in (1, 64)]
+    ok = not row.get("reason")
+    return Outcome({"precision": "fp32", "comparisons": rows, "steps": [], "skipped": [], "ok": ok})
+
+
+class FakeRunner:
+    """Answers steps from a table by name; a function is called with the step."""
+
+    def __init__(self, **answers):
+        self.answers, self.steps = answers, []
+
+    def run(self, given, seconds, width):
+        self.steps += given
+        return {step.name: self._answer(step) for step in given}
+
+    def _answer(self, step):
+        answer = self.answers.get(step.name.replace("-", "_").replace(" ", "_"))
+        if answer is None:
+            answer = proven() if step.kind == "parity" else Outcome({"digest": "x"})
+        if step.kind == "references":
+            Path(step.arguments["path"]).touch()
+        return answer(step) if callable(answer) else answer
+
+
+ENGINES = [
+    Engine("fused-cuda fp16", "fused-cuda", "fp16", "cuda:0", "folder", "export cuda fp16"),
+    Engine("ort-cuda", "ort-cuda", "fp32", "cuda:0", "folder", "export onnx"),
+]
+
+
+@pytest.fixture
+def checked(monkeypatch, tmp_path):
+    """`checked(runner, **options)`: a check of two engines and two peers, and what it found."""
+    peers = [
+        Engine("eager", "eager", "fp32", "cuda:0"),
+        Engine("torch.compile fp16", "torch.compile", "fp16", "cuda:0", sizes=(1, 65536)),
+    ]
+    monkeypatch.setattr(check, "ours", lambda device, folder: ENGINES)
+    monkeypatch.setattr(check, "formats", lambda: ["cuda", "onnx"])
+    kinds = {"cuda": ("fp16",), "onnx": ("fp32",)}
+    monkeypatch.setattr(
+        check, "FORMATS", {n: type("F", (), {"precisions": p}) for n, p in kinds.items()}
+    )
+    monkeypatch.setattr(Check, "_peers", lambda self: peers)
+
+    def run(runner, **options):
+        work = Check(Options("cuda:0", **options), tmp_path, lambda text: None, runner)
+        try:
+            work.run()
+        except KeyboardInterrupt:
+            work.findings.interrupted = True
+        return work.findings
+
+    return run
+
+
+def latency(*names, sizes=(1,)):
+    figures = {(name, "fp32", size): 5.0 for name in names for size in sizes}
+    return Outcome(run_of(figures).to_dict())
+
+
+def timed(step):
+    names = [engine["name"] for engine in step.arguments["engines"]]
+    return latency(*names, sizes=step.arguments["sizes"])
+
+
+def engines_of(step):
+    return [engine["name"] for engine in step.arguments["engines"]]
+
+
+def test_everything_is_exported_proven_and_timed_in_that_order(checked):
+    runner = FakeRunner(latency=timed)
+    findings = checked(runner)
+    kinds = [step.kind for step in runner.steps]
+    assert kinds == ["references", "export", "export", *["parity"] * 4, "latency"]
+    assert engines_of(runner.steps[-1]) == [
+        "eager", "fused-cuda fp16", "ort-cuda", "torch.compile fp16",
+    ]  # fmt: skip
+    assert findings.failures() == []
+    assert findings.skipped == []
+
+
+def test_what_tunes_on_the_gpu_has_it_alone(checked):
+    runner = FakeRunner(latency=timed)
+    checked(runner)
+    assert [s.name for s in runner.steps if s.alone] == ["torch.compile fp16", "latency"]
+
+
+def test_an_export_that_fails_is_listed_and_the_rest_goes_on(checked):
+    runner = FakeRunner(export_cuda_fp16=Outcome(reason="no nvcc"), latency=timed)
+    findings = checked(runner)
+    assert {"what": "export cuda fp16", "reason": "no nvcc"} in findings.skipped
+    assert "fused-cuda fp16" not in findings.parity
+    assert "ort-cuda" in engines_of(runner.steps[-1])
+
+
+def test_who_fails_parity_is_not_timed_and_fails_the_check(checked):
+    runner = FakeRunner(ort_cuda=proven(reason="row 0: off by 3"), latency=timed)
+    findings = checked(runner)
+    assert findings.failures() == ["ort-cuda"]
+    assert "ort-cuda" not in engines_of(runner.steps[-1])
+
+
+def test_who_dies_in_parity_is_not_timed_and_is_no_failure_of_parity(checked):
+    runner = FakeRunner(ort_cuda=Outcome(reason="the process died of signal 6"), latency=timed)
+    findings = checked(runner)
+    assert findings.failures() == []
+    assert {"what": "parity of ort-cuda", "reason": "the process died of signal 6"} in (
+        findings.skipped
+    )
+    assert "ort-cuda" not in engines_of(runner.steps[-1])
+
+
+def test_a_compiled_peer_takes_part_at_the_sizes_it_got_to(checked):
+    half = Outcome(proven().result, "ended after 60 s, which was its time", 60)
+    runner = FakeRunner(torch_compile_fp16=half, latency=timed)
+    runner.answers["torch.compile_fp16"] = half
+    checked(runner)
+    (peer,) = [e for e in runner.steps[-1].arguments["engines"] if e["backend"] == "torch.compile"]
+    assert peer["sizes"] == (1, 64)
+
+
+def test_a_process_that_dies_in_the_latency_is_followed_by_one_without_the_culprit(checked):
+    died = []
+
+    def dies_once(step):
+        if not died:
+            died.append(step)
+            Path(step.arguments["doing"]).write_text("ort-cuda")
+            return Outcome(latency("eager", sizes=(1, 65536)).result, "died of signal 6")
+        return timed(step)
+
+    runner = FakeRunner(latency=dies_once)
+    findings = checked(runner)
+    again = runner.steps[-1]
+    assert "ort-cuda" not in engines_of(again)
+    assert again.arguments["sizes"] == [64, 1024, 8, 8192]
+    assert {"what": "latency, during ort-cuda", "reason": "died of signal 6"} in findings.skipped
+    run = record.merged(findings.latency)
+    assert {r.batch_size for r in run.results} == {1, 65536, 64, 1024, 8, 8192}
+
+
+def test_only_some_engines_can_be_chosen(checked):
+    runner = FakeRunner(latency=timed)
+    checked(runner, only=("fused",))
+    assert engines_of(runner.steps[-1]) == ["fused-cuda fp16"]
+    assert "export onnx" not in [step.name for step in runner.steps]
+
+
+def test_without_compute_sanitizer_that_is_said(checked, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    findings = checked(FakeRunner(latency=timed), sanitize=True)
+    assert findings.skipped[0]["what"] == "sanitizer"
+
+
+def test_the_sanitizers_verdict_is_recorded(checked, monkeypatch):
+    monkeypatch.setattr(check.shutil, "which", lambda name: "/bin/compute-sanitizer")
+    bad = Outcome(reason="ERROR SUMMARY: 3 errors")
+    runner = FakeRunner(latency=timed)
+    runner.answers["racecheck_fused_cuda_fp16"] = bad
+    findings = checked(runner, sanitize=True)
+    assert [(s["tool"], s["ok"]) for s in findings.sanitizer] == [
+        ("memcheck", True), ("racecheck", False),
+    ]  # fmt: skip
+    assert findings.failures() == ["racecheck fused-cuda fp16"]
+    wrapper = next(s for s in runner.steps if s.name.startswith("memcheck")).arguments["wrapper"]
+    assert wrapper[1:3] == ["--tool", "memcheck"]
+
+
+def interrupt(step):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("answers", "code"),
+    [
+        ({"latency": timed}, 0),
+        ({"latency": timed, "ort_cuda": proven(reason="row 0: off by 3")}, 3),
+        ({"latency": interrupt}, 130),
+        ({"ort_cuda": interrupt}, 130),
+    ],
+)
+def test_the_record_is_written_however_it_ends(
+    checked, monkeypatch, tmp_path, capsys, answers, code
+):
+    monkeypatch.setattr(cuda, "gpu", lambda index: GPU)
+    monkeypatch.setattr(check, "Runner", lambda folder, say: FakeRunner(**answers))
+    assert command.main(["--output", str(tmp_path / "out")]) == code
+    (path,) = (tmp_path / "out").glob("nvidia-h200-*.json")
+    found = json.loads(path.read_text())
+    assert found["interrupted"] == (code == 130)
+    page = path.with_suffix(".md").read_text()
+    assert page.strip() == capsys.readouterr().out.strip()
+    assert ("Interrupted" in page) == (code == 130)
+    assert ("Failed: ort-cuda" in page) == (code == 3)
+
+
+def test_a_fault_of_ours_does_not_cost_the_record(checked, monkeypatch, tmp_path):
+    def broken(step):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cuda, "gpu", lambda index: GPU)
+    monkeypatch.setattr(check, "Runner", lambda folder, say: FakeRunner(latency=broken))
+    with pytest.raises(ZeroDivisionError):
+        command.main(["--output", str(tmp_path)])
+    assert list(tmp_path.glob("nvidia-h200-*.md"))
+
+
+GOOD = {
+    ("fused-cuda", "fp16", 1): 2.0, ("ort-cuda", "fp32", 1): 20.0, ("tensorrt", "fp16", 1): 4.0,
+    ("fused-cuda", "fp16", 65536): 200.0, ("tensorrt", "fp16", 65536): 1000.0,
+}  # fmt: skip
+
+
+def verdicts(figures):
+    found = goals(run_of(figures))
+    return [goal.met for goal in found if goal.precision in (ANY, "fp16")]
+
+
+def test_goals_that_are_met():
+    """65,536 images of 4 KB are 268 MB: 67 us at 4 TB/s, a third of 200 us."""
+    assert verdicts(GOOD) == [True, True, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({("fused-cuda", "fp16", 1): 2.1}, [False, False, True, True, True]),
+        ({("tensorrt", "fp16", 65536): 990.0}, [True, True, False, False, True]),
+        ({("fused-cuda", "fp16", 65536): 230.0}, [True, True, False, False, False]),
+        ({("ort-cuda", "fp32", 1): 3.0}, [False, True, True, True, True]),
+    ],
+)
+def test_goals_that_are_missed(changed, expected):
+    assert verdicts(GOOD | changed) == expected
+
+
+def test_a_goal_that_was_not_measured_is_neither():
+    assert verdicts({("ort-cuda", "fp32", 1): 3.0}) == [None, None, None]
+
+
+def test_the_page_has_every_figure_and_says_what_is_missing(checked):
+    runner = FakeRunner(latency=timed, export_onnx=Outcome(reason="no | ORT"))
+    findings = checked(runner)
+    findings.latency = [run_of(GOOD).to_dict()]
+    found = record.document(findings, Options("cuda:0"), GPU, 300)
+    page = table.markdown(json.loads(json.dumps(found, allow_nan=False)))
+    for part in ("# NVIDIA H200", "## Goals", "## Parity", "## Latency", "## Skipped", "no | ORT"):
+        assert part in page
+    assert "| fused-cuda fp16 | **2.00** | **200" in page.replace("**200.0**", "**200")
+    assert "**yes**" in page
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert all(line.endswith("|") for line in rows)
+
+
+def test_a_figure_whose_launches_were_late_is_marked():
+    late = device_result("a", 1, 5.0, hidden_share=0.5)
+    assert table.mark(late, "device") == " ~"
+    assert table.mark(late, "launch") == ""
+    assert table.number("1,234 ~") == 1234
+
+
+class Worker:
+    """Real processes, of `python -c` in place of the worker."""
+
+    def __init__(self, monkeypatch, tmp_path):
+        self.said = []
+        self.runner = Runner(tmp_path, self.said.append)
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        self._python = folder / "python"
+        monkeypatch.setattr(steps.sys, "executable", str(self._python))
+
+    def script(self, text):
+        self._python.write_text(f"#!/bin/sh\n{text}\n")
+        self._python.chmod(0o755)
+        return self.runner
+
+
+@pytest.fixture
+def worker(monkeypatch, tmp_path):
+    return Worker(monkeypatch, tmp_path)
+
+
+def test_a_step_that_fails_is_quoted_by_its_last_line(worker):
+    runner = worker.script("echo first; echo 'InputError: bad' >&2; exit 1")
+    (found,) = runner.run([Step("a", "export", {})], 30, 2).values()
+    assert found.reason == "InputError: bad"
+
+
+def test_a_step_that_dies_is_told_from_one_that_fails(worker):
+    (found,) = worker.script("kill -6 $$").run([Step("a", "export", {})], 30, 1).values()
+    assert "died of signal 6" in found.reason
+
+
+def test_a_step_that_takes_too_long_is_ended_with_what_it_wrote(worker, tmp_path):
+    text = f"echo '{{\"ok\": true}}' > {tmp_path}/a.json; echo tuning; exec sleep 60"
+    (found,) = worker.script(text).run([Step("a", "parity", {}, 0.5)], 30, 1).values()
+    assert found.result == {"ok": True}
+    assert "which was its time; its last words: tuning" in found.reason
+
+
+def test_what_has_not_begun_when_time_is_up_is_skipped(worker):
+    given = [Step(name, "export", {}) for name in "abc"]
+    found = worker.script("exec sleep 60").run(given, 0.5, 1)
+    assert "ended" in found["a"].reason
+    assert found["b"].reason == found["c"].reason == "skipped: no time was left for it"
+
+
+def test_a_step_alone_shares_the_gpu_with_nothing(worker, tmp_path):
+    log = tmp_path / "log"
+    text = f'echo "begin $3" >> {log}; sleep 0.2; echo "end $3" >> {log}; exit 0'
+    given = [Step("a", "x", {}), Step("b", "x", {}), Step("c", "x", {}, alone=True)]
+    worker.script(text).run(given, 30, 2)
+    words = [line.split()[0] for line in log.read_text().splitlines()]
+    assert words == ["begin", "begin", "end", "end", "begin", "end"]
+
+
+def test_ctrl_c_ends_all_processes(worker, tmp_path):
+    pid = tmp_path / "pid"
+    runner = worker.script(f"echo $$ > {pid}; exec sleep 60")
+
+    def interrupted(seconds):
+        if pid.exists() and pid.read_text().strip():
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+
+    steps_time = type("T", (), {"monotonic": time.monotonic, "sleep": staticmethod(interrupted)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "time", steps_time)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run([Step("a", "export", {})], 30, 1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_the_budget_is_of_the_whole_run():
+    now = [0.0]
+    budget = Budget(100, lambda: now[0])
+    now[0] = 30.0
+    assert (budget.left(), budget.left(0.5), budget.left(0.2)) == (70, 20, 0)
+
+
+def test_from_a_plain_checkout_without_a_gpu_it_exits_4_with_the_reason(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu_check", "--output", str(tmp_path)],
+        cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": PATHS, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert "needs an NVIDIA GPU, nothing was written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cpu_is_no_gpu(capsys):
+    assert command.main(["--device", "cpu"]) == 2
+    assert "expected 'cuda'" in capsys.readouterr().err
