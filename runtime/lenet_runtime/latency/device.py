@@ -4,9 +4,9 @@ One sample of each figure is taken in turn until a slice of time is over, then t
 its slice, in a new random order each round; `lenet_runtime.latency.device_result.DeviceResult` says
 what the figures are. An engine that fails is left out with its reason, and the others go on.
 
-Images stay where they are in device memory: the 4 KB of an image are re-read from the GPU's L2
-cache where the whole batch fits in it (60 MB on an H200, 15,000 images), as they would be in a
-service that just uploaded them.
+Images stay where they are in device memory. A hold sweeps the GPU's L2 cache, so the first of the
+computations of a sample reads them from memory, and those that are repeated after it read them from
+the cache where the batch fits in it (60 MB on an H200), as in a service that just uploaded them.
 """
 
 import sys
