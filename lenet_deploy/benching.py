@@ -97,9 +97,9 @@ def gather(
         for name, backend in BACKENDS.items():
             if backend.format != artifact.manifest.format:
                 continue
-            if "auto" not in backends and name not in backends:
-                continue
-            if "auto" in backends and wanted.kind not in backend.devices:
+            if name not in backends and not (
+                "auto" in backends and backend.takes(backend.format, device)
+            ):
                 continue
             for count in threads:
                 arguments: dict[str, Any] = {

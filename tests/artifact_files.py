@@ -21,7 +21,7 @@ def entry(data):
 def make_manifest(contents=None, batch=None, **changes):
     """A manifest that is right in every field, but for `changes`; `contents` are of its files."""
     fields = {
-        "schema_version": 2,
+        "schema_version": 3,
         "format": FORMAT,
         "precision": "fp32",
         "kernels": {},

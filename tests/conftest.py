@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -72,12 +73,13 @@ def native_artifact(exported):
 ENGINES = [
     pytest.param(name, marks=pytest.mark.slow if backend.format == "torch-compile" else ())
     for name, backend in BACKENDS.items()
+    if "cpu" in backend.devices  # the others have tests of their own, on a driver without a GPU
 ]
 
 
 @pytest.fixture(scope="session", params=ENGINES)
 def session(request):
-    """A session of each backend in turn, shared by all tests; never close it."""
+    """A session of each backend on the CPU in turn, shared by all tests; never close it."""
     artifact = request.getfixturevalue(
         f"{BACKENDS[request.param].format.replace('-', '_')}_artifact"
     )
@@ -141,3 +143,23 @@ def fake_cuda(monkeypatch):
     if made:
         assert made[-1].depth == 0, "a context was left on the stack"
         assert made[-1].live == 0, f"{made[-1].live} objects of the driver were not freed"
+
+
+@pytest.fixture
+def fake_gpu(fake_cuda):
+    return fake_cuda(capability=(8, 6))
+
+
+@pytest.fixture
+def fake_trt(fake_gpu, monkeypatch):
+    """The state of a fake TensorRT that is installed for the length of a test."""
+    import fake_tensorrt
+
+    from lenet_runtime.backends import _trt_library
+
+    state = fake_tensorrt.State(fake_gpu, fake_tensorrt.first_ten)
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.make(state))
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    _trt_library.library.cache_clear()
+    yield state
+    _trt_library.library.cache_clear()

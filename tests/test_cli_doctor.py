@@ -10,7 +10,7 @@ from cli_helper import assert_fits, run, run_alone, set_columns
 from lenet_export import FORMATS
 from lenet_runtime.backends import BACKENDS
 
-ENGINES = ["torch", "onnx", "onnxscript", "onnxruntime"]
+ENGINES = ["torch", "onnx", "onnxscript", "onnxruntime", "tensorrt", "tensorrt_rtx"]
 
 
 def doctor(**kwargs):

@@ -40,8 +40,9 @@ from lenet_runtime.preprocess import Preprocessing
 from lenet_runtime.requirements import this_platform
 
 SLOW = {"torch-compile"}
-EACH = [pytest.param(f, marks=pytest.mark.slow) if f in SLOW else f for f in FORMATS]
-FAST = [f for f in FORMATS if f not in SLOW]
+ON_CPU = [f for f in FORMATS if f != "tensorrt"]  # whose tests are test_tensorrt_*.py
+EACH = [pytest.param(f, marks=pytest.mark.slow) if f in SLOW else f for f in ON_CPU]
+FAST = [f for f in ON_CPU if f not in SLOW]
 GENERAL = [f for f in FAST if f != "native"]  # which compiles LeNet's layers and no others
 NODES = [*["Conv", "Relu", "MaxPool"] * 2, "Reshape", *["Gemm", "Relu"] * 2, "Gemm"]
 
@@ -284,10 +285,29 @@ def test_a_static_package_is_compiled_with_what_is_fastest_at_its_size(monkeypat
     asked = []
     monkeypatch.setattr(torch_compile, "require", lambda: None)
     monkeypatch.setattr(torch_compile, "_target", lambda: ({}, ()))
-    monkeypatch.setattr(torch_compile, "_package", lambda _, given: asked.append(given) or b"")
+    monkeypatch.setattr(torch_compile, "_package", lambda _, *given: asked.append(given) or b"")
     request = Request(Net(), "fp32", size, Preprocessing(), (), "", Device("cpu"), {})
     assert list(torch_compile.build(request).files) == [f"model-from-{size}.pt2"]
-    assert asked == [torch_compile.SETTINGS[settings]]
+    assert asked == [(torch_compile.SETTINGS[settings], size)]
+
+
+@pytest.mark.parametrize("static", [None, 5, 1000])
+def test_on_a_gpu_kernels_are_tuned_for_the_batches_they_serve(monkeypatch, fake_cuda, static):
+    fake_cuda(devices=2, capability=(9, 0))
+    asked = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch_compile, "_target", lambda: ({}, ()))
+    monkeypatch.setattr(torch_compile, "_package", lambda _, *given: asked.append(given) or b"")
+    request = Request(Net(), "tf32", static, Preprocessing(), (), "", Device("cuda", 1), {})
+    build = torch_compile.build(request)
+    assert (build.requirements.device, build.requirements.compute_capability) == ("cuda", "9.0")
+    if static is None:
+        assert list(build.files) == ["model-from-1.pt2", "model-from-64.pt2"]
+        assert [size for _, size in asked] == [2, 4096]
+    else:
+        assert list(build.files) == [f"model-from-{static}.pt2"]
+        assert [size for _, size in asked] == [static]
+    assert all(settings["max_autotune"] for settings, _ in asked)
 
 
 def test_autotuning_gives_the_threads_back():

@@ -11,13 +11,15 @@ import pytest
 from conftest import REPOSITORY
 from device_helper import device_result, run_of
 
+from benchmarks.gpu_check import PROFILES, check, record, steps, table
 from benchmarks.gpu_check import __main__ as command
-from benchmarks.gpu_check import check, record, steps, table
 from benchmarks.gpu_check.check import Check, Options
-from benchmarks.gpu_check.engines import Engine
+from benchmarks.gpu_check.engines import Engine, Export, exports, ours
 from benchmarks.gpu_check.goals import ANY, goals
 from benchmarks.gpu_check.steps import Budget, Outcome, Runner, Step
+from lenet_export.formats import FORMATS
 from lenet_runtime import cuda
+from lenet_runtime.backends import BACKENDS
 
 GPU = cuda.Gpu(0, "NVIDIA H200", "00" * 16, "9.0", 2**37, 132, 2**17, "13.0")
 ROW = {"inputs": "digits", "batch_size": 1, "max_abs_diff": 1e-6, "worst_share": 0.2,
@@ -64,11 +66,11 @@ def checked(monkeypatch, tmp_path):
         Engine("torch.compile fp16", "torch.compile", "fp16", "cuda:0", sizes=(1, 65536)),
     ]
     monkeypatch.setattr(check, "ours", lambda device, folder: ENGINES)
-    monkeypatch.setattr(check, "formats", lambda: ["cuda", "onnx"])
-    kinds = {"cuda": ("fp16",), "onnx": ("fp32",)}
-    monkeypatch.setattr(
-        check, "FORMATS", {n: type("F", (), {"precisions": p}) for n, p in kinds.items()}
-    )
+    made = [
+        Export("export cuda fp16", "cuda", "fp16", {}),
+        Export("export onnx", "onnx", "fp32", {}),
+    ]
+    monkeypatch.setattr(check, "exports", lambda: made)
     monkeypatch.setattr(Check, "_peers", lambda self: peers)
 
     def run(runner, **options):
@@ -360,6 +362,21 @@ def test_ctrl_c_ends_all_processes(worker, tmp_path):
             runner.run([Step("a", "export", {})], 30, 1)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
+
+
+def test_every_backend_on_cuda_takes_part_in_every_precision():
+    names = {engine.name for engine in ours("cuda:0", Path("here"))}
+    for name, backend in BACKENDS.items():
+        for precision in FORMATS[backend.format].precisions if "cuda" in backend.devices else ():
+            assert any(f"{name} {precision}".removesuffix(" fp32") in found for found in names)
+    assert not [name for name in names if name.startswith(("native", "ort-cpu"))]
+    assert len({one.folder for one in exports()}) == len(exports())
+
+
+def test_what_is_built_for_a_range_is_built_for_both_ends():
+    profiles = [one.options["profile"] for one in exports() if one.options]
+    built = [name for name, one in FORMATS.items() if "profile" in one.options]
+    assert set(profiles) == (set(PROFILES) if built else set())
 
 
 def test_the_budget_is_of_the_whole_run():

@@ -14,10 +14,10 @@ import lenet_runtime
 from lenet_deploy.cli.export import _all_formats
 from lenet_export import formats
 from lenet_export.request import Build
+from lenet_runtime import trust
 from lenet_runtime.artifact import Requirements
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, InputError, ParityError
-from lenet_runtime.trust import _written
 
 CUDA = "gpu-only"
 
@@ -148,9 +148,9 @@ def test_the_table_of_export_says_what_is_not_proven(tmp_path):
     assert row["max_abs_diff"] is None
 
 
-def test_recording_keeps_what_was_trusted_trusted(gpu_format, unproven, net):
+def test_recording_keeps_what_was_trusted_trusted(gpu_format, unproven, net, monkeypatch):
     gpu_format.present = True
-    _written.clear()
+    monkeypatch.setattr(trust, "_written", set())
     with lenet_runtime.load(unproven.path, device="cuda", trust=True, unproven=True) as session:
         report = lenet_export.verify(session, net, batch_sizes=(1,))
         lenet_export.record(session.artifact, report)

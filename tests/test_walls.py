@@ -12,7 +12,7 @@ import lenet_deploy
 import lenet_export
 import lenet_runtime
 
-ENGINES = {"onnx", "onnxruntime", "onnxscript", "tensorrt", "torch", "torchvision"}
+ENGINES = {"onnx", "onnxruntime", "onnxscript", "tensorrt", "tensorrt_rtx", "torch", "torchvision"}
 HEAVY = ENGINES | {"matplotlib", "PIL", "safetensors", "scipy"}
 PACKAGES = (lenet_deploy, lenet_export, lenet_runtime)
 FORBIDDEN = {"lenet_runtime": {"lenet_export", "lenet_deploy"}, "lenet_export": {"lenet_deploy"}}

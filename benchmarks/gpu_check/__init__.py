@@ -29,6 +29,9 @@ RIVALS = ("ort-cuda", "ort-tensorrt", "tensorrt", COMPILED)
 FIRST = ("cuda", "tensorrt", "onnx", "torchscript", "torch-compile")
 # What times candidates on the GPU while it builds gets the GPU to itself.
 TUNES = ("tensorrt", "torch-compile")
+# A format that is built for a range of batch sizes is built for each of these: it is a rival at
+# both ends, and tuned for each.
+PROFILES = ("1:1:1024", "1:65536:65536")
 # Shares of the budget at which exports, parity and latency end.
 EXPORTED, PROVEN, TIMED = 0.55, 0.7, 0.97
 PASSED, FAILED, NO_GPU, INTERRUPTED = 0, 3, 4, 130

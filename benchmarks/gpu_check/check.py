@@ -18,9 +18,8 @@ from benchmarks.gpu_check import (
     TIMED,
     TUNES,
 )  # fmt: skip
-from benchmarks.gpu_check.engines import Engine, engine_label, formats, ours
+from benchmarks.gpu_check.engines import Engine, Export, exports, ours
 from benchmarks.gpu_check.steps import Budget, Outcome, Runner, Step
-from lenet_export.formats import FORMATS
 
 QUICK_PARITY, QUICK_LATENCY = (1, 2, 7, 64), (1, 64)
 ATTEMPTS = 3  # at the latency, each without whoever brought the last one down
@@ -134,12 +133,7 @@ class Check:
         that compile and check parity in one step.
         """
         wanted = {engine.export for engine in engines}
-        steps = [
-            self._export_step(engine_label(f"export {kind}", precision), kind, precision)
-            for kind in formats()
-            for precision in FORMATS[kind].precisions
-        ]
-        steps = [step for step in steps if step.name in wanted]
+        steps = [self._export_step(one) for one in exports() if one.name in wanted]
         shared = [self._reference_step(), *(step for step in steps if not step.alone)]
         outcomes = self._runner.run(shared, self._budget.left(EXPORTED), self._width)
         references = outcomes.pop("references")
@@ -167,12 +161,12 @@ class Check:
         arguments = {"sizes": sizes, "path": self._references}
         return Step("references", "references", arguments, 150.0)
 
-    def _export_step(self, name: str, format: str, precision: str) -> Step:
+    def _export_step(self, one: Export) -> Step:
         arguments = {
-            "format": format, "precision": precision, "device": self._options.device,
-            "folder": str(self._folder / f"{format}-{precision}"),
+            "format": one.format, "precision": one.precision, "device": self._options.device,
+            "folder": str(self._folder / one.folder), "options": one.options,
         }  # fmt: skip
-        return Step(name, "export", arguments, 90.0, alone=format in TUNES)
+        return Step(one.name, "export", arguments, 90.0, alone=one.format in TUNES)
 
     def _prove(self, engines: list[Engine], compiled: list[Engine]) -> list[Engine]:
         """Check parity; returns who passed, and at which sizes where those are not any."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import lenet_runtime
-from benchmarks.gpu_check import FIRST
+from benchmarks.gpu_check import FIRST, PROFILES
 from lenet_export.formats import FORMATS
 from lenet_runtime.backends import BACKENDS, Predictor
 from lenet_runtime.latency.harness import Engine as Run
@@ -69,19 +69,54 @@ def formats() -> list[str]:
 
 def backends(format: str) -> list[str]:
     """Those that run it on CUDA."""
-    return [n for n, b in BACKENDS.items() if b.format == format and "cuda" in b.devices]
+    return [name for name, backend in BACKENDS.items() if backend.takes(format, "cuda")]
+
+
+@dataclass(frozen=True)
+class Export:
+    """One artifact to make.
+
+    Attributes:
+        name: of the step.
+        format: key of `FORMATS`.
+        precision: one of the format's.
+        options: of the format.
+    """
+
+    name: str
+    format: str
+    precision: str
+    options: dict[str, str]
+
+    @property
+    def folder(self) -> str:
+        """A name for its folder."""
+        return self.name.removeprefix("export ").replace(" ", "-").replace(":", "-")
+
+
+def exports() -> list[Export]:
+    """Every format that runs on CUDA in every precision, in the order of their value."""
+    found = []
+    for kind in formats():
+        given = FORMATS[kind]
+        profiles = PROFILES if "profile" in given.options else ("",)
+        for precision in given.precisions:
+            for profile in profiles:
+                name = f"export {engine_label(kind, precision)} {profile}".rstrip()
+                options = {"profile": profile} if profile else {}
+                found.append(Export(name, kind, precision, options))
+    return found
 
 
 def ours(device: str, folder: Path) -> list[Engine]:
-    """Every backend in every precision that its format can be exported in."""
+    """Every backend of every artifact."""
     found = []
-    for kind in formats():
-        for precision in FORMATS[kind].precisions:
-            export = engine_label(f"export {kind}", precision)
-            where = str(folder / f"{kind}-{precision}")
-            for backend in backends(kind):
-                name = engine_label(backend, precision)
-                found.append(Engine(name, backend, precision, device, where, export))
+    for one in exports():
+        profile = one.options.get("profile", "")
+        for backend in backends(one.format):
+            name = f"{engine_label(backend, one.precision)} {profile}".rstrip()
+            where = str(folder / one.folder)
+            found.append(Engine(name, backend, one.precision, device, where, one.name))
     return found
 
 

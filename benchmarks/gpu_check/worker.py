@@ -25,6 +25,7 @@ def export(arguments: dict[str, Any], write: Write) -> None:
     artifact = lenet_export.export(
         load_checkpoint(), arguments["format"], arguments["folder"],
         precision=arguments["precision"], device=arguments["device"], progress=print,
+        **arguments["options"],
     )  # fmt: skip
     write({"digest": artifact.digest, "kernels": artifact.manifest.kernels})
 

@@ -48,4 +48,9 @@ FORMATS = {
         precisions=("fp32", "bf16", "int8"),
         options=("isa", "calibration"),
     ),
+    "tensorrt": Format(
+        "lenet_export.tensorrt",
+        precisions=("fp32", "tf32", "fp16", "bf16", "int8"),
+        options=("profile", "library", "compute_capability", "calibration"),
+    ),
 }

@@ -34,20 +34,30 @@ def build(request: Request) -> Build:
     opset = DEFAULT_OPSET if opset is None else opset
     if type(opset) is not int or opset not in OPSETS:
         raise InputError(f"opset: expected {OPSETS[0]} to {OPSETS[-1]}, found {opset!r}")
-    model = _export(request, opset)
-    _strip(model)
-    _describe(model, request)
-    onnx.checker.check_model(model, full_check=True)
-    _require_batch(model, request.static_batch)
+    graph, tools = model(request, opset)
     return Build(
-        {"model.onnx": model.SerializeToString(deterministic=True)},
+        {"model.onnx": graph.SerializeToString(deterministic=True)},
         Requirements(request.runs_on, "onnx", f"opset {opset}"),
-        {
-            "torch": str(torch.__version__),
-            "onnx": onnx.__version__,
-            "onnxscript": onnxscript.__version__,
-        },
+        tools,
     )
+
+
+def model(request: Request, opset: int) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The float32 graph, checked and stripped, and the versions of the tools that made it.
+
+    Raises:
+        DeployError: see `build`.
+    """
+    graph = _export(request, opset)
+    _strip(graph)
+    _describe(graph, request)
+    onnx.checker.check_model(graph, full_check=True)
+    _require_batch(graph, request.static_batch)
+    return graph, {
+        "torch": str(torch.__version__),
+        "onnx": onnx.__version__,
+        "onnxscript": onnxscript.__version__,
+    }
 
 
 def _export(request: Request, opset: int) -> onnx.ModelProto:

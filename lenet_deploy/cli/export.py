@@ -29,7 +29,11 @@ def export(
         ),
     ] = "onnx",
     precision: Annotated[
-        str, typer.Option(help="Of the arithmetic: fp32; of native also bf16 or int8.")
+        str,
+        typer.Option(
+            help="Of the arithmetic: fp32; of native also bf16 or int8; of tensorrt also tf32, "
+            "fp16, bf16 or int8."
+        ),
     ] = "fp32",
     checkpoint: Checkpoint = None,
     output: Annotated[
@@ -55,9 +59,34 @@ def export(
         Path | None,
         typer.Option(
             "--calibration-dir",
-            help="Of native in int8: folder that holds MNIST/raw, to take the activations' scales "
-            "from its 60,000 training digits. Default: 250 bundled training digits.",
+            help="Of native and tensorrt in int8: folder that holds MNIST/raw, to take the "
+            "activations' scales from its 60,000 training digits. Default: 250 bundled training "
+            "digits.",
             metavar="DIR",
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help="Of tensorrt: batch sizes to build for, and the one to optimize for. "
+            "Default: 1:64:1024.",
+            metavar="MIN:OPT:MAX",
+        ),
+    ] = None,
+    library: Annotated[
+        str | None,
+        typer.Option(
+            help="Of tensorrt: what builds and runs it. Default: the first that is installed.",
+            metavar="tensorrt|tensorrt-rtx",
+        ),
+    ] = None,
+    compute_capability: Annotated[
+        str | None,
+        typer.Option(
+            "--compute-capability",
+            help="Of tensorrt with tensorrt-rtx: GPUs to build for, like 8.6 or 8.6,12.0; they "
+            "need not be here. Default: the GPU of this machine.",
+            metavar="N,N,...",
         ),
     ] = None,
     source_only: Annotated[
@@ -102,7 +131,14 @@ def export(
     from lenet_deploy.checkpoint import load_checkpoint, read_card
 
     formats = _all_formats(device) if format == "all" else [format]
-    given: dict[str, Any] = {"opset": opset, "isa": isa, "calibration": calibration_dir}
+    given: dict[str, Any] = {
+        "opset": opset,
+        "isa": isa,
+        "calibration": calibration_dir,
+        "profile": profile,
+        "library": library,
+        "compute_capability": compute_capability,
+    }
     _check_options(format, given)
     if source_only:
         _check_source_only(format, precision, static_batch)
@@ -160,7 +196,8 @@ def _all_formats(device: str | None) -> list[str]:
     return [name for name in FORMATS if name in able]
 
 
-_FLAGS = {"calibration": "calibration-dir"}  # of options that the command line names otherwise
+# Of options that the command line names otherwise.
+_FLAGS = {"calibration": "calibration-dir", "compute_capability": "compute-capability"}
 
 
 def _check_options(format: str, given: dict[str, Any]) -> None:
@@ -171,7 +208,8 @@ def _check_options(format: str, given: dict[str, Any]) -> None:
         owners = [name for name, known in FORMATS.items() if option in known.options]
         if value is not None and format not in (*owners, "all"):
             raise InputError(
-                f"--{_FLAGS.get(option, option)}: only the {owners[0]} format has one, "
+                f"--{_FLAGS.get(option, option)}: only the {' and '.join(owners)} "
+                f"{'format has' if len(owners) == 1 else 'formats have'} one, "
                 f"found --format {format}"
             )
 

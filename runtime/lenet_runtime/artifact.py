@@ -16,7 +16,7 @@ from lenet_runtime.errors import ArtifactError
 from lenet_runtime.parity import ParityReport
 from lenet_runtime.preprocess import Preprocessing
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.npz"
 # LeNet's artifacts are below 3 MB; these bound what a foreign one can make us read.
@@ -66,6 +66,7 @@ class Requirements:
         engine_version: see `engine`.
         compute_capability: of the GPUs that it was built for: ``9.0``, several as ``8.0, 8.6``,
             or ``8.0+`` for it and everything later.
+        profile: batch sizes that an engine was built for, ``MIN:OPT:MAX``; None where it takes any.
     """
 
     device: str
@@ -74,6 +75,7 @@ class Requirements:
     cpu_isa: tuple[str, ...] = ()
     platform: str | None = None
     compute_capability: str | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True)

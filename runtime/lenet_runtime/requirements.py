@@ -6,6 +6,7 @@ import sys
 from lenet_runtime import cpu, devices
 from lenet_runtime.artifact import Manifest
 from lenet_runtime.backends import BACKENDS
+from lenet_runtime.backends._trt import rebuild_command
 from lenet_runtime.errors import BackendUnavailable
 from lenet_runtime.parity import TOLERANCES
 
@@ -88,7 +89,9 @@ def require(manifest: Manifest, device: str, where: object) -> None:
     """Raise `BackendUnavailable` with everything that is unmet."""
     reasons = unmet(manifest, device)
     if reasons:
+        command = f"lenet-deploy export --format {manifest.format!r}"
+        if manifest.format == "tensorrt":
+            command = rebuild_command(manifest)
         raise BackendUnavailable(
-            f"{where}: {'; '.join(reasons)}; export it again on this machine "
-            f"(lenet-deploy export --format {manifest.format!r})"
+            f"{where}: {'; '.join(reasons)}; export it again on this machine ({command})"
         )

@@ -60,7 +60,7 @@ def tune(
             for name, backend in BACKENDS.items():
                 try:
                     artifact = Artifact.open(path)
-                    if artifact.manifest.format != backend.format:
+                    if not backend.takes(artifact.manifest.format, device):
                         continue
                     if artifact.manifest.batch_size is not None:
                         raise InputError("a static batch cannot serve every call")

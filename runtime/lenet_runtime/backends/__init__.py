@@ -131,6 +131,14 @@ class Backend:
                 return importlib.metadata.version(name)
         return None
 
+    def takes(self, format: str, device: str) -> bool:
+        """Whether it is for artifacts of this format and for this device; it may not be here.
+
+        Raises:
+            InputError: see `lenet_runtime.devices.parse`.
+        """
+        return format == self.format and devices.parse(device).kind in self.devices
+
     def probe(self, device: str) -> str:
         """The engine's version, if it is here and can use `device`.
 
@@ -175,6 +183,17 @@ BACKENDS = {
         "cpu",
         ("onnxruntime", "onnxruntime-gpu"),
     ),
+    "ort-cuda": Backend(
+        "lenet_runtime.backends.ort_cuda", "onnx", ("cuda",), "gpu", ("onnxruntime-gpu",), cut=False
+    ),
+    "ort-tensorrt": Backend(
+        "lenet_runtime.backends.ort_tensorrt",
+        "onnx",
+        ("cuda",),
+        "ort-tensorrt",
+        ("onnxruntime-gpu",),
+        cut=False,
+    ),
     "torchscript": Backend(
         "lenet_runtime.backends.torchscript", "torchscript", ("cpu", "cuda"), "export", _TORCH
     ),
@@ -183,6 +202,14 @@ BACKENDS = {
     ),
     "native": Backend(
         "lenet_runtime.backends.native", "native", ("cpu",), None, ("lenet-deploy",), cut=False
+    ),
+    "tensorrt": Backend(
+        "lenet_runtime.backends.tensorrt",
+        "tensorrt",
+        ("cuda",),
+        "tensorrt",
+        ("tensorrt", "tensorrt-rtx"),
+        cut=False,
     ),
 }
 
@@ -222,7 +249,7 @@ def choose(format: str, backend: str, device: str) -> str:
         return backend
     reasons = []
     for name, candidate in BACKENDS.items():
-        if candidate.format != format or kind not in candidate.devices:
+        if not candidate.takes(format, device):
             continue
         try:
             candidate.probe(device)

@@ -94,7 +94,7 @@ def _able(path: Path, kind: str) -> list[str]:
         InputError: none does.
     """
     made = Artifact.open(path).manifest.format
-    able = [n for n, b in BACKENDS.items() if b.format == made and kind in b.devices]
+    able = [name for name, backend in BACKENDS.items() if backend.takes(made, kind)]
     if not able:
         raise InputError(f"{path}: no backend of this version runs {made!r} artifacts on {kind}")
     return able
