@@ -1,6 +1,7 @@
 """Check a GPU and write the record; see `benchmarks.gpu_check`."""
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -49,6 +50,8 @@ def check(arguments: argparse.Namespace, device: str, gpu: cuda.Gpu) -> int:
     only = tuple(text for text in arguments.only.split(",") if text)
     options = Options(device, only, arguments.quick, arguments.sanitize, arguments.budget)
     start = time.monotonic()
+    # A machine that is taken away says so first.
+    before = signal.signal(signal.SIGTERM, _as_interrupt)
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
         work = Check(options, Path(folder), say)
         try:
@@ -59,6 +62,7 @@ def check(arguments: argparse.Namespace, device: str, gpu: cuda.Gpu) -> int:
             # In `finally`: a fault of ours must not cost the time on the GPU.
             found = record.document(work.findings, options, gpu, time.monotonic() - start)
             paths = record.write(found, arguments.output)
+            signal.signal(signal.SIGTERM, before)
     print(markdown(found))
     for path in paths:
         say(f"wrote {path}")
@@ -67,6 +71,10 @@ def check(arguments: argparse.Namespace, device: str, gpu: cuda.Gpu) -> int:
     for failure in found["failures"]:
         say(f"failed: {failure}")
     return FAILED if found["failures"] else PASSED
+
+
+def _as_interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def say(text: str) -> None:

@@ -33,7 +33,7 @@ def settings_of(size: int, *, quick: bool) -> Settings:
     """Short, because there are many engines; the record keeps every sample."""
     if quick:
         return Settings(0.02, 5, 0.02)
-    return Settings(0.15, 10, 0.05) if size >= LARGE else Settings(0.15, 30, 0.1)
+    return Settings(0.1, 8, 0.02) if size >= LARGE else Settings(0.1, 20, 0.05)
 
 
 class Timing:
