@@ -103,9 +103,9 @@ def test_everything_is_exported_proven_and_timed_in_that_order(checked):
     runner = FakeRunner(latency=timed)
     findings = checked(runner)
     kinds = [step.kind for step in runner.steps]
-    assert kinds == ["references", "export", "export", *["parity"] * 4, "latency"]
+    assert kinds == ["references", "probe", "export", "export", *["parity"] * 4, "latency"]
     assert engines_of(runner.steps[-1]) == [
-        "eager", "fused-cuda fp16", "ort-cuda", "torch.compile fp16",
+        "fused-cuda fp16", "ort-cuda", "eager", "torch.compile fp16",
     ]  # fmt: skip
     assert findings.failures() == []
     assert findings.skipped == []
@@ -123,6 +123,15 @@ def test_an_export_that_fails_is_listed_and_the_rest_goes_on(checked):
     assert {"what": "export cuda fp16", "reason": "no nvcc"} in findings.skipped
     assert "fused-cuda fp16" not in findings.parity
     assert "ort-cuda" in engines_of(runner.steps[-1])
+
+
+def test_what_is_not_here_is_not_tried_alone(checked, monkeypatch):
+    monkeypatch.setattr(check, "TUNES", ("cuda",))
+    probe = Outcome({"unavailable": {"cuda": "no nvcc"}})
+    runner = FakeRunner(probe=probe, latency=timed)
+    findings = checked(runner)
+    assert "export cuda fp16" not in [step.name for step in runner.steps]
+    assert {"what": "export cuda fp16", "reason": "no nvcc"} in findings.skipped
 
 
 def test_who_fails_parity_is_not_timed_and_fails_the_check(checked):

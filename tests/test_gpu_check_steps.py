@@ -88,3 +88,8 @@ def test_the_budget_is_of_the_whole_run():
     budget = Budget(100, lambda: now[0])
     now[0] = 30.0
     assert (budget.left(), budget.left(0.5), budget.left(0.2)) == (70, 20, 0)
+
+
+def test_paths_of_this_machine_stay_out_of_the_record():
+    text = f"{steps.ROOT}/runtime/a.py: no\n /tmp/gpu-check-x_1/onnx-fp32/model.onnx"
+    assert steps.tidy(text) == "./runtime/a.py: no onnx-fp32/model.onnx"

@@ -109,7 +109,7 @@ class Check:
         compiled = [engine for engine in peers if engine.backend == COMPILED]
         engines = self._export(self._chosen(ours(self._options.device, self._folder)), compiled)
         others = [engine for engine in peers if engine.backend != COMPILED]
-        passed = self._prove(others + engines, compiled)
+        passed = self._prove(engines + others, compiled)
         if self._options.sanitize:
             self._sanitize(passed)
         self._time(passed)
@@ -134,16 +134,22 @@ class Check:
         """
         wanted = {engine.export for engine in engines}
         steps = [self._export_step(one) for one in exports() if one.name in wanted]
-        shared = [self._reference_step(), *(step for step in steps if not step.alone)]
+        probe = Step("probe", "probe", {"device": self._options.device})
+        shared = [self._reference_step(), probe, *(step for step in steps if not step.alone)]
         outcomes = self._runner.run(shared, self._budget.left(EXPORTED), self._width)
+        unavailable = outcomes.pop("probe").result.get("unavailable", {})
         references = outcomes.pop("references")
         if references.reason:
             self.findings.skip("parity of everything", f"no references: {references.reason}")
         self._keep_exports(outcomes)
         own = [step for step in steps if step.alone]
+        for step in own:
+            if step.arguments["format"] in unavailable:
+                outcomes[step.name] = Outcome(reason=unavailable[step.arguments["format"]])
         rivals = [step for step in own if step.arguments["format"] in RIVALS]
         rest = [step for step in own if step not in rivals]
         alone = [*rivals, *map(self._parity_step, compiled), *rest]
+        alone = [step for step in alone if step.name not in outcomes]
         outcomes |= self._runner.run(alone, self._budget.left(EXPORTED), 1)
         for engine in compiled:
             self.findings.parity[engine.name] = outcomes.pop(engine.name)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -191,4 +192,5 @@ def tidy(text: str) -> str:
     for path, name in ((ROOT, "."), (Path.home(), "~"), (Path(sys.prefix), "<python>")):
         if str(path) != "/":
             text = text.replace(str(path), name)
+    text = re.sub(r"\S*/gpu-check-[^/\s]+/", "", text)
     return " ".join(text.split())

@@ -85,7 +85,8 @@ def goal_lines(found: dict[str, Any]) -> list[str]:
         [goal["text"], goal["precision"], MET[goal["met"]], goal["found"]]
         for goal in found["goals"]
     ]
-    return ["", "## Goals", "", *table(["goal", "precision", "met", "found"], rows, "---")]
+    lines = table(["goal", "precision", "met", "found"], rows, "---")
+    return ["", "## Goals", "", *(lines if rows else ["No latency was measured."])]
 
 
 MET = {True: "**yes**", False: "no", None: "unknown"}

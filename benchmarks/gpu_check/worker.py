@@ -30,8 +30,26 @@ def export(arguments: dict[str, Any], write: Write) -> None:
     write({"digest": artifact.digest, "kernels": artifact.manifest.kernels})
 
 
+def probe(arguments: dict[str, Any], write: Write) -> None:
+    """Formats that nothing here runs or builds, each with the reason."""
+    from benchmarks.gpu_check.engines import formats
+    from lenet_export.formats import FORMATS
+    from lenet_runtime.backends import choose
+    from lenet_runtime.errors import BackendUnavailable
+
+    unavailable = {}
+    for name in formats():
+        try:
+            choose(name, "auto", arguments["device"])
+            FORMATS[name].require()
+        except BackendUnavailable as error:
+            unavailable[name] = tidy(str(error))
+    write({"unavailable": unavailable})
+
+
 KINDS: dict[str, Callable[[dict[str, Any], Write], None]] = {
     "references": proving.references,
+    "probe": probe,
     "export": export,
     "parity": proving.parity,
     "latency": timing.latency,
