@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export LENET_DEPLOY_DATA_DIR ?= $(if $(wildcard ../shared/mnist),../shared/mnist,data)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel check overhead bench-peers clean
+.PHONY: help demo test lint types wheel check overhead bench-peers gpu-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,10 @@ $(PEERS)/.ready: pyproject.toml constraints.txt benchmarks/peers/requirements.tx
 
 bench-peers: $(PEERS)/.ready ## Ours against its peers; the first run takes the better part of an hour
 	$(PEERS)/bin/python -m benchmarks.peers --tune
+
+# With what $(PYTHON) has: a GPU machine's own PyTorch, no network, nothing installed.
+gpu-check: ## Parity and latency of every backend on this machine's GPU, in eight minutes
+	PYTHONPATH=.:export:runtime $(PYTHON) -m benchmarks.gpu_check $(GPU_CHECK)
 
 clean: ## Remove everything that make made
 	rm -rf $(VENV) artifacts dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -11,8 +11,9 @@ from typing import Any
 import lenet_runtime
 from lenet_deploy.cache import default_artifact
 from lenet_export.formats import FORMATS
+from lenet_runtime import cuda, devices
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import BACKENDS
+from lenet_runtime.backends import BACKENDS, Predictor
 from lenet_runtime.errors import BackendUnavailable, DeployError
 from lenet_runtime.latency import Engine, Settings, scaling
 from lenet_runtime.latency.report import describe, engine_name
@@ -29,12 +30,14 @@ class Contender:
         run: from float32 images ``(N, 1, 32, 32)`` to logits ``(N, 10)``.
         details: for the report.
         load: arguments of `lenet_runtime.load` that make it again; None for eager.
+        predictor: the engine without checks, whose steps are timed on a GPU.
     """
 
     name: str
     run: Engine
     details: dict[str, Any]
     load: dict[str, Any] | None
+    predictor: Predictor
 
 
 @dataclass
@@ -79,12 +82,16 @@ def gather(
         step: told what is loaded.
 
     Raises:
+        BackendUnavailable: there is no such GPU, or no engine can be timed on it.
         DeployError: a named artifact cannot be loaded. Of the bundled ones, those that cannot are
             listed with their reason.
     """
-    found = Field()
-    _add_eager(found, threads)
-    given = [(path, trust) for path in dict.fromkeys(paths)] or _bundled(found, step)
+    found, wanted = Field(), devices.parse(device)
+    if wanted.kind == "cuda":
+        cuda.gpu(wanted.index)
+    _add_eager(found, threads, str(wanted))
+    given = [(path, trust) for path in dict.fromkeys(paths)]
+    given = given or _bundled(found, str(wanted), step)
     for path, trusted in given:
         artifact = Artifact.open(path)
         for name, backend in BACKENDS.items():
@@ -118,31 +125,45 @@ def _contender(
     name = engine_name(session) + (f" t{session.threads}" if counts > 1 else "")
     if any(other.name == name for other in found.contenders):
         name = f"{name}: {session.artifact.path}"
-    return Contender(name, session.run, describe(session), arguments)
+    return Contender(name, session.run, describe(session), arguments, session.predictor)
 
 
-def _add_eager(found: Field, threads: Sequence[int]) -> None:
+def _add_eager(found: Field, threads: Sequence[int], device: str) -> None:
     if find_spec("torch") is None:
         reason = "PyTorch is not installed; pip install 'lenet-deploy[export]'"
         found.skipped.append({"engine": EAGER, "reason": reason})
         return
     from lenet_deploy.checkpoint import load_checkpoint
-    from lenet_runtime.backends._torch import TorchPredictor
+    from lenet_runtime.backends import _torch
 
     net = load_checkpoint().requires_grad_(False)
+    if device != "cpu":
+        from lenet_runtime.backends import _torch_cuda
+
+        try:
+            _torch_cuda.require(device)
+        except BackendUnavailable as error:
+            found.skipped.append({"engine": EAGER, "reason": str(error)})
+            return
+        net = net.to(device)
     for count in threads:
         name = EAGER + (f" t{count}" if len(threads) > 1 else "")
-        predictor = TorchPredictor(EAGER, net, count)
-        details = {"backend": EAGER, "precision": "fp32", "threads": count, "device": "cpu"}
-        found.contenders.append(Contender(name, predictor.run, details, None))
+        predictor = _torch.predictor(EAGER, net, device, count, "fp32")
+        details = {"backend": EAGER, "precision": "fp32", "threads": count, "device": device}
+        found.contenders.append(Contender(name, predictor.run, details, None, predictor))
 
 
-def _bundled(found: Field, step: Callable[[str], None]) -> list[tuple[Path, bool]]:
+def _bundled(found: Field, device: str, step: Callable[[str], None]) -> list[tuple[Path, bool]]:
     """The bundled network in every format that can be made here; the others are listed."""
     paths = []
     for name in FORMATS:
+        kinds = {kind for b in BACKENDS.values() if b.format == name for kind in b.devices}
+        if devices.parse(device).kind not in kinds:
+            reason = f"it runs on {' and '.join(sorted(kinds))}, not on {device}"
+            found.skipped.append({"engine": name, "reason": reason})
+            continue
         try:
-            paths.append((default_artifact(name, step), True))
+            paths.append((default_artifact(name, step, device), True))
         except DeployError as error:
             found.skipped.append({"engine": name, "reason": str(error)})
     return paths

@@ -12,19 +12,28 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lenet_deploy import __version__
+from lenet_runtime import cuda, devices
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
 
 
 def default_artifact(
-    format: str = "onnx", progress: Callable[[str], None] = lambda step: None
+    format: str = "onnx",
+    progress: Callable[[str], None] = lambda step: None,
+    device: str = "cpu",
 ) -> Path:
     """The folder of the bundled checkpoint's fp32 artifact; exports it where it is not there yet.
+
+    Args:
+        format: of it.
+        progress: called with a line before each step that takes a while.
+        device: that it is made for and proven on; each kind of GPU has its own.
 
     Raises:
         BackendUnavailable: it is not there and PyTorch, which makes it, is not installed.
     """
-    folder = _cache_root() / f"{__version__}-{_checkpoint_hash()}" / f"{format}-fp32"
+    name = f"{format}-fp32{_kind_of_gpu(device)}"
+    folder = _cache_root() / f"{__version__}-{_checkpoint_hash()}" / name
     try:
         return Artifact.open(folder).path
     except ArtifactError:
@@ -39,8 +48,16 @@ def default_artifact(
 
     progress(f"exporting the bundled checkpoint to {folder}, once")
     return lenet_export.export(
-        load_checkpoint(), format, folder, force=True, progress=progress
-    ).path
+        load_checkpoint(), format, folder, force=True, progress=progress,
+        device=None if device == "cpu" else device,
+    ).path  # fmt: skip
+
+
+def _kind_of_gpu(device: str) -> str:
+    wanted = devices.parse(device)
+    if wanted.kind == "cpu":
+        return ""
+    return f"-cuda-{cuda.gpu(wanted.index).compute_capability}"
 
 
 def _cache_root() -> Path:

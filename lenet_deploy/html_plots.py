@@ -131,17 +131,17 @@ def _over_batch_size(run: Run, value: Any, title: str, hover: str) -> Figure | N
                 x=sizes,
                 y=middle,
                 mode="lines+markers",
-                name=_text(name),
+                name=text(name),
                 meta=meta,
                 line=_line(look),
                 marker=_marker(look),
                 hovertemplate=f"batch %{{x}}: {hover}<extra>%{{fullData.name}}</extra>",
             )
         )
-    figure = _figure(traces, title)
-    ticks = _apart(run.batch_sizes)
+    figure = figure_of(traces, title)
+    ticks = apart(run.batch_sizes)
     figure.update_xaxes(title="batch size (images in a call)", type="log", **ticks)
-    figure.update_yaxes(type="log", **_log_ticks([y for trace in traces for y in trace.y]))
+    figure.update_yaxes(type="log", **log_ticks([y for trace in traces for y in trace.y]))
     return figure
 
 
@@ -159,7 +159,7 @@ def distribution(run: Run) -> Figure | None:
                 y=_short(LEVELS),
                 mode="lines",
                 line=_line(look),
-                name=_text(result.engine),
+                name=text(result.engine),
                 visible=result.batch_size == run.batch_sizes[0],
                 meta={"engine": numbers[result.engine], "batch": result.batch_size},
                 hovertemplate="%{y:.1f}% of calls: %{x:,.1f} µs<extra>%{fullData.name}</extra>",
@@ -177,8 +177,8 @@ def distribution(run: Run) -> Figure | None:
                 meta={"engine": numbers[result.engine], "batch": result.batch_size},
             )
         )
-    figure = _figure(traces, "share of calls (%)")
-    ticks = _log_ticks([x for trace in traces if trace.visible for x in trace.x])
+    figure = figure_of(traces, "share of calls (%)")
+    ticks = log_ticks([x for trace in traces if trace.visible for x in trace.x])
     figure.update_xaxes(title="latency of a call (µs)", type="log", tickformat=",~r", **ticks)
     figure.update_yaxes(range=[0, 101], tickvals=[0, 25, 50, 75, 90, 99], tickformat="d")
     return figure
@@ -193,13 +193,13 @@ def cold_start(run: Run) -> Figure | None:
         go.Bar(
             x=[row[key] for row in rows], y=list(range(len(rows))), orientation="h",
             name=title, marker={"color": colour, "pattern": {"shape": pattern, "size": 5}},
-            customdata=[_text(row["engine"]) for row in rows],
+            customdata=[text(row["engine"]) for row in rows],
             hovertemplate=f"%{{customdata}}<br>{title}: %{{x:,.1f}} ms<extra></extra>",
         )
         for key, title, colour, pattern in STAGES
     ]  # fmt: skip
-    figure = _figure(traces, "", height=150 + 38 * len(rows))
-    names = [_text(_clipped(row["engine"])) for row in rows]
+    figure = figure_of(traces, "", height=150 + 38 * len(rows))
+    names = [text(clipped(row["engine"])) for row in rows]
     figure.update_layout(
         barmode="stack", hovermode="closest", showlegend=True,
         legend={"orientation": "h", "yref": "container", "y": 0, "x": 0, "traceorder": "normal"},
@@ -231,19 +231,20 @@ def scaling(run: Run, over: str) -> Figure | None:
                 mode="lines+markers",
                 line=_line(look),
                 marker=_marker(look),
-                name=_text(name),
+                name=text(name),
                 meta={"engine": list(known).index(name)} if name in known else None,
                 hovertemplate=f"%{{x}} {over}, batch {size}: %{{y:,.0f}} images/s"
                 "<extra>%{fullData.name}</extra>",
             )
         )
-    figure = _figure(traces, "throughput (images/s)")
+    figure = figure_of(traces, "throughput (images/s)")
     figure.update_xaxes(title=over, tickvals=counts)
     figure.update_yaxes(rangemode="tozero")
     return figure
 
 
-def _figure(traces: list[Any], title: str, height: int = 420) -> Figure:
+def figure_of(traces: list[Any], title: str, height: int = 420) -> Figure:
+    """A figure in the page's style."""
     figure = plotly().Figure(traces)
     figure.update_layout(
         template="plotly_white", height=height, showlegend=False, hovermode="closest",
@@ -256,13 +257,13 @@ def _figure(traces: list[Any], title: str, height: int = 420) -> Figure:
     return figure
 
 
-def _log_ticks(values: list[float]) -> dict[str, Any]:
+def log_ticks(values: list[float]) -> dict[str, Any]:
     """Ticks at 1, 2 and 5 of each decade, and closer ones where the values span less than ten."""
     digits = (1, 2, 5) if max(values) > 10 * min(values) else (1, 1.5, 2, 3, 4, 5, 7)
     return {"tickvals": [digit * 10.0**power for power in range(-3, 9) for digit in digits]}
 
 
-def _apart(sizes: Iterable[int]) -> dict[str, Any]:
+def apart(sizes: Iterable[int]) -> dict[str, Any]:
     """Ticks at the measured batch sizes, without labels that would touch on a narrow screen."""
     labels: list[str] = []
     last = 0.0
@@ -291,12 +292,12 @@ def _short(values: Any) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
     """A foreign name: Plotly takes some HTML in its labels, and this must not be any."""
     return html.escape(name, quote=False)
 
 
-def _clipped(name: str, width: int = 22) -> str:
+def clipped(name: str, width: int = 22) -> str:
     """Both ends of a long name: names that begin alike, as paths do, differ in the end."""
     half = width // 2
     return name if len(name) <= width else f"{name[: half - 1]}…{name[-half:]}"

@@ -47,8 +47,9 @@ _SCRIPT = """
 const off = new Set(), batch = document.getElementById("batch");
 function show() {
   for (const plot of document.querySelectorAll(".js-plotly-plot")) {
-    const visible = plot.data.map(({meta}) => !meta || meta.engine === undefined ||
-      !off.has(meta.engine) && (meta.batch === undefined || String(meta.batch) === batch.value));
+    const visible = plot.data.map(({meta}) => !meta ||
+      (meta.engine === undefined || !off.has(meta.engine)) &&
+      (meta.batch === undefined || String(meta.batch) === batch.value));
     Plotly.restyle(plot, {visible});
   }
 }
@@ -90,8 +91,12 @@ def page(run: Run) -> str:
     plots.plotly()
     from plotly.offline import get_plotlyjs
 
-    title = f"Latency of LeNet on {run.fingerprint.get('machine', {}).get('cpu') or 'this machine'}"
-    parts = [*_head(run, title), *_table(run), *_plots(run), *_cold_start(run), *_scaling(run)]
+    from lenet_deploy import html_device  # which uses what is below
+
+    machine = run.fingerprint.get("machine", {})
+    title = f"Latency of LeNet on {machine.get('gpu') or machine.get('cpu') or 'this machine'}"
+    parts = [*_head(run, title), *_table(run), *_plots(run), *html_device.section(run)]
+    parts += [*_cold_start(run), *_scaling(run)]
     body = "\n".join([*parts, *_closing(run)])
     return f"""<!doctype html>
 <html lang="en">
@@ -143,7 +148,7 @@ def _table(run: Run) -> Iterable[str]:
             rows.append(f'<tr class="{kind}">{"".join(_cells(run, result, wins))}</tr>')
     heads = ("batch", "p50 (µs)", "p90 (µs)", "p99 (µs)", "images/s", "ratio to base line [95%]")
     yield "<h2>Figures</h2>"
-    yield _as_table(("engine", *heads), rows)
+    yield as_table(("engine", *heads), rows)
     yield '<p class="note">★ the lowest median of the batch size. A ratio below 1 is faster.'
     if not all(result.warm for result in run.results):
         yield " † was still getting faster when its warm-up ended."
@@ -161,7 +166,7 @@ def _cells(run: Run, result: LatencyResult, wins: bool) -> Iterable[str]:
     name = escape(result.engine) + " ★" * wins + " †" * (not result.warm) + " ‡" * _waited(result)
     yield f'<td class="name">{name}</td><td>{result.batch_size:,}</td>'
     for percent in (50, 90, 99):
-        yield f"<td>{_figure(result.percentile_us(percent))}</td>"
+        yield f"<td>{shown(result.percentile_us(percent))}</td>"
     yield f"<td>{result.images_per_second:,.0f}</td>"
     if ratio is None:
         yield "<td></td>"
@@ -182,10 +187,10 @@ def _plots(run: Run) -> Iterable[str]:
     yield "<h2>Plots</h2>"
     yield '<p class="note">Choose engines here; the choice holds for all plots with engines.</p>'
     yield f'<div class="keys">{"".join(keys)}</div>'
-    yield from _plot("Latency over batch size", plots.latency(run), "Bands span p10 to p90.")
-    yield from _plot("Throughput over batch size", plots.throughput(run), "One caller.")
+    yield from plot("Latency over batch size", plots.latency(run), "Bands span p10 to p90.")
+    yield from plot("Throughput over batch size", plots.throughput(run), "One caller.")
     options = "".join(f'<option value="{n}">{n:,}</option>' for n in run.batch_sizes)
-    yield from _plot(
+    yield from plot(
         "Distribution",
         plots.distribution(run),
         "Share of calls that took at most so long, up to 99.9%; markers at p50, p90 and p99.",
@@ -194,7 +199,7 @@ def _plots(run: Run) -> Iterable[str]:
 
 
 def _cold_start(run: Run) -> Iterable[str]:
-    yield from _plot(
+    yield from plot(
         "Cold start",
         plots.cold_start(run),
         "A fresh process, the file cache warm; medians.",
@@ -212,21 +217,22 @@ def _cold_start(run: Run) -> Iterable[str]:
     }
     rows = [
         f'<tr><td class="name">{escape(row["engine"])}</td>'
-        + "".join(f"<td>{_figure(row.get(key))}</td>" for key in columns)
+        + "".join(f"<td>{shown(row.get(key))}</td>" for key in columns)
         + "</tr>"
         for row in run.cold_start
     ]
-    yield _as_table(("engine", *columns.values()), rows)
+    yield as_table(("engine", *columns.values()), rows)
 
 
 def _scaling(run: Run) -> Iterable[str]:
     sizes = ", ".join(f"{n:,}" for n in sorted({row["batch_size"] for row in run.scaling}))
     for over in ("threads", "callers"):
         note = f"Batch size {sizes}; twice the {over} would at best be twice the height."
-        yield from _plot(f"Throughput over {over}", plots.scaling(run, over), note)
+        yield from plot(f"Throughput over {over}", plots.scaling(run, over), note)
 
 
-def _plot(title: str, figure: plots.Figure | None, note: str, control: str = "") -> Iterable[str]:
+def plot(title: str, figure: plots.Figure | None, note: str, control: str = "") -> Iterable[str]:
+    """A plot under its heading; nothing where there is none."""
     if figure is None:
         return
     name = title.lower().replace(" ", "-")
@@ -256,7 +262,7 @@ def _closing(run: Run) -> Iterable[str]:
             f'<td class="name">{escape(_fact(value, group))}</td></tr>'
             for key, value in facts.items()
         ]
-        yield _as_table((group, ""), rows)
+        yield as_table((group, ""), rows)
 
 
 def _method(run: Run) -> str:
@@ -280,10 +286,11 @@ def _records(records: dict[str, dict[str, Any]]) -> str:
         + "</tr>"
         for name, record in records.items()
     ]
-    return _as_table(("engine", *columns), rows)
+    return as_table(("engine", *columns), rows)
 
 
-def _as_table(heads: Sequence[str], rows: Iterable[str]) -> str:
+def as_table(heads: Sequence[str], rows: Iterable[str]) -> str:
+    """A table that scrolls by itself on a narrow screen; rows are HTML, heads are text."""
     head = "".join(
         f"<th{' class=name' if i == 0 else ''}>{escape(text)}</th>" for i, text in enumerate(heads)
     )
@@ -299,7 +306,7 @@ def _fact(value: Any, group: str = "") -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def _figure(value: float | None) -> str:
+def shown(value: float | None) -> str:
     """At most four digits behind the first, as many as a latency is good for."""
     if value is None:
         return "unknown"

@@ -111,7 +111,7 @@ def test_without_artifacts_the_bundled_network_takes_part_in_every_format(
 
     made = {"onnx": onnx_artifact.path, "torchscript": torchscript_artifact.path}
 
-    def default_artifact(format, progress):
+    def default_artifact(format, progress, device):
         if format not in made:
             raise BackendUnavailable("no compiler")
         return made[format]

@@ -80,7 +80,7 @@ def test_the_table_holds_the_figures():
     _, ours = page_of(run)
     for result in run.results:
         for percent in (50, 90, 99):
-            assert f"<td>{html_report._figure(result.percentile_us(percent))}</td>" in ours
+            assert f"<td>{html_report.shown(result.percentile_us(percent))}</td>" in ours
         assert f"<td>{result.images_per_second:,.0f}</td>" in ours
     ratio = run.ratio(run.results[1])
     assert f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]" in ours

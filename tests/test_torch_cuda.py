@@ -135,3 +135,25 @@ def test_stages_answer_as_run_does(graph):
     stages.download()
     assert np.allclose(stages.answer(), engine.run(IMAGES), rtol=1e-5, atol=1e-5)
     stages.close()
+
+
+@pytest.mark.parametrize("given", ["highest", "high", "medium"])
+def test_both_names_of_the_switch_for_products_agree_inside(given):
+    """torch.compile's autotuning reads the older name, and PyTorch raises where they differ.
+
+    Where the caller has allowed less precise products on the CPU as well they do differ: a GPU's
+    session must not change the arithmetic of a CPU's.
+    """
+    torch.set_float32_matmul_precision(given)
+    try:
+        before = torch.backends.cuda.matmul.fp32_precision
+        for tf32 in (False, True):
+            with _torch_cuda.precision(tf32):
+                assert torch.backends.cuda.matmul.allow_tf32 is tf32
+                if given == "highest":
+                    expected = "high" if tf32 else "highest"
+                    assert torch.get_float32_matmul_precision() == expected
+            assert torch.get_float32_matmul_precision() == given
+            assert torch.backends.cuda.matmul.fp32_precision == before
+    finally:
+        torch.set_float32_matmul_precision("highest")

@@ -3,15 +3,16 @@
 import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from lenet_deploy.cli.bench_tables import microseconds, print_rows, print_steps
 from lenet_deploy.cli.console import plain, print_json, progress, stderr, stdout
 from lenet_deploy.cli.options import BatchSizes, Device, Seed, Trust, batch_sizes_of, integers_of
-from lenet_runtime import cpu
+from lenet_runtime import cpu, devices
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
 
@@ -92,7 +93,8 @@ def bench(
     """Time engines side by side: NumPy in, NumPy out, input checks included.
 
     Engines take turns in short slices, so that what slows the machine slows all of them;
-    benchmarks/README.md describes the method. Ctrl-C prints what was measured so far.
+    benchmarks/README.md describes the method. On a GPU the steps of a call are timed as well, with
+    CUDA graphs and without. Ctrl-C prints what was measured so far.
     """
     from lenet_deploy import benching
     from lenet_deploy.html_plots import plotly
@@ -121,7 +123,9 @@ def bench(
                 stack=stack,
                 step=step,
             )
-        run = _measure(field, sizes, settings)
+        run = _measure(field, sizes, settings, device)
+        if devices.parse(device).kind == "cuda" and not run.interrupted:
+            run = _measure_steps(run, field, sizes, device)
         if not run.interrupted:
             run = _extras(run, field, cold_start=cold_start, scaling=scaling)
     if json_file != Path("-"):
@@ -153,13 +157,13 @@ def _share(text: str) -> float:
     return value
 
 
-def _measure(field: "Field", sizes: tuple[int, ...], settings: "Settings") -> "Run":
+def _measure(field: "Field", sizes: tuple[int, ...], settings: "Settings", device: str) -> "Run":
     from lenet_runtime.latency import fingerprint, measure
     from lenet_runtime.latency.report import Run
     from lenet_runtime.latency.result import LatencyResult
 
     results: list[LatencyResult] = []
-    interrupted, where = False, fingerprint()
+    interrupted, where = False, fingerprint(device)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr, transient=True) as bar:
         task = bar.add_task("warming up", total=1.0)
@@ -182,6 +186,22 @@ def _measure(field: "Field", sizes: tuple[int, ...], settings: "Settings") -> "R
         skipped=tuple(field.skipped),
         interrupted=interrupted,
     )
+
+
+def _measure_steps(run: "Run", field: "Field", sizes: tuple[int, ...], device: str) -> "Run":
+    """The GPU's own time, step by step; what cannot be timed so is listed in its section."""
+    from lenet_runtime.latency.device import Hooks
+    from lenet_runtime.latency.staged import measure_section
+
+    predictors = {contender.name: contender.predictor for contender in field.contenders}
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr, transient=True) as bar:
+        task = bar.add_task("warming up", total=1.0)
+        hooks = Hooks(
+            progress=lambda step, share: bar.update(task, description=step, completed=share)
+        )
+        section, interrupted = measure_section(predictors, sizes, device, run.settings, hooks)
+    return dataclasses.replace(run, device=section, interrupted=interrupted)
 
 
 def _extras(run: "Run", field: "Field", *, cold_start: bool, scaling: bool) -> "Run":
@@ -241,7 +261,7 @@ def _print(run: "Run") -> None:
             table.add_row(
                 plain(result.engine) + (" [bold green]*[/]" if best else ""),
                 str(size),
-                *(_microseconds(result.percentile_us(p)) for p in (50, 90, 99)),
+                *(microseconds(result.percentile_us(p)) for p in (50, 90, 99)),
                 f"{result.images_per_second:,.0f}",
                 f"{ratio.value:.3f} ±{(ratio.high - ratio.low) / 2:.3f}" if ratio else "",
             )
@@ -251,13 +271,11 @@ def _print(run: "Run") -> None:
     stdout.print(f"* {plain(found)}" if run.results else "nothing was measured")
     for skipped in run.skipped:
         stdout.print(f"not measured: {plain(skipped['engine'])}: {plain(skipped['reason'])}")
+    if run.device is not None:
+        print_steps(run, run.device)
     title = "Cold start: milliseconds in a fresh process, medians"
-    _print_rows(title, run.cold_start, _COLD_START)
-    _print_rows("Scaling: images per second of all callers together", run.scaling, _SCALING)
-
-
-def _microseconds(value: float) -> str:
-    return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
+    print_rows(title, run.cold_start, _COLD_START)
+    print_rows("Scaling: images per second of all callers together", run.scaling, _SCALING)
 
 
 _COLD_START = {
@@ -278,23 +296,6 @@ _SCALING = {
     "images_per_second": "images/s",
     "speedup": "speedup",
 }
-
-
-def _print_rows(title: str, rows: tuple[dict[str, Any], ...], headings: dict[str, str]) -> None:
-    if not rows:
-        return
-    table = Table(title=title)
-    for key, heading in headings.items():
-        table.add_column(heading, justify="left" if key == "engine" else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(row[key]) for key in headings))
-    stdout.print(table)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
-    return "-" if value is None else plain(value)
 
 
 def _print_changes(changes: "list[Change]") -> None:

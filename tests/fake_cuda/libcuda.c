@@ -310,6 +310,13 @@ int cuMemcpyDtoHAsync_v2(void *target, Pointer source, size_t size, Stream *stre
                      .size = size});
     return OK;
 }
+int cuMemcpyDtoDAsync_v2(Pointer target, Pointer source, size_t size, Stream *stream) {
+    IN_CONTEXT("cuMemcpyDtoDAsync_v2");
+    if (!on_device(source, size) || !on_device(target, size)) return INVALID_VALUE;
+    put(stream, (Op){.kind = COPY, .target = (void *)(uintptr_t)target,
+                     .source = (void *)(uintptr_t)source, .size = size});
+    return OK;
+}
 int cuStreamBeginCapture_v2(Stream *stream, int mode) {
     IN_CONTEXT("cuStreamBeginCapture_v2");
     if (stream->capturing) return INVALID_VALUE;
@@ -389,6 +396,10 @@ int cuEventSynchronize(Event *event) {
     IN_CONTEXT("cuEventSynchronize");
     if (event->stream && !event->done) drain(event->stream, event);
     return OK;
+}
+int cuEventQuery(Event *event) {
+    IN_CONTEXT("cuEventQuery");
+    return event->done ? OK : NOT_READY;
 }
 int cuEventElapsedTime(float *milliseconds, Event *start, Event *end) {
     IN_CONTEXT("cuEventElapsedTime");

@@ -96,7 +96,11 @@ class Stages(Protocol):
 
 
 class StagedPredictor(Predictor, Protocol):
-    """A predictor on a GPU that can be timed step by step: optional."""
+    """A predictor on a GPU that can be timed step by step: optional.
+
+    It may have ``uses_graph(batch_size) -> bool``, whether its `run` launches a graph there. Of one
+    that has not, a benchmark takes the faster of the two modes for what `run` does.
+    """
 
     def stages(self, images: NDArray[np.float32], *, graph: bool) -> Stages | None:
         """The steps of this batch, which `Session` would accept; None where there is no such mode.

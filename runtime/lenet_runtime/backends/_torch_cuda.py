@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -46,10 +46,19 @@ def precision(tf32: bool) -> Iterator[None]:
     convolutions, products = torch.backends.cudnn.conv, torch.backends.cuda.matmul  # type: ignore[attr-defined]
     with _switches:
         before = convolutions.fp32_precision, products.fp32_precision
-        convolutions.fp32_precision = products.fp32_precision = "tf32" if tf32 else "ieee"
+        older = None
+        with suppress(RuntimeError):  # the caller has let the two disagree
+            older = torch.get_float32_matmul_precision()
+        convolutions.fp32_precision = "tf32" if tf32 else "ieee"
+        # By its older name, which sets both: torch.compile's autotuning reads the older one, and
+        # PyTorch raises where the two disagree.
+        products.allow_tf32 = tf32
         try:
             yield
         finally:
+            products.allow_tf32 = before[1] == "tf32"
+            if older == "medium":  # which is more than allow_tf32 can say
+                torch.set_float32_matmul_precision(older)
             convolutions.fp32_precision, products.fp32_precision = before
 
 
@@ -85,6 +94,10 @@ class CudaTorchPredictor:
         """See `lenet_runtime.backends.StagedPredictor.stages`."""
         with self._translated(images.shape):
             return TorchStages(self._open(), images, self._device, tf32=self._tf32, graph=graph)
+
+    def uses_graph(self, batch_size: int) -> bool:
+        """See `lenet_runtime.backends.StagedPredictor`: `run` launches every kernel by itself."""
+        return False
 
     def _open(self) -> Forward:
         if self._forward is None:

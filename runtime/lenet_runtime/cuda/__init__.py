@@ -33,6 +33,7 @@ __all__ = [
 _MULTIPROCESSORS, _MAJOR, _MINOR, _SHARED_OPTIN = 16, 75, 76, 97
 _MAX_DYNAMIC_SHARED = 8
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
+_NOT_READY = 600  # CUDA_ERROR_NOT_READY
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
 
 
@@ -255,6 +256,11 @@ class Buffer:
             raise ValueError(f"expected at most {self.nbytes} bytes, found {len(data)}")
         check(library().cuMemcpyHtoD_v2(self.pointer, data, len(data)), "copying to the GPU")
 
+    def copy_from(self, source: "Buffer", nbytes: int, stream: int) -> None:
+        """Begin to copy within the GPU, on the stream of this handle, anybody's in this context."""
+        code = library().cuMemcpyDtoDAsync_v2(self.pointer, source.pointer, nbytes, stream)
+        check(code, f"copying {nbytes} bytes within the GPU")
+
 
 class PinnedBuffer:
     """Page-locked host memory: `nbytes` at `pointer`; `array` is it, as uint8 ``(nbytes,)``.
@@ -353,6 +359,13 @@ class Event:
     def synchronize(self) -> None:
         """Return once it has happened."""
         check(self._driver.cuEventSynchronize(self._handle), "the work on the GPU")
+
+    def happened(self) -> bool:
+        """Whether it has; does not wait."""
+        code = self._driver.cuEventQuery(self._handle)
+        if code != _NOT_READY:
+            check(code, "the work on the GPU")
+        return bool(code != _NOT_READY)
 
     def microseconds_since(self, earlier: "Event") -> float:
         """Time on the GPU between two events that have happened; resolution about 0.5 us."""

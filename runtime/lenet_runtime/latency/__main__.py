@@ -9,11 +9,11 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from lenet_runtime import load
+from lenet_runtime import devices, load
 from lenet_runtime._files import write_atomically
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import BACKENDS
-from lenet_runtime.errors import BackendUnavailable, DeployError
+from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 from lenet_runtime.latency.fingerprint import fingerprint
 from lenet_runtime.latency.harness import INPUT_MODES, Settings, measure
 from lenet_runtime.latency.report import Run, describe, engine_name
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m lenet_runtime.latency", description=__doc__)
     parser.add_argument("artifacts", nargs="+", metavar="ARTIFACT", help="an artifact's folder")
     parser.add_argument("--batch-sizes", default="1,8,64,512", metavar="N,N...", type=_sizes)
+    parser.add_argument("--device", default="cpu", metavar="cpu|cuda[:N]")
     parser.add_argument("--threads", default=1, type=int, help="CPU threads of each engine")
     parser.add_argument("--min-time", default=0.5, type=float, metavar="S")
     parser.add_argument("--min-iterations", default=50, type=int, metavar="N")
@@ -61,16 +62,16 @@ def _run(options: argparse.Namespace) -> Run:
         options.min_time, options.min_iterations, options.warmup, inputs=options.input
     )
     results: list[LatencyResult] = []
-    interrupted = False
+    interrupted, kind = False, devices.parse(options.device).kind
+    where = fingerprint(options.device)
     with ExitStack() as stack:
         sessions = {}
         for path in options.artifacts:
-            for name, backend in BACKENDS.items():
-                if backend.takes(Artifact.open(path).manifest.format, "cpu"):
-                    session = load(path, name, threads=options.threads, trust=options.trust)
-                    key = engine_name(session)
-                    key = key if key not in sessions else f"{key}: {path}"
-                    sessions[key] = stack.enter_context(session)
+            for name in _able(path, kind):
+                session = load(path, name, options.device, options.threads, options.trust)
+                key = engine_name(session)
+                key = key if key not in sessions else f"{key}: {path}"
+                sessions[key] = stack.enter_context(session)
         try:
             engines = {name: session.run for name, session in sessions.items()}
             measure(engines, options.batch_sizes, settings, keep=results.append)
@@ -78,12 +79,25 @@ def _run(options: argparse.Namespace) -> Run:
             interrupted = True
     return Run(
         settings,
-        fingerprint(),
+        where,
         tuple(results),
         {name: describe(session) for name, session in sessions.items()},
         baseline=next(iter(sessions), None),
         interrupted=interrupted,
     )
+
+
+def _able(path: Path, kind: str) -> list[str]:
+    """The backends that run this artifact on this kind of device.
+
+    Raises:
+        InputError: none does.
+    """
+    made = Artifact.open(path).manifest.format
+    able = [name for name, backend in BACKENDS.items() if backend.takes(made, kind)]
+    if not able:
+        raise InputError(f"{path}: no backend of this version runs {made!r} artifacts on {kind}")
+    return able
 
 
 def _print(run: Run) -> None:

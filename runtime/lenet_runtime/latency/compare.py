@@ -57,6 +57,8 @@ class Change:
 def compare(run: Run, before: Run, fail_above: float, *, force: bool = False) -> list[Change]:
     """Hold every engine and batch size that both runs measured against each other.
 
+    The GPU's own times are compared likewise, where both runs have them.
+
     Args:
         run: now.
         before: the run to compare with.
@@ -74,9 +76,17 @@ def compare(run: Run, before: Run, fail_above: float, *, force: bool = False) ->
         raise InputError(
             f"the two runs cannot be compared; {'; '.join(unlike)}; --force compares all the same"
         )
-    common = [(r, o) for r in run.results if (o := before.find(r.engine, r.batch_size))]
-    if not common:
+    changes = _changes(run, before, fail_above)
+    if not changes:
         raise InputError("the two runs have no engine and batch size in common")
+    device, device_before = run.on_device(), before.on_device()
+    if device is not None and device_before is not None:
+        changes += _changes(device, device_before, fail_above)
+    return changes
+
+
+def _changes(run: Run, before: Run, fail_above: float) -> list[Change]:
+    common = [(r, o) for r in run.results if (o := before.find(r.engine, r.batch_size))]
     return [_change(run, before, new, old, fail_above) for new, old in common]
 
 

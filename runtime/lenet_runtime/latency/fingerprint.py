@@ -12,15 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from lenet_runtime import __version__, cpu
+from lenet_runtime import __version__, cpu, devices
 
 _SOFTWARE = ("torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx")
 
 
-def fingerprint() -> dict[str, Any]:
+def fingerprint(device: str = "cpu") -> dict[str, Any]:
     """Three groups: figures of unlike ``machine`` or ``settings`` must not be compared.
 
-    Values are JSON types. What the system does not tell is None, never left out.
+    Values are JSON types. What the system does not tell is None, never left out. The GPU is part of
+    the machine where it is measured, and only there.
+
+    Args:
+        device: that is measured.
+
+    Raises:
+        BackendUnavailable: there is no such GPU.
     """
     return {
         "machine": {
@@ -35,6 +42,7 @@ def fingerprint() -> dict[str, Any]:
             "l3": _cache(3),
             "memory_gib": _memory_gib(),
             "architecture": platform.machine(),
+            **_gpu(device),
         },
         "software": {
             "system": platform.system(),
@@ -51,6 +59,24 @@ def fingerprint() -> dict[str, Any]:
             "load_average_1min": _load(),
             "garbage_collector": "off while timing, was " + ("on" if gc.isenabled() else "off"),
         },
+    }
+
+
+def _gpu(device: str) -> dict[str, Any]:
+    wanted = devices.parse(device)
+    if wanted.kind != "cuda":
+        return {}
+    from lenet_runtime import cuda
+    from lenet_runtime.latency import gpu_state
+
+    found = cuda.gpu(wanted.index)
+    return {
+        "gpu": found.name,
+        "gpu_compute_capability": found.compute_capability,
+        "gpu_driver": gpu_state.read(found).get("driver"),
+        "gpu_driver_cuda": found.driver,
+        "gpu_multiprocessors": found.multiprocessors,
+        "gpu_memory_gib": round(found.memory_bytes / 2**30),
     }
 
 

@@ -55,12 +55,13 @@ class Settings:
             raise InputError(f"expected positive, finite times and iterations, found {self}")
 
 
-def measure(
+def measure(  # noqa: PLR0917  named by its callers
     engines: Mapping[str, Engine],
     batch_sizes: Sequence[int],
     settings: Settings | None = None,
     progress: Callable[[str, float], None] = lambda step, done: None,
     keep: Callable[[LatencyResult], None] = lambda result: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[LatencyResult]:
     """Time every engine at every batch size.
 
@@ -71,6 +72,7 @@ def measure(
         progress: called with the step and the share done, 0 to 1.
         keep: called with each result as soon as it is whole, so that an interrupted run still
             has what it measured.
+        stop: asked after each round; once it says True, what was measured is kept and that is all.
 
     Raises:
         InputError: there is no engine, no batch size, or one below 1.
@@ -87,9 +89,11 @@ def measure(
         def report(share: float, index: int = index, size: int = size) -> None:
             progress(f"batch {size}", (index + share) / len(batch_sizes))
 
-        for result in _measure_batch(engines, inputs, settings, report):
+        for result in _measure_batch(engines, inputs, settings, report, stop):
             keep(result)
             results.append(result)
+        if stop():
+            break
     return results
 
 
@@ -105,10 +109,11 @@ def _measure_batch(
     inputs: Sequence[Images],
     settings: Settings,
     report: Callable[[float], None],
+    stop: Callable[[], bool],
 ) -> Iterator[LatencyResult]:
     timers = {name: _Timer(engine, inputs, settings) for name, engine in engines.items()}
     order, random = list(timers.values()), np.random.default_rng(settings.seed)
-    with _no_collection():
+    with no_collection():
         for timer in order:
             timer.warm_up()
         while True:
@@ -117,7 +122,7 @@ def _measure_batch(
                 timer.slice()
             share = min(timer.share_done() for timer in order)
             report(min(share, 1.0))
-            if share >= 1:
+            if share >= 1 or stop():
                 break
     for name, timer in timers.items():
         yield LatencyResult(
@@ -233,7 +238,7 @@ def sweep_caches() -> None:
 
 
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Keep Python's garbage collector off: a collection would land on whoever is running."""
     was_on = gc.isenabled()
     gc.collect()

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from lenet_runtime.errors import InputError
+from lenet_runtime.latency import on_gpu
 from lenet_runtime.latency import result as results_json
+from lenet_runtime.latency.device_result import FIGURES
 from lenet_runtime.latency.harness import Settings
+from lenet_runtime.latency.on_gpu import DeviceSection
 from lenet_runtime.latency.result import LatencyResult, Ratio, paired_ratio
 from lenet_runtime.session import Session
 
@@ -40,6 +43,7 @@ class Run:
         cold_start: see `lenet_runtime.latency.coldstart`.
         scaling: see `lenet_runtime.latency.scaling`.
         interrupted: whether the run was cut short.
+        device: what was measured on a GPU beyond whole calls; None on a CPU.
         scope: what one sample spans; ``host`` is NumPy in, NumPy out.
     """
 
@@ -53,6 +57,7 @@ class Run:
     scaling: tuple[dict[str, Any], ...] = ()
     interrupted: bool = False
     scope: str = "host"
+    device: DeviceSection | None = None
 
     def find(self, engine: str | None, batch_size: int) -> LatencyResult | None:
         """The result of an engine at a batch size, if it was measured."""
@@ -81,6 +86,20 @@ class Run:
             for size in self.batch_sizes
         }
 
+    def on_device(self) -> "Run | None":
+        """The GPU's own time alone, each mode an engine; None where there is none.
+
+        It is compared with that of another run as whole calls are.
+        """
+        if self.device is None or not self.device.results:
+            return None
+        results = tuple(r.latency(name=f"{r.name} device") for r in self.device.results)
+        engines: dict[str, dict[str, Any]] = {r.engine: {} for r in results}
+        baseline = None if self.baseline is None else f"{self.baseline} device"
+        return dataclasses.replace(
+            self, results=results, engines=engines, baseline=baseline, scope="device", device=None
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The document of the JSON report."""
         rows = []
@@ -102,6 +121,7 @@ class Run:
             "cold_start": list(self.cold_start),
             "scaling": list(self.scaling),
             "interrupted": self.interrupted,
+            "device": None if self.device is None else self.device.to_json(self.results),
         }
 
 
@@ -133,28 +153,33 @@ def read(path: Path) -> Run:
         InputError: the file is missing, not JSON, or not a report of this schema.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-            raise ValueError(f"expected a report of schema {SCHEMA}")
-        _check_types(document)
-        return Run(
-            settings=Settings(**document["settings"]),
-            fingerprint=document["fingerprint"],
-            results=tuple(map(results_json.from_json, document["results"])),
-            engines=document["engines"],
-            baseline=document["baseline"],
-            skipped=tuple(document["skipped"]),
-            cold_start=tuple(document["cold_start"]),
-            scaling=tuple(document["scaling"]),
-            interrupted=bool(document["interrupted"]),
-            scope=document["scope"],
-        )
+        return from_dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except _DAMAGED as error:
         raise InputError(
             f"{path}: not a latency report ({error}); write one with lenet-deploy bench --json FILE"
         ) from error
+
+
+def from_dict(document: Any) -> Run:
+    """The run that `Run.to_dict` wrote; raises one of many errors for another document."""
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise ValueError(f"expected a report of schema {SCHEMA}")
+    _check_types(document)
+    return Run(
+        settings=Settings(**document["settings"]),
+        fingerprint=document["fingerprint"],
+        results=tuple(map(results_json.from_json, document["results"])),
+        engines=document["engines"],
+        baseline=document["baseline"],
+        skipped=tuple(document["skipped"]),
+        cold_start=tuple(document["cold_start"]),
+        scaling=tuple(document["scaling"]),
+        interrupted=bool(document["interrupted"]),
+        scope=document["scope"],
+        device=None if (section := document.get("device")) is None else on_gpu.from_json(section),
+    )
 
 
 def _check_types(document: dict[str, Any]) -> None:
@@ -191,7 +216,21 @@ def _csv_row(run: Run, result: LatencyResult) -> dict[str, Any]:
         "ratio": "" if ratio is None else f"{ratio.value:.6g}",
         "ratio_low": "" if ratio is None else f"{ratio.low:.6g}",
         "ratio_high": "" if ratio is None else f"{ratio.high:.6g}",
+        **_csv_device(run, result),
     }
+
+
+def _csv_device(run: Run, result: LatencyResult) -> dict[str, str]:
+    """Medians of the steps, without a graph and with one; no columns in a run on a CPU."""
+    if run.device is None:
+        return {}
+    row = {}
+    for graph in (False, True):
+        steps = run.device.find(result.engine, result.batch_size, graph=graph)
+        for figure in FIGURES:
+            key = f"{'graph_' if graph else ''}{figure}_p50_us"
+            row[key] = "" if steps is None else f"{steps.p50_us(figure):.6g}"
+    return row
 
 
 def crossovers(run: Run) -> Sequence[str]:

@@ -1,0 +1,37 @@
+"""Everything about a GPU in one command: parity of every backend and precision, and latency.
+
+    python -m benchmarks.gpu_check        # measure, write benchmarks/results/<gpu>-<date>.{json,md}
+
+It needs no installation, only what is on the machine: from a checkout, with
+``PYTHONPATH=.:export:runtime``. What it cannot do is listed with the reason, and it ends within
+`BUDGET_S`. benchmarks/README.md says what each figure is.
+
+An engine that fails on a GPU may take its whole process with it, so each export and each check of
+parity has a process of its own (`steps`, `worker`), and engines are timed side by side only after
+they have passed.
+"""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+BUDGET_S = 450.0
+PARITY_SIZES = (1, 2, 7, 64, 257, 1024, 65536)
+# In the order of their value: time may run out.
+LATENCY_SIZES = (1, 65536, 64, 1024, 8, 8192)
+# A graph saves microseconds, and takes as much memory again.
+# Above it, only without.
+GRAPHS_UP_TO = 8192
+OURS, COMPILED = "fused-cuda", "torch.compile"
+# Those that the goals are held against, in any precision.
+RIVALS = ("ort-cuda", "ort-tensorrt", "tensorrt", COMPILED)
+# Formats in the order of their value; those that are not named come last.
+FIRST = ("cuda", "tensorrt", "onnx", "torchscript", "torch-compile")
+# What times candidates on the GPU while it builds gets the GPU to itself.
+TUNES = ("tensorrt", "torch-compile")
+# A format that is built for a range of batch sizes is built for each of these: it is a rival at
+# both ends, and tuned for each.
+PROFILES = ("1:1:1024", "1:65536:65536")
+# Shares of the budget at which exports, parity and latency end.
+EXPORTED, PROVEN, TIMED = 0.55, 0.7, 0.97
+PASSED, FAILED, NO_GPU, INTERRUPTED = 0, 3, 4, 130

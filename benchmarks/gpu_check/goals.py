@@ -1,0 +1,82 @@
+"""The goals that were set before anything was measured, and whether the figures meet them."""
+
+from dataclasses import dataclass
+
+from benchmarks.gpu_check import OURS, RIVALS
+from lenet_runtime.latency.device_result import DeviceResult
+from lenet_runtime.latency.on_gpu import BYTES_PER_IMAGE
+from lenet_runtime.latency.report import Run
+
+ANY = "any precision"
+SMALL, LARGE = 1, 65536
+LEAST_SMALL, LEAST_LARGE, LEAST_SHARE = 2.0, 5.0, 0.30
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One goal.
+
+    Attributes:
+        text: what it asks for.
+        precision: of which engines; `ANY` is the best of ours against the best of all rivals.
+        found: what was measured, in words.
+        met: whether it is met; None where it was not measured.
+    """
+
+    text: str
+    precision: str
+    found: str
+    met: bool | None
+
+
+def goals(run: Run) -> list[Goal]:
+    """Each goal, first for the best of any precision and then for each one by itself."""
+    ours = {run.engines[r.engine]["precision"] for r in _of(run, (OURS,), SMALL, ANY)}
+    ours |= {run.engines[r.engine]["precision"] for r in _of(run, (OURS,), LARGE, ANY)}
+    found = []
+    for size, least, text in (
+        (SMALL, LEAST_SMALL, f"batch {SMALL}: at most half the time of the best rival"),
+        (LARGE, LEAST_LARGE, f"batch {LARGE}: at least 5 times the speed of the best rival"),
+    ):
+        for precision in (ANY, *sorted(ours)):
+            found.append(_against_rivals(run, size, least, text, precision))
+    return [*found, _memory(run)]
+
+
+def _against_rivals(run: Run, size: int, least: float, text: str, precision: str) -> Goal:
+    ours = _fastest(_of(run, (OURS,), size, precision))
+    rival = _fastest(_of(run, RIVALS, size, precision))
+    if ours is None or rival is None:
+        missing = OURS if ours is None else "no rival"
+        return Goal(text, precision, f"not measured: {missing}", None)
+    times = rival.p50_us() / ours.p50_us()
+    words = (
+        f"{ours.name} {ours.p50_us():.2f} us, {rival.name} {rival.p50_us():.2f} us: "
+        f"{times:.2f} times as fast"
+    )
+    return Goal(text, precision, words, times >= least)
+
+
+def _memory(run: Run) -> Goal:
+    text = f"batch {LARGE}: at least {LEAST_SHARE:.0%} of the memory bound in fp16"
+    ours = _fastest(_of(run, (OURS,), LARGE, "fp16"))
+    rate = None if run.device is None else run.device.bytes_per_second
+    if ours is None or rate is None:
+        return Goal(text, "fp16", "not measured", None)
+    share = ours.bytes_share(rate, BYTES_PER_IMAGE)
+    words = f"{share:.1%}: {ours.images_per_second:,.0f} images/s of {rate / BYTES_PER_IMAGE:,.0f}"
+    return Goal(text, "fp16", words, share >= LEAST_SHARE)
+
+
+def _of(run: Run, backends: tuple[str, ...], size: int, precision: str) -> list[DeviceResult]:
+    def takes_part(engine: str) -> bool:
+        details = run.engines.get(engine, {})
+        right = precision in (ANY, details.get("precision"))
+        return right and details.get("backend") in backends
+
+    results = () if run.device is None else run.device.results
+    return [r for r in results if r.batch_size == size and takes_part(r.engine)]
+
+
+def _fastest(results: list[DeviceResult]) -> DeviceResult | None:
+    return min(results, key=lambda result: result.p50_us(), default=None)

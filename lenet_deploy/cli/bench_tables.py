@@ -1,0 +1,91 @@
+"""The tables of `lenet-deploy bench` beyond that of whole calls."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from lenet_deploy.cli.console import plain, stdout
+
+if TYPE_CHECKING:
+    from lenet_runtime.latency.on_gpu import DeviceSection
+    from lenet_runtime.latency.report import Run
+
+
+def print_steps(run: "Run", section: "DeviceSection") -> None:
+    """The GPU's own time, where a call's time goes, and the state of the GPU."""
+    from lenet_runtime.latency.device_result import FIGURES, MOSTLY
+
+    table = Table(
+        title=plain(f"Microseconds of each step on {run.fingerprint['machine']['gpu']}, p50"),
+        caption="device: the kernels alone; single: one launch on an idle stream; "
+        "bound: share of the memory bound",
+    )
+    table.add_column("engine", overflow="fold", min_width=11)
+    for heading in ("batch", "device", "single", "launch", "upload", "downl.", "bound"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for size in run.batch_sizes:
+        for result in (r for r in section.results if r.batch_size == size):
+            rate = section.bytes_per_second
+            table.add_row(
+                plain(result.name) + (" ~" if result.hidden_share < MOSTLY else ""),
+                str(size),
+                *(_short(result.p50_us(figure)) for figure in FIGURES),
+                "" if rate is None else f"{result.bytes_share(rate):.1%}",
+            )
+        table.add_section()
+    stdout.print(table)
+    print_rows(
+        "Where the time of a call goes, us",
+        tuple(dataclasses.asdict(one) for one in section.splits(run.results)),
+        _SPLIT,
+    )
+    if any(result.hidden_share < MOSTLY for result in section.results):
+        stdout.print("~ the rate of the host's launches, which were not all queued in time")
+    during = section.state.get("during", {})
+    if during.get("samples"):
+        shown = ("power_w", "sm_mhz", "memory_mhz", "temperature_c")
+        facts = [f"{key} {during[key]['p50']:.0f}" for key in shown if during.get(key)]
+        reasons = ", ".join(during["throttle_reasons"]) or "nothing"
+        stdout.print(plain(f"medians: {', '.join(facts)}; clocks limited by {reasons}"))
+    for skipped in section.skipped:
+        text = f"no steps of: {skipped['engine']}: {skipped['reason']}"
+        stdout.print(plain(text))
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else microseconds(value)
+
+
+_SPLIT = {
+    "engine": "engine",
+    "batch_size": "batch",
+    "end_to_end_us": "end to end",
+    "python_us": "Python",
+    "launch_us": "launch",
+    "copy_us": "copy",
+    "compute_us": "compute",
+}
+
+
+def print_rows(title: str, rows: tuple[dict[str, Any], ...], headings: dict[str, str]) -> None:
+    """A table of `rows`, its columns by key; none where there are no rows."""
+    if not rows:
+        return
+    table = Table(title=title)
+    for key, heading in headings.items():
+        table.add_column(heading, justify="left" if key == "engine" else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row[key]) for key in headings))
+    stdout.print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+    return "-" if value is None else plain(value)
+
+
+def microseconds(value: float) -> str:
+    """With a digit behind the point where that says something."""
+    return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
