@@ -22,7 +22,7 @@ from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, Pa
 from lenet_runtime.preprocess import Preprocessing
 
 NO_COMPILER = "no-such-compiler"
-ON_CPU = [name for name in FORMATS if name != "tensorrt"]
+ON_CPU = [name for name in FORMATS if name not in ("tensorrt", "cuda")]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from lenet_runtime.parity import Comparison, ParityReport
 EACH = [
     pytest.param(f, marks=pytest.mark.slow) if f == "torch-compile" else f
     for f in FORMATS
-    if f != "tensorrt"  # which loads on no CPU
+    if f not in ("tensorrt", "cuda")  # which load on no CPU
 ]
 
 

@@ -40,7 +40,7 @@ from lenet_runtime.preprocess import Preprocessing
 from lenet_runtime.requirements import this_platform
 
 SLOW = {"torch-compile"}
-ON_CPU = [f for f in FORMATS if f != "tensorrt"]  # whose tests are test_tensorrt_*.py
+ON_CPU = [f for f in FORMATS if f not in ("tensorrt", "cuda")]  # tests: test_{tensorrt,fused}_*
 EACH = [pytest.param(f, marks=pytest.mark.slow) if f in SLOW else f for f in ON_CPU]
 FAST = [f for f in ON_CPU if f not in SLOW]
 GENERAL = [f for f in FAST if f != "native"]  # which compiles LeNet's layers and no others

@@ -53,4 +53,9 @@ FORMATS = {
         precisions=("fp32", "tf32", "fp16", "bf16", "int8"),
         options=("profile", "library", "compute_capability", "calibration"),
     ),
+    "cuda": Format(
+        "lenet_export.cuda",
+        precisions=("fp32", "tf32", "fp16", "bf16"),
+        options=("architectures",),
+    ),
 }

@@ -85,6 +85,8 @@ def _format_state(name: str) -> dict[str, Any]:
     ]
     if not reason and not able:
         reason = "no backend here can prove it"
+        if not any("cpu" in b.devices for b in BACKENDS.values() if b.format == name):
+            reason += "; export --no-verify publishes it for a machine with a GPU to prove"
     return {"available": not reason, "reason": reason, "verified_by": able}
 
 
@@ -130,11 +132,13 @@ def _print(report: dict[str, Any]) -> None:
     table = Table(title=f"lenet-deploy {report['lenet_deploy']} on Python {report['python']}")
     for heading in ("", "name", "state"):
         table.add_column(heading, overflow="fold")
+    told: dict[str, str] = {}  # a missing driver is the reason of many
     for kind in ("formats", "backends"):
         for name, state in report[kind].items():
             detail = state.get("version") or ", ".join(state.get("verified_by", ()))
             good = f"[green]yes[/] {plain(detail)}"
-            bad = f"no: {plain(state['reason'])}"
+            first = told.setdefault(state["reason"], name)
+            bad = f"no: {plain(state['reason'] if first == name else f'as {first}')}"
             table.add_row(kind[:-1], name, good if state["available"] else bad)
         table.add_section()
     found = {name: version for name, version in report["versions"].items() if version}

@@ -89,6 +89,14 @@ def export(
             metavar="N,N,...",
         ),
     ] = None,
+    architectures: Annotated[
+        str | None,
+        typer.Option(
+            help="Of cuda: what to compile for, some of sm_80, sm_90, sm_100, sm_120 and "
+            "compute_80, which is for all later GPUs. Default: all.",
+            metavar="SM,SM,...",
+        ),
+    ] = None,
     source_only: Annotated[
         bool,
         typer.Option(
@@ -138,6 +146,7 @@ def export(
         "profile": profile,
         "library": library,
         "compute_capability": compute_capability,
+        "architectures": architectures,
     }
     _check_options(format, given)
     if source_only:

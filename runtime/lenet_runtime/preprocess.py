@@ -68,7 +68,7 @@ def to_batch(images: Any, preprocessing: Preprocessing) -> NDArray[np.float32]:
 
 
 def _normalise(pixels: NDArray[Any], preprocessing: Preprocessing) -> NDArray[np.float32]:
-    table = _table(preprocessing)
+    table = pixel_table(preprocessing)
     if pixels.dtype == np.uint8:
         values = table[pixels]
     else:
@@ -88,7 +88,8 @@ def _scale(unit: NDArray[np.float32], preprocessing: Preprocessing) -> NDArray[n
 
 
 @functools.lru_cache(maxsize=16)
-def _table(preprocessing: Preprocessing) -> NDArray[np.float32]:
+def pixel_table(preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """The normalised value of each uint8 pixel, float32 ``(256,)``, read-only."""
     # A pixel has 256 values: looking them up is faster than computing them per image.
     table = _scale(np.arange(256, dtype=np.float32) / np.float32(255), preprocessing)
     table.flags.writeable = False

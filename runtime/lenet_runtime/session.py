@@ -148,8 +148,23 @@ class Session:
             InputError: see `to_batch`.
             DeployError: see `run`.
         """
-        logits = self.run(to_batch(images, self.manifest.preprocessing))
+        logits = self._run_pixels(images)
+        if logits is None:
+            logits = self.run(to_batch(images, self.manifest.preprocessing))
         return from_logits(logits, self.manifest.labels, top_k)
+
+    def _run_pixels(self, images: object) -> NDArray[np.float32] | None:
+        """The logits of raw digits, of an engine that prepares them itself; None for all else."""
+        predictor = self.predictor
+        if not getattr(predictor, "takes_pixels", False) or not isinstance(images, np.ndarray):
+            return None
+        plain = images.dtype == np.uint8 and images.ndim == 3 and images.shape[1:] == (28, 28)
+        if not plain or isinstance(images, np.ma.MaskedArray) or not len(images):
+            return None
+        if self._batch_size not in (None, len(images)):
+            return None
+        logits: NDArray[np.float32] = predictor.run_pixels(np.ascontiguousarray(images))  # type: ignore[attr-defined]
+        return logits
 
     def warmup(self, batch_sizes: Sequence[int] = (1,), runs: int = 3) -> None:
         """Run black images at each batch size, so that no user pays for lazy set-up.

@@ -46,6 +46,22 @@ class CheckingPredictor(Predictor, Protocol):
         ...
 
 
+class PixelPredictor(Predictor, Protocol):
+    """A predictor that also takes raw digits: optional.
+
+    It pads and normalises by itself, as the artifact's preprocessing says and to the same bits.
+
+    Attributes:
+        takes_pixels: whether it does so for this artifact's preprocessing.
+    """
+
+    takes_pixels: bool
+
+    def run_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return what `run` does, for C-contiguous uint8 digits ``(N, 28, 28)``, N at least 1."""
+        ...
+
+
 class Stages(Protocol):
     """One batch on the GPU in the steps that a benchmark times apart.
 
@@ -210,6 +226,9 @@ BACKENDS = {
         "tensorrt",
         ("tensorrt", "tensorrt-rtx"),
         cut=False,
+    ),
+    "fused-cuda": Backend(
+        "lenet_runtime.backends.fused_cuda", "cuda", ("cuda",), None, ("lenet-deploy",), cut=False
     ),
 }
 
