@@ -14,6 +14,7 @@ from lenet_runtime.errors import (
     ArtifactError,
     BackendUnavailable,
     DeployError,
+    DeviceMemoryError,
     InputError,
     ParityError,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Backend",
     "BackendUnavailable",
     "DeployError",
+    "DeviceMemoryError",
     "InputError",
     "Manifest",
     "ParityError",
