@@ -44,6 +44,9 @@ class FakeRunner:
         self.steps += given
         return {step.name: self._answer(step) for step in given}
 
+    def written(self, step):
+        return latency("eager").result if self.answers["latency"] is interrupt else {}
+
     def _answer(self, step):
         answer = self.answers.get(step.name.replace("-", "_").replace(" ", "_"))
         if answer is None:
@@ -238,6 +241,12 @@ def test_the_record_is_written_however_it_ends(
 def terminate(step):
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(30)  # the signal comes first
+
+
+def test_ctrl_c_in_the_latency_keeps_the_batch_sizes_that_are_done(checked):
+    findings = checked(FakeRunner(latency=interrupt))
+    assert findings.interrupted
+    assert [r.engine for r in record.merged(findings.latency).results] == ["eager"]
 
 
 def test_a_machine_that_is_taken_away_leaves_the_record(checked, monkeypatch, tmp_path):

@@ -210,7 +210,11 @@ class Check:
             if not engines or not sizes or left < 5:
                 break
             step = self._latency_step(engines, sizes, doing, left)
-            outcome = self._runner.run([step], left + 10, 1)["latency"]
+            try:
+                outcome = self._runner.run([step], left + 10, 1)["latency"]
+            except KeyboardInterrupt:
+                self.findings.latency += filter(None, [self._runner.written(step)])
+                raise
             if outcome.result:
                 self.findings.latency.append(outcome.result)
             if not outcome.reason:

@@ -113,6 +113,10 @@ class Runner:
             self._running.clear()
         return {step.name: outcomes[step.name] for step in steps}
 
+    def written(self, step: Step) -> dict[str, Any]:
+        """What a step has written so far; empty where it has not."""
+        return read_result(_file(self._folder, step, "json"))
+
     def _free(self, step: Step, width: int) -> bool:
         if any(process.step.alone for process in self._running.values()):
             return False
@@ -123,10 +127,9 @@ class _Process:
     def __init__(self, step: Step, folder: Path, end: float) -> None:
         self.step, self._start = step, time.monotonic()
         self._end = min(end, self._start + step.seconds)
-        name = "".join(c if c.isalnum() else "-" for c in step.name)
-        self._out, self._log = folder / f"{name}.json", folder / f"{name}.log"
+        self._out, self._log = _file(folder, step, "json"), _file(folder, step, "log")
         self._out.unlink(missing_ok=True)
-        given = folder / f"{name}.arguments.json"
+        given = _file(folder, step, "arguments.json")
         arguments = {"out": str(self._out), "seconds": self._end - self._start} | step.arguments
         given.write_text(json.dumps(arguments))
         command = [sys.executable, "-m", "benchmarks.gpu_check.worker", step.kind, str(given)]
@@ -145,13 +148,13 @@ class _Process:
         seconds = time.monotonic() - self._start
         self.kill()
         if code == 0:
-            return Outcome(self._result(), "", seconds)
+            return Outcome(read_result(self._out), "", seconds)
         reason = last_words(self._log)
         if code is None:
             reason = f"ended after {seconds:.0f} s, which was its time; its last words: {reason}"
         elif code < 0:
             reason = f"the process died of signal {-code}; its last words: {reason}"
-        return Outcome(self._result(), reason, seconds)
+        return Outcome(read_result(self._out), reason, seconds)
 
     def kill(self) -> None:
         """End it and all that it started: compilers have workers of their own."""
@@ -159,11 +162,18 @@ class _Process:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def _result(self) -> dict[str, Any]:
-        with contextlib.suppress(OSError, ValueError):
-            found = json.loads(self._out.read_text())
-            return found if isinstance(found, dict) else {}
-        return {}
+
+def _file(folder: Path, step: Step, suffix: str) -> Path:
+    name = "".join(c if c.isalnum() else "-" for c in step.name)
+    return folder / f"{name}.{suffix}"
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """What a step wrote; empty where it wrote nothing."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(path.read_text())
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def environment(folder: Path) -> dict[str, str]:
