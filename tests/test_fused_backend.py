@@ -162,6 +162,7 @@ def test_large_batches_go_in_pieces_on_two_lanes(net, artifact, driver, monkeypa
         for size in (3, 4, 5, 8, 9, 13, 19):
             assert np.array_equal(session.run(images[:size]), right[:size]), size
         assert driver.graph_launches == before
+        assert [session.predictor.uses_graph(size) for size in (2, 3)] == [True, False]
 
 
 def test_threads_do_not_meet(net, artifact, driver):

@@ -100,6 +100,7 @@ def test_answers_come_through_the_driver(driver, predictor, expected, size):
             found = predictor.run(batch)
             np.testing.assert_allclose(found, expected(batch), rtol=1e-5, atol=1e-5)
     assert driver.captures == (size <= 64)
+    assert predictor.uses_graph(size) == (size <= 64)
     assert driver.graph_launches == (3 if size <= 64 else 0)
     assert driver.depth == 0
 

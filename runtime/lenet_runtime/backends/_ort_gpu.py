@@ -101,6 +101,10 @@ class OrtGpu:
                 raise
         return Stages(self, batch)
 
+    def uses_graph(self, batch_size: int) -> bool:
+        """See `lenet_runtime.backends.StagedPredictor`."""
+        return self._graphs and batch_size <= GRAPH_BATCH
+
     @contextlib.contextmanager
     def using(self, doing: str) -> Iterator[None]:
         """Have the GPU to oneself; the engine's errors become ours.

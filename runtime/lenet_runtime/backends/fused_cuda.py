@@ -108,6 +108,10 @@ class FusedCuda:
                 lane.close()
                 raise
 
+    def uses_graph(self, batch_size: int) -> bool:
+        """See `lenet_runtime.backends.StagedPredictor`."""
+        return batch_size <= GRAPHED
+
     def close(self) -> None:
         """Free the GPU's memory; a run that is under way in another thread ends well first."""
         with self._lock:
