@@ -13,7 +13,7 @@ from lenet_deploy.cache import default_artifact
 from lenet_export.formats import FORMATS
 from lenet_runtime import cuda, devices
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import BACKENDS, Predictor
+from lenet_runtime.backends import BACKENDS, Predictor, none_runs
 from lenet_runtime.errors import BackendUnavailable, DeployError
 from lenet_runtime.latency import Engine, Settings, scaling
 from lenet_runtime.latency.report import describe, engine_name
@@ -94,6 +94,9 @@ def gather(
     given = given or _bundled(found, str(wanted), step)
     for path, trusted in given:
         artifact = Artifact.open(path)
+        made = artifact.manifest.format
+        if not any(backend.takes(made, device) for backend in BACKENDS.values()):
+            found.skipped.append({"engine": str(path), "reason": none_runs(made, device)})
         for name, backend in BACKENDS.items():
             if backend.format != artifact.manifest.format:
                 continue

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from artifact_files import write_artifact
 from cli_helper import assert_fits, run, set_columns
 from device_helper import run_of
 
@@ -188,7 +189,7 @@ def test_eager_on_the_gpu_is_the_base_line(monkeypatch):
 def test_the_runtimes_own_command_takes_a_device(fake_cuda, native_artifact, capsys):
     fake_cuda()
     assert latency_main.main([str(native_artifact.path), "--device", "cuda", "--trust"]) == 1
-    assert "no backend of this version runs 'native' artifacts on cuda" in capsys.readouterr().err
+    assert "no backend of this version runs 'native' artifacts on 'cuda'" in capsys.readouterr().err
 
 
 def test_the_runtimes_own_command_without_a_gpu_exits_4(fake_cuda, onnx_artifact, capsys):
@@ -229,3 +230,11 @@ def test_foreign_names_stay_text():
     skipped = ({"engine": script, "reason": script},)
     section = dataclasses.replace(run.device, results=results, skipped=skipped)
     assert "<script>alert" not in page_of(dataclasses.replace(run, device=section))
+
+
+def test_an_artifact_for_gpus_alone_says_so_on_a_cpu(tmp_path):
+    folder = write_artifact(tmp_path / "a", format="cuda")
+    done = run("bench", folder, "--trust", code=4)
+    assert "runs 'cuda' artifacts on 'cpu'; expected the device cuda" in " ".join(
+        done.stderr.split()
+    )

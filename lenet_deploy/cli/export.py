@@ -31,8 +31,8 @@ def export(
     precision: Annotated[
         str,
         typer.Option(
-            help="Of the arithmetic: fp32; of native also bf16 or int8; of tensorrt also tf32, "
-            "fp16, bf16 or int8."
+            help="Of the arithmetic: fp32; on GPUs also tf32; of native also bf16 or int8; of cuda "
+            "also fp16 or bf16; of tensorrt also fp16, bf16 or int8."
         ),
     ] = "fp32",
     checkpoint: Checkpoint = None,

@@ -276,7 +276,11 @@ def choose(format: str, backend: str, device: str) -> str:
             reasons.append(f"{name}: {error}")
         else:
             return name
-    raise BackendUnavailable(
-        "; ".join(reasons)
-        or f"device: no backend of this version runs {format!r} artifacts on {device!r}"
-    )
+    raise BackendUnavailable("; ".join(reasons) or none_runs(format, device))
+
+
+def none_runs(format: str, device: str) -> str:
+    """What to say where no backend runs artifacts of `format` on `device`."""
+    kinds = sorted({kind for b in BACKENDS.values() if b.format == format for kind in b.devices})
+    hint = f"; expected the device {' or '.join(kinds)} (command line: --device)" if kinds else ""
+    return f"device: no backend of this version runs {format!r} artifacts on {device!r}{hint}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from lenet_runtime import devices, load
 from lenet_runtime._files import write_atomically
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import BACKENDS
+from lenet_runtime.backends import BACKENDS, none_runs
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 from lenet_runtime.latency.fingerprint import fingerprint
 from lenet_runtime.latency.harness import INPUT_MODES, Settings, measure
@@ -96,7 +96,7 @@ def _able(path: Path, kind: str) -> list[str]:
     made = Artifact.open(path).manifest.format
     able = [name for name, backend in BACKENDS.items() if backend.takes(made, kind)]
     if not able:
-        raise InputError(f"{path}: no backend of this version runs {made!r} artifacts on {kind}")
+        raise InputError(f"{path}: {none_runs(made, kind)}")
     return able
 
 
