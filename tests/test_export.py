@@ -330,8 +330,8 @@ def test_a_fault_in_one_package_is_never_published(
     lenet_export.export(net, "torch-compile", tmp_path / "right", batch_sizes=[7])
     real = torch_compile_backend._package
 
-    def spoilt(artifact, name):
-        run = real(artifact, name)
+    def spoilt(artifact, name, device):
+        run = real(artifact, name, device)
         if name != f"model-from-{wrong}.pt2":
             return run
         return lambda images: [run(images)[0] + 1e-2]

@@ -83,6 +83,13 @@ def check_instructions(cubin, precision, folder):
         assert re.search(r"LDG\.E\.128", text)
 
 
+def test_nvrtc_writes_into_memory_of_its_own(nvrtc):
+    """PTX comes with an empty log, of length 1; Python shares its bytes strings of that length."""
+    compiler.compile_for(nvrtc, compiler.PTX, "fp16")
+    assert [bytes([value])[0] for value in range(256)] == list(range(256))
+    assert bytes(1) == b"\x00"
+
+
 def test_the_source_that_does_not_compile_is_quoted(nvrtc):
     with pytest.raises(DeployError, match="nonsense"):
         compiler.compile_for(nvrtc, compiler.PTX, "fp16", "LENET_TILE=nonsense", "LENET_WARPS=8")

@@ -130,9 +130,11 @@ def usage(log: str) -> dict[str, Usage]:
 def _text(nvrtc: Any, program: Any, kind: str) -> bytes:
     size: int
     (size,) = _checked(nvrtc, kind, getattr(nvrtc, f"nvrtcGet{kind}Size")(program))
-    buffer = b" " * size
+    # NVRTC writes into it. Two bytes more, because Python keeps a single object for each of the
+    # bytes strings of length 0 and 1, and an empty log has length 1.
+    buffer = bytes(size + 2)
     _checked(nvrtc, kind, getattr(nvrtc, f"nvrtcGet{kind}")(program, buffer))
-    return buffer
+    return buffer[:size]
 
 
 def _checked(nvrtc: Any, what: str, result: tuple[Any, ...]) -> tuple[Any, ...]:
