@@ -22,6 +22,8 @@ from lenet_export.cuda import compiler, pack, programs
 from lenet_export.native import layers
 from lenet_runtime import cuda
 from lenet_runtime.backends._fused_programs import Program
+from lenet_runtime.errors import BackendUnavailable
+from lenet_runtime.latency.stopwatch import CudaStopwatch
 from lenet_runtime.preprocess import Preprocessing
 
 # Images and warps of a block, blocks that a multiprocessor should hold.
@@ -128,14 +130,17 @@ def tiles(context: cuda.Context, precision: str, weights: bytes, largest: int) -
 def switches(
     context: cuda.Context, precision: str, weights: bytes, sizes: Sequence[int], bandwidth: float
 ) -> None:
-    print(f"\n{precision}: microseconds of each kernel; M images/s and share of {bandwidth} TB/s")
+    print(
+        f"\n{precision}: microseconds of each kernel; M images/s, and their share of what a copy "
+        f"within the GPU moves, {bandwidth / 1e12:.2f} TB/s read and written"
+    )
     variant = Variant(context, precision, weights, max(sizes))
     names = list(variant.programs)
     print("  batch " + "".join(f"{name:>12}" for name in names) + "    best       M/s   share")
     for size in sizes:
         times = [variant.microseconds(name, size) for name in names]
         best = min(times)
-        share = size * IMAGE_BYTES / (best * 1e-6) / (bandwidth * 1e12)
+        share = size * IMAGE_BYTES / (best * 1e-6) / bandwidth
         print(
             f"{size:7} "
             + "".join(f"{time:12.2f}" for time in times)
@@ -149,17 +154,21 @@ def main() -> None:
     parser.add_argument("--device", type=int, default=0)
     parser.add_argument("--precision", action="append", choices=list(compiler.TYPES))
     parser.add_argument("--largest", type=int, default=65536)
-    parser.add_argument("--bandwidth", type=float, default=4.3, help="of device memory, TB/s")
     options = parser.parse_args()
+    try:
+        context = cuda.Context(options.device)
+    except BackendUnavailable as error:
+        sys.exit(f"fused_sweep needs an NVIDIA GPU: {error}")
     network = layers.read(load_checkpoint())
-    with cuda.Context(options.device) as context:
+    with context:
+        bandwidth = CudaStopwatch(context).bytes_per_second
         print(context.gpu)
         for precision in options.precision or compiler.TYPES:
             weights = pack.pack(network, precision, Preprocessing())
             if precision != "fp32":
                 tiles(context, precision, weights, options.largest)
             sizes = [size for size in SIZES if size <= options.largest]
-            switches(context, precision, weights, sizes, options.bandwidth)
+            switches(context, precision, weights, sizes, bandwidth)
     context.close()
 
 
