@@ -174,7 +174,8 @@ class Check:
             "format": one.format, "precision": one.precision, "device": self._options.device,
             "folder": str(self._folder / one.folder), "options": one.options,
         }  # fmt: skip
-        return Step(one.name, "export", arguments, 90.0, alone=one.format in TUNES)
+        tunes = one.format in TUNES
+        return Step(one.name, "export", arguments, 180.0 if tunes else 90.0, alone=tunes)
 
     def _prove(self, engines: list[Engine], compiled: list[Engine]) -> list[Engine]:
         """Check parity; returns who passed, and at which sizes where those are not any."""
