@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import hashlib
 import importlib
+import io
 import json
 import os
 import subprocess
@@ -308,6 +309,31 @@ def test_on_a_gpu_kernels_are_tuned_for_the_batches_they_serve(monkeypatch, fake
         assert list(build.files) == [f"model-from-{static}.pt2"]
         assert [size for _, size in asked] == [static]
     assert all(settings["max_autotune"] for settings, _ in asked)
+
+
+def test_the_driver_can_be_linked_by_the_name_that_inductor_uses(monkeypatch, tmp_path, fake_cuda):
+    fake_cuda()
+    source = tmp_path / "a.c"
+    source.write_text("int cuInit(unsigned); int main(void) { return cuInit(0); }")
+    for before in (None, "/nowhere"):
+        monkeypatch.delenv("LIBRARY_PATH", raising=False)
+        if before:
+            monkeypatch.setenv("LIBRARY_PATH", before)
+        folder = tmp_path / str(before is None)
+        folder.mkdir()
+        with torch_compile._linkable_driver(folder):
+            subprocess.run(["gcc", source, "-lcuda", "-o", tmp_path / "a"], check=True)
+        assert os.environ.get("LIBRARY_PATH") == before
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_a_trace_says_whether_its_convolutions_may_use_tf32(precision):
+    """A GPU goes by that and not by PyTorch's switch."""
+    request = Request(Net().eval(), precision, None, Preprocessing(), (), "", Device("cuda", 0), {})
+    data = FORMATS["torchscript"].build(request).files["model.pt"]
+    graph = torch.jit.load(io.BytesIO(data)).graph
+    calls = [node for node in graph.nodes() if node.kind() == "aten::_convolution"]
+    assert [list(node.inputs())[12].toIValue() for node in calls] == [precision == "tf32"] * 2
 
 
 def test_autotuning_gives_the_threads_back():

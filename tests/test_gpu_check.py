@@ -120,6 +120,19 @@ def test_what_tunes_on_the_gpu_has_it_alone(checked):
     assert [s.name for s in runner.steps if s.alone] == ["torch.compile fp16", "latency"]
 
 
+def test_compiled_peers_share_the_time_for_them_equally(checked, monkeypatch):
+    sizes = {"sizes": (1, 65536)}
+    compiled = [Engine(f"torch.compile {p}", "torch.compile", p, "cuda:0", **sizes)
+                for p in ("fp16", "fp32")]  # fmt: skip
+    runner = FakeRunner(latency=timed)
+    peers = Check._peers
+    with monkeypatch.context() as patch:
+        patch.setattr(Check, "_peers", lambda self: [*peers(self)[:1], *compiled])
+        checked(runner, budget_s=400.0)
+    steps = [step for step in runner.steps if step.name.startswith("torch.compile")]
+    assert [step.seconds for step in steps] == [pytest.approx(0.55 * 400 / 2, rel=0.05)] * 2
+
+
 def test_an_export_that_fails_is_listed_and_the_rest_goes_on(checked):
     runner = FakeRunner(export_cuda_fp16=Outcome(reason="no nvcc"), latency=timed)
     findings = checked(runner)

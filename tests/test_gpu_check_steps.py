@@ -90,6 +90,26 @@ def test_the_budget_is_of_the_whole_run():
     assert (budget.left(), budget.left(0.5), budget.left(0.2)) == (70, 20, 0)
 
 
+@pytest.mark.parametrize("linked", [True, False])
+def test_the_toolkit_is_where_its_headers_are(monkeypatch, tmp_path, linked):
+    real, nvcc = tmp_path / "cuda-13.0" / "bin" / "nvcc", tmp_path / "bin" / "nvcc"
+    header = tmp_path / "cuda-13.0" / "include" / "cuda.h"
+    for file in (real, nvcc, header):
+        file.parent.mkdir(parents=True)
+    header.touch()
+    real.touch(mode=0o755)
+    if linked:
+        nvcc.symlink_to(real)
+    else:
+        nvcc.write_text(f"#!/bin/sh\nexec {real}\n")
+        nvcc.chmod(0o755)
+    monkeypatch.setenv("PATH", str(nvcc.parent))
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    assert steps.toolkit(tmp_path) == {"CUDA_HOME": str(tmp_path / "cuda-13.0")}
+    monkeypatch.setenv("CUDA_HOME", "/mine")
+    assert steps.toolkit(tmp_path) == {}
+
+
 def test_paths_of_this_machine_stay_out_of_the_record():
     text = f"{steps.ROOT}/runtime/a.py: no\n /tmp/gpu-check-x_1/onnx-fp32/model.onnx"
     assert steps.tidy(text) == "./runtime/a.py: no onnx-fp32/model.onnx"

@@ -356,6 +356,17 @@ def test_a_package_that_is_garbage_leaves_nothing_behind(tmp_path, monkeypatch):
     assert not list(scratch.iterdir())
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
+def test_a_package_on_a_gpu_can_be_captured_in_a_graph(tmp_path, monkeypatch, device):
+    """The loader's locks query an event, which CUDA refuses while a graph is captured."""
+    asked = []
+    fake = type("Loader", (), {"__init__": lambda self, *given: asked.append(given), "run": None})
+    monkeypatch.setattr(torch._C._aoti, "AOTIModelPackageLoader", fake)
+    torch_compile._package(Artifact.open(package(tmp_path, HERE)), "model-from-1.pt2", device)
+    (given,) = asked
+    assert given[1:] == (("model", False, 1, -1) if device == "cpu" else ("model", True, 1, 1))
+
+
 @pytest.mark.slow
 def test_a_package_leaves_nothing_behind_once_closed(torch_compile_artifact, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))

@@ -130,7 +130,7 @@ class Check:
         """Make the artifacts, and the references meanwhile; returns who has its artifact.
 
         What tunes itself on the GPU comes afterwards, alone: first the rivals, among them those
-        that compile and check parity in one step.
+        that compile and check parity in one step, each for an equal share of the time that is left.
         """
         wanted = {engine.export for engine in engines}
         steps = [self._export_step(one) for one in exports() if one.name in wanted]
@@ -146,11 +146,13 @@ class Check:
         for step in own:
             if step.arguments["format"] in unavailable:
                 outcomes[step.name] = Outcome(reason=unavailable[step.arguments["format"]])
-        rivals = [step for step in own if step.arguments["format"] in RIVALS]
-        rest = [step for step in own if step not in rivals]
-        alone = [*rivals, *map(self._parity_step, compiled), *rest]
-        alone = [step for step in alone if step.name not in outcomes]
-        outcomes |= self._runner.run(alone, self._budget.left(EXPORTED), 1)
+        alone = [step for step in own if step.name not in outcomes]
+        rivals = [step for step in alone if step.arguments["format"] in RIVALS]
+        outcomes |= self._runner.run(rivals, self._budget.left(EXPORTED), 1)
+        share = self._budget.left(EXPORTED) / max(1, len(compiled))
+        rest = [self._parity_step(engine, share) for engine in compiled]
+        rest += [step for step in alone if step not in rivals]
+        outcomes |= self._runner.run(rest, self._budget.left(EXPORTED), 1)
         for engine in compiled:
             self.findings.parity[engine.name] = outcomes.pop(engine.name)
         self._keep_exports({step.name: outcomes[step.name] for step in own})
@@ -172,7 +174,8 @@ class Check:
             "format": one.format, "precision": one.precision, "device": self._options.device,
             "folder": str(self._folder / one.folder), "options": one.options,
         }  # fmt: skip
-        return Step(one.name, "export", arguments, 90.0, alone=one.format in TUNES)
+        tunes = one.format in TUNES
+        return Step(one.name, "export", arguments, 180.0 if tunes else 90.0, alone=tunes)
 
     def _prove(self, engines: list[Engine], compiled: list[Engine]) -> list[Engine]:
         """Check parity; returns who passed, and at which sizes where those are not any."""
@@ -194,13 +197,13 @@ class Check:
                 passed.append(engine)
         return passed
 
-    def _parity_step(self, engine: Engine) -> Step:
+    def _parity_step(self, engine: Engine, seconds: float = 60.0) -> Step:
         compiled = engine.backend == COMPILED
         arguments = {
             "engine": engine.as_arguments(), "references": self._references,
             "sizes": self._latency_sizes if compiled else self._parity_sizes,
         }  # fmt: skip
-        return Step(engine.name, "parity", arguments, 60.0, alone=compiled)
+        return Step(engine.name, "parity", arguments, seconds, alone=compiled)
 
     def _time(self, engines: list[Engine]) -> None:
         """Latency; where the process dies, again without whoever was at work."""

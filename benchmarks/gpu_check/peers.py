@@ -100,9 +100,9 @@ class Compiled:
     def _compiled(self, size: int) -> CudaTorchPredictor:
         if size not in self._by_size:
             forward = torch.compile(_with_code_of_its_own(self._net), mode=MODE, dynamic=False)
-            example = torch.randn(size, 1, 32, 32, device=self._device)
             with torch.inference_mode(), torch.cuda.device(self._device), precision(self._tf32):
-                forward(example)
+                # Made in here: for a tensor of another mode it would be compiled again.
+                forward(torch.randn(size, 1, 32, 32, device=self._device))
             made = CudaTorchPredictor(self._name, forward, self._device, tf32=self._tf32)
             self._by_size[size] = made
         return self._by_size[size]

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,7 +186,21 @@ def environment(folder: Path) -> dict[str, str]:
         "XDG_CACHE_HOME": str(folder / "cache"),
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
         "TRITON_CACHE_DIR": str(folder / "triton"),
+        **toolkit(),
     }
+
+
+def toolkit(places: Path = Path("/usr/local")) -> dict[str, str]:
+    """CUDA_HOME, where it is not set and there is a toolkit.
+
+    PyTorch, which compiles with its headers, takes it for what is above the folder of nvcc, also
+    where that is a link, or a script that starts the real one.
+    """
+    nvcc = shutil.which("nvcc")
+    beside = [Path(nvcc).resolve().parents[1]] if nvcc else []
+    folders = [*beside, places / "cuda", *sorted(places.glob("cuda-*"), reverse=True)]
+    found = next((str(one) for one in folders if (one / "include" / "cuda.h").exists()), None)
+    return {"CUDA_HOME": found} if found and "CUDA_HOME" not in os.environ else {}
 
 
 def last_words(log: Path) -> str:

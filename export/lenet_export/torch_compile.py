@@ -17,6 +17,7 @@ from lenet_export._quiet import quiet
 from lenet_export.request import Build, Request
 from lenet_runtime import cpu, cuda
 from lenet_runtime.artifact import Requirements
+from lenet_runtime.cuda import driver
 from lenet_runtime.errors import BackendUnavailable, DeployError
 from lenet_runtime.requirements import this_platform
 
@@ -96,13 +97,18 @@ def _package(request: Request, settings: dict[str, Any], size: int) -> bytes:
         tempfile.TemporaryDirectory(prefix="lenet-export-") as folder,
     ):
         package = Path(folder) / "model.pt2"
+        on_cpu = request.device.kind == "cpu"
         try:
-            with _one_thread() if "max_autotune" in settings else contextlib.nullcontext():
+            with (
+                _one_thread() if "max_autotune" in settings else contextlib.nullcontext(),
+                contextlib.nullcontext() if on_cpu else _linkable_driver(Path(folder)),
+            ):
                 program = torch.export.export(module, (example,), dynamic_shapes=batch)
                 torch._inductor.aoti_compile_and_package(
                     program, package_path=str(package), inductor_configs=settings
                 )
-        except (RuntimeError, torch._inductor.exc.CppCompileError) as error:
+        # OSError: PyTorch finds no CUDA toolkit, whose headers the code includes.
+        except (RuntimeError, OSError, torch._inductor.exc.CppCompileError) as error:
             raise DeployError(f"torch-compile: AOTInductor failed ({error})") from error
         return package.read_bytes()
 
@@ -114,6 +120,29 @@ def _arithmetic(request: Request) -> contextlib.AbstractContextManager[None]:
     from lenet_runtime.backends._torch_cuda import precision
 
     return precision(request.precision == "tf32")
+
+
+@contextlib.contextmanager
+def _linkable_driver(folder: Path) -> Iterator[None]:
+    """Let the linker find the driver that is loaded.
+
+    Inductor links with ``-lcuda``. Drivers bring ``libcuda.so.1`` alone, and the toolkit's stub of
+    the other name is searched for only where CUDA_HOME is set.
+    """
+    driver.library()
+    maps = [line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines()]
+    found = next((m[5] for m in maps if len(m) == 6 and "/libcuda.so" in m[5]), None)
+    before = os.environ.get("LIBRARY_PATH")
+    if found is not None:
+        (folder / "libcuda.so").symlink_to(found)
+        os.environ["LIBRARY_PATH"] = os.pathsep.join(filter(None, [before, str(folder)]))
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["LIBRARY_PATH"] = before
+        elif found is not None:
+            del os.environ["LIBRARY_PATH"]
 
 
 @contextlib.contextmanager

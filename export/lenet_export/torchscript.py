@@ -8,6 +8,7 @@ from torch.jit._trace import TracingCheckError
 from lenet_export._quiet import quiet
 from lenet_export.request import Build, Request
 from lenet_runtime.artifact import Requirements
+from lenet_runtime.backends._torch_cuda import precision
 from lenet_runtime.errors import DeployError
 
 _WRITERS_OWN = frozenset({".data/serialization_id", "byteorder", "version"})
@@ -26,12 +27,15 @@ def build(request: Request) -> Build:
     PyTorch 2.15 warns that TorchScript is deprecated. That is for who chooses the format, and
     README tells them; the warning is not repeated to everyone who exports.
 
+    A trace holds whether its convolutions may use TF32, as PyTorch's switch is at that moment, and
+    on a GPU goes by that and not by the switch.
+
     Raises:
         DeployError: the module cannot be traced.
     """
     buffer = io.BytesIO()
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), precision(request.precision == "tf32"):
             frozen = torch.jit.freeze(
                 torch.jit.trace(request.module, request.example)  # type: ignore[no-untyped-call]
             )

@@ -28,7 +28,7 @@ typedef struct Event { int done; double at; struct Stream *stream; } Event;
 typedef struct Op {
     struct Op *next;
     enum { COPY, LAUNCH, RECORD, WAIT } kind;
-    void *target; const void *source; size_t size;
+    void *target; const void *source; size_t size; void *aside;
     Function *function; unsigned blocks, threads, shared;
     unsigned char values[MAX_ARGUMENTS][16];
     Event *event;
@@ -42,6 +42,7 @@ static int devices, initialized, major_version, minor_version, shared_limit;
 static size_t memory, used;
 static double now;
 static Block *blocks;
+static Stream default_stream;
 static Function functions[MAX_KERNELS];
 static int function_count, live;
 static char fail_name[64];
@@ -221,11 +222,15 @@ int cuMemFreeHost(void *pointer) {
     IN_CONTEXT("cuMemFreeHost");
     return release((Pointer)(uintptr_t)pointer, 1);
 }
+static void put(Stream *stream, Op op);
 int cuMemcpyHtoD_v2(Pointer target, const void *source, size_t size) {
     IN_CONTEXT("cuMemcpyHtoD_v2");
     if (capturing_here) return CAPTURE_UNSUPPORTED;
     if (!on_device(target, size)) return INVALID_VALUE;
-    memcpy((void *)(uintptr_t)target, source, size);
+    void *aside = memcpy(malloc(size), source, size);
+    if (!default_stream.queue.end) default_stream.queue.end = &default_stream.queue.first;
+    put(&default_stream, (Op){.kind = COPY, .target = (void *)(uintptr_t)target,
+                              .source = aside, .size = size, .aside = aside});
     return OK;
 }
 
@@ -245,6 +250,7 @@ static void run(Op *op) {
     switch (op->kind) {
     case COPY:
         memcpy(op->target, op->source, op->size);
+        free(op->aside);
         now += 1 + op->size / 1e4;
         break;
     case LAUNCH:
@@ -287,6 +293,7 @@ int cuStreamDestroy_v2(Stream *stream) {
 }
 int cuStreamSynchronize(Stream *stream) {
     IN_CONTEXT("cuStreamSynchronize");
+    if (!stream) stream = &default_stream;
     if (stream->capturing) { stream->invalid = 1; return CAPTURE_UNSUPPORTED; }
     drain(stream, NULL);
     return OK;

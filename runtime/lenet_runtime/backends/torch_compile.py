@@ -67,14 +67,20 @@ def _package(
     """Load one package; returns what runs it."""
     data = artifact.read(name)
     wanted = devices.parse(device)
-    index = -1 if wanted.kind == "cpu" else wanted.index
+    on_cpu = wanted.kind == "cpu"
+    index = -1 if on_cpu else wanted.index
     # The loader takes a path only. A private folder, so that the bytes it reads are the bytes
     # that were hashed; it unpacks them and needs the file no longer than that.
     with tempfile.TemporaryDirectory(prefix="lenet-runtime-") as folder:
         package = Path(folder) / name
         package.write_bytes(data)
         try:
-            loader = torch._C._aoti.AOTIModelPackageLoader(str(package), "model", False, 1, index)
+            # On a GPU without the loader's own locks, which ask an event of the last run whether
+            # it happened: CUDA allows that to nobody who captures a graph. `_torch_cuda` lets one
+            # call in at a time.
+            loader = torch._C._aoti.AOTIModelPackageLoader(
+                str(package), "model", not on_cpu, 1, index
+            )
         except (RuntimeError, ValueError) as error:
             raise ArtifactError(
                 f"{artifact.path / name}: PyTorch cannot load it ({error})"

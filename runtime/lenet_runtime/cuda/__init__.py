@@ -255,6 +255,9 @@ class Buffer:
         if len(data) > self.nbytes:
             raise ValueError(f"expected at most {self.nbytes} bytes, found {len(data)}")
         check(library().cuMemcpyHtoD_v2(self.pointer, data, len(data)), "copying to the GPU")
+        # The driver returns as soon as it has put memory that is not pinned aside, and our streams
+        # do not wait for the default one, on which it is copied.
+        check(library().cuStreamSynchronize(None), "copying to the GPU")
 
     def copy_from(self, source: "Buffer", nbytes: int, stream: int) -> None:
         """Begin to copy within the GPU, on the stream of this handle, anybody's in this context."""

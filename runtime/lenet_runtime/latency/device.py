@@ -167,7 +167,10 @@ def _give_back_memory() -> None:
     """PyTorch keeps what it freed for itself; the other engines' next batch needs it."""
     torch = sys.modules.get("torch")  # whoever runs on it has imported it
     if torch is not None:
-        torch.cuda.empty_cache()
+        try:
+            torch.cuda.empty_cache()
+        except RuntimeError as error:  # PyTorch refuses it after a capture that failed
+            sys.stderr.write(f"memory that PyTorch holds stays with it ({_reason(error)})\n")
 
 
 @dataclass(eq=False)
