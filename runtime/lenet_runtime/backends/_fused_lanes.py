@@ -116,6 +116,9 @@ class Lane:
         size = min(1 << (count - 1).bit_length(), self.capacity)
         key = kernel.function.name, size
         if key not in self._graphs:
+            # The driver may load a kernel at its first launch, which no capture allows.
+            self.start(kernel, size)
+            self.stream.synchronize()
             self._graphs[key] = self.capture(lambda: self.start(kernel, size))
         prepared = Prepared(self._graphs[key], self._given_as(images), self._answer_of(count))
         self._prepared[count, images.dtype] = prepared

@@ -236,6 +236,9 @@ class FusedStages:
         self.stream: int = lane.stream.handle
         self._launch: Callable[[], None] = lambda: lane.launch(kernel, self._count)
         if graph:
+            lane.upload(kernel, self._count)
+            self._launch()  # see `Lane`: a kernel is loaded by its first launch
+            lane.stream.synchronize()
             captured = lane.capture(self._launch)
             self._launch = lambda: captured.launch(lane.stream)
 
