@@ -264,3 +264,11 @@ def test_the_callers_context_is_on_top_again_whatever_happened(fake, context):
         with pytest.raises(DeployError), context:
             context.functions(b"not a cubin", ["double"])
         assert fake.depth == 1
+
+
+def test_a_gpu_that_refuses_its_context_is_released_all_the_same(fake):
+    context = cuda.Context(0)
+    fake.fail("cuCtxPushCurrent_v2", 700)
+    context.close()
+    fake.heal()
+    assert fake.live == 0

@@ -54,6 +54,9 @@ def test_a_format_without_a_backend_for_the_device_says_so():
         ("8.0+", "7.5", False),
         ("9.0+", "10.0", True),  # numbers, not text
         ("12.0", "9.0", False),
+        ("8.0+ , 12.0", "9.0", True),
+        *((foreign, "9.0", False) for foreign in ("", ",", "x+", "9", "+", "9.0.0", "9.\x1b[2J")),
+        ("9." + "9" * 5000, "9.0", False),  # more digits than Python reads
     ],
 )
 def test_an_artifact_is_for_some_gpus(fake_cuda, needed, found, fits):
@@ -63,7 +66,8 @@ def test_an_artifact_is_for_some_gpus(fake_cuda, needed, found, fits):
     assert (reasons == []) == fits
     if not fits:
         assert reasons == [
-            f"it was built for GPUs of compute capability {needed}, cuda:1 (Fake GPU 1) has {found}"
+            f"it was built for GPUs of compute capability {needed!r}, cuda:1 (Fake GPU 1) has "
+            f"{found}"
         ]
 
 

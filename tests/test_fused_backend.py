@@ -2,6 +2,7 @@
 
 import ctypes
 import dataclasses
+import json
 import threading
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from lenet_runtime.errors import (
     BackendUnavailable,
     DeployError,
     DeviceMemoryError,
+    ParityError,
 )
 from lenet_runtime.preprocess import Preprocessing
 
@@ -67,6 +69,12 @@ def gpu(fake_cuda):
 @pytest.fixture
 def driver(gpu):
     return gpu()
+
+
+def text_of(**changes):
+    """``programs.json`` of two programs, the second with `changes`."""
+    first = dataclasses.asdict(_fused_programs.Program(1, 1, 32, "one", 1, "one_raw", 1))
+    return json.dumps([first, first | {"start": 2} | changes]).encode()
 
 
 def load(artifact):
@@ -126,6 +134,17 @@ def test_raw_digits_are_prepared_on_the_gpu(net, artifact, driver, monkeypatch):
         strided = np.asfortranarray(pixels)
         assert np.array_equal(session.predictor.run_pixels(pixels), right)
         assert np.array_equal(session.predict(strided).labels, right.argmax(axis=1))
+
+
+def test_a_kernel_that_answers_raw_digits_otherwise_is_not_loaded(artifact, driver, monkeypatch):
+    right = fused_cuda.FusedCuda.run_pixels
+
+    def wrong(self, pixels):
+        return right(self, pixels) + (len(pixels) >= STARTS["lenet_few"])
+
+    monkeypatch.setattr(fused_cuda.FusedCuda, "run_pixels", wrong)
+    with pytest.raises(ParityError, match=r"raw digits otherwise .* in a batch of 8"):
+        load(artifact)
 
 
 @pytest.mark.parametrize(
@@ -200,12 +219,22 @@ def test_closing_waits_for_a_run_in_another_thread(net, artifact, driver):
     session, images = load(artifact), noise(2)
     predictor = session.predictor
     right = expected(net, images)
-    with predictor._lane(fused_cuda.GRAPHED) as lane:
+    with predictor._using(), predictor._lane(fused_cuda.GRAPHED) as lane:
         session.close()
         assert driver.live > 0
         with predictor._context:
             found = lane.run(images, predictor._kernel)
     assert np.array_equal(found, right)
+    assert driver.live == 0
+
+
+def test_closing_waits_for_every_piece_of_a_large_batch(net, artifact, driver, monkeypatch):
+    monkeypatch.setattr(fused_cuda, "GRAPHED", 2)
+    monkeypatch.setattr(fused_cuda, "PIECE", 4)
+    images, predictor = noise(9), load(artifact).predictor
+    take = predictor._take
+    monkeypatch.setattr(predictor, "_take", lambda capacity: (take(capacity), predictor.close())[0])
+    assert np.array_equal(predictor.run(images), expected(net, images))
     assert driver.live == 0
 
 
@@ -229,6 +258,20 @@ def test_a_failed_launch_is_ours_and_leaves_no_trace(net, artifact, driver):
             session.run(images)
         driver.heal()
         assert np.array_equal(session.run(images), expected(net, images))
+
+
+def test_a_context_that_is_refused_is_ours_and_leaves_no_trace(net, artifact, driver):
+    images = noise(3)
+    with load(artifact) as session:
+        driver.fail("cuCtxPushCurrent_v2", LAUNCH_FAILED)
+        with pytest.raises(DeployError, match="using GPU 0"):
+            session.run(images)
+        driver.heal()
+        assert np.array_equal(session.run(images), expected(net, images))
+    driver.fail("cuCtxPushCurrent_v2", LAUNCH_FAILED)
+    with pytest.raises(DeployError, match="using GPU 0"):
+        load(artifact)
+    assert driver.live == 0
 
 
 @pytest.mark.parametrize("function", ["cuModuleLoadData", "cuModuleGetFunction"])
@@ -274,6 +317,7 @@ def test_stages_are_the_batch_in_steps(net, artifact, driver, graph):
         used = driver.used
         stages.close()
         assert driver.used < used
+    stages.close()
 
 
 @pytest.mark.parametrize(
@@ -283,6 +327,10 @@ def test_stages_are_the_batch_in_steps(net, artifact, driver, graph):
         (b"[]", "ascending"),
         (b"[", "Expecting"),
         (b'[{"start": 1}]', "programs.json"),
+        (text_of(kernel="lenet_one\0"), "names of C functions"),
+        (text_of(raw_kernel="\ud800"), "names of C functions"),
+        (text_of(threads=0), "at least 1"),
+        (text_of(start=10**12), "starts of at most 16384"),
     ],
 )
 def test_foreign_programs_are_refused(artifact, monkeypatch, text, reason):

@@ -4,6 +4,7 @@
 """
 
 import ctypes
+import threading
 import warnings
 from types import SimpleNamespace
 
@@ -150,3 +151,36 @@ def test_a_copy_that_fails_is_an_error(driver, predictor):
         predictor.run(images(4))
     driver.heal()
     assert driver.depth == 0
+
+
+def test_closing_waits_for_every_piece_of_a_large_batch(driver, predictor, expected, monkeypatch):
+    monkeypatch.setattr(_ort_gpu, "MAX_BATCH", 4)
+    batch, run, threads = images(8), predictor._run, []
+
+    def run_and_close(piece):
+        found = run(piece)
+        threads.append(threading.Thread(target=predictor.close))
+        threads[-1].start()
+        threads[-1].join(0.2)
+        return found
+
+    monkeypatch.setattr(predictor, "_run", run_and_close)
+    np.testing.assert_allclose(predictor.run(batch), expected(batch), rtol=1e-5, atol=1e-5)
+    for thread in threads:
+        thread.join()
+
+
+def test_a_batch_that_cannot_be_bound_leaves_the_one_before(driver, predictor, expected):
+    first = images(70)
+    predictor.run(first)
+    make = predictor._session.io_binding
+
+    def refuse():
+        bound = make()
+        bound.bind_output = lambda *arguments: 1 / 0
+        return bound
+
+    predictor._session.io_binding = refuse
+    with pytest.raises(ZeroDivisionError):
+        predictor.run(images(80))
+    np.testing.assert_allclose(predictor.run(first), expected(first), rtol=1e-5, atol=1e-5)

@@ -7,6 +7,7 @@ import sys
 import fake_engine
 import pytest
 import torch
+from artifact_files import edit_manifest
 from cli_helper import run
 
 import lenet_export
@@ -169,3 +170,33 @@ def test_torch_compile_for_a_gpu_needs_one(net, tmp_path, no_cuda):
     with pytest.raises(BackendUnavailable, match="no NVIDIA driver"):
         lenet_export.export(net, "torch-compile", tmp_path / "a", precision="tf32", verify=False)
     assert list(tmp_path.iterdir()) == []
+
+
+WORDS = ("--device", "cuda", "--trust", "--batch-sizes", "2", "--record")
+
+
+@pytest.mark.parametrize("way", ["here", "symlink"])
+def test_a_proof_is_recorded_whatever_way_leads_there(gpu_format, unproven, monkeypatch, way):
+    gpu_format.present = True
+    link = unproven.path.with_name("symlink")
+    link.symlink_to(unproven.path)
+    monkeypatch.chdir(unproven.path)
+    run("verify", "." if way == "here" else link, *WORDS)
+    assert lenet_runtime.Artifact.open(unproven.path).manifest.parity.ok
+    assert link.is_symlink()
+    assert set(unproven.path.parent.iterdir()) == {unproven.path, link}
+
+
+def test_what_took_the_artifacts_place_meanwhile_stays(gpu_format, unproven, net):
+    gpu_format.present = True
+    with lenet_runtime.load(unproven.path, device="cuda", unproven=True) as session:
+        report = lenet_export.verify(session, net, batch_sizes=(1,))
+        edit_manifest(unproven.path, lambda manifest: manifest.update(tools={"by": "another"}))
+        with pytest.raises(ArtifactError, match="another artifact took its place"):
+            lenet_export.record(session.artifact, report)
+    assert lenet_runtime.Artifact.open(unproven.path).manifest.tools == {"by": "another"}
+
+
+def test_the_proof_of_a_plan_is_that_of_no_artifact(tmp_path):
+    done = run("verify", tmp_path, "--backend", "fastest", "--record", code=2)
+    assert "--record: a plan runs several artifacts" in done.stderr

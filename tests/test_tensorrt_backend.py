@@ -169,6 +169,39 @@ def test_a_call_that_is_under_way_outlives_close(load, fake_gpu, fake_trt):
     assert fake_gpu.live == 0
 
 
+def test_the_gpu_is_kept_until_close_is_done_with_it(load, fake_gpu, monkeypatch):
+    """A call that ends while `close` gives back the idle lanes does not free them under it."""
+    predictor = load()
+    predictor.run(noise(2))
+    stages = predictor.stages(noise(2), graph=False)
+    (idle,) = predictor._free
+    close = idle.close
+
+    def slowly():
+        stages.close()
+        assert predictor._engine is not None
+        close()
+
+    monkeypatch.setattr(idle, "close", slowly)
+    predictor.close()
+    assert predictor._engine is None
+    assert fake_gpu.live == 0
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_a_gpu_that_refuses_its_context_is_given_back(load, fake_gpu, closing):
+    predictor = load()
+    stages = predictor.stages(noise(2), graph=False)
+    fake_gpu.fail("cuCtxPushCurrent_v2", 700)
+    with pytest.raises(DeployError, match="using GPU 0"):
+        stages.close() if closing else predictor.run(noise(2))
+    fake_gpu.heal()
+    if not closing:
+        stages.close()
+    predictor.close()
+    assert fake_gpu.live == 0
+
+
 # ---- memory
 
 

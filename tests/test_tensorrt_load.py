@@ -69,7 +69,7 @@ def untouched(fake_trt, monkeypatch):
     ("changes", "reason"),
     [
         ({"engine_version": "10.8.0.1"}, r"built with TensorRT 10\.8\.0\.1, this is 10\.9\.0\.34"),
-        ({"compute_capability": "9.0"}, r"compute capability 9\.0, .* has 8\.6"),
+        ({"compute_capability": "9.0"}, r"compute capability '9\.0', .* has 8\.6"),
         ({"platform": "linux-riscv128"}, "compiled for 'linux-riscv128'"),
     ],
 )

@@ -43,6 +43,8 @@ def test_trust_is_true_or_false(folder, trust):
     """A configuration's "false" is a true string."""
     with pytest.raises(InputError, match="trust"):
         lenet_runtime.load(folder, trust=trust)
+    with pytest.raises(InputError, match="unproven: expected True or False"):
+        lenet_runtime.load(folder, trust=True, unproven=trust)
 
 
 def test_the_process_that_wrote_it_may_load_it(folder):

@@ -233,7 +233,9 @@ def _verify(
     """
     predictor = chunks.cut(BACKENDS[backend].load(artifact, device, None), None)
     with Session(predictor, artifact, backend, device=device) as session:
-        golden.self_test(session.run, artifact, backend, BACKENDS[backend].starts(artifact))
+        starts = BACKENDS[backend].starts(artifact)
+        golden.self_test(session.run, artifact, backend, starts)
+        golden.pixel_test(predictor, artifact, backend, starts)
         return check_parity(
             session.run,
             reference.eager,

@@ -19,6 +19,7 @@ from lenet_deploy.cli.options import (
     Trust,
     batch_sizes_of,
 )
+from lenet_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from lenet_export.verification import Invariance, Verification
@@ -59,6 +60,11 @@ def verify(
     from lenet_export.verification import with_both_sides
     from lenet_runtime.backends import BACKENDS
 
+    if record and backend == "fastest":
+        raise InputError(
+            "--record: a plan runs several artifacts, found --backend fastest; record the proof of "
+            "each by itself"
+        )
     sizes, net = batch_sizes_of(batch_sizes), load_checkpoint(checkpoint)
     with (
         lenet_runtime.load(artifact, backend, device, threads, trust, unproven=record) as session,

@@ -7,15 +7,19 @@ import re
 import sys
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime import parity
 from lenet_runtime.artifact import GOLDEN_NAME, Artifact
+from lenet_runtime.digits import load_digits
 from lenet_runtime.errors import ArtifactError, ParityError
+from lenet_runtime.preprocess import to_batch
 
 _MEMBERS = ["images.npy", "logits.npy"]
+_RAW_DIGITS = 8  # of `pixel_test`
 # What NumPy writes, up to the first value; the two dots are the header's length.
 _HEADER = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '<f4', 'fortran_order': False, "
@@ -106,8 +110,7 @@ def self_test(
     """
     images, logits = read(artifact)
     tolerance = parity.TOLERANCES[artifact.manifest.precision]
-    for start, end in itertools.pairwise((*starts, sys.maxsize)):
-        size = min(max(len(images), start), end - 1)
+    for size in _sizes(len(images), starts):
         batch = np.resize(images, (size, *images.shape[1:]))
         comparison = parity.compare(engine(batch), np.resize(logits, (size, 10)), tolerance)
         if not comparison.ok:
@@ -115,3 +118,38 @@ def self_test(
                 f"{artifact.path}: {name} failed the self-test on {GOLDEN_NAME} in a batch of "
                 f"{size}: {comparison.reason}; it would answer wrongly here, so it was not loaded"
             )
+
+
+def pixel_test(predictor: Any, artifact: Artifact, name: str, starts: Sequence[int]) -> None:
+    """Where an engine prepares raw digits itself, hold that against its answers to prepared ones.
+
+    Those are what `self_test` and every proof run; raw digits go through programs of their own.
+
+    Args:
+        predictor: may be a `lenet_runtime.backends.PixelPredictor`; any other passes.
+        artifact: see `self_test`.
+        name: see `self_test`.
+        starts: see `self_test`.
+
+    Raises:
+        ParityError: it answers otherwise.
+    """
+    if not getattr(predictor, "takes_pixels", False):
+        return
+    digits, manifest = load_digits().images, artifact.manifest
+    tolerance = parity.TOLERANCES[manifest.precision]
+    for size in _sizes(manifest.batch_size or _RAW_DIGITS, starts):
+        pixels = np.resize(digits, (size, *digits.shape[1:]))
+        expected = predictor.run(to_batch(pixels, manifest.preprocessing))
+        comparison = parity.compare(predictor.run_pixels(pixels), expected, tolerance)
+        if not comparison.ok:
+            raise ParityError(
+                f"{artifact.path}: {name} answers raw digits otherwise than prepared ones in a "
+                f"batch of {size}: {comparison.reason}; it was not loaded"
+            )
+
+
+def _sizes(rows: int, starts: Sequence[int]) -> list[int]:
+    """A batch for each program, of `rows` images or of what is nearest among those it serves."""
+    pairs = itertools.pairwise((*starts, sys.maxsize))
+    return [min(max(rows, start), end - 1) for start, end in pairs]

@@ -1,6 +1,7 @@
 """Whether an artifact was made for this machine, checked before any of its code is loaded."""
 
 import platform
+import re
 import sys
 
 from lenet_runtime import cpu, devices
@@ -9,6 +10,8 @@ from lenet_runtime.backends import BACKENDS
 from lenet_runtime.backends._trt import rebuild_command
 from lenet_runtime.errors import BackendUnavailable
 from lenet_runtime.parity import TOLERANCES
+
+_CAPABILITY = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(\+?)")
 
 
 def this_platform() -> str:
@@ -43,16 +46,18 @@ def unmet(manifest: Manifest, device: str) -> list[str]:
 
 
 def fits_gpu(capabilities: str, found: str) -> bool:
-    """Whether a GPU of compute capability `found` is among those of `Requirements`."""
+    """Whether a GPU of compute capability `found` is among those of `Requirements`.
 
-    def number(text: str) -> tuple[int, ...]:
-        return tuple(int(part) for part in text.split("."))
-
-    for capability in capabilities.split(","):
-        least = capability.strip().removesuffix("+")
-        if number(found) == number(least) or (
-            capability.endswith("+") and number(found) > number(least)
-        ):
+    What is no capability, as in a foreign manifest, is that of no GPU.
+    """
+    major, _, minor = found.partition(".")
+    number = int(major), int(minor)
+    for text in capabilities.split(","):
+        wanted = _CAPABILITY.fullmatch(text.strip())
+        if wanted is None:
+            continue
+        least = int(wanted[1]), int(wanted[2])
+        if number == least or (wanted[3] and number > least):
             return True
     return False
 
@@ -70,7 +75,7 @@ def _foreign_gpu(capabilities: str, device: str) -> list[str]:
     if fits_gpu(capabilities, found.compute_capability):
         return []
     return [
-        f"it was built for GPUs of compute capability {capabilities}, {wanted} "
+        f"it was built for GPUs of compute capability {capabilities!r}, {wanted} "
         f"({found.name}) has {found.compute_capability}"
     ]
 

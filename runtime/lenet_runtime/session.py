@@ -243,8 +243,9 @@ def load(
         raise InputError(
             f"threads: expected an integer from 1 to {_MAX_THREADS} or None, found {threads!r}"
         )
-    if type(trust) is not bool:  # a configuration's "false" is true
-        raise InputError(f"trust: expected True or False, found {trust!r}")
+    for argument, value in (("trust", trust), ("unproven", unproven)):
+        if type(value) is not bool:  # a configuration's "false" is true
+            raise InputError(f"{argument}: expected True or False, found {value!r}")
     for _ in range(_EXCHANGES):
         before = _identity(path)
         try:
@@ -293,7 +294,9 @@ def _load(  # noqa: PLR0917  the arguments of load, which are checked
         predictor, artifact, name, device=device, threads=threads, check_finite=check_finite
     )
     try:
-        golden.self_test(session.run, artifact, name, BACKENDS[name].starts(artifact))
+        starts = BACKENDS[name].starts(artifact)
+        golden.self_test(session.run, artifact, name, starts)
+        golden.pixel_test(predictor, artifact, name, starts)
     except BaseException:
         session.close()
         raise

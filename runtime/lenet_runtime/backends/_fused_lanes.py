@@ -90,7 +90,7 @@ class Lane:
             self._logits = self._own(context.allocate(capacity * _LOGIT_BYTES))
             self._given = self._own(context.pinned(capacity * 4096))
             self._answer = self._own(context.pinned(capacity * _LOGIT_BYTES))
-        except DeployError:
+        except BaseException:
             self.close()
             raise
 

@@ -10,6 +10,8 @@ from lenet_runtime.cuda import Gpu
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
 
 PROGRAMS, WEIGHTS, PTX = "programs.json", "weights.bin", "lenet-compute_80.ptx"
+MAX_START = 2**14  # images; every load runs a batch of each start
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")  # of a kernel
 LEAST = (8, 0)  # compute capability: bf16, tf32 and asynchronous barriers begin here
 _CUBIN = re.compile(r"lenet-sm_(\d+)(\d)\.cubin")
 
@@ -52,6 +54,11 @@ def programs(artifact: Artifact) -> tuple[Program, ...]:
         starts = [program.start for program in found]
         if not starts or starts[0] != 1 or starts != sorted(set(starts)):
             raise ValueError(f"expected ascending starts from 1 on, found {starts}")
+        if starts[-1] > MAX_START:
+            raise ValueError(f"expected starts of at most {MAX_START}, found {starts[-1]}")
+        names = [name for p in found for name in (p.kernel, p.raw_kernel)]
+        if not all(map(_NAME.fullmatch, names)):
+            raise ValueError(f"expected names of C functions, found {names}")
         if any(min(p.images, p.threads, p.shared_bytes, p.raw_shared_bytes) < 1 for p in found):
             raise ValueError("expected shapes of at least 1")
     except (ValueError, json.JSONDecodeError) as error:

@@ -65,15 +65,16 @@ class Batch:
         """Let the session compute `size` images, at the same addresses as before."""
         if size == self.size:
             return
-        self._binding = self._session.io_binding()
+        binding = self._session.io_binding()
         (source,), (target,) = self._session.get_inputs(), self._session.get_outputs()
-        self._binding.bind_input(
+        binding.bind_input(
             source.name, "cuda", self._index, np.float32, [size, *_IMAGE], self._device[0].pointer
         )
-        self._binding.bind_output(
+        binding.bind_output(
             target.name, "cuda", self._index, np.float32, [size, *_LOGITS], self._device[1].pointer
         )
-        self.size = size
+        # Both, once all went well: the binding of one size must not stand beside another.
+        self._binding, self.size = binding, size
 
     def answer(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """The logits of `images`, at most `size` of them."""

@@ -79,7 +79,8 @@ class OrtGpu:
         if len(images) <= MAX_BATCH or self._batch_size is not None:
             return self._run(images)
         pieces = range(0, len(images), MAX_BATCH)
-        return np.concatenate([self._run(images[i : i + MAX_BATCH]) for i in pieces])
+        with self._lock:  # nobody closes the session between two pieces
+            return np.concatenate([self._run(images[i : i + MAX_BATCH]) for i in pieces])
 
     def _run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         with self.using(f"{self._name} on {images.shape}"):
@@ -191,7 +192,8 @@ class OrtGpu:
             context, self._context = self._context, None
             if context is None:
                 return
-            with context:
+            # A GPU that failed refuses its context.
+            with contextlib.suppress(DeployError), context:
                 for batch in self._batches.values():
                     batch.close()
                 self._batches.clear()

@@ -66,9 +66,11 @@ class TensorRtStages:
 
     def close(self) -> None:
         """See `lenet_runtime.backends.Stages`."""
-        with self._gpu:
-            self._lane.stream.synchronize()
-            if self._graph is not None:
-                self._graph.close()
-            self._program.close()
-        self._end(self._lane)
+        try:
+            with self._gpu:
+                self._lane.stream.synchronize()
+                if self._graph is not None:
+                    self._graph.close()
+                self._program.close()
+        finally:
+            self._end(self._lane)

@@ -7,7 +7,7 @@ the kernels, `_fused_lanes` how batches get to them and back.
 import bisect
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -115,8 +115,8 @@ class FusedCuda:
     def close(self) -> None:
         """Free the GPU's memory; a run that is under way in another thread ends well first."""
         with self._lock:
+            last = not self._closed and not self._users
             self._closed = True
-            last = not self._users
         if last:
             self._context.close()
 
@@ -124,25 +124,27 @@ class FusedCuda:
         if len(images) > GRAPHED:
             return self._run_large(images)
         # The path of the lowest latency: no generators, no views, one lock before and after.
-        lane = self._take(GRAPHED)
+        self._enter()
         try:
             with self._context:
-                logits = lane.run(images, self._kernel)
-        except BaseException:
-            self._give(lane, failed=True)
-            raise
-        self._give(lane)
+                lane = self._take(GRAPHED)
+                try:
+                    logits = lane.run(images, self._kernel)
+                except BaseException:
+                    lane.close()  # what failed is not used again, nor is anything of it
+                    raise
+                self._idle[GRAPHED].append(lane)
+        finally:
+            self._leave()
         return logits
 
     def _run_large(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Pieces on two lanes in turn: each is filled while the other's is computed."""
         logits = np.empty((len(images), LOGITS), np.float32)
-        with ExitStack() as stack:
-            lanes = [stack.enter_context(self._lane(PIECE))]
-            if len(images) > PIECE:
-                lanes.append(stack.enter_context(self._lane(PIECE)))
-            with self._context:
-                self._pieces(lanes, images, logits)
+        with self._using(), ExitStack() as stack:
+            count = 1 if len(images) <= PIECE else 2
+            lanes = [stack.enter_context(self._lane(PIECE)) for _ in range(count)]
+            self._pieces(lanes, images, logits)
         return logits
 
     def _pieces(self, lanes: list[Lane], images: NDArray[Any], logits: NDArray[np.float32]) -> None:
@@ -164,29 +166,29 @@ class FusedCuda:
         return self._kernels[images.dtype == np.uint8][number]
 
     def _take(self, capacity: int) -> Lane:
-        """A lane that nobody else has until `_give`; the context stays open as long."""
+        """A lane that nobody else has, within `_using`."""
+        try:
+            return self._idle[capacity].pop()  # in one step, as no other thread may come between
+        except IndexError:
+            return Lane(self._context, self._weights, capacity)
+
+    @contextmanager
+    def _lane(self, capacity: int) -> Iterator[Lane]:
+        """`_take`, and back to the idle ones. One that failed is not used again."""
+        lane = self._take(capacity)
+        try:
+            yield lane
+        except BaseException:
+            lane.close()
+            raise
+        self._idle[capacity].append(lane)
+
+    def _enter(self) -> None:
+        """Keep the context from being closed until `_leave`."""
         with self._lock:
             if self._closed:
                 raise DeployError("this session is closed; load the artifact again")
             self._users += 1
-            idle = self._idle[capacity]
-            if idle:
-                return idle.pop()
-        try:
-            with self._context:
-                return Lane(self._context, self._weights, capacity)
-        except BaseException:
-            self._leave()
-            raise
-
-    def _give(self, lane: Lane, *, failed: bool = False) -> None:
-        """Back to the idle ones. One that failed is not used again, nor is anything of it."""
-        if failed:
-            with self._context:
-                lane.close()
-        else:
-            self._idle[lane.capacity].append(lane)
-        self._leave()
 
     def _leave(self) -> None:
         with self._lock:
@@ -196,23 +198,9 @@ class FusedCuda:
             self._context.close()
 
     @contextmanager
-    def _lane(self, capacity: int) -> Iterator[Lane]:
-        """`_take` and `_give`."""
-        lane = self._take(capacity)
-        try:
-            yield lane
-        except BaseException:
-            self._give(lane, failed=True)
-            raise
-        self._give(lane)
-
-    @contextmanager
     def _using(self) -> Iterator[None]:
-        """Make the context current, and keep it from being closed."""
-        with self._lock:
-            if self._closed:
-                raise DeployError("this session is closed; load the artifact again")
-            self._users += 1
+        """`_enter` and `_leave`, with the context current in between."""
+        self._enter()
         try:
             with self._context:
                 yield
@@ -265,8 +253,8 @@ class FusedStages:
         return logits
 
     def close(self) -> None:
-        """See `lenet_runtime.backends.Stages`."""
-        with self._owner._using():
+        """See `lenet_runtime.backends.Stages`; a closed session has freed it already."""
+        with suppress(DeployError), self._owner._using():
             self._lane.close()
 
 

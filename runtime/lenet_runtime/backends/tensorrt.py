@@ -5,6 +5,7 @@ before any byte of the engine is deserialized. `_trt_engine` is the engine, `_tr
 thread needs to run it; this file hands lanes out.
 """
 
+import contextlib
 import threading
 
 import numpy as np
@@ -106,14 +107,15 @@ class TensorRt:
 
     def _end(self, lane: Lane | None) -> None:
         """Close a lane that was taken; the last one of a closed session gives back the GPU."""
-        if lane is not None:
-            with self._gpu:
-                lane.close()
-        with self._lock:
-            self._busy -= 1
-            last = self._closed and self._busy == 0
-        if last:
-            self._release()
+        try:
+            if lane is not None:
+                self._close_lanes([lane])
+        finally:
+            with self._lock:
+                self._busy -= 1
+                last = self._closed and self._busy == 0
+            if last:
+                self._release()
 
     def close(self) -> None:
         """Give back the lanes; one that is at work in another thread follows when it is done."""
@@ -122,15 +124,19 @@ class TensorRt:
                 return
             self._closed = True
             free, self._free = self._free, []
-            last = self._busy == 0
-        with self._gpu:
-            for lane in free:
+            self._busy += 1  # this call: whoever ends last gives the GPU back, not before
+        try:
+            self._close_lanes(free)
+        finally:
+            self._end(None)
+
+    def _close_lanes(self, lanes: list[Lane]) -> None:
+        with contextlib.suppress(DeployError), self._gpu:  # a GPU that failed refuses its context
+            for lane in lanes:
                 lane.close()
-        if last:
-            self._release()
 
     def _release(self) -> None:
-        with self._gpu:
+        with contextlib.suppress(DeployError), self._gpu:
             self._engine = None  # before its CUDA context goes
         self._gpu.close()
 

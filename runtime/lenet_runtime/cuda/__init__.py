@@ -10,6 +10,7 @@ and pops it afterwards, so that the caller's own current GPU stays). Objects may
 thread at a time; different threads may use different objects.
 """
 
+import contextlib
 import ctypes
 import itertools
 from collections.abc import Callable, Sequence
@@ -168,10 +169,13 @@ class Context:
         if self._closed:
             return
         self._closed = True
-        with self:
-            while self._open:
-                self._open.popitem()[1]()
-        self._driver.cuDevicePrimaryCtxRelease_v2(self._device)
+        try:
+            # A GPU that failed refuses its context, and then frees everything with it.
+            with contextlib.suppress(DeployError), self:
+                while self._open:
+                    self._open.popitem()[1]()
+        finally:
+            self._driver.cuDevicePrimaryCtxRelease_v2(self._device)
 
     def free_memory(self) -> int:
         """Bytes of device memory that nobody has."""
