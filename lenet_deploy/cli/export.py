@@ -138,7 +138,7 @@ def export(
     import lenet_export
     from lenet_deploy.checkpoint import load_checkpoint, read_card
 
-    formats = _all_formats(device) if format == "all" else [format]
+    formats = _all_formats(device, gpu_only=no_verify) if format == "all" else [format]
     given: dict[str, Any] = {
         "opset": opset,
         "isa": isa,
@@ -198,10 +198,12 @@ def export(
     _raise_first(failures)
 
 
-def _all_formats(device: str | None) -> list[str]:
-    """Those of artifacts that run on the kind of device."""
-    kind = devices.parse(device or "cpu").kind
+def _all_formats(device: str | None, *, gpu_only: bool) -> list[str]:
+    """Those of artifacts that run on the kind of device; with `gpu_only`, and on no CPU."""
+    kind = devices.parse(device or ("cuda" if gpu_only else "cpu")).kind
     able = {b.format for b in BACKENDS.values() if kind in b.devices}
+    if gpu_only:
+        able -= {b.format for b in BACKENDS.values() if "cpu" in b.devices}
     return [name for name in FORMATS if name in able]
 
 
