@@ -70,8 +70,6 @@ private:
         pixels.load(in.images, existing(first, in.count), lane.index);
         Conv1<P> conv1;
         conv1.load(in.weights, lane);
-        Conv2<P, 2> conv2;
-        conv2.load(in.weights, 0, lane);
 #pragma unroll 1
         for (unsigned i = 0; i < OWN; i += 2) {
 #pragma unroll 1
@@ -83,6 +81,9 @@ private:
                 conv1.template rows<ROWS>(own + STAGE, pooled + j * Pooled<P>::BYTES, 0, lane);
                 sync_warp();
             }
+            // Again for each pair: kept meanwhile, they make NVRTC 13.0 spill what conv1 needs.
+            Conv2<P, 2> conv2;
+            conv2.load(in.weights, 0, lane);
 #pragma unroll 1
             for (unsigned group = 0; group < 2 * POSITIONS / 8; group++) {
                 float best[2][2];
