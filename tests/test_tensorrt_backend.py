@@ -266,6 +266,16 @@ def test_a_batch_can_be_timed_step_by_step(load, fake_gpu, graph, profile):
     np.testing.assert_array_equal(predictor.run(images), first_ten(images))
 
 
+def test_steps_may_be_closed_twice(load, fake_gpu):
+    """A count that fell twice would keep the GPU from being given back."""
+    predictor = load()
+    stages = predictor.stages(noise(2), graph=False)
+    stages.close()
+    stages.close()
+    predictor.close()
+    assert fake_gpu.live == 0
+
+
 def test_a_batch_above_the_profile_has_no_steps(load):
     assert load().stages(noise(9), graph=False) is None
 

@@ -34,6 +34,7 @@ class TensorRtStages:
         self._program = Program(lane, max(self._count, lane.engine.profile.least))
         self._graph = self._program.capture(self._program.compute) if graph else None
         self.stream: int = lane.stream.handle
+        self._closed = False
 
     @property
     def captured(self) -> bool:
@@ -65,7 +66,10 @@ class TensorRtStages:
         return self._lane.answer(self._count).copy()
 
     def close(self) -> None:
-        """See `lenet_runtime.backends.Stages`."""
+        """See `lenet_runtime.backends.Stages`; twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
         try:
             with self._gpu:
                 self._lane.stream.synchronize()
