@@ -1,7 +1,6 @@
 """Which GPUs an engine is built for, and on which."""
 
 import re
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +54,7 @@ def choose(wanted: Any, library: str, device: Device) -> Target:
             "--library tensorrt-rtx builds without one for the GPUs that are named, say "
             "--compute-capability 8.0,8.6,8.9,12.0"
         ) from error
-    return Target((found.compute_capability,), told, f"GPU-{uuid.UUID(found.uuid)}")
+    return Target((found.compute_capability,), told, found.nvidia_id)
 
 
 def _capabilities(text: str) -> tuple[str, ...]:

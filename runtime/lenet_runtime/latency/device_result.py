@@ -4,16 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lenet_runtime.latency.result import LatencyResult, Ratio, paired_ratio
+from lenet_runtime.latency.result import (
+    LatencyResult,
+    Ratio,
+    Rounds,
+    paired_ratio,
+    rounds_from_json,
+    rounds_to_json,
+)
 
 # What each figure is stands in `DeviceResult.rounds_ns`.
 FIGURES = ("device", "device_single", "launch", "upload", "download")
 # Where fewer of the samples had their launches queued in time, reports mark the figure.
 MOSTLY = 0.9
-Rounds = tuple[NDArray[np.float64], ...]
 
 
 @dataclass(frozen=True)
@@ -123,11 +126,10 @@ def to_json(result: DeviceResult) -> dict[str, Any]:
     figures: dict[str, dict[str, Any]] = {}
     for name, rounds in result.rounds_ns.items():
         repeats = result.repeats.get(name, 1)
-        digits = None if repeats == 1 else 3  # a mean is finer than one
         figures[name] = {
             "repeats": repeats,
             **result.latency(name).statistics(),
-            "rounds_ns": [[round(float(s), digits) for s in samples] for samples in rounds],
+            "rounds_ns": rounds_to_json(rounds, repeats),
         }
     for name in set(figures) - {"device"}:
         del figures[name]["images_per_second"]  # no rate of anything
@@ -143,20 +145,14 @@ def to_json(result: DeviceResult) -> dict[str, Any]:
 
 def from_json(document: dict[str, Any]) -> DeviceResult:
     """The result that `to_json` wrote; raises KeyError, TypeError or ValueError for another."""
-    rounds: dict[str, Rounds] = {}
-    for name in FIGURES:
-        samples = document["figures"][name]["rounds_ns"]
-        rounds[name] = tuple(np.array(one, np.float64) for one in samples)
-        if not rounds[name] or any(r.ndim != 1 or not len(r) for r in rounds[name]):
-            raise ValueError(f"{name}: expected lists of samples, each with one at least")
-        if not all(np.isfinite(r).all() and (r > 0).all() for r in rounds[name]):
-            raise ValueError(f"{name}: expected positive nanoseconds")
+    figures = document["figures"]
+    rounds = {name: rounds_from_json(figures[name]["rounds_ns"], name) for name in FIGURES}
     result = DeviceResult(
         str(document["engine"]),
         int(document["batch_size"]),
         bool(document["graph"]),
         rounds,
-        {name: int(document["figures"][name]["repeats"]) for name in FIGURES},
+        {name: int(figures[name]["repeats"]) for name in FIGURES},
         float(document["hidden_share"]),
         bool(document["warm"]),
     )

@@ -81,11 +81,10 @@ def parsed(text: str, extra: str) -> dict[str, Any]:
 
 def _command(gpu: cuda.Gpu, extra: str) -> list[str]:
     fields = ",".join([*_FIELDS, *_TEXTS, *([extra] if extra else [])])
-    u = gpu.uuid
-    uuid = f"GPU-{u[:8]}-{u[8:12]}-{u[12:16]}-{u[16:20]}-{u[20:]}"
     # By its UUID: nvidia-smi numbers GPUs otherwise than CUDA does.
     return [
-        "nvidia-smi", f"--id={uuid}", f"--query-gpu={fields}", "--format=csv,noheader,nounits",
+        "nvidia-smi", f"--id={gpu.nvidia_id}", f"--query-gpu={fields}",
+        "--format=csv,noheader,nounits",
     ]  # fmt: skip
 
 

@@ -105,9 +105,27 @@ def _each_round(result: LatencyResult, percent: float) -> NDArray[np.float64]:
     return np.array([np.percentile(samples, percent) for samples in result.rounds_ns])
 
 
+Rounds = tuple[NDArray[np.float64], ...]
+
+
+def rounds_to_json(rounds: Rounds, repeats: int) -> list[list[float]]:
+    """Samples in nanoseconds, by round; those that are means of `repeats` are finer than one."""
+    digits = None if repeats == 1 else 3
+    return [[round(float(s), digits) for s in samples] for samples in rounds]
+
+
+def rounds_from_json(document: Any, name: str) -> Rounds:
+    """What `rounds_to_json` wrote; raises TypeError or ValueError, with `name`, for another."""
+    rounds = tuple(np.array(samples, np.float64) for samples in document)
+    if not rounds or any(samples.ndim != 1 or not len(samples) for samples in rounds):
+        raise ValueError(f"{name}: expected lists of samples, each with one at least")
+    if not all(np.isfinite(samples).all() and (samples > 0).all() for samples in rounds):
+        raise ValueError(f"{name}: expected positive nanoseconds")
+    return rounds
+
+
 def to_json(result: LatencyResult) -> dict[str, Any]:
     """The result as JSON types, raw samples included, to the nanosecond of the clock."""
-    digits = None if result.calls_per_sample == 1 else 3  # a mean of calls is finer than one
     return {
         "engine": result.engine,
         "batch_size": result.batch_size,
@@ -115,17 +133,13 @@ def to_json(result: LatencyResult) -> dict[str, Any]:
         "warm": result.warm,
         "preempted_share": result.preempted_share,
         **result.statistics(),
-        "rounds_ns": [[round(float(s), digits) for s in samples] for samples in result.rounds_ns],
+        "rounds_ns": rounds_to_json(result.rounds_ns, result.calls_per_sample),
     }
 
 
 def from_json(document: dict[str, Any]) -> LatencyResult:
     """The result that `to_json` wrote; raises KeyError, TypeError or ValueError for another."""
-    rounds = tuple(np.array(samples, np.float64) for samples in document["rounds_ns"])
-    if not rounds or any(samples.ndim != 1 or not len(samples) for samples in rounds):
-        raise ValueError("rounds_ns: expected lists of samples, each with one at least")
-    if not all(np.isfinite(samples).all() and (samples > 0).all() for samples in rounds):
-        raise ValueError("rounds_ns: expected positive nanoseconds")
+    rounds = rounds_from_json(document["rounds_ns"], "rounds_ns")
     result = LatencyResult(
         str(document["engine"]),
         int(document["batch_size"]),
