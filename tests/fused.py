@@ -25,7 +25,7 @@ from lenet_runtime.preprocess import Preprocessing, to_batch
 EMULATOR = Path(__file__).parent / "cuda_emulator"
 SOURCE = Path(compiler.__file__).parent
 PRECISIONS = tuple(compiler.TYPES)
-NAMES = tuple(name + suffix for suffix in ("", programs.RAW) for name in programs.STARTS)
+NAMES = tuple(name + suffix for suffix in ("", programs.RAW) for name in programs.KERNELS)
 GUARD = 64  # logits before and after those of a launch
 _folder = tempfile.TemporaryDirectory(prefix="lenet-fused-")
 

@@ -26,7 +26,7 @@ from lenet_runtime.errors import (
 from lenet_runtime.preprocess import Preprocessing
 
 PRECISION = "fp16"
-STARTS = {"lenet_one": 1, "lenet_few": 3, "lenet_many": 10}  # small, so that tests run all three
+STARTS = (1, 3, 10)  # small, so that tests run all three
 MIB = 2**20
 LAUNCH_FAILED, INVALID_IMAGE, NO_BINARY = 719, 200, 209
 TYPES = (ctypes.c_ulonglong,) * 3 + (ctypes.c_uint,)
@@ -40,7 +40,7 @@ def artifact(net, tmp_path_factory):
     except BackendUnavailable as error:
         pytest.skip(str(error))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(programs, "STARTS", STARTS)
+        patch.setitem(programs.STARTS, PRECISION, STARTS)
         return lenet_export.export(
             net,
             "cuda",
@@ -140,7 +140,7 @@ def test_a_kernel_that_answers_raw_digits_otherwise_is_not_loaded(artifact, driv
     right = fused_cuda.FusedCuda.run_pixels
 
     def wrong(self, pixels):
-        return right(self, pixels) + (len(pixels) >= STARTS["lenet_few"])
+        return right(self, pixels) + (len(pixels) >= STARTS[1])
 
     monkeypatch.setattr(fused_cuda.FusedCuda, "run_pixels", wrong)
     with pytest.raises(ParityError, match=r"raw digits otherwise .* in a batch of 8"):

@@ -190,7 +190,7 @@ def test_the_manifest(made):
 def test_programs_have_the_shapes_of_the_kernels(made):
     found = json.loads(made.read("programs.json"))
     shapes = fused.kernels("fp16").shapes
-    assert [p["start"] for p in found] == list(programs.STARTS.values())
+    assert [p["start"] for p in found] == list(programs.STARTS["fp16"])
     for program in found:
         shape = program["images"], program["threads"], program["shared_bytes"]
         assert shape == shapes[program["kernel"]]
@@ -237,7 +237,7 @@ def test_a_missing_nvrtc_says_what_to_install(monkeypatch):
 
 def test_ptx_without_shapes_is_found_out():
     with pytest.raises(DeployError, match="lenet_shapes"):
-        programs.table(".visible .entry other() {}")
+        programs.table(".visible .entry other() {}", "fp16")
 
 
 def test_what_computes_each_layer():

@@ -142,7 +142,7 @@ def test_an_export_that_fails_is_listed_and_the_rest_goes_on(checked):
 
 
 def test_what_is_not_here_is_not_tried_alone(checked, monkeypatch):
-    monkeypatch.setattr(check, "TUNES", ("cuda",))
+    monkeypatch.setattr("benchmarks.gpu_check.engines.TUNES", ("cuda",))
     probe = Outcome({"unavailable": {"cuda": "no nvcc"}})
     runner = FakeRunner(probe=probe, latency=timed)
     findings = checked(runner)

@@ -7,7 +7,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.gpu_check import BUDGET_S, FAILED, INTERRUPTED, NO_GPU, PASSED, RESULTS
+from benchmarks.gpu_check import (
+    BUDGET_S,
+    FAILED,
+    INTERRUPTED,
+    NO_GPU,
+    PASSED,
+    QUICK_BUDGET_S,
+    RESULTS,
+)
 from lenet_runtime import cuda, devices
 from lenet_runtime.errors import BackendUnavailable, InputError
 
@@ -37,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--quick", action="store_true", help="small batches, a minute")
     made.add_argument("--only", default="", metavar="TEXT,TEXT", help="engines whose name has it")
     made.add_argument("--sanitize", action="store_true", help="parity under compute-sanitizer, too")
-    made.add_argument("--budget", type=float, default=BUDGET_S, metavar="SECONDS")
+    made.add_argument("--budget", type=float, metavar="SECONDS")
     return made
 
 
@@ -48,7 +56,8 @@ def check(arguments: argparse.Namespace, device: str, gpu: cuda.Gpu) -> int:
     from benchmarks.gpu_check.table import markdown
 
     only = tuple(text for text in arguments.only.split(",") if text)
-    options = Options(device, only, arguments.quick, arguments.sanitize, arguments.budget)
+    budget = arguments.budget or (QUICK_BUDGET_S if arguments.quick else BUDGET_S)
+    options = Options(device, only, arguments.quick, arguments.sanitize, budget)
     start = time.monotonic()
     # A machine that is taken away says so first.
     before = signal.signal(signal.SIGTERM, _as_interrupt)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import lenet_runtime
-from benchmarks.gpu_check import FIRST, PROFILES
+from benchmarks.gpu_check import FIRST, PROFILES, TUNES
 from lenet_export.formats import FORMATS
 from lenet_runtime.backends import BACKENDS, Predictor
 from lenet_runtime.latency.harness import Engine as Run
@@ -87,6 +87,11 @@ class Export:
     format: str
     precision: str
     options: dict[str, str]
+
+    @property
+    def tunes(self) -> bool:
+        """Whether building it times candidates on the GPU."""
+        return self.format in TUNES
 
     @property
     def folder(self) -> str:

@@ -41,7 +41,7 @@ def build(request: Request) -> Build:
             code = compiler.compile_for(nvrtc, name, request.precision).code
             found[f"lenet-{name}.cubin"] = code
     return Build(
-        found | {WEIGHTS: weights, PROGRAMS: programs.table(ptx.decode())},
+        found | {WEIGHTS: weights, PROGRAMS: programs.table(ptx.decode(), request.precision)},
         Requirements(
             "cuda", "nvrtc", compiler.version(nvrtc), compute_capability=_capabilities(wanted)
         ),

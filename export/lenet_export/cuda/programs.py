@@ -9,17 +9,17 @@ import numpy as np
 from lenet_runtime.backends._fused_programs import Program
 from lenet_runtime.errors import DeployError
 
-# From which batch size on. Both switches are estimates until a GPU has measured them
-# (benchmarks/fused_sweep.py): one image for each block gives the shortest time as long as the
-# weights, which each block reads from the L2 cache, 170 KB, cost little; then eight share them; and
-# from about 1,000 images on, blocks of eight no longer all run at once on 132 multiprocessors.
-STARTS = {"lenet_one": 1, "lenet_few": 33, "lenet_many": 1025}
+KERNELS = ("lenet_one", "lenet_few", "lenet_many")
+# From which batch size on each kernel is used, as measured on an H100 (benchmarks/fused_sweep.py).
+# `lenet_one` is fastest until each of its 132 multiprocessors has an image. A block of `lenet_few`
+# takes 8 images, in fp32 4: two rounds of blocks are faster than one of `lenet_many`, in fp32 one.
+STARTS = dict.fromkeys(("tf32", "fp16", "bf16"), (1, 133, 2113)) | {"fp32": (1, 133, 529)}
 RAW = "_raw"  # after the name of the kernel for uint8 digits
 # NVRTC writes the array as bytes, without the zeros at the end.
 _SHAPES = re.compile(r"\.b8 lenet_shapes\[(\d+)\] = \{([\d,\s]+)\}")
 
 
-def table(ptx: str) -> bytes:
+def table(ptx: str, precision: str) -> bytes:
     """The bytes of ``programs.json``, with the shapes that `ptx` carries.
 
     Raises:
@@ -30,10 +30,10 @@ def table(ptx: str) -> bytes:
         raise DeployError("cuda: expected the bytes of lenet_shapes in the PTX, found none")
     values = bytes(int(text) for text in found[2].split(","))
     numbers = np.frombuffer(values.ljust(int(found[1]), b"\0"), "<u4").tolist()
-    names = [name + suffix for suffix in ("", RAW) for name in STARTS]
+    names = [name + suffix for suffix in ("", RAW) for name in KERNELS]
     shapes = {name: numbers[3 * i : 3 * i + 3] for i, name in enumerate(names)}
     rows = []
-    for name, start in STARTS.items():
+    for name, start in zip(KERNELS, STARTS[precision], strict=True):
         images, threads, shared = shapes[name]
         raw = name + RAW
         program = Program(start, images, threads, name, shared, raw, shapes[raw][2])

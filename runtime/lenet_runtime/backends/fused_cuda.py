@@ -100,7 +100,7 @@ class FusedCuda:
     def stages(self, images: NDArray[np.float32], *, graph: bool) -> "FusedStages":
         """See `lenet_runtime.backends.StagedPredictor.stages`."""
         with self._using():
-            lane = Lane(self._context, self._weights, len(images))
+            lane = Lane(self._context, self._weights, len(images), copies=True)
             lane.fill(images)
             try:
                 return FusedStages(self, lane, self._kernel(images), images, graph)
@@ -170,7 +170,7 @@ class FusedCuda:
         try:
             return self._idle[capacity].pop()  # in one step, as no other thread may come between
         except IndexError:
-            return Lane(self._context, self._weights, capacity)
+            return Lane(self._context, self._weights, capacity, copies=capacity > GRAPHED)
 
     @contextmanager
     def _lane(self, capacity: int) -> Iterator[Lane]:
