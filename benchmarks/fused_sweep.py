@@ -3,7 +3,7 @@
 For every precision and tile it compiles the kernels anew, checks that all variants answer with the
 same bits, and times the launches between CUDA events, inputs and outputs in device memory. Three
 tables: the tile of large batches (images and warps of a block), the three kernels at each batch
-size (which gives `lenet_export.cuda.programs.STARTS`), and the share of the memory's bandwidth.
+size (which gives `programs.STARTS`), and the share of the memory's bandwidth.
 Needs a GPU, its driver, NVRTC and nothing else; takes a few minutes.
 """
 
@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_deploy.checkpoint import load_checkpoint
-from lenet_export.cuda import compiler, pack, programs
-from lenet_export.native import layers
+from lenet_bench.gpu.stopwatch import CudaStopwatch
+from lenet_deploy.training.checkpoint import load_checkpoint
+from lenet_export.formats.cuda import compiler, pack, programs
+from lenet_export.network import layers
 from lenet_runtime import cuda
-from lenet_runtime.backends._fused_programs import Program
+from lenet_runtime.backends.fused.programs import Program
 from lenet_runtime.errors import BackendUnavailable
-from lenet_runtime.latency.stopwatch import CudaStopwatch
-from lenet_runtime.preprocess import Preprocessing
+from lenet_runtime.images.preprocess import Preprocessing
 
 # Images and warps of a block, blocks that a multiprocessor should hold.
 TILES = {

@@ -21,8 +21,8 @@ import numpy as np
 import onnxruntime
 
 import lenet_runtime
+from lenet_bench import fingerprint
 from lenet_deploy.cache import default_artifact
-from lenet_runtime.latency import fingerprint
 
 TURNS, CALLS, PROCESSES = 2000, 20, 21
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import lenet_runtime
+from lenet_bench import Engine, Settings, scaling
+from lenet_bench.report import describe, engine_name
 from lenet_deploy.cache import default_artifact
 from lenet_export.formats import FORMATS
 from lenet_runtime import cuda, devices
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import BACKENDS, Predictor, none_runs
 from lenet_runtime.errors import BackendUnavailable, DeployError
-from lenet_runtime.latency import Engine, Settings, scaling
-from lenet_runtime.latency.report import describe, engine_name
 
 EAGER = "eager"
 
@@ -136,22 +136,22 @@ def _add_eager(found: Field, threads: Sequence[int], device: str) -> None:
         reason = "PyTorch is not installed; pip install 'lenet-deploy[export]'"
         found.skipped.append({"engine": EAGER, "reason": reason})
         return
-    from lenet_deploy.checkpoint import load_checkpoint
-    from lenet_runtime.backends import _torch
+    from lenet_deploy.training.checkpoint import load_checkpoint
+    from lenet_runtime.backends.torch import core
 
     net = load_checkpoint().requires_grad_(False)
     if device != "cpu":
-        from lenet_runtime.backends import _torch_cuda
+        from lenet_runtime.backends.torch import torch_cuda
 
         try:
-            _torch_cuda.require(device)
+            torch_cuda.require(device)
         except BackendUnavailable as error:
             found.skipped.append({"engine": EAGER, "reason": str(error)})
             return
         net = net.to(device)
     for count in threads:
         name = EAGER + (f" t{count}" if len(threads) > 1 else "")
-        predictor = _torch.predictor(EAGER, net, device, count, "fp32")
+        predictor = core.predictor(EAGER, net, device, count, "fp32")
         details = {"backend": EAGER, "precision": "fp32", "threads": count, "device": device}
         found.contenders.append(Contender(name, predictor.run, details, None, predictor))
 

@@ -44,7 +44,7 @@ def default_artifact(
             "with --artifact DIR, or pip install 'lenet-deploy[export]'"
         )
     import lenet_export
-    from lenet_deploy.checkpoint import load_checkpoint
+    from lenet_deploy.training.checkpoint import load_checkpoint
 
     progress(f"exporting the bundled checkpoint to {folder}, once")
     return lenet_export.export(

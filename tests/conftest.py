@@ -17,8 +17,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def net():
     """The bundled LeNet in eval mode; untrained weights of a fixed seed where none is bundled."""
     torch = pytest.importorskip("torch")
-    from lenet_deploy.checkpoint import BUNDLED, load_checkpoint
-    from lenet_deploy.model import Net
+    from lenet_deploy.training.checkpoint import BUNDLED, load_checkpoint
+    from lenet_deploy.training.model import Net
 
     if (files("lenet_deploy") / "bundled" / BUNDLED).is_file():
         return load_checkpoint()
@@ -155,11 +155,11 @@ def fake_trt(fake_gpu, monkeypatch):
     """The state of a fake TensorRT that is installed for the length of a test."""
     import fake_tensorrt
 
-    from lenet_runtime.backends import _trt_library
+    from lenet_runtime.backends.tensorrt import library
 
     state = fake_tensorrt.State(fake_gpu, fake_tensorrt.first_ten)
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.make(state))
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    _trt_library.library.cache_clear()
+    library.library.cache_clear()
     yield state
-    _trt_library.library.cache_clear()
+    library.library.cache_clear()

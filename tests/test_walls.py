@@ -1,21 +1,29 @@
-"""The walls between the layers: who may import what, and what stays out of a fresh process."""
+"""The walls of the house: who may import what, no circles, what stays out of a fresh process."""
 
 import ast
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+import lenet_bench
 import lenet_deploy
 import lenet_export
 import lenet_runtime
 
 ENGINES = {"onnx", "onnxruntime", "onnxscript", "tensorrt", "tensorrt_rtx", "torch", "torchvision"}
-HEAVY = ENGINES | {"matplotlib", "PIL", "safetensors", "scipy"}
-PACKAGES = (lenet_deploy, lenet_export, lenet_runtime)
-FORBIDDEN = {"lenet_runtime": {"lenet_export", "lenet_deploy"}, "lenet_export": {"lenet_deploy"}}
+HEAVY = ENGINES | {"matplotlib", "PIL", "plotly", "safetensors", "scipy"}
+PACKAGES = {p.__name__: p for p in (lenet_deploy, lenet_export, lenet_runtime, lenet_bench)}
+# Each layer, and which of ours it may import.
+ALLOWED = {
+    "lenet_runtime": set(),
+    "lenet_export": {"lenet_runtime"},
+    "lenet_bench": {"lenet_runtime"},
+    "lenet_deploy": {"lenet_runtime", "lenet_export", "lenet_bench"},
+}
 
 
 def run_python(code):
@@ -36,24 +44,55 @@ def imported_by(statement):
     return {name.partition(".")[0] for name in run_python(code)}
 
 
-def sources(package):
-    folder = Path(package.__file__).parent
-    return [pytest.param(p, id=str(p.relative_to(folder.parent))) for p in folder.rglob("*.py")]
+@cache
+def sources():
+    """Each module of ours by its full name: its file."""
+    found = {}
+    for name, package in PACKAGES.items():
+        folder = Path(package.__file__).parent
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join((name, *parts)).removesuffix(".__init__")] = path
+    return found
+
+
+def checking_types(node):
+    """Whether this is ``if TYPE_CHECKING:``, whose imports never happen."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def imports(tree):
-    """The full name of everything that is imported below `tree`."""
-    for node in ast.walk(tree):
+    """The full names of everything that is imported below `tree`, by line."""
+    for node in ast.iter_child_nodes(tree):
+        if checking_types(node):
+            continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield (full if full in sources() else node.module), node.lineno
+        else:
+            yield from imports(node)
+
+
+@cache
+def graph():
+    """For each module of ours, everything that it imports."""
+    return {
+        name: {imported for imported, _ in imports(ast.parse(path.read_text()))}
+        for name, path in sources().items()
+    }
+
+
+def root(name):
+    return name.partition(".")[0]
 
 
 def test_the_runtime_needs_numpy_alone():
     """Nothing that is installed, but numpy: what a wheel of the runtime alone would need."""
     modules = imported_by("import lenet_runtime")
-    assert not modules & (HEAVY | {"lenet_deploy", "lenet_export", "rich", "typer"})
+    assert not modules & (HEAVY | (PACKAGES.keys() - {"lenet_runtime"}) | {"rich", "typer"})
     foreign = modules - sys.stdlib_module_names - {"__main__", "lenet_runtime", "numpy"}
     editable = {
         name for name in foreign if name.startswith(("_", "sitecustomize", "coverage", "$"))
@@ -62,7 +101,13 @@ def test_the_runtime_needs_numpy_alone():
 
 
 @pytest.mark.parametrize(
-    "statement", ["import lenet_export", "from lenet_export import FORMATS", "import lenet_deploy"]
+    "statement",
+    [
+        "import lenet_export",
+        "from lenet_export import FORMATS",
+        "import lenet_deploy",
+        "import lenet_bench",
+    ],
 )
 def test_importing_the_other_layers_brings_no_engine(statement):
     assert not imported_by(statement) & HEAVY
@@ -90,25 +135,38 @@ print(json.dumps(heavy))
     assert not any(found.values()), found
 
 
-@pytest.mark.parametrize("path", sources(lenet_runtime))
-def test_the_runtime_imports_none_of_the_layers_above(path):
-    roots = {name.partition(".")[0] for name in imports(ast.parse(path.read_text()))}
-    assert not roots & FORBIDDEN["lenet_runtime"]
+@pytest.mark.parametrize("name", sorted(sources()))
+def test_imports_go_one_way(name):
+    ours = {root(imported) for imported in graph()[name]} & PACKAGES.keys()
+    assert ours <= ALLOWED[root(name)] | {root(name)}
 
 
-@pytest.mark.parametrize("path", sources(lenet_export))
-def test_the_export_layer_does_not_import_the_toolkit(path):
-    roots = {name.partition(".")[0] for name in imports(ast.parse(path.read_text()))}
-    assert not roots & FORBIDDEN["lenet_export"]
+@pytest.mark.parametrize("name", [name for name in sorted(sources()) if "runtime" in root(name)])
+def test_only_backends_import_engines(name):
+    """An engine is imported inside the one room that needs it."""
+    roots = {root(imported) for imported in graph()[name]}
+    assert not roots & ENGINES or name.startswith("lenet_runtime.backends.")
 
 
-@pytest.mark.parametrize("path", sources(lenet_runtime))
-def test_only_backends_import_engines(path):
-    """An engine is imported inside the one file that needs it."""
-    roots = {name.partition(".")[0] for name in imports(ast.parse(path.read_text()))}
-    assert not roots & ENGINES or path.parent.name == "backends"
+@pytest.mark.parametrize("name", sorted(sources()))
+def test_a_private_module_is_imported_in_its_own_package_alone(name):
+    for imported in graph()[name] & sources().keys():
+        package, _, leaf = imported.rpartition(".")
+        if leaf.startswith("_"):
+            assert name == package or name.startswith(f"{package}.")
 
 
-@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
-def test_the_package_is_typed(package):
-    assert (Path(package.__file__).parent / "py.typed").is_file()
+def test_no_file_imports_itself_by_way_of_others():
+    """Also by imports inside functions, which hide a circle rather than break it."""
+    ours = {name: graph()[name] & sources().keys() for name in sources()}
+    while True:  # take away those that import nothing that is left
+        done = {name for name, imported in ours.items() if not imported}
+        if not done:
+            break
+        ours = {name: imported - done for name, imported in ours.items() if name not in done}
+    assert not ours, f"circles among {sorted(ours)}"
+
+
+@pytest.mark.parametrize("name", sorted(PACKAGES))
+def test_the_package_is_typed(name):
+    assert (Path(PACKAGES[name].__file__).parent / "py.typed").is_file()

@@ -3,8 +3,8 @@
     python -m benchmarks.gpu_check        # measure, write benchmarks/results/<gpu>-<date>.{json,md}
 
 It needs no installation, only what is on the machine: from a checkout, with
-``PYTHONPATH=.:export:runtime``. What it cannot do is listed with the reason, and it ends within
-`BUDGET_S`. benchmarks/README.md says what each figure is.
+``PYTHONPATH=.:export:runtime:benchmarks``. What it cannot do is listed with the reason, and
+it ends within `BUDGET_S`. benchmarks/README.md says what each figure is.
 
 An engine that fails on a GPU may take its whole process with it, so each export and each check of
 parity has a process of its own (`steps`, `worker`), and engines are timed side by side only after

@@ -50,7 +50,7 @@ class Findings:
 
     Attributes:
         exports, parity: by name of the export and of the engine.
-        latency: documents of `lenet_runtime.latency.report`, one per attempt.
+        latency: documents of `lenet_bench.report`, one per attempt.
         sanitizer: one per tool: ``tool``, ``engine``, ``ok`` and ``reason``.
         skipped: ``what`` and ``reason``.
         interrupted: whether Ctrl-C ended it.

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 import lenet_runtime
 from benchmarks.gpu_check import FIRST, PROFILES, TUNES
+from lenet_bench.harness import Engine as Run
 from lenet_export.formats import FORMATS
 from lenet_runtime.backends import BACKENDS, Predictor
-from lenet_runtime.latency.harness import Engine as Run
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from benchmarks.gpu_check import OURS, RIVALS
-from lenet_runtime.latency.device_result import DeviceResult
-from lenet_runtime.latency.on_gpu import BYTES_PER_IMAGE
-from lenet_runtime.latency.report import Run
+from lenet_bench.gpu.device_result import DeviceResult
+from lenet_bench.gpu.on_gpu import BYTES_PER_IMAGE
+from lenet_bench.report import Run
 
 ANY = "any precision"
 SMALL, LARGE = 1, 65536

@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.gpu_check.engines import Engine, engine_label
-from lenet_runtime.backends._torch_cuda import CudaTorchPredictor, TorchStages, precision, require
+from lenet_runtime.backends.torch.torch_cuda import (
+    CudaTorchPredictor,
+    TorchStages,
+    precision,
+    require,
+)
 from lenet_runtime.errors import DeployError
 
 # What `torch.compile(mode="max-autotune")` sets, but that graphs are captured here, around what it
@@ -36,7 +41,7 @@ def peers(device: str, sizes: tuple[int, ...]) -> list[Engine]:
 
 def build(engine: Engine) -> Any:
     """A `Predictor` with `stages`; raises `BackendUnavailable` where PyTorch has no such GPU."""
-    from lenet_deploy.checkpoint import load_checkpoint
+    from lenet_deploy.training.checkpoint import load_checkpoint
 
     require(engine.device)
     net = _In(load_checkpoint(), _TYPES[engine.precision]).eval().requires_grad_(False)

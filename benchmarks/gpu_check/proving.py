@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.gpu_check.engines import Engine, opened
-from lenet_runtime.digits import load_digits
 from lenet_runtime.errors import DeployError, DeviceMemoryError, ParityError
+from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.preprocess import Preprocessing, to_batch
 from lenet_runtime.parity import Comparison, check_parity, parity_batches
-from lenet_runtime.preprocess import Preprocessing, to_batch
 
 CHUNK = 4096  # images that eager computes at once on the CPU
 STAGED_UP_TO = 1024  # images; above it the steps differ from whole calls in nothing but size
@@ -27,8 +27,8 @@ def batches(sizes: Sequence[int]) -> Iterator[tuple[str, NDArray[np.float32]]]:
 
 def references(arguments: dict[str, Any], write: Any) -> None:
     """Eager's answers on the CPU in float32 and float64, once for all engines."""
-    from lenet_deploy.checkpoint import load_checkpoint
-    from lenet_export.reference import Reference
+    from lenet_deploy.training.checkpoint import load_checkpoint
+    from lenet_export.network.reference import Reference
 
     reference, answers, start = Reference(load_checkpoint()), {}, time.perf_counter()
     for name, images in batches(arguments["sizes"]):

@@ -12,10 +12,10 @@ from typing import Any
 from benchmarks.gpu_check.check import Findings, Options, wrong_rows
 from benchmarks.gpu_check.goals import goals
 from benchmarks.gpu_check.steps import tidy
+from lenet_bench import report
+from lenet_bench.report import Run
 from lenet_runtime import cuda
-from lenet_runtime._files import write_atomically
-from lenet_runtime.latency import report
-from lenet_runtime.latency.report import Run
+from lenet_runtime.artifact.files import write_atomically
 
 SCHEMA = "lenet-gpu-check/1"
 SOFTWARE = ("torch", "triton", "onnxruntime-gpu", "onnxruntime", "tensorrt", "numpy")

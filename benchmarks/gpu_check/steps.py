@@ -179,7 +179,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 def environment(folder: Path) -> dict[str, str]:
     """This process's, with the checkout's packages, and with caches that end with the run."""
-    paths = [str(ROOT), str(ROOT / "export"), str(ROOT / "runtime")]
+    paths = [str(ROOT), str(ROOT / "export"), str(ROOT / "runtime"), str(ROOT / "benchmarks")]
     given = os.environ.get("PYTHONPATH", "")
     return os.environ | {
         "PYTHONPATH": os.pathsep.join([*paths, *given.split(os.pathsep)]).rstrip(os.pathsep),

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from lenet_runtime.latency import report
-from lenet_runtime.latency.device_result import MOSTLY, DeviceResult
-from lenet_runtime.latency.on_gpu import BYTES_PER_IMAGE, DeviceSection
-from lenet_runtime.latency.report import Run
+from lenet_bench import report
+from lenet_bench.gpu.device_result import MOSTLY, DeviceResult
+from lenet_bench.gpu.on_gpu import BYTES_PER_IMAGE, DeviceSection
+from lenet_bench.report import Run
 
 Cell = Callable[[str, int], str]
 

@@ -16,14 +16,15 @@ from typing import Any
 from benchmarks.gpu_check import GRAPHS_UP_TO
 from benchmarks.gpu_check.engines import Engine, Runner, opened, unit_noise
 from benchmarks.gpu_check.steps import tidy
+from lenet_bench import Settings, fingerprint, harness
+from lenet_bench.gpu import device, gpu_state
+from lenet_bench.gpu.device import Hooks
+from lenet_bench.gpu.on_gpu import DeviceSection, uses_graph
+from lenet_bench.gpu.staged import with_stages
+from lenet_bench.gpu.stopwatch import CudaStopwatch
+from lenet_bench.gpu.stopwatch import opened as stopwatch_opened
+from lenet_bench.report import Run
 from lenet_runtime import cuda, devices
-from lenet_runtime.latency import Settings, device, fingerprint, gpu_state, harness
-from lenet_runtime.latency.device import Hooks
-from lenet_runtime.latency.on_gpu import DeviceSection, uses_graph
-from lenet_runtime.latency.report import Run
-from lenet_runtime.latency.staged import with_stages
-from lenet_runtime.latency.stopwatch import CudaStopwatch
-from lenet_runtime.latency.stopwatch import opened as stopwatch_opened
 
 LARGE = 8192  # images, from which on fewer samples do
 BASELINE = "eager"

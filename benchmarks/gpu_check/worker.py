@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.gpu_check import proving, timing
 from benchmarks.gpu_check.steps import tidy
-from lenet_runtime._files import write_atomically
+from lenet_runtime.artifact.files import write_atomically
 
 Write = Callable[[dict[str, Any]], None]
 
@@ -20,7 +20,7 @@ Write = Callable[[dict[str, Any]], None]
 def export(arguments: dict[str, Any], write: Write) -> None:
     """Export the bundled network in one format and precision, proven on the GPU."""
     import lenet_export
-    from lenet_deploy.checkpoint import load_checkpoint
+    from lenet_deploy.training.checkpoint import load_checkpoint
 
     artifact = lenet_export.export(
         load_checkpoint(), arguments["format"], arguments["folder"],

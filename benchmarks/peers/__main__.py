@@ -63,7 +63,7 @@ def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
 
     from benchmarks.peers import BASELINE, PEERS
     from benchmarks.peers.peak import FLOP_PER_IMAGE, peak_gflops
-    from lenet_runtime.latency import Settings, fingerprint, measure
+    from lenet_bench import Settings, fingerprint, measure
 
     torch.set_num_threads(arguments.threads)
     before = fingerprint()
@@ -112,7 +112,7 @@ def make_work(arguments: argparse.Namespace, scratch: Path) -> Any:
     """The bundled network and our ONNX export of it."""
     import lenet_export
     from benchmarks.peers.work import Work
-    from lenet_deploy.checkpoint import load_checkpoint
+    from lenet_deploy.training.checkpoint import load_checkpoint
 
     net = load_checkpoint().eval()
     artifact = lenet_export.export(net, "onnx", scratch / "onnx")
@@ -130,9 +130,9 @@ def make_work(arguments: argparse.Namespace, scratch: Path) -> Any:
 def share_of_tolerance(name: str, peer: Any, work: Any) -> float:
     """How much of its precision's tolerance a peer uses, at worst; `ParityError` beyond it."""
     from benchmarks.peers import PRECISIONS, pytorch
-    from lenet_runtime.digits import load_digits
+    from lenet_runtime.images.digits import load_digits
+    from lenet_runtime.images.preprocess import Preprocessing, to_batch
     from lenet_runtime.parity import TOLERANCES, ParityReport, compare, parity_batches
-    from lenet_runtime.preprocess import Preprocessing, to_batch
 
     precision = PRECISIONS.get(name, "fp32")
     eager, tolerance = pytorch.eager(work), TOLERANCES[precision]
@@ -184,7 +184,7 @@ def figures(result: Any, results: list[Any]) -> dict[str, Any]:
 
 
 def interval(result: Any, other: Any) -> dict[str, float]:
-    from lenet_runtime.latency.result import paired_ratio
+    from lenet_bench.result import paired_ratio
 
     ratio = paired_ratio(result, other)
     return {key: round(getattr(ratio, key), 4) for key in ("value", "low", "high")}

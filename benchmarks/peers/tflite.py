@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_deploy.model import Net
+from lenet_deploy.training.model import Net
 
 # Of the schema: operators, and which of their options is filled in.
 _CONV, _MAX_POOL, _RESHAPE, _DENSE = "CONV_2D", "MAX_POOL_2D", "RESHAPE", "FULLY_CONNECTED"

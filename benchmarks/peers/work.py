@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_deploy.model import Net
+from lenet_deploy.training.model import Net
 from lenet_runtime import cpu
 
 Images = NDArray[np.float32]

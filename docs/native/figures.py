@@ -1,6 +1,6 @@
 """The figures of docs/native.md: FMAs, zeros among the activations, distance from float64.
 
-PYTHONPATH=tests python docs/native/figures.py DIR    # DIR holds MNIST/raw; needs gcc
+PYTHONPATH=tests/helpers python docs/native/figures.py DIR    # DIR holds MNIST/raw; needs gcc
 """
 
 import shutil
@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
 from native_c import DRIVER, FLAGS, drive, levels_here, library, noise, shell, write
 
-from lenet_deploy.checkpoint import load_checkpoint
-from lenet_export.reference import Reference
+from lenet_deploy.training.checkpoint import load_checkpoint
+from lenet_export.network.reference import Reference
+from lenet_runtime.images.preprocess import Preprocessing, to_batch
 from lenet_runtime.parity import TOLERANCES, compare
-from lenet_runtime.preprocess import Preprocessing, to_batch
 
 UNIT = 2.0**-24  # roundoff of float32
 STEP = 500

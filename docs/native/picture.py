@@ -12,9 +12,9 @@ import torch.nn.functional as F  # noqa: N812  torch's own name for it
 from matplotlib import pyplot as plt
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from lenet_deploy.checkpoint import load_checkpoint
-from lenet_runtime.digits import load_digits
-from lenet_runtime.preprocess import Preprocessing, to_batch
+from lenet_deploy.training.checkpoint import load_checkpoint
+from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.preprocess import Preprocessing, to_batch
 
 DIGIT = 7  # among the bundled ones
 CHANNEL = 1  # of conv1

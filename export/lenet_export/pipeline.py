@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from lenet_export import publish, weights
+from lenet_export import publish
 from lenet_export.formats import FORMATS
-from lenet_export.reference import Reference
+from lenet_export.network import weights
+from lenet_export.network.reference import Reference
 from lenet_export.request import Build, Request
 from lenet_export.verification import check_batch_sizes, mnist_batch, with_both_sides
-from lenet_runtime import __version__, chunks, devices, golden, trust
-from lenet_runtime._files import sha256
+from lenet_runtime import __version__, devices
 from lenet_runtime.artifact import (
     GOLDEN_NAME,
     IMAGES,
@@ -26,12 +26,16 @@ from lenet_runtime.artifact import (
     FileEntry,
     Manifest,
     TensorSpec,
+    golden,
+    trust,
 )
+from lenet_runtime.artifact.files import sha256
 from lenet_runtime.backends import BACKENDS, choose
-from lenet_runtime.digits import load_digits
 from lenet_runtime.errors import InputError
+from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, check_parity, parity_batches
-from lenet_runtime.preprocess import Preprocessing
+from lenet_runtime.plans import chunks
 from lenet_runtime.session import Session
 
 DIGIT_LABELS = tuple("0123456789")

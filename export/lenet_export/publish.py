@@ -17,8 +17,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lenet_runtime import _files
-from lenet_runtime.artifact import GOLDEN_NAME, MANIFEST_NAME, Artifact
+from lenet_runtime.artifact import GOLDEN_NAME, MANIFEST_NAME, Artifact, files
 from lenet_runtime.errors import ArtifactError
 
 _AT_FDCWD = -100
@@ -117,9 +116,9 @@ def publish(folder: Path, target: Path, force: bool) -> Artifact:
     staged = Artifact.open(folder)  # what a reader would refuse must not cost the old one
     check_target(target, force)
     try:
-        _files.sync_folder(folder)
+        files.sync_folder(folder)
         _move(folder, target, force)
-        _files.sync_folder(target.parent)
+        files.sync_folder(target.parent)
     except OSError as error:
         raise ArtifactError(f"{target}: cannot publish ({error.strerror})") from error
     # Not opened again: what somebody puts there in this instant is not what we made.

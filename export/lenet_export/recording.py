@@ -4,8 +4,7 @@ import dataclasses
 
 from lenet_export import publish
 from lenet_export.verification import Verification
-from lenet_runtime import trust
-from lenet_runtime.artifact import MANIFEST_NAME, Artifact
+from lenet_runtime.artifact import MANIFEST_NAME, Artifact, trust
 from lenet_runtime.errors import ArtifactError
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from lenet_runtime.artifact import Requirements
 from lenet_runtime.devices import Device
-from lenet_runtime.preprocess import Preprocessing
+from lenet_runtime.images.preprocess import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Request:
         static_batch: the only batch size, or None for a dynamic batch.
         preprocessing: how pixels become the input.
         labels: class of each logit.
-        weights_sha256: see `lenet_export.weights.fingerprint`.
+        weights_sha256: see `lenet_export.network.weights.fingerprint`.
         device: that it will be proven on, and is compiled for where the format does that.
         options: of this format alone, by name; the registry lists which it takes.
     """

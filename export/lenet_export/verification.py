@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from lenet_export import weights
-from lenet_export.reference import Reference
-from lenet_runtime.digits import load_digits
+from lenet_export.network import weights
+from lenet_export.network.reference import Reference
 from lenet_runtime.errors import ArtifactError, InputError, ParityError
+from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.preprocess import Preprocessing, to_batch
 from lenet_runtime.parity import (
     BATCH_SIZES,
     TOLERANCES,
@@ -27,7 +28,6 @@ from lenet_runtime.parity import (
     compare,
     parity_batches,
 )
-from lenet_runtime.preprocess import Preprocessing, to_batch
 from lenet_runtime.session import Session
 
 _CHUNK = 1000

@@ -19,10 +19,10 @@ from lenet_runtime.errors import InputError
 REGRESSION = 5  # exit code
 
 if TYPE_CHECKING:
+    from lenet_bench.compare import Change
+    from lenet_bench.harness import Settings
+    from lenet_bench.report import Run
     from lenet_deploy.benching import Field
-    from lenet_runtime.latency.compare import Change
-    from lenet_runtime.latency.harness import Settings
-    from lenet_runtime.latency.report import Run
 
 
 def bench(
@@ -96,11 +96,11 @@ def bench(
     benchmarks/README.md describes the method. On a GPU the steps of a call are timed as well, with
     CUDA graphs and without. Ctrl-C prints what was measured so far.
     """
+    from lenet_bench import Settings
+    from lenet_bench.compare import compare
+    from lenet_bench.html.plots import plotly
+    from lenet_bench.report import read
     from lenet_deploy import benching
-    from lenet_deploy.html_plots import plotly
-    from lenet_runtime.latency import Settings
-    from lenet_runtime.latency.compare import compare
-    from lenet_runtime.latency.report import read
 
     sizes, counts = batch_sizes_of(batch_sizes), integers_of("--threads", threads)
     settings = Settings(min_time, min_iterations, warmup, inputs, seed)
@@ -158,9 +158,9 @@ def _share(text: str) -> float:
 
 
 def _measure(field: "Field", sizes: tuple[int, ...], settings: "Settings", device: str) -> "Run":
-    from lenet_runtime.latency import fingerprint, measure
-    from lenet_runtime.latency.report import Run
-    from lenet_runtime.latency.result import LatencyResult
+    from lenet_bench import fingerprint, measure
+    from lenet_bench.report import Run
+    from lenet_bench.result import LatencyResult
 
     results: list[LatencyResult] = []
     interrupted, where = False, fingerprint(device)
@@ -190,8 +190,8 @@ def _measure(field: "Field", sizes: tuple[int, ...], settings: "Settings", devic
 
 def _measure_steps(run: "Run", field: "Field", sizes: tuple[int, ...], device: str) -> "Run":
     """The GPU's own time, step by step; what cannot be timed so is listed in its section."""
-    from lenet_runtime.latency.device import Hooks
-    from lenet_runtime.latency.staged import measure_section
+    from lenet_bench.gpu.device import Hooks
+    from lenet_bench.gpu.staged import measure_section
 
     predictors = {contender.name: contender.predictor for contender in field.contenders}
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
@@ -205,8 +205,8 @@ def _measure_steps(run: "Run", field: "Field", sizes: tuple[int, ...], device: s
 
 
 def _extras(run: "Run", field: "Field", *, cold_start: bool, scaling: bool) -> "Run":
+    from lenet_bench import coldstart
     from lenet_deploy.benching import measure_scaling
-    from lenet_runtime.latency import coldstart
 
     with progress() as step:
         if cold_start:
@@ -226,9 +226,9 @@ def _write(
 ) -> None:
     import json
 
-    from lenet_deploy.html_report import write_html
-    from lenet_runtime._files import write_atomically
-    from lenet_runtime.latency.report import csv_text
+    from lenet_bench.html.report import write_html
+    from lenet_bench.report import csv_text
+    from lenet_runtime.artifact.files import write_atomically
 
     document = run.to_dict()
     if json_file == Path("-"):
@@ -245,7 +245,7 @@ def _write(
 
 
 def _print(run: "Run") -> None:
-    from lenet_runtime.latency.report import crossovers
+    from lenet_bench.report import crossovers
 
     table = Table(
         title=plain(f"Latency in microseconds on {cpu.model()}, input {run.settings.inputs}"),

@@ -8,13 +8,13 @@ from rich.table import Table
 from lenet_deploy.cli.console import plain, stdout
 
 if TYPE_CHECKING:
-    from lenet_runtime.latency.on_gpu import DeviceSection
-    from lenet_runtime.latency.report import Run
+    from lenet_bench.gpu.on_gpu import DeviceSection
+    from lenet_bench.report import Run
 
 
 def print_steps(run: "Run", section: "DeviceSection") -> None:
     """The GPU's own time, where a call's time goes, and the state of the GPU."""
-    from lenet_runtime.latency.device_result import FIGURES, MOSTLY
+    from lenet_bench.gpu.device_result import FIGURES, MOSTLY
 
     table = Table(
         title=plain(f"Microseconds of each step on {run.fingerprint['machine']['gpu']}, p50"),

@@ -9,8 +9,8 @@ from lenet_deploy.cli.console import print_json, stderr, stdout
 from lenet_deploy.cli.options import Checkpoint, DataDir, Json, Threads
 
 if TYPE_CHECKING:
-    from lenet_deploy.evaluation import Evaluation
-    from lenet_runtime.preprocess import Preprocessing
+    from lenet_deploy.training.evaluation import Evaluation
+    from lenet_runtime.images.preprocess import Preprocessing
 
 
 def evaluate(
@@ -35,8 +35,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Report accuracy on MNIST's 10,000 test digits, recall per class and the confusion matrix."""
-    from lenet_deploy import curves, data, evaluation
-    from lenet_deploy.checkpoint import load_checkpoint, read_card
+    from lenet_deploy.training import curves, data, evaluation
+    from lenet_deploy.training.checkpoint import load_checkpoint, read_card
 
     if threads is not None:
         import torch
@@ -57,7 +57,7 @@ def evaluate(
 
 def _preprocessing(card: dict[str, Any], mean: float | None, std: float | None) -> "Preprocessing":
     from lenet_runtime.errors import InputError
-    from lenet_runtime.preprocess import Preprocessing
+    from lenet_runtime.images.preprocess import Preprocessing
 
     found = card.get("preprocessing")
     if found is None:

@@ -14,7 +14,7 @@ from lenet_runtime import devices
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
-from lenet_runtime.preprocess import Preprocessing
+from lenet_runtime.images.preprocess import Preprocessing
 
 
 def export(
@@ -136,7 +136,7 @@ def export(
     before stays. With --format all, one format's failure does not stop the others.
     """
     import lenet_export
-    from lenet_deploy.checkpoint import load_checkpoint, read_card
+    from lenet_deploy.training.checkpoint import load_checkpoint, read_card
 
     formats = _all_formats(device, gpu_only=no_verify) if format == "all" else [format]
     given: dict[str, Any] = {
@@ -240,7 +240,7 @@ def _calibration(data_dir: Path | None) -> Any:
     """The training digits of MNIST in `data_dir`, uint8 ``(60000, 28, 28)``; never its test set."""
     if data_dir is None:
         return None
-    from lenet_deploy.data import load_mnist
+    from lenet_deploy.training.data import load_mnist
 
     return load_mnist(data_dir, train=True).images.numpy()
 
@@ -254,8 +254,8 @@ def _write_source(
     *,
     as_json: bool,
 ) -> None:
-    """`lenet_export.native.write_source`, and what it wrote."""
-    from lenet_export.native import DEFAULT_ISA, calibration_batch, write_source
+    """`lenet_export.formats.native.write_source`, and what it wrote."""
+    from lenet_export.formats.native import DEFAULT_ISA, calibration_batch, write_source
 
     calibration = calibration_batch(precision, given["calibration"], preprocessing)
     paths = write_source(net, folder, given["isa"] or DEFAULT_ISA, precision, calibration)

@@ -9,8 +9,7 @@ from rich.table import Table
 
 from lenet_deploy.cli.console import plain, print_json, stdout
 from lenet_deploy.cli.options import Json
-from lenet_runtime import requirements
-from lenet_runtime.artifact import Artifact
+from lenet_runtime.artifact import Artifact, requirements
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
 from lenet_runtime.parity import ParityReport

@@ -19,7 +19,7 @@ from lenet_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from lenet_runtime import Session
-    from lenet_runtime.prediction import Prediction
+    from lenet_runtime.images.prediction import Prediction
 
 _DRAWN = 10  # pictures; more are a long list, and --draw asks for it
 _BATCH = 1024  # images a call
@@ -102,7 +102,7 @@ def predict(
 
 
 def _bundled(count: int) -> tuple[list[_Digit], dict[str, str]]:
-    from lenet_runtime.digits import load_digits
+    from lenet_runtime.images.digits import load_digits
 
     digits = load_digits()
     return [
@@ -138,7 +138,7 @@ def _match(arguments: Iterable[str]) -> tuple[list[Path], dict[str, str]]:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    from lenet_runtime.images import picture_suffixes
+    from lenet_runtime.images.pictures import picture_suffixes
 
     suffixes = picture_suffixes()
     return sorted(
@@ -149,7 +149,7 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 
 def _read(files: list[Path], errors: dict[str, str]) -> tuple[list[_Digit], dict[str, str]]:
-    from lenet_runtime.images import read_digit
+    from lenet_runtime.images.pictures import read_digit
 
     digits = []
     for file in files:

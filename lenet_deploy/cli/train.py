@@ -11,13 +11,13 @@ import typer
 
 from lenet_deploy.cli.console import print_json, stderr, stdout
 from lenet_deploy.cli.options import DataDir, Json, Seed, Threads
-from lenet_deploy.recipe import DEFAULT_LR, Loss, Optimizer, Recipe, Schedule
+from lenet_deploy.training.recipe import DEFAULT_LR, Loss, Optimizer, Recipe, Schedule
 from lenet_runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from lenet_deploy.evaluation import Evaluation
-    from lenet_deploy.runs import Run
-    from lenet_deploy.training import State
+    from lenet_deploy.training.evaluation import Evaluation
+    from lenet_deploy.training.loop import State
+    from lenet_deploy.training.runs import Run
 
 DEFAULT_LRS = ", ".join(f"{name} {rate}" for name, rate in DEFAULT_LR.items())
 
@@ -67,7 +67,7 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the run there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train LeNet on MNIST. The defaults repeat the bundled checkpoint's training."""
+    """Train LeNet on MNIST. The defaults repeat the bundled checkpoint's loop."""
     if resume and force:
         raise InputError("--resume and --force: expected at most one, found both")
     began = time.perf_counter()
@@ -94,25 +94,25 @@ def _given(ctx: typer.Context) -> dict[str, Any]:
 
 
 def _begin(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["Run", "State"]:
-    from lenet_deploy import runs, training
+    from lenet_deploy.training import loop, runs
 
     flags, given = ctx.params, _given(ctx)
     given.setdefault("lr", DEFAULT_LR[given.get("optimizer", Recipe.optimizer)])
     recipe = Recipe(**given)
-    training.check_device(flags["device"])
+    loop.check_device(flags["device"])
     _set_threads(flags["threads"])
     if not flags["force"]:
         runs.refuse_existing(output)
     machine = runs.machine(flags["device"])
     run = runs.open_run(recipe, data_dir, output, machine, download=flags["download"])
-    state = training.start(recipe, flags["device"])
+    state = loop.start(recipe, flags["device"])
     runs.begin(run, state)
     return run, state
 
 
 def _resume(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["Run", "State"]:
     """The run in `output`, on the device and with the threads it had, unless others are given."""
-    from lenet_deploy import runs
+    from lenet_deploy.training import runs
 
     device = ctx.params["device"] if _is_given(ctx, "device") else None
     saved = runs.load_state(output, device)
@@ -156,7 +156,7 @@ def _set_threads(threads: int | None) -> None:
 
 
 def _train(run: "Run", state: "State", workers: int) -> None:
-    from lenet_deploy import runs
+    from lenet_deploy.training import runs
 
     epochs = state.recipe.epochs
     try:
@@ -220,7 +220,7 @@ def _line(record: dict[str, Any], epochs: int) -> str:
 
 def _finish(run: "Run", state: "State", data_dir: Path) -> dict[str, Any]:
     """Judge the last epoch's weights and write what is left to write."""
-    from lenet_deploy import curves, data, runs
+    from lenet_deploy.training import curves, data, runs
 
     # A run that holds digits out is a trial, and trials must not see the test digits.
     test: Evaluation | None = None

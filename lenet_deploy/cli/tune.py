@@ -36,16 +36,18 @@ def tune(
     """
     import dataclasses
 
-    from lenet_runtime import latency, plan, tuning
+    import lenet_bench
+    from lenet_bench import tuning
+    from lenet_runtime.plans import plan
 
     sizes = tuple(sorted(batch_sizes_of(batch_sizes)))
-    settings = latency.Settings(min_seconds=min_time, seed=seed)
+    settings = lenet_bench.Settings(min_seconds=min_time, seed=seed)
     with progress() as step:
         step(f"timing the artifacts of {folder} at batch sizes {', '.join(map(str, sizes))}")
         made, results, skipped = tuning.tune(
             folder,
             sizes,
-            functools.partial(latency.measure, settings=settings),
+            functools.partial(lenet_bench.measure, settings=settings),
             device=device,
             threads=threads,
             trust=trust,

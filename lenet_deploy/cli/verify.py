@@ -56,7 +56,7 @@ def verify(
     """
     import lenet_export
     import lenet_runtime
-    from lenet_deploy.checkpoint import load_checkpoint
+    from lenet_deploy.training.checkpoint import load_checkpoint
     from lenet_export.verification import with_both_sides
     from lenet_runtime.backends import BACKENDS
 
@@ -103,7 +103,7 @@ def _test_set(data_dir: Path) -> tuple[str, Any, Any] | None:
             soft_wrap=True,
         )
         return None
-    from lenet_deploy.data import load_mnist
+    from lenet_deploy.training.data import load_mnist
 
     digits = load_mnist(data_dir, train=False)
     return "MNIST test set", digits.images.numpy(), digits.labels.numpy()

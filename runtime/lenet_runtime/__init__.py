@@ -7,7 +7,6 @@ with lenet_runtime.load("artifacts/onnx-fp32") as session:
     logits = session.run(batch)           # float32 (N, 1, 32, 32), preprocessed
 """
 
-from lenet_runtime._version import __version__
 from lenet_runtime.artifact import Artifact, Manifest, TensorSpec
 from lenet_runtime.backends import BACKENDS, Backend, Predictor
 from lenet_runtime.errors import (
@@ -18,10 +17,11 @@ from lenet_runtime.errors import (
     InputError,
     ParityError,
 )
+from lenet_runtime.images.prediction import Prediction
+from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import ParityReport
-from lenet_runtime.prediction import Prediction
-from lenet_runtime.preprocess import Preprocessing
 from lenet_runtime.session import Session, load
+from lenet_runtime.version import __version__
 
 __all__ = [
     "BACKENDS",

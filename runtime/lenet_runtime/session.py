@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime import devices, golden, requirements
-from lenet_runtime import trust as trusted
-from lenet_runtime.artifact import Artifact, Manifest
+from lenet_runtime import devices
+from lenet_runtime.artifact import Artifact, Manifest, golden, requirements
+from lenet_runtime.artifact import trust as trusted
 from lenet_runtime.backends import BACKENDS, Predictor, choose
 from lenet_runtime.errors import ArtifactError, DeployError, InputError
-from lenet_runtime.prediction import Prediction, from_logits
-from lenet_runtime.preprocess import to_batch
+from lenet_runtime.images.prediction import Prediction, from_logits
+from lenet_runtime.images.preprocess import to_batch
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -141,7 +141,7 @@ class Session:
 
         Args:
             images: uint8 ``(N, 28, 28)`` or ``(N, 32, 32)``, floats in [0, 1] of these shapes,
-                or a PIL image or a sequence of them; see `lenet_runtime.preprocess.to_batch`.
+                or a PIL image or a sequence of them; see `to_batch`.
             top_k: classes to rank, 1 to 10.
 
         Raises:
@@ -223,7 +223,7 @@ def load(
         path: the artifact's folder; with ``fastest``, a folder of artifacts with a plan.
         backend: a key of `lenet_runtime.BACKENDS`; or ``auto``, the first of the table that runs
             this format on this device; or ``fastest``, which follows the plan of
-            ``lenet-deploy tune`` (`lenet_runtime.routing`).
+            ``lenet-deploy tune`` (`lenet_runtime.plans.routing`).
         device: ``cpu``, ``cuda`` (the first GPU) or ``cuda:N``. What is asked for is what runs;
             there is no fallback.
         threads: CPU threads of the engine, 1 to 1024; None is the engine's own choice.
@@ -280,7 +280,7 @@ def _load(  # noqa: PLR0917  the arguments of load, which are checked
     unproven: bool,
 ) -> Session:
     if backend == "fastest":
-        from lenet_runtime.routing import load_fastest
+        from lenet_runtime.plans.routing import load_fastest
 
         return load_fastest(Path(path), device, threads, trust, check_finite=check_finite)
     device = str(devices.parse(device))

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime import chunks, devices
+from lenet_runtime import devices
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.errors import BackendUnavailable, InputError
+from lenet_runtime.plans import chunks
 
 
 class Predictor(Protocol):
@@ -127,8 +128,8 @@ class Backend:
         devices: kinds of them that it can run on, ``cpu`` and ``cuda``.
         extra: of lenet-deploy that installs it; None where the base install has it.
         distributions: on PyPI that bring the engine; one of them is enough.
-        cut: whether large batches are given to it in pieces, see `lenet_runtime.chunks`; False for
-            an engine that cuts them itself.
+        cut: whether large batches are given to it in pieces, see `lenet_runtime.plans.chunks`;
+            False for an engine that cuts them itself.
     """
 
     module: str
@@ -193,17 +194,22 @@ class Backend:
 _TORCH = ("torch",)
 BACKENDS = {
     "ort-cpu": Backend(
-        "lenet_runtime.backends.ort_cpu",
+        "lenet_runtime.backends.ort.ort_cpu",
         "onnx",
         ("cpu",),
         "cpu",
         ("onnxruntime", "onnxruntime-gpu"),
     ),
     "ort-cuda": Backend(
-        "lenet_runtime.backends.ort_cuda", "onnx", ("cuda",), "gpu", ("onnxruntime-gpu",), cut=False
+        "lenet_runtime.backends.ort.ort_cuda",
+        "onnx",
+        ("cuda",),
+        "gpu",
+        ("onnxruntime-gpu",),
+        cut=False,
     ),
     "ort-tensorrt": Backend(
-        "lenet_runtime.backends.ort_tensorrt",
+        "lenet_runtime.backends.ort.ort_tensorrt",
         "onnx",
         ("cuda",),
         "ort-tensorrt",
@@ -211,16 +217,20 @@ BACKENDS = {
         cut=False,
     ),
     "torchscript": Backend(
-        "lenet_runtime.backends.torchscript", "torchscript", ("cpu", "cuda"), "export", _TORCH
+        "lenet_runtime.backends.torch.torchscript", "torchscript", ("cpu", "cuda"), "export", _TORCH
     ),
     "torch-compile": Backend(
-        "lenet_runtime.backends.torch_compile", "torch-compile", ("cpu", "cuda"), "export", _TORCH
+        "lenet_runtime.backends.torch.torch_compile",
+        "torch-compile",
+        ("cpu", "cuda"),
+        "export",
+        _TORCH,
     ),
     "native": Backend(
         "lenet_runtime.backends.native", "native", ("cpu",), None, ("lenet-deploy",), cut=False
     ),
     "tensorrt": Backend(
-        "lenet_runtime.backends.tensorrt",
+        "lenet_runtime.backends.tensorrt.predictor",
         "tensorrt",
         ("cuda",),
         "tensorrt",
@@ -228,7 +238,12 @@ BACKENDS = {
         cut=False,
     ),
     "fused-cuda": Backend(
-        "lenet_runtime.backends.fused_cuda", "cuda", ("cuda",), None, ("lenet-deploy",), cut=False
+        "lenet_runtime.backends.fused.fused_cuda",
+        "cuda",
+        ("cuda",),
+        None,
+        ("lenet-deploy",),
+        cut=False,
     ),
 }
 

@@ -1,7 +1,7 @@
 """``native``: a shared library that holds the network and nothing else, called in this process.
 
-The library is a CPython extension module of the stable ABI, which ``lenet_export.native`` generates
-and compiles. This file loads it from the bytes that were hashed, and splits batches over threads.
+The library is a CPython extension module of the stable ABI, which `lenet_export` generates and
+compiles. This file loads it from the bytes that were hashed, and splits batches over threads.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime import cpu
-from lenet_runtime._version import __version__
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends._workers import Workers
+from lenet_runtime.backends.workers import Workers
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
+from lenet_runtime.version import __version__
 
 FILE = "lenet.so"
-INTERFACE = 1  # of the module's functions, see lenet_export/native/python_module.c
+INTERFACE = 1  # of the module's functions, see lenet_export/formats/native/python_module.c
 # The fewest images that a thread is woken for. Handing them over costs some 40 us, and computing 32
 # takes 90 with AVX-512: on two free cores 64 images gain a factor of 1.4, and 32 would gain 1.06.
 SHARE = 32

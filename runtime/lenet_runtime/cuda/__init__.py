@@ -17,8 +17,9 @@ from ctypes import byref, c_int, c_size_t, c_ulonglong, c_void_p
 from types import TracebackType
 from typing import Any
 
-from lenet_runtime.cuda._gpus import Gpu, count, gpu, gpus
-from lenet_runtime.cuda._objects import (
+from lenet_runtime.cuda.driver import check, describe, library
+from lenet_runtime.cuda.gpus import Gpu, count, gpu, gpus
+from lenet_runtime.cuda.objects import (
     Arguments,
     Buffer,
     Event,
@@ -27,7 +28,6 @@ from lenet_runtime.cuda._objects import (
     PinnedBuffer,
     Stream,
 )
-from lenet_runtime.cuda.driver import check, describe, library
 from lenet_runtime.errors import BackendUnavailable, DeployError
 
 __all__ = [

@@ -1,0 +1,133 @@
+"""The regression gate: is this run slower than that one, by more than the noise explains?
+
+Two runs of one machine differ for reasons that have nothing to do with the engines: another
+neighbour on the host, another clock. Three rules keep the gate honest about that:
+
+- What is compared is the fast tenth: over rounds, the tenth percentile of their tenth percentiles.
+  Interference only ever adds time, and it hits calls of 4 ms otherwise than calls of 20 us, so
+  medians of unchanged code can differ between runs by half; what the code needs when nobody
+  disturbs it differs less. A slowdown of the tail alone is not seen; the report's percentiles
+  show it.
+- Where both runs measured the same base line, an engine has regressed if it is slower both by the
+  clock and in proportion to the base line. If only the first holds, the machine is slower, and if
+  only the second, the base line is faster. The base line is the yardstick then: its own change is
+  reported, as drift of the machine, and fails nothing.
+- On a machine with more work than cores, even the fastest calls of a slow engine have waited for
+  their turn. Where that befell nearly all samples, nothing is concluded from them.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lenet_bench.fingerprint import differences
+from lenet_bench.report import Run
+from lenet_bench.result import LatencyResult, Ratio, over_rounds, resampled
+from lenet_runtime.errors import InputError
+
+FAST = 10.0  # percent
+# With more samples preempted than this, the fast tenth of many rounds has none that was not.
+MOST_PREEMPTED = 0.75
+
+
+@dataclass(frozen=True)
+class Change:
+    """One engine at one batch size, now against before.
+
+    Attributes:
+        engine: its name.
+        batch_size: images in a call.
+        ratio: new over old, of the fast tenth; 1.2 is 20% slower.
+        relative: whether the machine's drift was divided out by the base line.
+        preempted: whether other processes took the CPU in so many samples that noise explains any
+            ratio.
+        regressed: whether the whole interval lies beyond the limit, by the clock as well where
+            `relative`; never the base line that other engines were held against.
+    """
+
+    engine: str
+    batch_size: int
+    ratio: Ratio
+    relative: bool
+    preempted: bool
+    regressed: bool
+
+
+def compare(run: Run, before: Run, fail_above: float, *, force: bool = False) -> list[Change]:
+    """Hold every engine and batch size that both runs measured against each other.
+
+    The GPU's own times are compared likewise, where both runs have them.
+
+    Args:
+        run: now.
+        before: the run to compare with.
+        fail_above: share by which the lower end of the interval must exceed 1; 0.1 is 10%.
+        force: compare although the machines or settings differ.
+
+    Raises:
+        InputError: the runs have nothing in common, or are of unlike machines or settings, or
+            the limit is none.
+    """
+    if not 0 <= fail_above < math.inf:
+        raise InputError(f"the limit: expected a share of 0 or more, found {fail_above}")
+    unlike = _unlike(run, before)
+    if unlike and not force:
+        raise InputError(
+            f"the two runs cannot be compared; {'; '.join(unlike)}; --force compares all the same"
+        )
+    changes = _changes(run, before, fail_above)
+    if not changes:
+        raise InputError("the two runs have no engine and batch size in common")
+    device, device_before = run.on_device(), before.on_device()
+    if device is not None and device_before is not None:
+        changes += _changes(device, device_before, fail_above)
+    return changes
+
+
+def _changes(run: Run, before: Run, fail_above: float) -> list[Change]:
+    common = [(r, o) for r in run.results if (o := before.find(r.engine, r.batch_size))]
+    return [_change(run, before, new, old, fail_above) for new, old in common]
+
+
+def _unlike(run: Run, before: Run) -> list[str]:
+    unlike = differences(run.fingerprint, before.fingerprint, "machine")
+    for name in ("scope", "baseline"):
+        ours, theirs = getattr(run, name), getattr(before, name)
+        if ours != theirs:
+            unlike.append(f"{name}: {ours!r} here, {theirs!r} there")
+    if run.settings.inputs != before.settings.inputs:
+        unlike.append(f"inputs: {run.settings.inputs} here, {before.settings.inputs} there")
+    for name in sorted(set(run.engines) & set(before.engines)):
+        ours, theirs = (r.engines[name].get("threads") for r in (run, before))
+        if ours != theirs:
+            unlike.append(f"threads of {name}: {ours} here, {theirs} there")
+    return unlike
+
+
+def _change(
+    run: Run, before: Run, new: LatencyResult, old: LatencyResult, fail_above: float
+) -> Change:
+    bases = (run.find(run.baseline, new.batch_size), before.find(before.baseline, new.batch_size))
+    relative = new.engine != run.baseline and None not in bases
+    yardstick = new.engine == run.baseline and len({r.engine for r in run.results}) > 1
+    ratio = by_clock = _ratio((new, None), (old, None))
+    if relative:
+        ratio = _ratio((new, bases[0]), (old, bases[1]))
+    preempted = any((r.preempted_share or 0) > MOST_PREEMPTED for r in (new, old))
+    regressed = min(ratio.low, by_clock.low) > 1 + fail_above and not (yardstick or preempted)
+    return Change(new.engine, new.batch_size, ratio, relative, preempted, regressed)
+
+
+def _ratio(*pairs: tuple[LatencyResult, LatencyResult | None]) -> Ratio:
+    """New over old, each a result with the base line to divide it by."""
+    values, draws = [], []
+    for seed, (result, base) in enumerate(pairs):
+        # One seed for an engine and its base line: their rounds are resampled in pairs.
+        value, drawn = over_rounds(result, FAST), resampled(result, FAST, seed)
+        if base is not None:
+            value, drawn = value / over_rounds(base, FAST), drawn / resampled(base, FAST, seed)
+        values.append(value)
+        draws.append(drawn)
+    low, high = np.percentile(draws[0] / draws[1], [2.5, 97.5])
+    return Ratio(values[0] / values[1], float(low), float(high))

@@ -1,0 +1,1 @@
+"""Timing a GPU's own work."""

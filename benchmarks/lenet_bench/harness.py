@@ -1,0 +1,250 @@
+"""Measuring: engines take turns in short slices until each has enough samples and time."""
+
+import contextlib
+import gc
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_bench.result import LatencyResult
+from lenet_runtime.errors import InputError
+
+Engine = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Images = NDArray[np.float32]
+
+INPUT_MODES = ("rotating", "hot", "cold")
+SLICE_SECONDS = 0.01
+# Sixteen inputs of batch 1 are 64 KiB, twice an L1 cache; larger batches need fewer to be as much.
+INPUTS = 16
+# A sample shorter than this many steps of the clock would be mostly rounding.
+CLOCK_STEPS = 100
+# More than the last-level cache of most servers' cores can reach.
+SWEEP_BYTES = 2**26
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure.
+
+    Attributes:
+        min_seconds: to measure each engine for, at each batch size.
+        min_iterations: samples to take at least.
+        warmup_seconds: to warm up for at least; up to four times that while still falling.
+        inputs: ``rotating`` through fresh arrays, ``hot`` on a single one, or ``cold``: the
+            caches are swept before each call.
+        seed: of inputs and of the order of turns.
+    """
+
+    min_seconds: float = 0.5
+    min_iterations: int = 50
+    warmup_seconds: float = 0.1
+    inputs: str = "rotating"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.inputs not in INPUT_MODES:
+            raise InputError(f"inputs: expected one of {INPUT_MODES}, found {self.inputs!r}")
+        # Written so that NaN fails too.
+        times = 0 < self.min_seconds < math.inf and 0 <= self.warmup_seconds < math.inf
+        if not times or self.min_iterations < 1:
+            raise InputError(f"expected positive, finite times and iterations, found {self}")
+
+
+def measure(  # noqa: PLR0917  named by its callers
+    engines: Mapping[str, Engine],
+    batch_sizes: Sequence[int],
+    settings: Settings | None = None,
+    progress: Callable[[str, float], None] = lambda step, done: None,
+    keep: Callable[[LatencyResult], None] = lambda result: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[LatencyResult]:
+    """Time every engine at every batch size.
+
+    Args:
+        engines: by name, each from float32 images ``(N, 1, 32, 32)`` to logits ``(N, 10)``.
+        batch_sizes: images in a call.
+        settings: see `Settings`.
+        progress: called with the step and the share done, 0 to 1.
+        keep: called with each result as soon as it is whole, so that an interrupted run still
+            has what it measured.
+        stop: asked after each round; once it says True, what was measured is kept and that is all.
+
+    Raises:
+        InputError: there is no engine, no batch size, or one below 1.
+    """
+    if not engines or not batch_sizes or min(batch_sizes) < 1:
+        raise InputError(
+            "expected an engine and batch sizes of 1 or more, "
+            f"found engines {list(engines)} and batch sizes {list(batch_sizes)}"
+        )
+    settings, results = settings or Settings(), []
+    for index, size in enumerate(batch_sizes):
+        inputs = make_inputs(size, settings)
+
+        def report(share: float, index: int = index, size: int = size) -> None:
+            progress(f"batch {size}", (index + share) / len(batch_sizes))
+
+        for result in _measure_batch(engines, inputs, settings, report, stop):
+            keep(result)
+            results.append(result)
+        if stop():
+            break
+    return results
+
+
+def make_inputs(batch_size: int, settings: Settings) -> list[Images]:
+    """Unit noise: one array where the input is hot, else as many as overflow the L1 cache."""
+    noise = np.random.default_rng(settings.seed)
+    count = 1 if settings.inputs == "hot" else max(2, INPUTS // batch_size)
+    return [noise.standard_normal((batch_size, 1, 32, 32), np.float32) for _ in range(count)]
+
+
+def _measure_batch(
+    engines: Mapping[str, Engine],
+    inputs: Sequence[Images],
+    settings: Settings,
+    report: Callable[[float], None],
+    stop: Callable[[], bool],
+) -> Iterator[LatencyResult]:
+    timers = {name: _Timer(engine, inputs, settings) for name, engine in engines.items()}
+    order, random = list(timers.values()), np.random.default_rng(settings.seed)
+    with no_collection():
+        for timer in order:
+            timer.warm_up()
+        while True:
+            random.shuffle(order)
+            for timer in order:
+                timer.slice()
+            share = min(timer.share_done() for timer in order)
+            report(min(share, 1.0))
+            if share >= 1 or stop():
+                break
+    for name, timer in timers.items():
+        yield LatencyResult(
+            name,
+            len(inputs[0]),
+            tuple(timer.rounds),
+            timer.calls_per_sample,
+            timer.warm,
+            timer.preempted_share(),
+        )
+
+
+class _Timer:
+    """One engine's samples at one batch size."""
+
+    def __init__(self, engine: Engine, inputs: Sequence[Images], settings: Settings) -> None:
+        self.rounds: list[NDArray[np.float64]] = []
+        self.calls_per_sample = 1
+        self.warm = False
+        self._engine, self._inputs, self._settings = engine, inputs, settings
+        self._turn = self._count = self._preempted = 0
+        self._preemptions = preemption_counter()
+        self._seconds = 0.0
+
+    def warm_up(self) -> None:
+        """Run until the median of a slice is no longer 2% below the one before."""
+        least, last = self._settings.warmup_seconds, float("inf")
+        start = time.perf_counter()
+        while not self.warm or time.perf_counter() - start < least:
+            median = float(np.median(self._samples()))
+            self.warm, last = median >= 0.98 * last, min(median, last)
+            if time.perf_counter() - start > 4 * least:
+                break
+        self._preempted = 0
+        if self._settings.inputs != "cold":  # where only the first call of a sample would be cold
+            self.calls_per_sample = calls_per_sample(last)
+
+    def slice(self) -> None:
+        """One turn: a call that is not counted, then samples for a slice of time."""
+        start = time.perf_counter()
+        if self._settings.inputs != "cold":
+            self._engine(self._next())
+        samples = self._samples()
+        self._count += len(samples)
+        self._seconds += time.perf_counter() - start
+        self.rounds.append(samples)
+
+    def share_done(self) -> float:
+        """Share of both the time and the samples that were asked for."""
+        settings = self._settings
+        return min(self._seconds / settings.min_seconds, self._count / settings.min_iterations)
+
+    def preempted_share(self) -> float | None:
+        """Share of the samples in which another process took the CPU."""
+        return self._preempted / self._count if self._preemptions else None
+
+    def _samples(self) -> NDArray[np.float64]:
+        clock, engine, calls = time.perf_counter_ns, self._engine, self.calls_per_sample
+        samples: list[float] = []
+        cold = self._settings.inputs == "cold"
+        preemptions = self._preemptions or (lambda: 0)
+        end = clock() + int(SLICE_SECONDS * 1e9)
+        while not samples or clock() < end:
+            turn = [self._next() for _ in range(calls)]
+            if cold:
+                sweep_caches()
+            before = preemptions()
+            start = clock()
+            for images in turn:
+                engine(images)
+            samples.append(max(clock() - start, 1) / calls)
+            self._preempted += preemptions() != before
+        return np.array(samples, np.float64)
+
+    def _next(self) -> Images:
+        self._turn += 1
+        return self._inputs[self._turn % len(self._inputs)]
+
+
+def preemption_counter() -> Callable[[], int] | None:
+    """What counts how often this thread had to yield its CPU; None where the system does not."""
+    try:
+        from resource import RUSAGE_THREAD, getrusage
+    except ImportError:  # Linux alone has it
+        return None
+    return lambda: getrusage(RUSAGE_THREAD).ru_nivcsw
+
+
+def calls_per_sample(call_ns: float) -> int:
+    """How many calls of that length make a sample of `CLOCK_STEPS` steps of the clock."""
+    step = max(time.get_clock_info("perf_counter").resolution * 1e9, clock_step_ns())
+    # A call that no reading of the clock can see takes less than a step, not no time at all.
+    return max(1, round(CLOCK_STEPS * step / max(call_ns, step / CLOCK_STEPS)))
+
+
+def clock_step_ns() -> float:
+    """The smallest step that the clock was seen to take; its call alone costs about as much."""
+    clock = time.perf_counter_ns
+    readings = [clock() for _ in range(1000)]
+    steps = [b - a for a, b in itertools.pairwise(readings) if b > a]
+    return float(min(steps, default=1))
+
+
+_sweep = np.zeros(0, np.uint8)
+
+
+def sweep_caches() -> None:
+    """Write through more memory than the caches hold, so that nothing of the engine is left."""
+    global _sweep  # noqa: PLW0603  allocated once, on the first cold measurement
+    if not len(_sweep):
+        _sweep = np.zeros(SWEEP_BYTES, np.uint8)
+    _sweep[::64] += 1
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep Python's garbage collector off: a collection would land on whoever is running."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,0 +1,164 @@
+"""The HTML report's part about a GPU: its own time per batch size, and where a call's time goes."""
+
+from collections.abc import Iterable
+from html import escape
+
+from lenet_bench.gpu.device_result import FIGURES, MOSTLY, DeviceResult
+from lenet_bench.gpu.on_gpu import DeviceSection
+from lenet_bench.html import plots
+from lenet_bench.html.parts import as_table, plot, shown
+from lenet_bench.report import Run
+
+# Python last: it may be negative, and then the others reach beyond the whole.
+PARTS = (
+    ("compute_us", "compute", "#0072B2", ""),
+    ("copy_us", "copy", "#56B4E9", "/"),
+    ("launch_us", "launch", "#E69F00", "."),
+    ("python_us", "Python", "#CC79A7", "x"),
+)
+_HEADS = (
+    "batch", "device (µs)", "single (µs)", "launch (µs)", "upload (µs)", "download (µs)",
+    "images/s", "memory bound",
+)  # fmt: skip
+
+
+def section(run: Run) -> Iterable[str]:
+    """Plots and tables of a run on a GPU; nothing of one on a CPU."""
+    if run.device is None:
+        return
+    yield from plot(
+        "Device latency over batch size",
+        device_latency(run, run.device),
+        "The GPU's own time, p50: images and logits in device memory, launches hidden. Dashed with "
+        "hollow markers: launched as a CUDA graph.",
+    )
+    yield from plot(
+        "Where the time of a call goes",
+        split(run, run.device),
+        "Of one call from NumPy to NumPy, at the batch size that is chosen under Distribution. "
+        "Python is what the other parts leave of the whole; where they overlap it is too small, "
+        "and not drawn where negative.",
+    )
+    yield "<h2>Steps on the GPU</h2>"
+    rows = [row for size in run.batch_sizes for row in _rows(run.device, size)]
+    yield as_table(("engine", *_HEADS), rows)
+    yield (
+        '<p class="note">Medians. Device: the kernels alone, back to back. Single: one launch on '
+        "an idle stream. Launch: the host's time in it. Memory bound: the time to read the images "
+        "once, over device. ~ the rate of the host's launches, which were not all queued in "
+        "time.</p>"
+    )
+    yield from _state(run.device)
+    if run.device.skipped:
+        items = (
+            f"<li>{escape(s['engine'])}: {escape(s['reason'])}</li>" for s in run.device.skipped
+        )
+        yield f"<h2>Steps not measured</h2>\n<ul>{''.join(items)}</ul>"
+
+
+def _rows(section: DeviceSection, size: int) -> Iterable[str]:
+    group = sorted((r for r in section.results if r.batch_size == size), key=lambda r: r.p50_us())
+    for place, result in enumerate(group):
+        cells = "".join(f"<td>{cell}</td>" for cell in _cells(section, result))
+        name = escape(result.name) + " ~" * (result.hidden_share < MOSTLY)
+        kind = "first" * (place == 0)
+        yield f'<tr class="{kind}"><td class="name">{name}</td>{cells}</tr>'
+
+
+def _cells(section: DeviceSection, result: DeviceResult) -> Iterable[str]:
+    rate = section.bytes_per_second
+    yield f"{result.batch_size:,}"
+    for value in map(result.p50_us, FIGURES):
+        yield f"{value:.2f}" if value < 10 else shown(value)
+    yield f"{result.images_per_second:,.0f}"
+    yield "unknown" if rate is None else f"{result.bytes_share(rate):.1%}"
+
+
+def _state(section: DeviceSection) -> Iterable[str]:
+    during = section.state.get("during") or {}
+    rows = [
+        f'<tr><td class="name">{escape(key)}</td>'
+        + "".join(f"<td>{shown(values[place])}</td>" for place in ("min", "p50", "max"))
+        + "</tr>"
+        for key, values in during.items()
+        if isinstance(values, dict)
+    ]
+    if rows:
+        yield "<h2>Power and clocks while it was measured</h2>"
+        yield as_table(("", "min", "p50", "max"), rows)
+        reasons = ", ".join(during.get("throttle_reasons") or ()) or "nothing"
+        yield f'<p class="note">Clocks were limited by: {escape(reasons)}.</p>'
+    else:
+        reason = (section.state.get("before") or {}).get("reason", "no samples")
+        yield f'<p class="note">Power and clocks are unknown: {escape(str(reason))}.</p>'
+
+
+def device_latency(run: Run, section: DeviceSection) -> plots.Figure | None:
+    """``device`` over the batch size, a line for each engine and mode."""
+    if len({result.batch_size for result in section.results}) < 2:
+        return None
+    go, traces = plots.plotly(), []
+    for index, (name, look) in enumerate(plots.looks(run).items()):
+        for graph in (False, True):
+            results = sorted(
+                (r for r in section.results if (r.engine, r.graph) == (name, graph)),
+                key=lambda r: r.batch_size,
+            )
+            if not results:
+                continue
+            symbol = f"{look.marker}-open" if graph else look.marker
+            traces.append(
+                go.Scatter(
+                    x=[r.batch_size for r in results],
+                    y=[r.p50_us() for r in results],
+                    mode="lines+markers",
+                    name=plots.text(results[0].name),
+                    meta={"engine": index},
+                    line={"color": look.colour, "dash": "dash" if graph else "solid", "width": 2},
+                    marker={"color": look.colour, "symbol": symbol, "size": 9},
+                    hovertemplate="batch %{x}: %{y:,.2f} µs<extra>%{fullData.name}</extra>",
+                )
+            )
+    if not traces:
+        return None
+    figure = plots.figure_of(traces, "device latency, p50 (µs)")
+    sizes = sorted({r.batch_size for r in section.results})
+    figure.update_xaxes(title="batch size (images)", type="log", **plots.apart(sizes))
+    values = [y for trace in traces for y in trace.y]
+    figure.update_yaxes(type="log", **plots.log_ticks(values))
+    return figure
+
+
+def split(run: Run, section: DeviceSection) -> plots.Figure | None:
+    """Stacked bars of a whole call, for each batch size; the first one is shown."""
+    found = section.splits(run.results)
+    if not found:
+        return None
+    go, traces = plots.plotly(), []
+    places = {name: i for i, name in enumerate(dict.fromkeys(one.engine for one in found[::-1]))}
+    for size in sorted({one.batch_size for one in found}):
+        rows = [one for one in found if one.batch_size == size]
+        for key, label, colour, shape in PARTS:
+            traces.append(
+                go.Bar(
+                    y=[places[one.engine] for one in rows],
+                    x=[max(0.0, getattr(one, key)) for one in rows],
+                    customdata=[[plots.text(one.engine), getattr(one, key)] for one in rows],
+                    orientation="h",
+                    name=label,
+                    marker={"color": colour, "pattern": {"shape": shape, "size": 5}},
+                    visible=size == run.batch_sizes[0],
+                    meta={"batch": size},
+                    hovertemplate=f"%{{customdata[0]}}<br>{label}: %{{customdata[1]:,.2f}} µs"
+                    "<extra></extra>",
+                )
+            )
+    figure = plots.figure_of(traces, "", height=150 + 38 * len(places))
+    figure.update_layout(
+        barmode="stack", showlegend=True,
+        legend={"orientation": "h", "yref": "container", "y": 0, "x": 0, "traceorder": "normal"},
+    )  # fmt: skip
+    names = [plots.text(plots.clipped(name)) for name in places]
+    figure.update_xaxes(title="time of a call (µs)", rangemode="tozero")
+    figure.update_yaxes(tickvals=list(places.values()), ticktext=names, showgrid=False)
+    return figure

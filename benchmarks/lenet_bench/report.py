@@ -1,0 +1,252 @@
+"""The JSON and CSV of a run. The schema is documented here and in ``benchmarks/README.md``.
+
+Keys carry their units. ``results`` hold raw samples by round, so that another run can be compared
+with this one by the same bootstrap that made its own intervals.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lenet_bench import result as results_json
+from lenet_bench.gpu import on_gpu
+from lenet_bench.gpu.device_result import FIGURES
+from lenet_bench.gpu.on_gpu import DeviceSection
+from lenet_bench.harness import Settings
+from lenet_bench.result import LatencyResult, Ratio, paired_ratio
+from lenet_runtime.errors import InputError
+from lenet_runtime.session import Session
+
+SCHEMA = "lenet-latency/1"
+# What reading a foreign document may raise.
+_DAMAGED = (
+    ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, InputError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything one run measured.
+
+    Attributes:
+        settings: how it was measured.
+        fingerprint: what it was measured on, see `lenet_bench.fingerprint`.
+        results: one per engine and batch size.
+        engines: by name: backend, format, precision, threads, artifact, digest.
+        baseline: name of the engine that ratios are to; None where there is none.
+        skipped: engines that could not be measured: ``engine`` and ``reason``.
+        cold_start: see `lenet_bench.coldstart`.
+        scaling: see `lenet_bench.scaling`.
+        interrupted: whether the run was cut short.
+        device: what was measured on a GPU beyond whole calls; None on a CPU.
+        scope: what one sample spans; ``host`` is NumPy in, NumPy out.
+    """
+
+    settings: Settings
+    fingerprint: dict[str, Any]
+    results: tuple[LatencyResult, ...]
+    engines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    baseline: str | None = None
+    skipped: tuple[dict[str, str], ...] = ()
+    cold_start: tuple[dict[str, Any], ...] = ()
+    scaling: tuple[dict[str, Any], ...] = ()
+    interrupted: bool = False
+    scope: str = "host"
+    device: DeviceSection | None = None
+
+    def find(self, engine: str | None, batch_size: int) -> LatencyResult | None:
+        """The result of an engine at a batch size, if it was measured."""
+        for result in self.results:
+            if (result.engine, result.batch_size) == (engine, batch_size):
+                return result
+        return None
+
+    def ratio(self, result: LatencyResult) -> Ratio | None:
+        """`result` over the base line at its batch size; None where there is none."""
+        baseline = self.find(self.baseline, result.batch_size)
+        return None if baseline is None else paired_ratio(result, baseline, self.settings.seed)
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The batch sizes that were measured, in order."""
+        return tuple(sorted({result.batch_size for result in self.results}))
+
+    def winners(self) -> dict[int, str]:
+        """For each batch size the engine with the lowest median."""
+        return {
+            size: min(
+                (r for r in self.results if r.batch_size == size),
+                key=lambda r: r.percentile_us(50),
+            ).engine
+            for size in self.batch_sizes
+        }
+
+    def on_device(self) -> "Run | None":
+        """The GPU's own time alone, each mode an engine; None where there is none.
+
+        It is compared with that of another run as whole calls are.
+        """
+        if self.device is None or not self.device.results:
+            return None
+        results = tuple(r.latency(name=f"{r.name} device") for r in self.device.results)
+        engines: dict[str, dict[str, Any]] = {r.engine: {} for r in results}
+        baseline = None if self.baseline is None else f"{self.baseline} device"
+        return dataclasses.replace(
+            self, results=results, engines=engines, baseline=baseline, scope="device", device=None
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of the JSON report."""
+        rows = []
+        for result in self.results:
+            ratio = self.ratio(result)
+            row = results_json.to_json(result)
+            row["ratio"] = None if ratio is None else dataclasses.asdict(ratio)
+            rows.append(row)
+        return {
+            "schema": SCHEMA,
+            "scope": self.scope,
+            "settings": dataclasses.asdict(self.settings),
+            "fingerprint": self.fingerprint,
+            "engines": self.engines,
+            "baseline": self.baseline,
+            "winners": {str(size): engine for size, engine in self.winners().items()},
+            "results": rows,
+            "skipped": list(self.skipped),
+            "cold_start": list(self.cold_start),
+            "scaling": list(self.scaling),
+            "interrupted": self.interrupted,
+            "device": None if self.device is None else self.device.to_json(self.results),
+        }
+
+
+def engine_name(session: Session) -> str:
+    """What reports call a session: its backend, with the precision where that is not fp32."""
+    precision = session.manifest.precision
+    return session.backend if precision == "fp32" else f"{session.backend} {precision}"
+
+
+def describe(session: Session) -> dict[str, Any]:
+    """What a report says of an engine."""
+    manifest = session.manifest
+    return {
+        "backend": session.backend,
+        "format": manifest.format,
+        "precision": manifest.precision,
+        "threads": session.threads,
+        "device": session.device,
+        "artifact": session.artifact.path.name,
+        "digest": session.artifact.digest,
+        "weights_sha256": manifest.weights_sha256,
+    }
+
+
+def read(path: Path) -> Run:
+    """Read a JSON report.
+
+    Raises:
+        InputError: the file is missing, not JSON, or not a report of this schema.
+    """
+    try:
+        return from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except _DAMAGED as error:
+        raise InputError(
+            f"{path}: not a latency report ({error}); write one with lenet-deploy bench --json FILE"
+        ) from error
+
+
+def from_dict(document: Any) -> Run:
+    """The run that `Run.to_dict` wrote; raises one of many errors for another document."""
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise ValueError(f"expected a report of schema {SCHEMA}")
+    _check_types(document)
+    return Run(
+        settings=Settings(**document["settings"]),
+        fingerprint=document["fingerprint"],
+        results=tuple(map(results_json.from_json, document["results"])),
+        engines=document["engines"],
+        baseline=document["baseline"],
+        skipped=tuple(document["skipped"]),
+        cold_start=tuple(document["cold_start"]),
+        scaling=tuple(document["scaling"]),
+        interrupted=bool(document["interrupted"]),
+        scope=document["scope"],
+        device=None if (section := document.get("device")) is None else on_gpu.from_json(section),
+    )
+
+
+def _check_types(document: dict[str, Any]) -> None:
+    """What the reports and the gate look into must be what they expect there."""
+    for name, records in (
+        ("fingerprint", document["fingerprint"].values()),
+        ("engines", document["engines"].values()),
+        ("skipped", document["skipped"]),
+        ("cold_start", document["cold_start"]),
+        ("scaling", document["scaling"]),
+    ):
+        if not all(isinstance(record, dict) for record in records):
+            raise ValueError(f"{name}: expected objects")
+
+
+def csv_text(run: Run) -> str:
+    """One line per engine and batch size, without raw samples."""
+    buffer = io.StringIO()
+    rows = [_csv_row(run, result) for result in run.results]
+    if rows:
+        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _csv_row(run: Run, result: LatencyResult) -> dict[str, Any]:
+    ratio = run.ratio(result)
+    return {
+        "engine": result.engine,
+        "batch_size": result.batch_size,
+        "samples": len(result.samples_ns),
+        **{key: f"{value:.6g}" for key, value in result.statistics().items()},
+        "ratio": "" if ratio is None else f"{ratio.value:.6g}",
+        "ratio_low": "" if ratio is None else f"{ratio.low:.6g}",
+        "ratio_high": "" if ratio is None else f"{ratio.high:.6g}",
+        **_csv_device(run, result),
+    }
+
+
+def _csv_device(run: Run, result: LatencyResult) -> dict[str, str]:
+    """Medians of the steps, without a graph and with one; no columns in a run on a CPU."""
+    if run.device is None:
+        return {}
+    row = {}
+    for graph in (False, True):
+        steps = run.device.find(result.engine, result.batch_size, graph=graph)
+        for figure in FIGURES:
+            key = f"{'graph_' if graph else ''}{figure}_p50_us"
+            row[key] = "" if steps is None else f"{steps.p50_us(figure):.6g}"
+    return row
+
+
+def crossovers(run: Run) -> Sequence[str]:
+    """In words: from which batch size on another engine is the fastest."""
+    winners = run.winners()
+    if len({result.engine for result in run.results}) < 2:
+        return []  # nothing to win against
+    if len(winners) > 1 and len(set(winners.values())) == 1:
+        return [f"{next(iter(winners.values()))} is the fastest at every batch size measured"]
+    lines, before = [], None
+    for size, engine in winners.items():
+        if engine != before:
+            lines.append(
+                f"{engine} is the fastest at batch {size}"
+                if before is None
+                else f"from batch {size} on it is {engine}"
+            )
+        before = engine
+    return lines

@@ -1,0 +1,132 @@
+"""Making a plan: every artifact of a folder, on every backend of its format, side by side.
+
+Large batches are measured whole and cut into chunks of several sizes.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from lenet_bench.harness import Engine
+from lenet_bench.result import LatencyResult
+from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends import BACKENDS
+from lenet_runtime.errors import DeployError, InputError
+from lenet_runtime.plans import chunks
+from lenet_runtime.plans.plan import SCHEMA_VERSION, Entry, Plan, artifacts_in, machine
+from lenet_runtime.plans.routing import require_one_network
+from lenet_runtime.session import Session, load
+
+Measure = Callable[[Mapping[str, Engine], Sequence[int]], Sequence[LatencyResult]]
+# Images in a piece to try; `lenet_runtime.plans.chunks` says why cutting may pay.
+CHUNKS = (32, 64, 128, 256)
+
+
+def tune(
+    folder: Path,
+    batch_sizes: Sequence[int],
+    measure: Measure,
+    *,
+    device: str = "cpu",
+    threads: int | None = 1,
+    trust: bool = False,
+    precision: str = "fp32",
+) -> tuple[Plan, list[LatencyResult], dict[str, str]]:
+    """Measure every artifact in `folder` on every backend of its format; write nothing.
+
+    Args:
+        folder: of artifacts of one network.
+        batch_sizes: to find a winner for.
+        measure: `lenet_runtime.latency.measure` with its settings bound.
+        device: to run on.
+        threads: of every engine.
+        trust: see `lenet_runtime.load`.
+        precision: of the artifacts to measure; a plan never mixes two, or answers would depend on
+            the batch.
+
+    Returns:
+        The plan; of every artifact, backend and size the result at the chunk size that was
+        fastest; and what was skipped with its reason.
+
+    Raises:
+        InputError: no artifact in `folder` can be measured here; every reason is given.
+    """
+    skipped: dict[str, str] = {}
+    with ExitStack() as stack:
+        sessions: dict[str, Session] = {}
+        for path in artifacts_in(folder):
+            for name, backend in BACKENDS.items():
+                try:
+                    artifact = Artifact.open(path)
+                    if not backend.takes(artifact.manifest.format, device):
+                        continue
+                    if artifact.manifest.batch_size is not None:
+                        raise InputError("a static batch cannot serve every call")
+                    if artifact.manifest.precision != precision:
+                        raise InputError(f"its precision is not {precision}; see --precision")
+                    session = load(path, name, device, threads, trust)
+                    sessions[f"{path.name} on {name}"] = stack.enter_context(session)
+                except DeployError as error:
+                    skipped[f"{path.name} on {name}"] = str(error)
+        if not sessions:
+            reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
+            raise InputError(
+                f"{folder}: no artifact here can be measured; {reasons or 'none found'}"
+            )
+        require_one_network(list(sessions.values()))
+        results: list[LatencyResult] = []
+        entries = []
+        for size in sorted(set(batch_sizes)):
+            best = _best_ways(sessions, size, measure)
+            results += [result for _, result in best]
+            entries.append(_entry(*min(best, key=lambda pair: pair[1].percentile_us(50))))
+    return Plan(SCHEMA_VERSION, machine(), threads, tuple(entries)), results, skipped
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One way to run a batch: a session, and what it cuts the batch into."""
+
+    engine: str
+    session: Session
+    chunk: int | None
+
+    @property
+    def name(self) -> str:
+        return self.engine if self.chunk is None else f"{self.engine} in chunks of {self.chunk}"
+
+
+def _ways(sessions: Mapping[str, Session], batch_size: int) -> Iterator[_Way]:
+    for engine, session in sessions.items():
+        # A batch of fewer than two pieces is not cut.
+        pieces = [size for size in CHUNKS if 2 * size <= batch_size]
+        for chunk in (None, *(pieces if BACKENDS[session.backend].cut else ())):
+            predictor = chunks.cut(session.predictor, chunk)
+            yield _Way(engine, Session(predictor, session.artifact, session.backend), chunk)
+
+
+def _best_ways(
+    sessions: Mapping[str, Session], batch_size: int, measure: Measure
+) -> list[tuple[_Way, LatencyResult]]:
+    """Each session's fastest way and its result, under the session's own name."""
+    ways = {way.name: way for way in _ways(sessions, batch_size)}
+    timed = measure({name: way.session.run for name, way in ways.items()}, [batch_size])
+    best: dict[str, tuple[_Way, LatencyResult]] = {}
+    for result in sorted(timed, key=lambda r: r.percentile_us(50), reverse=True):
+        way = ways[result.engine]
+        best[way.engine] = (way, dataclasses.replace(result, engine=way.engine))
+    return [best[engine] for engine in sessions]
+
+
+def _entry(way: _Way, result: LatencyResult) -> Entry:
+    artifact = way.session.artifact
+    return Entry(
+        batch_size=result.batch_size,
+        artifact=artifact.path.name,
+        digest=artifact.digest,
+        backend=way.session.backend,
+        chunk=way.chunk,
+        p50_us=round(result.percentile_us(50), 3),
+    )

@@ -1,0 +1,216 @@
+"""Packing of the quantised network: bytes in the order in which the int8 kernels read them."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_export.formats.native.pack import PIXELS, padded
+from lenet_export.network.layers import Array
+from lenet_export.network.quantize import Quantized, QuantizedLayer
+
+LANES = 16
+CHUNK = 32  # images that are worked on together
+ROWS = 14  # of conv1's pooled output, those that conv2's pooling reaches
+COLUMNS = 16  # of the same, in lanes; 14 of them are used
+TILES = 6  # a side of the second pooling's output
+_PADDING = 64  # bytes that a last, wide load or store may reach beyond an array
+
+_T = TypeVar("_T", np.int32, np.float32)
+Int8 = NDArray[np.int8]
+Int32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class PackedInt8Dense:
+    """One dense layer; inputs are padded to whole dot products, outputs to whole registers.
+
+    Attributes:
+        weight: int8 ``(inputs, padded outputs)``.
+        bias: int32 ``(padded outputs,)``.
+        scale: float32 ``(padded outputs,)``.
+        outputs: before padding.
+    """
+
+    weight: Int8
+    bias: Int32
+    scale: Array
+    outputs: int
+
+    @property
+    def inputs(self) -> int:
+        """Bytes of an image's input."""
+        return int(self.weight.shape[0])
+
+    @property
+    def stride(self) -> int:
+        """Bytes of an image's output."""
+        return int(self.weight.shape[1])
+
+    @property
+    def halves(self) -> NDArray[np.int16]:
+        """The weights as the portable kernels take them."""
+        return _halves(self.weight)
+
+    @property
+    def groups_of_four(self) -> Int8:
+        """The weights as VPDPBUSD takes them: int8 ``(inputs / 4, vectors, 16 * 4)``."""
+        grouped = self.weight.reshape(-1, 4, self.stride // LANES, LANES)
+        return np.ascontiguousarray(grouped.transpose(0, 2, 3, 1)).reshape(
+            self.inputs // 4, -1, 4 * LANES
+        )
+
+
+@dataclass(frozen=True)
+class PackedInt8:
+    """The network as the generated int8 code holds it.
+
+    Attributes:
+        input_scale: see `Quantized`.
+        conv1: int16 ``(channels, 9)``.
+        conv1_bias: int32 ``(channels,)``.
+        conv1_scale: float32 ``(channels,)``.
+        conv2: int8 ``(blocks of 16 outputs, 3, 3 * pixel, 16)``: row, then column and channel.
+        conv2_bias: int32 ``(blocks, 16)``.
+        conv2_scale: float32 ``(blocks, 16)``.
+        dense: the dense layers; the first reads pixels ``(y, x, channel)``.
+    """
+
+    input_scale: np.float32
+    conv1: NDArray[np.int16]
+    conv1_bias: Int32
+    conv1_scale: Array
+    conv2: Int8
+    conv2_bias: Int32
+    conv2_scale: Array
+    dense: tuple[PackedInt8Dense, ...]
+
+    @property
+    def channels(self) -> int:
+        """Channels between the convolutions."""
+        return int(self.conv1.shape[0])
+
+    @property
+    def pixel(self) -> int:
+        """Bytes of a pixel between the convolutions: the channels, padded to an even number."""
+        return self.channels + self.channels % 2
+
+    @property
+    def registers(self) -> int:
+        """Registers of 64 bytes that a row of pooled pixels fills."""
+        return -(-COLUMNS * self.pixel // 64)
+
+    @property
+    def row(self) -> int:
+        """Bytes from one row of pooled pixels to the next."""
+        return 64 * self.registers
+
+    @property
+    def dots(self) -> int:
+        """Dot products of four bytes that a row of conv2's filter takes."""
+        return -(-3 * self.pixel // 4)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of 16 channels after the second convolution."""
+        return int(self.conv2.shape[0])
+
+    @property
+    def conv1_pairs(self) -> Int32:
+        """conv1's taps two by two as VPDPWSSD takes them: int32 ``(channels, 7)``.
+
+        First and second tap of each row; then the third taps: of rows 0 and 1, of row 2, of
+        rows 1 and 2, and of row 0.
+        """
+        w = self.conv1.astype(np.int64).reshape(-1, 3, 3)
+        zero = np.zeros(len(w), np.int64)
+        pairs = [(w[:, y, 0], w[:, y, 1]) for y in range(3)]
+        third = w[:, :, 2].T
+        pairs += [(third[0], third[1]), (third[2], zero), (third[1], third[2]), (third[0], zero)]
+        words = np.stack([(low & 0xFFFF) | (high << 16) for low, high in pairs], axis=1)
+        return words.astype(np.int32)
+
+    @property
+    def conv2_halves(self) -> NDArray[np.int16]:
+        """conv2's taps as the portable kernels take them."""
+        return _halves(self.conv2)
+
+    @property
+    def conv2_groups_of_four(self) -> Int8:
+        """conv2's taps as VPDPBUSD takes them: int8 ``(blocks, 3, dots, 16 * 4)``."""
+        full = np.zeros((self.blocks, 3, 4 * self.dots, LANES), np.int8)
+        full[:, :, : 3 * self.pixel] = self.conv2
+        grouped = full.reshape(self.blocks, 3, self.dots, 4, LANES).transpose(0, 1, 2, 4, 3)
+        return np.ascontiguousarray(grouped).reshape(self.blocks, 3, self.dots, 4 * LANES)
+
+    @property
+    def interleave(self) -> tuple[NDArray[np.uint16], NDArray[np.uint32]]:
+        """How a row's channels, four by four in dwords, become pixels of `pixel` bytes.
+
+        Indices of 16-bit words ``(registers, sources, 32)`` and masks ``(registers, sources)``.
+        """
+        sources = -(-self.channels // 4)
+        indices = np.zeros((self.registers, sources, 32), np.uint16)
+        masks = np.zeros((self.registers, sources), np.uint32)
+        for word in range(COLUMNS * self.pixel // 2):
+            column, channel = divmod(2 * word, self.pixel)
+            register, lane = divmod(word, 32)
+            source = channel // 4
+            indices[register, source, lane] = 2 * column + channel % 4 // 2
+            masks[register, source] |= np.uint32(1 << lane)
+        return indices, masks
+
+    def layout(self) -> dict[str, int]:
+        """Where a chunk's arrays begin in the workspace, in bytes; ``end`` is its size."""
+        sizes = {
+            "codes": 8 * 32 * 32,  # the portable kernels hold them as double
+            "pooled": ROWS * self.row,
+        } | {f"x{i}": CHUNK * layer.inputs for i, layer in enumerate(self.dense)}
+        offsets, position = {}, 0
+        for name, size in sizes.items():
+            offsets[name] = position
+            position += -(-(size + _PADDING) // 64) * 64  # each at a cache line of its own
+        return offsets | {"end": position}
+
+
+def pack(quantized: Quantized) -> PackedInt8:
+    """Permute and pad all codes."""
+    conv1, conv2, *dense = quantized.layers
+    outputs, channels = conv2.weight.shape[:2]
+    wide, pixel = padded(outputs), channels + channels % 2
+    taps = np.zeros((3, 3, pixel, wide), np.int8)
+    taps[:, :, :channels, :outputs] = conv2.weight.transpose(2, 3, 1, 0)
+    blocks = taps.reshape(3, 3 * pixel, wide // LANES, LANES).transpose(2, 0, 1, 3)
+    return PackedInt8(
+        quantized.input_scale,
+        conv1.weight.reshape(channels, 9).astype(np.int16),
+        conv1.bias,
+        conv1.scale,
+        np.ascontiguousarray(blocks),
+        _pad(conv2.bias, wide).reshape(-1, LANES),
+        _pad(conv2.scale, wide).reshape(-1, LANES),
+        tuple(_dense(layer, i == 0, outputs, wide) for i, layer in enumerate(dense)),
+    )
+
+
+def _dense(layer: QuantizedLayer, first: bool, channels: int, wide: int) -> PackedInt8Dense:
+    weight = layer.weight.T  # inputs first
+    if first:  # from PyTorch's (channel, y, x) to (y, x, channel)
+        pixels = weight.reshape(channels, PIXELS, -1).transpose(1, 0, 2)
+        weight = np.pad(pixels, ((0, 0), (0, wide - channels), (0, 0))).reshape(PIXELS * wide, -1)
+    inputs, outputs = weight.shape
+    stride = padded(outputs)
+    full = np.zeros((padded(inputs), stride), np.int8)
+    full[:inputs, :outputs] = weight
+    return PackedInt8Dense(full, _pad(layer.bias, stride), _pad(layer.scale, stride), outputs)
+
+
+def _halves(weight: Int8) -> NDArray[np.int16]:
+    """As int16, and of each eight outputs the first four and the last four in turn."""
+    eights = weight.astype(np.int16).reshape(*weight.shape[:-1], -1, 2, 4)
+    return np.ascontiguousarray(eights.swapaxes(-1, -2)).reshape(weight.shape)
+
+
+def _pad(values: NDArray[_T], count: int) -> NDArray[_T]:
+    return np.pad(values, (0, count - len(values)))

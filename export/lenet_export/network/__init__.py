@@ -1,0 +1,1 @@
+"""Reading a module: its graph, its layers and weights, eager's answers, quantization."""

@@ -1,0 +1,165 @@
+"""Reading the network: a torch module becomes a `Network`, its layers and weights as NumPy arrays.
+
+The module may be written in any style; what it computes must be LeNet's chain of layers, with any
+number of channels and features.
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from lenet_export.network import graph
+from lenet_export.network.graph import Step
+from lenet_runtime.errors import InputError
+
+Array = NDArray[np.float32]
+_CONVOLUTION = ["conv2d", "relu", "max_pool2d"]
+# They keep the order of an image's values, so that only a layer's input must have its shape.
+_RESHAPES = ("flatten", "view", "reshape")
+# What else an operation may be told, as the family tells it.
+_PLAIN: dict[str, dict[str, tuple[object, ...]]] = {
+    "conv2d": {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": (1,)},
+    "max_pool2d": {
+        "kernel_size": (2, 2),
+        "stride": (2, 2),
+        "padding": (0, 0),
+        "dilation": (1, 1),
+        "ceil_mode": (False,),
+    },
+    "dropout": {"train": (False,)},  # F.dropout(x) drops in eval mode, too
+}
+_OTHER_WORDS = {("max_pool2d", "stride", ()), ("conv2d", "padding", ("valid",))}
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """3x3, stride 1, no padding; then ReLU and 2x2 max pooling, in either order: they commute.
+
+    Attributes:
+        weight: float32 ``(out channels, in channels, 3, 3)``.
+        bias: float32 ``(out channels,)``.
+    """
+
+    weight: Array
+    bias: Array
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A linear layer; ReLU follows every one but the last.
+
+    Attributes:
+        weight: float32 ``(out features, in features)``.
+        bias: float32 ``(out features,)``.
+    """
+
+    weight: Array
+    bias: Array
+
+
+@dataclass(frozen=True)
+class Network:
+    """Two convolutions on one 32x32 channel, then dense layers, the last of ten outputs."""
+
+    conv1: Convolution
+    conv2: Convolution
+    dense: tuple[Dense, ...]
+
+
+def read(module: nn.Module) -> Network:
+    """The layers of a module in eval mode.
+
+    Raises:
+        InputError: it computes something else than LeNet's chain of layers.
+    """
+    program = graph.export(module)
+    kinds = [graph.kind(node) for node in graph.operations(program)]
+    _require_order(kinds)
+    steps = list(graph.chain(program))
+    weights = _Weights(program)
+    shape: tuple[int, ...] = (1, 32, 32)
+    convolutions, dense = [], []
+    for step in steps:
+        _require_plain(step)
+        if step.kind == "conv2d":
+            _require_shape(step, shape)
+            weight, bias = weights.of(step)
+            if weight.shape[2:] != (3, 3):
+                raise InputError(f"native: expected 3x3 kernels, found {weight.shape[2:]}")
+            convolutions.append(Convolution(weight, bias))
+            shape = (len(weight), shape[1] - 2, shape[2] - 2)
+        elif step.kind == "max_pool2d":
+            _require_shape(step, shape)
+            shape = (shape[0], shape[1] // 2, shape[2] // 2)
+        elif step.kind == "linear":
+            _require_shape(step, (prod(shape),))
+            dense.append(Dense(*weights.of(step)))
+            shape = dense[-1].bias.shape
+    conv1, conv2 = convolutions
+    return Network(conv1, conv2, tuple(dense))
+
+
+def _require_order(kinds: list[str]) -> None:
+    order = [kind for kind in kinds if kind not in (*_RESHAPES, "dropout")]
+    for first in (1, 4):
+        if order[first : first + 2] == ["max_pool2d", "relu"]:
+            order[first : first + 2] = ["relu", "max_pool2d"]
+    count = order.count("linear")
+    if order != _CONVOLUTION * 2 + (["linear", "relu"] * count)[:-1] or not count:
+        raise InputError(
+            "native: expected a module of the layers conv2d, relu, max_pool2d, twice, then linear "
+            f"layers with relu between them; found {', '.join(kinds)}"
+        )
+
+
+def _require_plain(step: Step) -> None:
+    for name, wanted in _PLAIN.get(step.kind, {}).items():
+        found = step.arguments[name]
+        given = tuple(np.ravel(found).tolist())
+        if given not in (wanted, wanted[:1]) and (step.kind, name, given) not in _OTHER_WORDS:
+            raise InputError(f"native: {step.kind}: expected {name} {list(wanted)}, found {found}")
+
+
+def _require_shape(step: Step, shape: tuple[int, ...]) -> None:
+    if step.shape[1:] != tuple(map(str, shape)):
+        raise InputError(
+            f"native: {step.kind}: expected activations ({', '.join(map(str, ('N', *shape)))}), "
+            f"found ({', '.join(step.shape)})"
+        )
+
+
+class _Weights:
+    """A program's parameters and buffers as arrays."""
+
+    def __init__(self, program: torch.export.ExportedProgram) -> None:
+        signature = program.graph_signature
+        names = signature.inputs_to_parameters | signature.inputs_to_buffers
+        tensors = program.state_dict | program.constants
+        self._tensors = {node: tensors[name] for node, name in names.items()}
+
+    def of(self, step: Step) -> tuple[Array, Array]:
+        """Weight and bias of a layer, zeros where it has no bias."""
+        weight = self._array(step, "weight")
+        if step.arguments["bias"] is None:
+            return weight, np.zeros(len(weight), np.float32)
+        bias = self._array(step, "bias")
+        if bias.shape != weight.shape[:1]:  # F.linear repeats a bias of one number
+            raise InputError(
+                f"native: {step.kind}: expected a bias {weight.shape[:1]}, found {bias.shape}"
+            )
+        return weight, bias
+
+    def _array(self, step: Step, role: str) -> Array:
+        node = step.arguments[role]
+        if node.name not in self._tensors:
+            raise InputError(
+                f"native: {step.kind}: expected a parameter of the module as {role}, found {node}"
+            )
+        values: Array = self._tensors[node.name].detach().cpu().contiguous().numpy()
+        if values.dtype != np.float32:
+            raise InputError(f"native: expected float32 weights, found {values.dtype}")
+        return values

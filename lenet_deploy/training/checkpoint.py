@@ -1,0 +1,188 @@
+"""Checkpoints: LeNet's weights on disk, whole, checked, and with a card that says what they are.
+
+The format is safetensors, which holds numbers and no code. The card (hyper-parameters, data,
+preprocessing, accuracy, versions) travels in the file's own header, so that weights and card are
+replaced in one rename and never mix; ``<name>.json`` beside the file is a copy for people.
+A ``.pt`` or ``.pth`` state dict is read as well, with ``torch.load(weights_only=True)``.
+"""
+
+import hashlib
+import io
+import json
+import pickle
+import struct
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors.torch
+import torch
+
+from lenet_deploy.training.model import Net
+from lenet_runtime.artifact.files import write_atomically
+from lenet_runtime.errors import ArtifactError
+from lenet_runtime.images.preprocess import Preprocessing
+
+BUNDLED = "lenet.safetensors"
+_SAFE_WAY = (
+    "save the weights alone, with safetensors.torch.save_file(net.state_dict(), "
+    "'lenet.safetensors') or torch.save(net.state_dict(), 'lenet.pt')"
+)
+# What torch's reader and its restricted unpickler let out when the bytes are damaged or foreign.
+UNREADABLE = (
+    pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, TypeError,
+    LookupError, AttributeError, AssertionError, ArithmeticError, struct.error,
+)  # fmt: skip
+
+
+def load_checkpoint(path: Path | None = None) -> Net:
+    """Read LeNet's weights from `path`, or the bundled ones, into a `Net` in eval mode on the CPU.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, not a checkpoint of LeNet, holds code, or
+            holds weights that are not finite. Nothing in it was run.
+    """
+    where = "the bundled checkpoint" if path is None else str(path)
+    data = _read(path)
+    if path is None or path.suffix == ".safetensors":
+        weights = _from_safetensors(data, where)
+    else:
+        weights = _from_torch(data, where)
+    net = Net()
+    check_weights(net, weights, where)
+    net.load_state_dict(weights)
+    return net.eval()
+
+
+def read_card(path: Path | None = None) -> dict[str, Any]:
+    """The card of the checkpoint at `path`, or of the bundled one; empty if it has none.
+
+    Raises:
+        ArtifactError: the checkpoint cannot be read, or its card is no JSON object or has
+            preprocessing numbers that make no sense.
+    """
+    data = _read(path)
+    if path is None or path.suffix == ".safetensors":
+        _from_safetensors(data, str(path))
+        length = int.from_bytes(data[:8], "little")
+        text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("card")
+    else:
+        beside = path.with_suffix(".json")
+        text = beside.read_text(errors="replace") if beside.is_file() else None
+    return _checked_card(text or "{}", str(path))
+
+
+def _checked_card(text: str, where: str) -> dict[str, Any]:
+    try:
+        card = json.loads(text)
+        Preprocessing(**card.get("preprocessing", {}))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            f"{where}: expected a card that is a JSON object with sound preprocessing numbers, "
+            f"found {text[:100]!r} ({error}). Mend it, or delete it if it lies beside the weights."
+        ) from error
+    return cast(dict[str, Any], card)
+
+
+def save_checkpoint(net: Net, path: Path, card: dict[str, Any]) -> str:
+    """Write `net`'s weights and `card` to `path`, and the card's copy beside it; atomically.
+
+    Equal weights and cards give equal bytes. Returns the SHA-256 of the file.
+
+    Raises:
+        ArtifactError: the weights are not finite, so nothing was written.
+    """
+    weights = {name: tensor.detach().cpu() for name, tensor in net.state_dict().items()}
+    check_weights(net, weights, str(path))
+    data = safetensors.torch.save(weights, {"card": json.dumps(card, allow_nan=False)})
+    digest = hashlib.sha256(data).hexdigest()
+    copy = {"file": path.name, "sha256": digest, **card}
+    write_atomically(path, data)
+    write_atomically(path.with_suffix(".json"), json_bytes(copy))
+    return digest
+
+
+def json_bytes(document: dict[str, Any]) -> bytes:
+    """`document` as indented JSON with a final newline; NaN is refused."""
+    return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
+
+
+def check_weights(net: Net, weights: dict[str, Any], where: str) -> None:
+    """Compare `weights` with the tensors that `net` has, and report every difference at once.
+
+    Raises:
+        ArtifactError: a tensor is missing, unknown, of another shape or dtype, or not finite.
+    """
+    expected = {name: _kind(tensor) for name, tensor in net.state_dict().items()}
+    found = {name: _kind(value) for name, value in weights.items()}
+    faults = [f"{n}: expected {kind}, found none" for n, kind in expected.items() if n not in found]
+    faults += [f"{n}: expected none, found {k}" for n, k in found.items() if n not in expected]
+    faults += [
+        f"{n}: expected {kind}, found {found[n]}"
+        for n, kind in expected.items()
+        if found.get(n, kind) != kind
+    ]
+    if faults:
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        raise ArtifactError(
+            f"{where}: not the weights of LeNet (lenet_deploy.training.model.Net):{listed}\n"
+            f"Train this network with `lenet-deploy train`; or {_SAFE_WAY}."
+        )
+    spoilt = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
+    if spoilt:
+        raise ArtifactError(
+            f"{where}: expected finite weights, found NaN or infinity in {', '.join(spoilt)}. "
+            "Training diverged; train again with a lower --lr."
+        )
+
+
+def _kind(value: object) -> str:
+    if not isinstance(value, torch.Tensor):
+        return type(value).__name__
+    odd = "" if value.layout == torch.strided and value.device.type == "cpu" else " (not dense)"
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}{odd}"
+
+
+def _read(path: Path | None) -> bytes:
+    if path is None:
+        return (files("lenet_deploy") / "bundled" / BUNDLED).read_bytes()
+    if path.suffix not in (".safetensors", ".pt", ".pth"):
+        raise ArtifactError(
+            f"{path}: expected a checkpoint named .safetensors, .pt or .pth, found "
+            f"{path.suffix or 'no suffix'!r}; to keep it safe, {_SAFE_WAY}."
+        )
+    if not path.is_file():
+        raise ArtifactError(
+            f"{path}: expected a checkpoint, found {'a folder' if path.is_dir() else 'no file'}. "
+            "Make one with `lenet-deploy train`, or leave out --checkpoint for the bundled one."
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot read the checkpoint: {error.strerror}") from error
+
+
+def _from_safetensors(data: bytes, where: str) -> dict[str, torch.Tensor]:
+    try:
+        return safetensors.torch.load(data)
+    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise ArtifactError(
+            f"{where}: expected a whole safetensors file, found {len(data)} bytes that are not "
+            f"({error}). It is damaged or something else; copy it again, or {_SAFE_WAY}."
+        ) from error
+
+
+def _from_torch(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise ArtifactError(
+            f"{where}: expected a state dict, found a pickled module or a damaged file. It was "
+            "not loaded, because unpickling runs whatever code the file holds. Where the file "
+            f"came from, {_SAFE_WAY}."
+        ) from error
+    if not isinstance(weights, dict):
+        raise ArtifactError(
+            f"{where}: expected a state dict, found {type(weights).__name__}; {_SAFE_WAY}."
+        )
+    return {str(name): value for name, value in weights.items()}

@@ -1,0 +1,184 @@
+"""MNIST for training and testing: read, split, batch, distort, preprocess; all on torch tensors."""
+
+import contextlib
+import hashlib
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  torch's own name for it, in all its tutorials
+from torch.utils.data import DataLoader, Dataset
+
+from lenet_runtime.errors import ArtifactError, InputError
+from lenet_runtime.images.preprocess import Preprocessing
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+# How far a training digit may move, at most: enough to look like another writer's hand, and not
+# so much that a 4 becomes a 9. In the spirit of LeCun et al. (1998), section III.A: random
+# translation, scaling, squeezing and shearing, each uniform.
+ROTATION_DEGREES, SHEAR, SCALE, SHIFT_PIXELS = 10.0, 0.15, 0.1, 2.0
+
+
+@dataclass(frozen=True)
+class Split(Dataset[Batch]):
+    """A set of digits, whole and in memory: MNIST's 60,000 take 47 MB as bytes.
+
+    Attributes:
+        images: uint8 ``(N, 28, 28)``.
+        labels: int64 ``(N,)``, 0 to 9.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, indices: torch.Tensor | list[int] | slice) -> Batch:
+        """The digits at `indices` together, as one batch."""
+        return self.images[indices], self.labels[indices]
+
+    def sha256(self) -> str:
+        """Hash of every pixel and label, so that a run can tell its data from another's."""
+        digest = hashlib.sha256(self.images.numpy().tobytes())
+        digest.update(self.labels.numpy().tobytes())
+        return digest.hexdigest()
+
+
+def load_mnist(data_dir: Path, *, train: bool, download: bool = False) -> Split:
+    """Read MNIST's 60,000 training digits, or its 10,000 test digits, from ``MNIST/raw``.
+
+    Raises:
+        ArtifactError: the files are missing, damaged or cannot be downloaded.
+    """
+    from torchvision.datasets import MNIST
+
+    try:
+        # torchvision reports a download on stdout, which belongs to the command's result.
+        with contextlib.redirect_stdout(sys.stderr):
+            mnist = MNIST(data_dir, train=train, download=download)
+    except (RuntimeError, OSError, AssertionError, ValueError, TypeError, LookupError) as error:
+        if "Dataset not found" in str(error):
+            raise ArtifactError(_how_to_get_mnist(data_dir)) from error
+        if isinstance(error, OSError) or "downloading" in str(error):
+            raise ArtifactError(f"{data_dir}: cannot get MNIST: {error}") from error
+        raise _damaged(data_dir, "files that torchvision can read", error) from error
+    _check_digits(mnist.data, mnist.targets, data_dir)
+    return Split(mnist.data, mnist.targets)
+
+
+def _how_to_get_mnist(data_dir: Path) -> str:
+    return (
+        f"{data_dir / 'MNIST' / 'raw'}: no MNIST here; expected train-images-idx3-ubyte, "
+        "train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte. Add "
+        "--download to fetch it (12 MB), or name the folder that holds MNIST/raw with --data-dir "
+        "or LENET_DEPLOY_DATA_DIR."
+    )
+
+
+def _damaged(data_dir: Path, expected: str, found: object) -> ArtifactError:
+    return ArtifactError(
+        f"{data_dir / 'MNIST' / 'raw'}: expected {expected}, found {found}. "
+        "Delete the folder, then fetch MNIST again with --download."
+    )
+
+
+def _check_digits(images: torch.Tensor, labels: torch.Tensor, data_dir: Path) -> None:
+    found = f"{images.dtype} {tuple(images.shape)} and {len(labels)} labels"
+    shapes_fit = images.shape == (len(labels), 28, 28) and labels.shape == (len(labels),)
+    if not shapes_fit or images.dtype != torch.uint8 or len(labels) == 0:
+        raise _damaged(data_dir, "uint8 images (N, 28, 28) and N labels", found)
+    if labels.min() < 0 or labels.max() > 9:
+        raise _damaged(data_dir, "labels 0 to 9", f"{int(labels.min())} to {int(labels.max())}")
+
+
+def hold_out(split: Split, count: int) -> tuple[Split, Split]:
+    """Part `split` into all but `count` digits, and those `count`, which judge a trial.
+
+    Which digits are held out never changes, so trials with different seeds stay comparable.
+    """
+    if count >= len(split):
+        raise InputError(
+            f"--validation: expected fewer than the {len(split)} training digits, found {count}"
+        )
+    order = torch.randperm(len(split), generator=generator(0, 0, purpose=_HOLD_OUT))
+    kept, held_out = order[count:].sort().values, order[:count].sort().values
+    return Split(*split[kept]), Split(*split[held_out])
+
+
+_HOLD_OUT, ORDER, DISTORTION, WEIGHTS = range(4)  # what a stream of random numbers is for
+
+
+def generator(seed: int, epoch: int, *, purpose: int) -> torch.Generator:
+    """A fresh stream of random numbers that depends on nothing but its arguments.
+
+    Nothing carries over from one epoch to the next, so a resumed run draws the numbers that the
+    uninterrupted run would have drawn.
+    """
+    word = np.random.SeedSequence((seed, epoch, purpose)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(word))
+
+
+def batches(
+    split: Split, batch_size: int, *, order: torch.Tensor | None = None, workers: int = 0
+) -> Iterator[Batch]:
+    """Yield uint8 images ``(B, 28, 28)`` and int64 labels ``(B,)``, the same for any `workers`.
+
+    Without workers a batch is one indexing of a tensor in memory: microseconds, less than a
+    worker process needs to send it over. Workers are for machines where even that counts.
+    """
+    order = torch.arange(len(split)) if order is None else order
+    chunks = [chunk.tolist() for chunk in torch.split(order, batch_size)] if len(order) else []
+    if workers == 0:
+        for chunk in chunks:
+            yield split[chunk]
+    else:
+        # Its own generator, since a DataLoader would otherwise draw from the global one.
+        yield from DataLoader(
+            split, batch_size=None, sampler=chunks, num_workers=workers, generator=torch.Generator()
+        )
+
+
+def preprocess(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    """Make uint8 ``(N, 28, 28)`` the network's input: float32 ``(N, 1, 32, 32)``, normalised."""
+    return normalise(pad(images, preprocessing.padding), preprocessing)
+
+
+def pad(images: torch.Tensor, padding: int = 2) -> torch.Tensor:
+    """Scale uint8 ``(N, 28, 28)`` to [0, 1] and frame it in black: float32 ``(N, 1, 32, 32)``.
+
+    Before normalising, because only then is the frame the colour of the paper: normalised first
+    and padded with zeros, each digit would sit on a black square in a grey frame.
+    """
+    return F.pad(images.unsqueeze(1).to(torch.float32) / 255, [padding] * 4)
+
+
+def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    """Subtract the mean and divide by the standard deviation; shape and dtype stay."""
+    return (images - preprocessing.mean) / preprocessing.std
+
+
+def distort(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """Rotate, shear, scale and shift each of ``(N, 1, 32, 32)``, the whole batch at once.
+
+    Works on padded images in [0, 1], before normalising, so that what comes in from outside the
+    image is background. The numbers are drawn on the CPU, so a GPU sees the same distortions.
+    """
+    size, count = images.shape[-1], len(images)
+    angle, shear, wide, high, right, down = (
+        torch.rand(6, count, generator=random) * 2 - 1
+    ).unbind()
+    angle = angle * math.radians(ROTATION_DEGREES)
+    cos, sin = angle.cos(), angle.sin()
+    wide, high = 1 + SCALE * wide, 1 + SCALE * high
+    shift = 2 * SHIFT_PIXELS / size  # affine_grid counts from -1 to 1 across the image
+    x_row = torch.stack([cos * wide, SHEAR * shear - sin * high, shift * right], dim=1)
+    y_row = torch.stack([sin * wide, cos * high, shift * down], dim=1)
+    theta = torch.stack([x_row, y_row], dim=1).to(images)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)

@@ -1,0 +1,31 @@
+"""What an artifact is on disk: the manifest, the files, the golden answers, whom to trust."""
+
+from lenet_runtime.artifact.manifest import (
+    DATA_FORMATS,
+    GOLDEN_NAME,
+    IMAGES,
+    LOGITS,
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    SCHEMA_VERSION,
+    Artifact,
+    FileEntry,
+    Manifest,
+    Requirements,
+    TensorSpec,
+)
+
+__all__ = [
+    "DATA_FORMATS",
+    "GOLDEN_NAME",
+    "IMAGES",
+    "LOGITS",
+    "MANIFEST_NAME",
+    "MAX_MANIFEST_BYTES",
+    "SCHEMA_VERSION",
+    "Artifact",
+    "FileEntry",
+    "Manifest",
+    "Requirements",
+    "TensorSpec",
+]

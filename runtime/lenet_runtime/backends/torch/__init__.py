@@ -1,0 +1,1 @@
+"""TorchScript archives and AOTInductor packages on PyTorch."""

@@ -1,0 +1,88 @@
+"""``torch-compile``: AOTInductor packages through PyTorch's package loader.
+
+`torch._inductor.aoti_load_package` imports the whole compiler (1.7 s) to find this loader; we
+call the loader, which `import torch` has already brought, so three packages are ready in 25 ms.
+
+What is fastest at one image is slowest at 64, so an artifact holds several packages. Each is
+named after the least batch that it serves: ``model-from-1.pt2``, ``model-from-2.pt2``.
+"""
+
+import bisect
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from lenet_runtime import devices
+from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends import Predictor, torch_missing
+from lenet_runtime.errors import ArtifactError
+
+try:
+    import torch
+
+    from lenet_runtime.backends.torch.core import predictor, probe
+except (ImportError, OSError) as error:  # OSError: a shared library of its own is missing
+    raise torch_missing(error) from error
+
+__all__ = ["load", "probe", "starts"]
+
+_NAME = re.compile(r"model-from-([1-9][0-9]{0,4})\.pt2")
+
+
+def load(artifact: Artifact, device: str, threads: int | None) -> Predictor:
+    """See `lenet_runtime.backends.Backend.load`."""
+    packages = _packages(artifact)
+    runs = [_package(artifact, name, device) for name in packages.values()]
+    bounds = list(packages)[1:]
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        return runs[bisect.bisect_right(bounds, images.size(0))]([images])[0]
+
+    return predictor("torch-compile", forward, device, threads, artifact.manifest.precision)
+
+
+def starts(artifact: Artifact) -> tuple[int, ...]:
+    """One program a package; see `lenet_runtime.backends.Backend.starts`."""
+    return tuple(_packages(artifact))
+
+
+def _packages(artifact: Artifact) -> dict[int, str]:
+    """Names of the packages by the least batch they serve, ascending."""
+    matches = [match for match in map(_NAME.fullmatch, artifact.manifest.files) if match]
+    packages = dict(sorted((int(match[1]), match[0]) for match in matches))
+    first = artifact.manifest.batch_size or 1
+    if min(packages, default=None) != first:
+        raise ArtifactError(
+            f"{artifact.path}: the manifest lists no file 'model-from-{first}.pt2' but "
+            f"{sorted(artifact.manifest.files)}; an artifact of an older version holds "
+            "'model.pt2': export it again"
+        )
+    return packages
+
+
+def _package(
+    artifact: Artifact, name: str, device: str
+) -> Callable[[list[torch.Tensor]], list[torch.Tensor]]:
+    """Load one package; returns what runs it."""
+    data = artifact.read(name)
+    wanted = devices.parse(device)
+    on_cpu = wanted.kind == "cpu"
+    index = -1 if on_cpu else wanted.index
+    # The loader takes a path only. A private folder, so that the bytes it reads are the bytes
+    # that were hashed; it unpacks them and needs the file no longer than that.
+    with tempfile.TemporaryDirectory(prefix="lenet-runtime-") as folder:
+        package = Path(folder) / name
+        package.write_bytes(data)
+        try:
+            # On a GPU without the loader's own locks, which ask an event of the last run whether
+            # it happened: CUDA allows that to nobody who captures a graph. `_torch_cuda` lets one
+            # call in at a time.
+            loader = torch._C._aoti.AOTIModelPackageLoader(
+                str(package), "model", not on_cpu, 1, index
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ArtifactError(
+                f"{artifact.path / name}: PyTorch cannot load it ({error})"
+            ) from error
+    return loader.run

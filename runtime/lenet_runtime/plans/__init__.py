@@ -1,0 +1,1 @@
+"""Which engine runs which batch: plans, routing, and cutting large batches."""

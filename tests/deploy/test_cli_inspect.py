@@ -1,0 +1,317 @@
+"""`lenet-deploy inspect`: everything about an artifact, in whatever state, without running it."""
+
+import json
+import os
+import shutil
+
+import pytest
+from artifact_files import edit_manifest, replace_file, write_artifact
+from cli_helper import assert_fits, run, run_alone, set_columns
+
+from lenet_export import FORMATS
+from lenet_export.network import weights
+from lenet_runtime.artifact import Requirements
+from lenet_runtime.parity import Comparison, ParityReport
+
+EACH = [
+    pytest.param(f, marks=pytest.mark.slow) if f == "torch-compile" else f
+    for f in FORMATS
+    if f not in ("tensorrt", "cuda")  # which load on no CPU
+]
+
+
+def inspect(folder, code=0):
+    return json.loads(run("inspect", folder, "--json", code=code).stdout)
+
+
+@pytest.fixture
+def folder(onnx_artifact, copy_of):
+    """A private copy of an ONNX artifact, to damage."""
+    return copy_of(onnx_artifact)
+
+
+# ---- a good artifact
+
+
+@pytest.mark.parametrize("format", EACH)
+def test_every_format_is_shown_and_would_load(exported, net, format):
+    artifact = exported(format)
+    report = inspect(artifact.path)
+    assert report["path"] == str(artifact.path)
+    assert report["digest"] == artifact.digest
+    assert report["manifest"]["format"] == format
+    assert report["manifest"]["weights_sha256"] == weights.fingerprint(net)
+    assert set(report["files"].values()) == {"ok"}
+    assert report["runs_code"] == (format != "onnx")
+    on_cpu = {n: reasons for n, reasons in report["loads_here"].items() if n.endswith(" on cpu")}
+    assert on_cpu
+    assert all(reasons == [] for reasons in on_cpu.values())
+    assert format in run("inspect", artifact.path).stdout
+
+
+def test_the_graph_is_summed_up(onnx_artifact):
+    graph = inspect(onnx_artifact.path)["graph"]
+    assert graph["opset"] == {"ai.onnx": 20}
+    assert graph["ir_version"] == 10
+    assert graph["operators"].count("Gemm") == 3
+    assert graph["metadata"]["padding"] == "2"
+    table = run("inspect", onnx_artifact.path).stdout
+    assert "Conv Relu MaxPool" in table
+    assert f"{graph['parameters']:,} parameters, ai.onnx 20, IR 10" in table
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_table_fits_the_terminal(onnx_artifact, torchscript_artifact, monkeypatch, columns):
+    set_columns(monkeypatch, columns)
+    for artifact in (onnx_artifact, torchscript_artifact):
+        assert_fits(run("inspect", artifact.path).stdout, columns)
+
+
+def test_it_needs_no_trust_and_runs_nothing(torchscript_artifact, tmp_path):
+    """Not even the engine is loaded with it: a bomb in the file stays a file."""
+    folder = shutil.copytree(torchscript_artifact.path, tmp_path / "a")
+    replace_file(folder, "model.pt", b"not an archive")
+    report = inspect(folder)
+    assert report["files"]["model.pt"] == "ok"
+    assert report["runs_code"] is True
+
+
+# ---- damage: shown where the manifest can be read, one line where it cannot
+
+
+def flip(folder):
+    data = bytearray((folder / "model.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "model.onnx").write_bytes(data)
+
+
+def cut(folder):
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:-1])
+
+
+def grow(folder):
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"x")
+
+
+def link(folder):
+    (folder / "model.onnx").rename(folder.with_name("model"))
+    (folder / "model.onnx").symlink_to(folder.with_name("model"))
+
+
+def hardlink(folder):
+    (folder.with_name("twin")).hardlink_to(folder / "model.onnx")
+
+
+def fifo(folder):
+    (folder / "model.onnx").unlink()
+    os.mkfifo(folder / "model.onnx")
+
+
+def not_onnx(folder):
+    replace_file(folder, "model.onnx", b"\xff\xff not a protobuf")
+
+
+@pytest.mark.parametrize("damage", [flip, cut, grow, link, hardlink, fifo, not_onnx])
+def test_a_damaged_file_is_named_and_exits_1(folder, damage):
+    """The rest is still shown, and no backend is said to load it."""
+    damage(folder)
+    report = inspect(folder, code=1)
+    assert report["files"]["golden.npz"] == "ok"
+    assert str(folder / "model.onnx") in report["files"]["model.onnx"]
+    assert report["graph"] is None
+    assert report["loads_here"]["ort-cpu on cpu"] == [report["files"]["model.onnx"]]
+    result = run("inspect", folder, code=1)
+    assert f"error: {folder / 'model.onnx'}" in result.stderr
+    assert "onnx, fp32" in result.stdout
+
+
+def no_manifest(folder):
+    (folder / "manifest.json").unlink()
+
+
+def no_model(folder):
+    (folder / "model.onnx").unlink()
+
+
+def stray(folder):
+    (folder / "stray").touch()
+
+
+def garbage(folder):
+    (folder / "manifest.json").write_bytes(b"\x00\xff{")
+
+
+def cut_manifest(folder):
+    data = (folder / "manifest.json").read_bytes()
+    (folder / "manifest.json").write_bytes(data[: len(data) // 2])
+
+
+def twice(folder):
+    data = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(data.replace("{", '{"format": "torchscript",', 1))
+
+
+def no_number(folder):
+    data = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(data.replace('"mean": 0.1307', '"mean": NaN'))
+
+
+def deep(folder):
+    (folder / "manifest.json").write_text("[" * 100_000)
+
+
+def edits(**fields):
+    return lambda folder: edit_manifest(folder, lambda document: document.update(fields))
+
+
+def escape(folder):
+    entry = {"sha256": "0" * 64, "size": 1}
+    edit_manifest(folder, lambda document: document["files"].update({"../../secret": entry}))
+
+
+def nothing_at_all(folder):
+    shutil.rmtree(folder)
+
+
+def a_file(folder):
+    shutil.rmtree(folder)
+    folder.touch()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (no_manifest, "manifest.json"),
+        (no_model, "missing ['model.onnx']"),
+        (stray, "not listed ['stray']"),
+        (garbage, "manifest.json"),
+        (cut_manifest, "manifest.json"),
+        (twice, "duplicate keys ['format']"),
+        (no_number, "NaN is not a JSON number"),
+        (deep, "manifest.json"),
+        (edits(schema_version=4), "expected schema_version 3, found 4"),
+        (edits(surprise=1), "unknown keys ['surprise']"),
+        (edits(labels=["0"]), "labels, found"),
+        (escape, "'../../secret': expected a plain name"),
+        (nothing_at_all, "expected an artifact's folder"),
+        (a_file, "expected an artifact's folder"),
+    ],
+)
+def test_what_is_no_artifact_is_one_line(folder, damage, message):
+    damage(folder)
+    for words in (("inspect", folder), ("inspect", folder, "--json")):
+        result = run(*words, code=1)
+        assert message in result.stderr
+        assert result.stdout == ""
+
+
+# ---- artifacts of other machines, versions and authors
+
+
+@pytest.mark.parametrize(
+    ("needs", "reason"),
+    [
+        ({"cpu_isa": ["avx2", "sse9"]}, "CPU extensions that this CPU lacks"),
+        ({"platform": "plan9-z80"}, "plan9-z80"),
+    ],
+)
+def test_foreign_requirements_are_reasons_not_faults(folder, needs, reason):
+    edit_manifest(folder, lambda document: document["requirements"].update(needs))
+    (found,) = inspect(folder)["loads_here"]["ort-cpu on cpu"]
+    assert reason in found
+    assert reason.split()[0] in run("inspect", folder).stdout
+
+
+def test_an_unknown_precision_is_a_reason(folder):
+    edits(precision="int3")(folder)
+    assert "int3" in inspect(folder)["loads_here"]["ort-cpu on cpu"][0]
+
+
+def test_a_format_of_the_future_is_shown(tmp_path):
+    needs = Requirements("cuda", "oracle", "9", compute_capability="99.9")
+    folder = write_artifact(tmp_path / "a", format="crystal-ball", requirements=needs)
+    assert inspect(folder)["loads_here"] == {}
+    table = run("inspect", folder).stdout
+    assert "no backend of this version runs this format" in table
+    assert "compute_capability 99.9" in table
+
+
+FAILED = Comparison("random", 2, None, None, None, None, None, "1 of the 20 logits is not finite")
+
+
+@pytest.mark.parametrize("comparisons", [(), (FAILED,)])
+def test_an_artifact_that_never_passed_would_not_load(onnx_artifact, folder, comparisons):
+    report = onnx_artifact.manifest.parity
+    parity = {**json.loads((folder / "manifest.json").read_text())["parity"],
+              "comparisons": [vars(c) for c in comparisons]}  # fmt: skip
+    assert not ParityReport(report.precision, report.tolerance, comparisons).ok
+    edits(parity=parity)(folder)
+    (reason,) = inspect(folder)["loads_here"]["ort-cpu on cpu"]
+    table = run("inspect", folder).stdout
+    if comparisons:
+        assert reason == "its parity report says it failed"
+        assert "1 of 1 comparisons" in table
+    else:
+        assert "verify --record" in reason
+        assert "not proven" in table
+
+
+HOSTILE = ["\x1b[2J", "[red]x[/]", "[/]", "\ud800", "\x07", "\\", "a\nb", "\u202e", "[", "]"]
+
+
+def test_hostile_text_cannot_steer_the_terminal(folder):
+    """It is spelled out; neither escape codes nor rich's markup take effect."""
+    edits(labels=HOSTILE, tools={"[bold]": "\x1b]0;title\x07", "[/]": "\ud800"})(folder)
+    replace_file(folder, "[red]", b"a name like markup")
+    table = run("inspect", folder).stdout
+    assert not [c for c in table if not c.isprintable() and c != "\n"]
+    for text in (r"\x1b[2J", "[red]x[/]", r"\ud800", r"\x07", "[bold]", r"\u202e", "│ [red]"):
+        assert text in table
+    assert inspect(folder)["manifest"]["labels"] == HOSTILE
+
+
+@pytest.mark.parametrize("name", ["a[b]", "[red]", "x[", "[/b]", "ümlaut"])
+def test_any_folder_name_is_shown_as_it_is(onnx_artifact, tmp_path, monkeypatch, name):
+    set_columns(monkeypatch, 250)
+    folder = shutil.copytree(onnx_artifact.path, tmp_path / name / "a")
+    assert f"{name}/a" in run("inspect", folder).stdout
+
+
+# ---- missing packages
+
+
+def test_without_onnx_there_is_no_graph_and_all_the_rest(onnx_artifact):
+    done = run_alone("inspect", onnx_artifact.path, "--json", without=["onnx", "torch"])
+    report = json.loads(done.stdout)
+    assert report["graph"] is None
+    assert report["loads_here"]["ort-cpu on cpu"] == []
+    assert list(report["loads_here"]) == [
+        "ort-cpu on cpu",
+        "ort-cuda on cuda",
+        "ort-tensorrt on cuda",
+    ]
+
+
+def test_without_engines_it_says_what_to_install(onnx_artifact, torchscript_artifact):
+    done = run_alone("inspect", onnx_artifact.path, without=["onnxruntime", "torch"])
+    assert "lenet-deploy[cpu]" in done.stdout.replace("│", "").replace("\n", " ")
+    done = run_alone("inspect", torchscript_artifact.path, "--json", without=["torch"])
+    (reason,) = json.loads(done.stdout)["loads_here"]["torchscript on cpu"]
+    assert "pip install 'lenet-deploy[export]'" in reason
+
+
+@pytest.mark.slow
+def test_a_package_of_another_pytorch_release_is_said_not_to_load(torch_compile_artifact, tmp_path):
+    import dataclasses
+    import shutil
+
+    folder = shutil.copytree(torch_compile_artifact.path, tmp_path / "old")
+    manifest = torch_compile_artifact.manifest
+    needs = dataclasses.replace(manifest.requirements, engine_version="1.13.1")
+    old = dataclasses.replace(manifest, requirements=needs)
+    (folder / "manifest.json").write_bytes(old.to_bytes())
+    (reason,) = json.loads(run("inspect", folder, "--json").stdout)["loads_here"][
+        "torch-compile on cpu"
+    ]
+    assert "compiled with PyTorch '1.13.1'" in reason

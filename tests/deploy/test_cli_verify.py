@@ -1,0 +1,259 @@
+"""`lenet-deploy verify`: what it shows, and each of its exit codes for a real reason."""
+
+import copy
+import importlib
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from artifact_files import edit_manifest
+from cli_helper import assert_fits, run, set_columns
+from mnist_files import write_mnist
+
+import lenet_export
+from lenet_deploy.training.checkpoint import save_checkpoint
+from lenet_export.network import weights
+from lenet_runtime.artifact import trust
+from lenet_runtime.backends.ort.ort_cpu import OrtCpu
+
+
+@pytest.fixture(scope="module")
+def checkpoint(net, tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoint") / "net.safetensors"
+    save_checkpoint(net, path, {})
+    return path
+
+
+@pytest.fixture
+def verify(checkpoint, tmp_path):
+    def call(folder, *words, code=0, sizes="1,2"):
+        return run(
+            "verify", folder, "--checkpoint", checkpoint, "--batch-sizes", sizes,
+            "--data-dir", tmp_path / "no-data", *words, code=code,
+        )  # fmt: skip
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def forged(net, tmp_path_factory):
+    """An artifact of slightly other weights that claims to be of `net`; it loads."""
+    other = copy.deepcopy(net)
+    with torch.no_grad():
+        other.fc3.bias[2] += 0.01
+    folder = tmp_path_factory.mktemp("forged") / "a"
+    lenet_export.export(other, "onnx", folder, batch_sizes=[1])
+    claim = weights.fingerprint(net)
+    return edit_manifest(folder, lambda document: document.update(weights_sha256=claim))
+
+
+# ---- what it shows
+
+
+def test_a_good_artifact_is_shown_and_exits_0(verify, onnx_artifact, tmp_path):
+    result = verify(onnx_artifact.path)
+    for text in ("on ort-cpu", "bundled digits: 60 digits, accuracy ", "0 answers differ",
+                 "parity holds", "permuted", "taken apart"):  # fmt: skip
+        assert text in result.stdout
+    note = f"note: {tmp_path / 'no-data'} holds no MNIST, so accuracy is of the bundled digits"
+    assert note in result.stderr
+    assert "note:" not in result.stdout
+
+
+def test_json_is_the_only_thing_on_stdout(verify, onnx_artifact):
+    result = verify(onnx_artifact.path, "--json", sizes="1,7")
+    document = json.loads(result.stdout)
+    assert document["ok"] is True
+    assert document["backend"] == "ort-cpu"
+    assert document["artifact"] == str(onnx_artifact.path)
+    assert {c["batch_size"] for c in document["parity"]["comparisons"]} == {1, 7}
+    assert document["data_set"]["flips"] == []
+    assert all("eager_multiple" in c for c in document["parity"]["comparisons"])
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_tables_fit_the_terminal(verify, onnx_artifact, monkeypatch, columns):
+    set_columns(monkeypatch, columns)
+    result = verify(onnx_artifact.path)
+    assert_fits(result.stdout, columns)
+    for heading in ("images", "batch", "max", "mean", "eager", "times", "of tol.", "top-1"):
+        assert f" {heading} " in result.stdout
+
+
+def test_the_mnist_test_set_is_taken_where_it_is(verify, onnx_artifact, tmp_path):
+    write_mnist(tmp_path, test=50)
+    result = verify(onnx_artifact.path, "--json", "--data-dir", tmp_path)
+    data_set = json.loads(result.stdout)["data_set"]
+    assert (data_set["name"], data_set["comparison"]["batch_size"]) == ("MNIST test set", 50)
+    assert "note" not in result.stderr
+
+
+@pytest.mark.slow
+def test_all_ten_thousand_digits(verify, onnx_artifact, mnist_dir):
+    result = verify(onnx_artifact.path, "--json", "--data-dir", mnist_dir)
+    data_set = json.loads(result.stdout)["data_set"]
+    assert data_set["comparison"]["batch_size"] == 10_000
+    assert data_set["accuracy"] == data_set["eager_accuracy"]
+
+
+def test_a_static_artifact_is_verified(verify, exported):
+    result = verify(exported("torchscript", static_batch=5).path, "--json")
+    document = json.loads(result.stdout)
+    assert {c["batch_size"] for c in document["parity"]["comparisons"]} == {5}
+
+
+# ---- exit code 1
+
+
+def test_another_checkpoint_exits_1(onnx_artifact, tmp_path):
+    from lenet_deploy.training.model import Net
+
+    save_checkpoint(Net(), tmp_path / "other.safetensors", {})
+    result = run(
+        "verify", onnx_artifact.path, "--checkpoint", tmp_path / "other.safetensors", code=1
+    )
+    assert "expected the weights it was exported from" in result.stderr
+    assert "--checkpoint" in result.stderr
+    assert result.stdout == ""
+
+
+def test_code_is_not_run_without_trust(verify, torchscript_artifact, monkeypatch):
+    monkeypatch.setattr(trust, "_written", set())
+    assert "pass trust=True (command line: --trust)" in verify(
+        torchscript_artifact.path, code=1
+    ).stderr  # fmt: skip
+    verify(torchscript_artifact.path, "--trust")
+
+
+def test_a_missing_artifact_exits_1(verify, tmp_path):
+    result = verify(tmp_path / "nowhere", code=1)
+    assert f"{tmp_path / 'nowhere'}: expected an artifact's folder" in result.stderr
+
+
+def test_a_damaged_artifact_exits_1(verify, onnx_artifact, copy_of):
+    folder = copy_of(onnx_artifact)
+    data = bytearray((folder / "model.onnx").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.onnx").write_bytes(data)
+    assert "the file was damaged or changed" in verify(folder, code=1).stderr
+
+
+def test_a_missing_checkpoint_exits_1(onnx_artifact, tmp_path):
+    words = ("verify", onnx_artifact.path, "--checkpoint", tmp_path / "none.pt")
+    assert "none.pt" in run(*words, code=1).stderr
+
+
+# ---- exit code 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch-sizes", "1;2"], "--batch-sizes: expected integers"),
+        (["--backend", "torchscript"], "does not run 'onnx' artifacts; expected one of"),
+        (["--backend", "abacus"], "'abacus' does not run"),
+        (["--device", "tpu"], "device: expected"),
+        (["--threads", "0"], "threads"),
+        (["--seed", "-1"], "seed"),
+        (["--seed", "x"], "seed"),
+    ],
+)
+def test_wrong_values_are_usage_errors(verify, onnx_artifact, words, message):
+    result = verify(onnx_artifact.path, *words, code=2)
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+def test_no_artifact_is_a_usage_error():
+    run("verify", code=2)
+
+
+# ---- exit code 3
+
+
+def test_a_forged_artifact_exits_3_with_a_whole_report(verify, forged):
+    """It loads, since its golden file was forged with it; only the checkpoint tells."""
+    result = verify(forged, "--json", code=3)
+    document = json.loads(result.stdout)
+    assert document["ok"] is False
+    assert any("random at batch size 2: row " in line for line in document["failures"])
+    assert "differs from eager PyTorch" in result.stderr
+    assert "parity fails" in verify(forged, code=3).stdout
+
+
+def test_flips_are_listed_with_their_margins(verify, onnx_artifact, monkeypatch):
+    """An engine that turns every digit into a 1, once it has passed the self-test of 8."""
+    run_engine = OrtCpu.run
+
+    def wrong(self, images):
+        logits = run_engine(self, images).copy()
+        if len(images) > 8:
+            logits[:, 1] = 99
+        return logits
+
+    monkeypatch.setattr(OrtCpu, "run", wrong)
+    result = verify(onnx_artifact.path, code=3)
+    lines = [line for line in result.stdout.splitlines() if line.startswith("  digit ")]
+    assert len(lines) == 10  # of 54; the rest is in --json
+    assert all("found 1, eager's margin " in line for line in lines)
+    flips = json.loads(verify(onnx_artifact.path, "--json", code=3).stdout)["data_set"]["flips"]
+    assert len(flips) >= 50
+    assert all(flip["found"] == 1 != flip["eager"] for flip in flips)
+
+
+def test_answers_that_are_not_finite_exit_3_and_are_still_json(verify, onnx_artifact, monkeypatch):
+    run_engine = OrtCpu.run
+    monkeypatch.setattr(
+        OrtCpu, "run",
+        lambda self, x: run_engine(self, x) * np.float32(1 if len(x) == 8 else np.nan),
+    )  # fmt: skip
+    document = json.loads(verify(onnx_artifact.path, "--json", code=3).stdout)
+    assert document["parity"]["comparisons"][0]["max_abs_diff"] is None
+    assert "-" in verify(onnx_artifact.path, code=3).stdout
+
+
+# ---- exit code 4
+
+
+@pytest.mark.parametrize("need", [{"cpu_isa": ["sse9"]}, {"platform": "plan9-z80"}])
+def test_foreign_requirements_exit_4(verify, onnx_artifact, copy_of, need):
+    folder = edit_manifest(
+        copy_of(onnx_artifact), lambda document: document["requirements"].update(need)
+    )
+    result = verify(folder, code=4)
+    assert next(iter(need.values()))[0] in result.stderr
+    assert "export it again on this machine" in result.stderr
+
+
+def test_a_missing_engine_exits_4(verify, onnx_artifact, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "pip install 'lenet-deploy[cpu]'" in verify(onnx_artifact.path, code=4).stderr
+
+
+# ---- exit code 130
+
+
+def test_an_interrupt_exits_130(verify, onnx_artifact, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    module = importlib.import_module("lenet_export.verification")
+    monkeypatch.setattr(module, "verify", interrupt)
+    assert verify(onnx_artifact.path, code=130).stderr.endswith("interrupted\n")
+
+
+def test_a_folder_with_brackets_is_shown_as_it_is(verify, onnx_artifact, tmp_path):
+    folder = shutil.copytree(onnx_artifact.path, tmp_path / "[red]a[" / "]b")
+    result = verify(folder, "--data-dir", tmp_path / "[bold]x[" / "]")
+    assert f"verifying {folder} on ort-cpu ..." in result.stderr
+    assert f"note: {tmp_path / '[bold]x[' / ']'} holds no MNIST" in result.stderr
+
+
+def test_in_a_terminal_the_steps_are_a_spinner(verify, onnx_artifact, tmp_path, monkeypatch):
+    """It is drawn on stderr alone, and takes any folder's name."""
+    folder = shutil.copytree(onnx_artifact.path, tmp_path / "[" / "b]")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert verify(folder, "--json").stdout.startswith("{\n")

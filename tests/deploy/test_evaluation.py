@@ -1,0 +1,183 @@
+"""Evaluation counts right, says how sure it is, and judges any function from numpy to numpy."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mnist_files import make_digits, write_mnist
+from typer.testing import CliRunner
+
+from lenet_deploy.cli import app
+from lenet_deploy.training import curves, data, evaluation
+from lenet_deploy.training.checkpoint import save_checkpoint
+from lenet_deploy.training.model import Net
+from lenet_runtime.errors import DeployError
+from lenet_runtime.images.preprocess import Preprocessing
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def batch(labels):
+    return np.zeros((len(labels), 1, 32, 32), np.float32), np.array(labels, np.int64)
+
+
+def always(answers):
+    """A classifier that gives `answers`, whatever it is shown."""
+    logits = np.eye(10, dtype=np.float32)
+    replies = iter([logits[list(reply)] for reply in answers])
+    return lambda images: next(replies)
+
+
+def test_confusion_has_the_true_digit_by_row_and_the_predicted_by_column():
+    result = evaluation.evaluate(always([[1, 2], [3]]), [batch([1, 7]), batch([3])])
+    expected = np.zeros((10, 10), int)
+    expected[1, 1] = expected[7, 2] = expected[3, 3] = 1
+    assert (result.confusion == expected).all()
+    assert (result.correct, result.total, result.accuracy) == (2, 3, 2 / 3)
+    assert result.recall[1] == 1
+    assert result.recall[7] == 0
+    assert result.recall[0] is None
+
+
+def test_batches_of_one_digit_and_of_none_count():
+    result = evaluation.evaluate(always([[], [4]]), [batch([]), batch([4])])
+    assert (result.correct, result.total) == (1, 1)
+
+
+def test_no_digits_at_all_is_an_error():
+    with pytest.raises(DeployError, match="expected at least one digit"):
+        evaluation.evaluate(always([]), [])
+
+
+@pytest.mark.parametrize(
+    ("logits", "found"),
+    [
+        (np.zeros((2, 9), np.float32), r"found \(2, 9\)"),
+        (np.zeros((1, 10), np.float32), r"found \(1, 10\)"),
+        (np.full((2, 10), np.nan, np.float32), "with NaN or infinity"),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_an_error(logits, found):
+    with pytest.raises(DeployError, match=found):
+        evaluation.evaluate(lambda images: logits, [batch([1, 2])])
+
+
+@pytest.mark.parametrize(
+    ("correct", "total", "low", "high"),
+    [
+        # Newcombe (1998), Statistics in Medicine 17:857-872, table I, method 3.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_interval_against_published_values(correct, total, low, high):
+    found = evaluation.wilson_interval(correct, total)
+    assert found == pytest.approx((low, high), abs=5e-5)
+    mirrored = evaluation.wilson_interval(total - correct, total)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
+
+
+@pytest.mark.parametrize(("correct", "total"), [(0, 0), (3, 2), (-1, 2)])
+def test_wilson_interval_of_nonsense_is_refused(correct, total):
+    with pytest.raises(ValueError, match="expected 0 <= correct <= total"):
+        evaluation.wilson_interval(correct, total)
+
+
+def test_examples_are_the_networks_input():
+    images, labels = make_digits(30, seed=1)
+    split = data.Split(torch.from_numpy(images), torch.from_numpy(labels).long())
+    found = list(evaluation.examples(split, Preprocessing(), batch_size=20))
+    assert [len(labels) for _, labels in found] == [20, 10]
+    assert found[0][0].shape == (20, 1, 32, 32)
+    assert found[0][0].dtype == np.float32
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A checkpoint of chance-level weights, and a data set."""
+    torch.manual_seed(0)
+    save_checkpoint(
+        Net(), tmp_path / "net.safetensors", {"preprocessing": {"mean": 0.5, "std": 0.5}}
+    )
+    return tmp_path / "net.safetensors", write_mnist(tmp_path / "mnist", test=50)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def test_the_command_prints_json_and_draws_the_matrix(trained, tmp_path):
+    checkpoint, mnist = trained
+    png = tmp_path / "confusion.png"
+    result = run("--checkpoint", checkpoint, "--data-dir", mnist, "--json", "--plot", png)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    confusion = np.array(found["confusion"])
+    assert confusion.sum() == found["total"] == 50
+    assert confusion.trace() == found["correct"]
+    assert found["interval_95"] == list(evaluation.wilson_interval(found["correct"], 50))
+    assert png.read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize("batch_size", [1, 64, 1000])
+def test_the_batch_size_changes_nothing(trained, batch_size):
+    checkpoint, mnist = trained
+    arguments = ("--checkpoint", checkpoint, "--data-dir", mnist, "--json")
+    assert run(*arguments, "--batch-size", batch_size).stdout == run(*arguments).stdout
+
+
+def test_the_command_prints_a_table(trained):
+    checkpoint, mnist = trained
+    result = run("--checkpoint", checkpoint, "--data-dir", mnist)
+    assert "Confusion matrix" in result.stdout
+    assert "95% Wilson interval" in result.stdout
+
+
+def test_normalisation_is_the_cards_unless_it_is_given(trained, monkeypatch):
+    checkpoint, mnist = trained
+    seen = []
+    examples = evaluation.examples
+
+    def spy(split, preprocessing, **options):
+        seen.append((preprocessing.mean, preprocessing.std))
+        return examples(split, preprocessing, **options)
+
+    monkeypatch.setattr(evaluation, "examples", spy)
+    run("--checkpoint", checkpoint, "--data-dir", mnist)
+    run("--checkpoint", checkpoint, "--data-dir", mnist, "--mean", "0.1", "--std", "0.2")
+    torch.save(Net().state_dict(), checkpoint.with_name("bare.pt"))
+    bare = run("--checkpoint", checkpoint.with_name("bare.pt"), "--data-dir", mnist)
+    assert seen == [(0.5, 0.5), (0.1, 0.2), (0.1307, 0.3081)]
+    assert "no card" in bare.stderr
+
+
+def test_exit_codes(trained, tmp_path):
+    checkpoint, mnist = trained
+    assert run("--checkpoint", tmp_path / "none.pt", "--data-dir", mnist).exit_code == 1
+    assert run("--checkpoint", checkpoint, "--data-dir", tmp_path / "none").exit_code == 1
+    assert run("--checkpoint", checkpoint, "--data-dir", mnist, "--std", "0").exit_code == 2
+    assert run("--batch-size", "0").exit_code == 2
+    unwritable = tmp_path / "none" / "confusion.png"
+    result = run("--checkpoint", checkpoint, "--data-dir", mnist, "--plot", unwritable)
+    assert result.exit_code == 1
+    assert "No such file or directory" in result.stderr
+
+
+def test_a_perfect_matrix_can_be_drawn(tmp_path):
+    curves.confusion_matrix(np.eye(10, dtype=np.int64), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(PNG)
+
+
+def test_the_bundled_checkpoint_is_as_good_as_its_card_says_on_the_real_test_digits():
+    from test_data import real_mnist
+
+    from lenet_deploy.training.checkpoint import read_card
+
+    result = run("--data-dir", real_mnist(), "--json")
+    found, card = json.loads(result.stdout), read_card()["accuracy"]["test"]
+    assert found["total"] == 10_000
+    # Another processor may round otherwise and tip a digit that hangs in the balance.
+    assert abs(found["correct"] - card["correct"]) <= 2

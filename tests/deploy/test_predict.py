@@ -1,0 +1,297 @@
+"""`lenet-deploy predict`, with a fake network that needs no engine."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import lenet_deploy.cache
+import lenet_runtime
+from lenet_deploy.cli import app
+from lenet_deploy.cli.drawing import bar, half_blocks
+from lenet_runtime.errors import BackendUnavailable
+from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.prediction import from_logits
+from lenet_runtime.images.preprocess import Preprocessing, to_batch
+
+DIGITS = load_digits()
+BUNDLED = to_batch(DIGITS.images, Preprocessing()).reshape(60, -1)
+
+
+class FakeSession:
+    """Answers with the label of the bundled digit that is most alike."""
+
+    backend = "fake"
+
+    def __init__(self, path, batch_size=None):
+        manifest = SimpleNamespace(batch_size=batch_size, preprocessing=Preprocessing())
+        self.artifact = SimpleNamespace(path=Path(path), manifest=manifest)
+        self.batches = []
+        self.closed = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.closed = True
+
+    def predict(self, images, top_k=3):
+        self.batches.append(len(images))
+        flat = to_batch(images, Preprocessing()).reshape(len(images), -1)
+        nearest = np.square(flat[:, None] - BUNDLED).mean(2).argmin(1)
+        logits = 9 * np.eye(10, dtype=np.float32)[DIGITS.labels[nearest]]
+        return from_logits(logits, "0123456789", top_k)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    made = SimpleNamespace(sessions=[], arguments=[], batch_size=None)
+
+    def load(path, **arguments):
+        made.sessions.append(FakeSession(path, made.batch_size))
+        made.arguments.append(arguments)
+        return made.sessions[-1]
+
+    monkeypatch.setattr(lenet_runtime, "load", load)
+    monkeypatch.setattr(lenet_deploy.cache, "default_artifact", lambda **_: Path("default"))
+    return made
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of a drawn 7, a white-on-black 2, a text, a hidden and a nested picture."""
+    for name, index, paper in (("7.png", 0, 235), ("2.jpg", 1, 0), (".hidden.png", 2, 0)):
+        alpha = Image.fromarray(DIGITS.images[index]).resize((200, 200))
+        picture = Image.new("L", (400, 300), paper)
+        picture.paste(255 - paper, (120, 40, 320, 240), alpha)
+        picture.save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "nested").mkdir()
+    Image.fromarray(DIGITS.images[3]).save(tmp_path / "nested" / "0.png")
+    return tmp_path
+
+
+def run(*arguments, width="80"):
+    return CliRunner(env={"COLUMNS": width}).invoke(app, ["predict", *map(str, arguments)])
+
+
+def predictions(*arguments):
+    result = run(*arguments, "--json")
+    document = json.loads(result.stdout)
+    return result, document["predictions"], document["errors"]
+
+
+def test_pictures_are_classified_in_one_call(fake, pictures):
+    result, found, errors = predictions(pictures / "7.png", pictures / "2.jpg")
+    assert result.exit_code == 0, result.output
+    assert [one["label"] for one in found] == [7, 2]
+    assert [one["inverted"] for one in found] == [True, False]
+    assert [one["path"] for one in found] == [str(pictures / "7.png"), str(pictures / "2.jpg")]
+    assert errors == []
+    assert fake.sessions[0].batches == [2]
+    assert fake.sessions[0].closed
+
+
+def test_json_holds_all_probabilities_and_the_top_k(fake, pictures):
+    _, (one,), _ = predictions(pictures / "7.png", "--top-k", 2)
+    assert len(one["probabilities"]) == 10
+    assert sum(one["probabilities"]) == pytest.approx(1, abs=1e-6)
+    assert [top["label"] for top in one["top_k"]] == ["7", "0"]
+    assert one["steps"][0] == "inverted: dark ink on light paper"
+
+
+def test_a_folder_means_its_own_pictures(fake, pictures):
+    _, found, _ = predictions(pictures)
+    assert [Path(one["path"]).name for one in found] == ["2.jpg", "7.png"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"), [("*.png", ["7.png"]), ("**/*.png", ["7.png", "0.png"]), ("?.*", None)]
+)
+def test_quoted_globs_are_expanded(fake, pictures, pattern, names):
+    _, found, _ = predictions(pictures / pattern)
+    assert [Path(one["path"]).name for one in found] == (names or ["2.jpg", "7.png"])
+
+
+def test_a_name_with_brackets_is_itself_before_it_is_a_glob(fake, pictures):
+    path = (pictures / "7.png").rename(pictures / "a[1].png")
+    result, found, _ = predictions(path)
+    assert [one["path"] for one in found] == [str(path)]
+    assert run(path).exit_code == result.exit_code == 0
+
+
+def test_a_file_named_twice_is_classified_once(fake, pictures):
+    _, found, _ = predictions(pictures / "7.png", pictures / "*.png")
+    assert len(found) == 1
+
+
+def test_a_broken_file_is_reported_and_the_rest_goes_on(fake, pictures):
+    broken = pictures / "broken.png"
+    broken.write_bytes((pictures / "7.png").read_bytes()[:200])
+    result = run(broken, pictures / "7.png")
+    assert result.exit_code == 1
+    assert f"error: {broken}: expected" in result.stderr.replace("\n", "")
+    assert "dark ink, inverted" in result.stdout
+    result, found, errors = predictions(broken, pictures / "7.png", pictures / "none.png")
+    assert result.exit_code == 1
+    assert [one["label"] for one in found] == [7]
+    assert {error["path"] for error in errors} == {str(broken), str(pictures / "none.png")}
+
+
+def test_only_broken_files_load_no_network(fake, pictures):
+    result, found, errors = predictions(pictures / "notes.txt")
+    assert result.exit_code == 1
+    assert found == []
+    assert len(errors) == 1
+    assert fake.sessions == []
+
+
+@pytest.mark.parametrize("name", ["none.png", "*.gif", "empty"])
+def test_no_file_at_all_is_a_usage_error(fake, pictures, name):
+    (pictures / "empty").mkdir()
+    result = run(pictures / name)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--digits", "0"), ("--digits", "61"), ("--top-k", "11", "x.png"),
+                  ("--digits", "3", "x.png")]
+)  # fmt: skip
+def test_usage_errors(fake, arguments):
+    assert run(*arguments).exit_code == 2
+
+
+def test_bundled_digits_are_right_or_wrong(fake):
+    result = run("--digits", 60)
+    assert result.exit_code == 0
+    assert "60 of 60 right" in result.stdout
+    _, found, _ = predictions("--digits", 4)
+    assert [one["expected"] for one in found] == [one["label"] for one in found] == [7, 2, 1, 0]
+    assert all(one["correct"] for one in found)
+
+
+def test_a_wrong_digit_is_said_to_be_wrong(fake, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "BUNDLED", BUNDLED[::-1])
+    result = run("--digits", 1)
+    assert "wrong: a 7" in result.stdout
+    assert "0 of 1 right" in result.stdout
+
+
+def test_options_reach_the_session(fake, pictures):
+    run(pictures / "7.png", "--artifact", "mine", "--backend", "ort-cpu", "--threads", 2, "--trust")
+    assert str(fake.sessions[0].artifact.path) == "mine"
+    expected = {"backend": "ort-cpu", "device": "cpu", "threads": 2, "trust": True}
+    assert fake.arguments == [expected]
+
+
+def test_without_an_artifact_it_takes_the_default(fake, pictures):
+    run(pictures / "7.png")
+    assert str(fake.sessions[0].artifact.path) == "default"
+    assert fake.arguments[0]["trust"] is False
+
+
+def test_a_static_artifact_gets_full_batches(fake):
+    fake.batch_size = 8
+    _, found, _ = predictions("--digits", 10)
+    assert len(found) == 10
+    assert fake.sessions[0].batches == [8, 8]
+
+
+def test_a_missing_engine_ends_with_4(monkeypatch, pictures):
+    def load(*_, **__):
+        raise BackendUnavailable("no engine")
+
+    monkeypatch.setattr(lenet_runtime, "load", load)
+    assert run(pictures / "7.png", "--artifact", "x").exit_code == 4
+
+
+@pytest.mark.parametrize("width", ["80", "120"])
+@pytest.mark.parametrize("arguments", [("--digits", "10"), ("--digits", "11"), ()])
+def test_the_table_fits_the_terminal(fake, pictures, width, arguments):
+    result = run(*(arguments or (pictures,)), width=width)
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= int(width)
+
+
+def test_ten_digits_are_drawn_and_eleven_only_when_asked(fake):
+    assert "▀" in run("--digits", 10).stdout
+    assert "▀" not in run("--digits", 10, "--no-draw").stdout
+    assert "▀" not in run("--digits", 11).stdout
+    assert "▀" in run("--digits", 11, "--draw").stdout
+
+
+def test_escape_sequences_in_a_name_do_not_reach_the_terminal(fake, pictures):
+    path = (pictures / "7.png").rename(pictures / "\x1b[31m[bold]7.png")
+    result = run(path, width="200")
+    assert "\x1b" not in result.output
+    assert "?[31m[bold]7.png" in result.output
+
+
+def test_half_blocks_draw_two_rows_a_line():
+    pixels = np.zeros((28, 28), np.uint8)
+    pixels[4:7, 4:7] = [[255, 0, 255], [255, 255, 0], [0, 0, 255]]
+    assert half_blocks(pixels) == "█▄▀\n  ▀"
+    assert half_blocks(pixels, "ascii") == "#.'\n  '"
+    assert half_blocks(np.zeros((28, 28), np.uint8)) == ""
+
+
+def test_every_bundled_drawing_fits_its_column():
+    for image in DIGITS.images:
+        lines = half_blocks(image).splitlines()
+        assert len(lines) <= 11
+        assert max(map(len, lines)) <= 20
+
+
+def test_bars_are_as_long_as_the_probability():
+    assert bar(0.5, 10) == "█████     "
+    assert bar(1, 4, "ascii") == "####"
+
+
+def test_a_terminal_without_unicode_gets_ascii():
+    code = (
+        "import sys, lenet_deploy.cli; from lenet_runtime.images.digits import load_digits;"
+        "module = sys.modules['lenet_deploy.cli.predict'];"
+        "digit = module._Digit('x', load_digits().images[0]);"
+        "module._print([module._Answer(digit, 7, [], [('7', 0.9)])], True)"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert b"'###" in done.stdout
+    assert b"#########" in done.stdout
+
+
+def test_it_imports_no_torch(pictures):
+    code = (
+        "import sys; from lenet_deploy.cli import app;"
+        f"app(['predict', {str(pictures / 'notes.txt')!r}], standalone_mode=False);"
+        "sys.exit(1 if 'torch' in sys.modules else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert b"error" in done.stderr
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_real_session_answers_alike_for_arrays_pictures_and_the_command(
+    onnx_artifact, tmp_path
+):
+    pytest.importorskip("onnxruntime")
+    file = tmp_path / "digit.png"
+    Image.fromarray(DIGITS.images[0]).save(file)
+    result, (one,), _ = predictions(file, "--artifact", onnx_artifact.path)
+    assert result.exit_code == 0
+    with lenet_runtime.load(onnx_artifact.path) as session:
+        by_array = session.predict(DIGITS.images[:1])
+        with Image.open(io.BytesIO(file.read_bytes())) as picture:
+            by_picture = session.predict(picture)
+    np.testing.assert_array_equal(by_array.probabilities, by_picture.probabilities)
+    np.testing.assert_array_equal(np.float32(one["probabilities"]), by_array.probabilities[0])

@@ -1,0 +1,172 @@
+"""The generated C as a C programmer gets it: compilers, C++, sanitizers, symbols, other CPUs."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from native_c import (
+    COMPILERS,
+    DRIVER,
+    FLAGS,
+    any_compiler,
+    digits,
+    drive,
+    each_level,
+    entry_name,
+    every_level,
+    levels_here,
+    library,
+    need,
+    noise,
+    shell,
+    write,
+)
+
+from lenet_export.formats.native import generate
+from lenet_export.network.reference import Reference
+from lenet_runtime.parity import TOLERANCES, check_parity, compare, parity_batches
+
+CXX = {"gcc": "g++", "clang": "clang++"}
+SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+USE = """\
+#include "lenet.h"
+#include "lenet.h"
+#include <cstdio>
+#include <vector>
+
+int main()
+{
+    std::vector<float> images(2 * LENET_PIXELS), logits(2 * LENET_LOGITS);
+    std::vector<unsigned char> workspace(lenet_workspace_size());
+    std::printf("%s %d\\n", lenet_version, lenet_all_finite(images.data(), 2));
+    return lenet_run(images.data(), logits.data(), 2, workspace.data());
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.concatenate([noise(40), digits()])
+
+
+@pytest.fixture(scope="module")
+def folder(net):
+    return write(net)
+
+
+def require_parity(net, run, sizes=(1, 33)):
+    reference = Reference(net)
+    batches = parity_batches(digits(), sizes)
+    check_parity(run, reference.eager, reference.exact, batches, "fp32").require("native")
+
+
+# ---- compilers; `library` compiles with -Wall -Wextra -pedantic -Werror
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_plain_c_without_vectors(net, compiler):
+    require_parity(net, library(net, compiler, "generic", "-DLENET_PLAIN_C", "-O0").run)
+
+
+def test_flags_of_other_projects(net):
+    """Whatever a project compiles its C with, but for -ffast-math."""
+    flags = ("-std=gnu17", "-O3", "-march=native")
+    require_parity(net, library(net, any_compiler(), levels_here()[0], *flags).run)
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_header_from_cpp(folder, compiler):
+    """Included twice and linked from C++17, without a warning."""
+    need(compiler)
+    need(CXX[compiler])
+    cwd = folder / compiler
+    cwd.mkdir()
+    (cwd / "use.cpp").write_text(USE)
+    strict = ("-Wall", "-Wextra", "-pedantic", "-Werror", "-I..")
+    shell(compiler, *FLAGS, "-c", "../lenet.c", cwd=cwd)
+    shell(CXX[compiler], "-std=c++17", *strict, "-o", "use", "use.cpp", "lenet.o", cwd=cwd)
+    assert shell("./use", cwd=cwd).endswith(b" 1\n")
+
+
+def test_sanitizers_find_nothing(net, images):
+    """No read or write beside an array, nothing undefined; and the answers are the same."""
+    compiler, cwd = any_compiler(), write(net)
+    (cwd / "each.c").write_text(every_level())
+    (cwd / "main.c").write_text(DRIVER)
+    shell(compiler, "-std=c11", *SANITIZE, "-c", "each.c", cwd=cwd)
+    for level, native in each_level(net).items():
+        name = entry_name(level)
+        declared = f"-DRUN={name}", "-include", "run.h"
+        (cwd / "run.h").write_text(
+            "#include <stddef.h>\n"
+            f"int {name}(const float *images, float *logits, size_t batch, void *workspace);\n"
+        )
+        shell(compiler, *SANITIZE, *declared, "-o", "main", "main.c", "each.o", cwd=cwd)
+        np.testing.assert_array_equal(drive(["./main"], images, cwd), native.run(images))
+
+
+def test_aarch64_answers_as_eager_does(net, images):
+    """Its vectors are NEON's, which fuses multiplications with additions."""
+    need("aarch64-linux-gnu-gcc")
+    need("qemu-aarch64")
+    cwd = write(net)
+    (cwd / "main.c").write_text(DRIVER)
+    shell("aarch64-linux-gnu-gcc", *FLAGS, "-static", "-o", "main", "main.c", "lenet.c", cwd=cwd)
+    found = drive(["qemu-aarch64", "./main"], images, cwd)
+    report = compare(found, Reference(net).eager(images), TOLERANCES["fp32"])
+    assert report.ok, report.reason
+
+
+# ---- what is in it
+
+
+def test_no_global_can_be_written(folder):
+    """Any number of threads: the object holds code and constants alone."""
+    need("nm")
+    shell(any_compiler(), *FLAGS, "-c", "-o", "symbols.o", "lenet.c", cwd=folder)
+    lines = shell("nm", "symbols.o", cwd=folder).decode().splitlines()
+    kinds = {line.split()[-1]: line.split()[-2] for line in lines}
+    assert set(kinds.values()) <= set("TtRrU"), kinds
+    assert {name for name, kind in kinds.items() if kind in "TR"} == {
+        "lenet_all_finite", "lenet_isa", "lenet_run", "lenet_run_finite", "lenet_version",
+        "lenet_weights_sha256", "lenet_workspace_size",
+    }  # fmt: skip
+    needed = {name for name, kind in kinds.items() if kind == "U"}
+    assert needed <= {"_GLOBAL_OFFSET_TABLE_", "__cpu_indicator_init", "__cpu_model", "memcpy",
+                      "memset"}  # fmt: skip
+
+
+def test_equal_weights_give_equal_bytes(net):
+    first, second = (generate(net, "x86-64-v4", "0" * 64) for _ in range(2))
+    assert first == second
+    folders = [write(net) for _ in range(2)]
+    for folder in folders:
+        flags = ("-O1", "-shared", "-o", "lenet.so", "lenet.c")
+        shell(any_compiler(), *FLAGS, *flags, cwd=folder)
+    libraries = [(folder / "lenet.so").read_bytes() for folder in folders]
+    assert libraries[0] == libraries[1]
+    for data in (libraries[0], first["lenet.c"].encode(), first["lenet.h"].encode()):
+        for trace in (b"/home", b"/tmp", b".py", os.fsencode(Path.cwd()), os.fsencode(sys.prefix)):
+            assert trace not in data
+
+
+def test_the_weights_in_it_are_exact(net, folder):
+    """Hexadecimal constants, read back, are the module's float32 to the bit."""
+    text = (folder / "lenet.c").read_text()
+    for name, tensor in (("conv1_bias", net.conv1.bias), ("dense2_bias", net.fc3.bias)):
+        body = re.search(rf"lenet_{name}\[\d+\] = {{(.*?)}};", text, re.DOTALL)[1]
+        values = [float.fromhex(word.strip().rstrip("f")) for word in body.split(",")]
+        np.testing.assert_array_equal(values[: len(tensor)], tensor.detach().numpy())
+        assert not any(values[len(tensor) :])
+
+
+def test_the_text_is_ascii_and_says_what_it_is(folder):
+    for name in ("lenet.c", "lenet.h"):
+        text = (folder / name).read_bytes()
+        assert text.isascii()
+        assert not set(b"\t\r") & set(text)
+        assert text.endswith(b"\n")
+    assert f"Weights: SHA-256 {'0' * 64}" in (folder / "lenet.h").read_text()

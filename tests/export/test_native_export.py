@@ -1,0 +1,191 @@
+"""Making native code: the compiler that is found, and the source that the command line writes."""
+
+import json
+
+import pytest
+from cli_helper import run
+
+from lenet_export.formats.native import build, compiler, generate, write_source
+from lenet_export.network import weights
+from lenet_export.request import Request
+from lenet_runtime.devices import Device
+from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError, InputError
+from lenet_runtime.images.preprocess import Preprocessing
+
+SOURCES = {"lenet.c": "int answer;\n", "lenet.h": ""}
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch):
+    """`tools(name=script)`: a PATH with these programs alone."""
+
+    def make(**scripts):
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        for name, script in scripts.items():
+            (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+            (folder / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder))
+        monkeypatch.delenv("CC", raising=False)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def python_module(tmp_path, monkeypatch):
+    """An empty Python entry; what it does is tested with the backend."""
+    (tmp_path / "python_module.c").write_text("")
+    monkeypatch.setattr(compiler, "files", lambda package: tmp_path)
+
+
+# ---- the compiler
+
+
+def test_gcc_is_preferred(tools):
+    tools(gcc="echo gcc 12.2.0", clang="echo clang 14.0.6")
+    found = compiler.find()
+    assert (found.command, found.name, found.version) == (("gcc",), "gcc", "12.2.0")
+
+
+def test_clang_where_there_is_no_gcc(tools):
+    tools(clang="echo clang version 14.0.6")
+    assert compiler.find().version == "14.0.6"
+
+
+def test_cc_goes_first_with_its_arguments(tools, monkeypatch):
+    tools(gcc="echo 1.0", ccache='test "$1" = gcc -a "$2" = -m64 && echo 4.5.6')
+    monkeypatch.setenv("CC", "ccache gcc -m64")
+    found = compiler.find()
+    assert (found.command, found.version) == (("ccache", "gcc", "-m64"), "4.5.6")
+
+
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_cc_is_none(tools, monkeypatch, value):
+    tools(gcc="echo 1.0")
+    monkeypatch.setenv("CC", value)
+    assert compiler.find().command == ("gcc",)
+
+
+def test_a_cc_that_is_missing_is_not_replaced(tools, monkeypatch):
+    tools(gcc="echo 1.0")
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(BackendUnavailable, match=r"'no-such-compiler'.*--source-only"):
+        compiler.find()
+
+
+def test_a_cc_that_is_no_command_is_refused(tools, monkeypatch):
+    tools(gcc="echo 1.0")
+    monkeypatch.setenv("CC", "'gcc")
+    with pytest.raises(InputError, match="CC: expected a command"):
+        compiler.find()
+
+
+def test_no_compiler_names_the_way_without_one(tools):
+    tools()
+    with pytest.raises(BackendUnavailable, match=r"'gcc', 'clang', 'cc'.*--source-only"):
+        compiler.find()
+
+
+def test_a_compiler_that_fails_is_quoted(tools, python_module):
+    tools(gcc='test "$1" = --version || { echo "lenet.c:1: no such luck" >&2; exit 1; }')
+    with pytest.raises(DeployError, match=r"lenet\.c:1: no such luck"):
+        compiler.build_library(compiler.find(), SOURCES)
+
+
+def test_a_compiler_that_cannot_run_is_an_error(tools):
+    folder = tools(gcc="")
+    (folder / "gcc").write_bytes(b"\x7fELF no program")
+    with pytest.raises(DeployError, match="did not run"):
+        compiler.find()
+
+
+def test_a_compiler_that_makes_no_file_is_an_error(tools, python_module):
+    tools(gcc="true")
+    with pytest.raises(DeployError, match="made no library"):
+        compiler.build_library(compiler.find(), SOURCES)
+
+
+def test_python_headers_are_asked_for(tools, tmp_path, monkeypatch, python_module):
+    tools(gcc="true")
+    monkeypatch.setattr(compiler.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    with pytest.raises(BackendUnavailable, match=r"Python\.h.*--source-only"):
+        compiler.build_library(compiler.find(), SOURCES)
+
+
+def test_build_asks_for_a_compiler_before_it_works(tools, net):
+    tools()
+    request = Request(
+        net, "fp32", None, Preprocessing(), tuple("0123456789"), "0" * 64, Device("cpu"), {}
+    )
+    with pytest.raises(BackendUnavailable, match="C compiler"):
+        build(request)
+
+
+# ---- the source
+
+
+def test_unknown_level_is_refused(net):
+    with pytest.raises(InputError, match=r"isa: expected one of \['x86-64-v4'.*'avx2'"):
+        generate(net, "avx2", "")
+
+
+def test_each_level_has_its_kernels_and_those_below(net, tmp_path):
+    sizes = []
+    for level in ("generic", "x86-64-v3", "x86-64-v4"):
+        source, header = (path.read_text() for path in write_source(net, tmp_path, level))
+        assert ("v3_chunk" in source, "v4_chunk" in source) == (level != "generic", "v4" in level)
+        assert f'on this CPU: "{level}"' in header
+        assert weights.fingerprint(net) in source
+        assert weights.fingerprint(net) in header
+        sizes.append(len(source))
+    assert sizes == sorted(sizes)
+
+
+def test_write_source_makes_its_folder_or_says_why_not(net, tmp_path):
+    assert all(path.is_file() for path in write_source(net, tmp_path / "new" / "folder", "generic"))
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match="cannot make the folder"):
+        write_source(net, tmp_path / "file" / "folder")
+
+
+def test_write_source_says_what_a_broken_module_lacks(tmp_path):
+    from torch import nn
+
+    with pytest.raises(InputError, match="module: it fails on"):
+        write_source(nn.Linear(3, 4), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_the_source(net, tmp_path):
+    words = ("export", "-f", "native", "--source-only", "-o", tmp_path)
+    paths = [tmp_path / "native-source" / name for name in ("lenet.c", "lenet.h")]
+    text = run(*words).stdout
+    assert all(str(path) in text for path in paths)
+    expected = generate(net, "x86-64-v4", weights.fingerprint(net))
+    assert {path.name: path.read_text() for path in paths} == expected
+    found = json.loads(run(*words, "--json", "--isa", "generic").stdout)
+    assert found == {"source": [str(path) for path in paths]}
+    assert "v3_chunk" not in paths[0].read_text()
+
+
+def test_the_command_needs_no_compiler_for_it(tools, tmp_path):
+    tools()
+    run("export", "-f", "native", "--source-only", "-o", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("-f", "onnx", "--source-only"), "--source-only: only the native format"),
+        (("-f", "all", "--source-only"), "--source-only: only the native format"),
+        (("-f", "onnx", "--isa", "x86-64-v3"), "--isa: only the native format"),
+        (("-f", "native", "--isa", "avx2", "--source-only"), "isa: expected one of"),
+        (("-f", "native", "--source-only", "--precision", "fp16"), "fp16"),
+        (("-f", "native", "--source-only", "--static-batch", "4"), "--static-batch"),
+    ],
+)
+def test_words_that_do_not_fit_are_refused(tmp_path, words, reason):
+    result = run("export", *words, "-o", tmp_path / "out", code=2)
+    assert reason in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,461 @@
+"""native in bf16 and int8: the integers, the kernels, the scales, and what is refused."""
+
+import ctypes
+import dataclasses
+import importlib
+import itertools
+import math
+import os
+import shutil
+import subprocess
+
+import int8_reference
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import lenet_export  # noqa: E402
+from lenet_deploy.training import bundle, data  # noqa: E402
+from lenet_deploy.training.model import Net  # noqa: E402
+from lenet_export.formats import native  # noqa: E402
+from lenet_export.formats.native import bf16, int8, int8_pack, pack  # noqa: E402
+from lenet_export.network import layers, quantize  # noqa: E402
+from lenet_export.verification import mnist_batch  # noqa: E402
+from lenet_runtime import cpu, load  # noqa: E402
+from lenet_runtime.errors import BackendUnavailable, InputError  # noqa: E402
+from lenet_runtime.images.digits import load_digits  # noqa: E402
+from lenet_runtime.images.preprocess import Preprocessing  # noqa: E402
+from lenet_runtime.parity import TOLERANCES, compare, parity_batches  # noqa: E402
+
+SHA = "0" * 64
+STRICT = ("-std=c11", "-O2", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fPIC", "-shared")
+needs_bf16 = pytest.mark.skipif(
+    not cpu.flags().issuperset(bf16.FLAGS), reason="this CPU has no avx512_bf16"
+)
+needs_vnni = pytest.mark.skipif(
+    "avx512_vnni" not in cpu.flags(), reason="this CPU has no avx512_vnni"
+)
+
+
+class Library:
+    """``lenet.c``, compiled and called through ctypes, in a workspace full of 0xFF bytes."""
+
+    def __init__(self, sources, folder, *flags, cc=None):
+        cc = cc or os.environ.get("CC", "cc")
+        if shutil.which(cc) is None:
+            pytest.skip(f"no C compiler {cc!r} on PATH")
+        folder.mkdir()
+        for name, text in sources.items():
+            (folder / name).write_text(text)
+        command = [cc, *STRICT, *flags, "-o", "lenet.so", "lenet.c"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        self._library = ctypes.CDLL(str(folder / "lenet.so"))
+        self._library.lenet_workspace_size.restype = ctypes.c_size_t
+        self._library.lenet_isa.restype = ctypes.c_char_p
+        self.isa = self._library.lenet_isa().decode()
+
+    def call(self, name, images):
+        """The code that a function returns, and the logits that it wrote."""
+        images = np.ascontiguousarray(images, np.float32)
+        logits = np.full((len(images), 10), 7, np.float32)
+        workspace = np.full(self._library.lenet_workspace_size(), 255, np.uint8)
+        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (images, logits, workspace)]
+        run = getattr(self._library, name)
+        return run(*pointers[:2], ctypes.c_size_t(len(images)), pointers[2]), logits
+
+    def __call__(self, images):
+        code, logits = self.call("lenet_run", images)
+        assert code == 0
+        return logits
+
+
+def noise(count, seed=0, scale=1.0):
+    shape = (count, 1, 32, 32)
+    return np.random.default_rng(seed).standard_normal(shape, np.float32) * np.float32(scale)
+
+
+def quantized_of(module):
+    network = layers.read(module)
+    images = native.calibration_batch("int8", None, Preprocessing())
+    return quantize.quantize(network, quantize.calibrate(network, images))
+
+
+def other_net(*sizes, seed=3):
+    """A chain of LeNet's layers with other numbers of channels and features."""
+    channels, outputs, *features = sizes
+    widths = [outputs * 36, *features, 10]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        modules = [torch.nn.Conv2d(1, channels, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+        modules += [torch.nn.Conv2d(channels, outputs, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+        modules.append(torch.nn.Flatten())
+        for number, (a, b) in enumerate(itertools.pairwise(widths)):
+            modules += [torch.nn.ReLU()] * (number > 0) + [torch.nn.Linear(a, b)]
+        return torch.nn.Sequential(*modules).eval()
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return mnist_batch(load_digits().images, Preprocessing())
+
+
+@pytest.fixture(scope="module")
+def images(digits):
+    """Digits, noise, noise far beyond every range, and what is quiet."""
+    quiet = np.zeros((2, 1, 32, 32), np.float32)
+    quiet[1] = np.float32(1e-40)
+    return np.concatenate([digits, noise(20), noise(9, scale=1e4), noise(3, scale=1e37), quiet])
+
+
+@pytest.fixture(scope="module")
+def quantized(net):
+    return quantized_of(net)
+
+
+@pytest.fixture(scope="module")
+def libraries(quantized, tmp_path_factory):
+    """int8: with every kernel, and with the portable one alone."""
+    packed, folder = int8_pack.pack(quantized), tmp_path_factory.mktemp("int8")
+    return {
+        level: Library(int8.sources(packed, SHA, level), folder / level)
+        for level in ("x86-64-v4", "generic")
+    }
+
+
+def test_the_portable_kernels_equal_integers_in_numpy(libraries, quantized, images):
+    assert libraries["generic"].isa == "generic"
+    found = libraries["generic"](images)
+    np.testing.assert_array_equal(found, int8_reference.logits(quantized, images))
+
+
+@needs_vnni
+def test_the_dot_products_equal_integers_in_numpy(libraries, quantized, images):
+    assert libraries["x86-64-v4"].isa == "avx512_vnni"
+    found = libraries["x86-64-v4"](images)
+    np.testing.assert_array_equal(found, int8_reference.logits(quantized, images))
+
+
+@pytest.mark.parametrize("sizes", [(1, 16), (3, 20, 30), (5, 7, 120, 84), (8, 33, 17), (11, 4, 5)])
+def test_other_sizes_equal_integers_in_numpy(sizes, images, tmp_path):
+    """Odd channels, several blocks of outputs, layers that end in the middle of a register."""
+    quantized = quantized_of(other_net(*sizes))
+    packed, expected = int8_pack.pack(quantized), int8_reference.logits(quantized, images)
+    for level in ("x86-64-v4", "generic"):
+        library = Library(int8.sources(packed, SHA, level), tmp_path / level)
+        np.testing.assert_array_equal(library(images), expected)
+
+
+@pytest.mark.parametrize("cc", ["gcc", "clang"])
+@pytest.mark.parametrize("flags", [("-DLENET_PLAIN_C",), ("-O3", "-march=native", "-std=gnu11")])
+def test_compilers_and_their_flags_change_no_bit(quantized, images, tmp_path, cc, flags):
+    """Not even where the compiler may fuse products and sums, or has no vectors."""
+    for level in ("x86-64-v4", "generic"):
+        sources = int8.sources(int8_pack.pack(quantized), SHA, level)
+        library = Library(sources, tmp_path / level, *flags, cc=cc)
+        np.testing.assert_array_equal(library(images), int8_reference.logits(quantized, images))
+
+
+@pytest.mark.parametrize("level", ["x86-64-v4", "generic"])
+def test_int8_answers_do_not_depend_on_the_batch(libraries, digits, level):
+    run = libraries[level]
+    alone = np.concatenate([run(digits[i : i + 1]) for i in range(len(digits))])
+    for size in (2, 3, 4, 5, 6, 7, 13, 31, 32, 33, 60):
+        np.testing.assert_array_equal(run(digits[:size]), alone[:size])
+
+
+@pytest.mark.parametrize("level", ["x86-64-v4", "generic"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_int8_says_nan_of_an_image_that_is_not_finite_and_of_no_other(
+    libraries, digits, level, value
+):
+    spoilt = digits[:7].copy()
+    spoilt[3, 0, 31, 31] = value
+    found, expected = libraries[level](spoilt), libraries[level](digits[:7])
+    assert np.isnan(found[3]).all()
+    np.testing.assert_array_equal(np.delete(found, 3, 0), np.delete(expected, 3, 0))
+    assert libraries[level].call("lenet_run_finite", spoilt)[0] == 2
+    assert libraries[level].call("lenet_run_finite", digits)[0] == 0
+
+
+def test_codes_stay_within_their_types(quantized):
+    conv1, *others = quantized.layers
+    assert conv1.weight.dtype == np.int16
+    total = np.abs(conv1.weight.astype(np.int64)).sum(axis=(1, 2, 3))
+    assert (total * 2**15 + np.abs(conv1.bias.astype(np.int64)) < 2**31).all()
+    for layer in others:
+        assert layer.weight.dtype == np.int8
+        assert np.abs(layer.weight.astype(int)).reshape(len(layer.weight), -1).max() == 127
+    for layer in quantized.layers:
+        assert layer.scale.dtype == np.float32
+        assert (layer.scale > 0).all()
+
+
+def test_extreme_weights_do_not_overflow(digits):
+    """A bias far above its weights, a silent channel, and a network of zeros."""
+    for change in (
+        lambda net: net.fc1.bias.data.fill_(1e6),
+        lambda net: net.conv1.bias.data.fill_(-1e4),
+        lambda net: net.conv2.weight.data[3].zero_(),
+        lambda net: [p.data.zero_() for p in net.parameters()],
+    ):
+        net = Net().eval()
+        change(net)
+        quantized = quantized_of(net)
+        for layer in quantized.layers:
+            rows = np.abs(layer.weight.astype(np.int64)).reshape(len(layer.bias), -1).sum(1)
+            largest = 2**15 if layer is quantized.layers[0] else 255
+            assert (rows * largest + np.abs(layer.bias.astype(np.int64)) < 2**31).all()
+        assert np.isfinite(int8_reference.logits(quantized, digits[:2])).all()
+
+
+def test_bfloat16_is_rounded_as_torch_rounds():
+    values = np.concatenate([noise(2).ravel(), [0.0, -0.0, 1 + 2**-8, 1 + 3 * 2**-8, 3e38]])
+    expected = torch.tensor(values, dtype=torch.float32).to(torch.bfloat16).view(torch.uint16)
+    found = bf16.rounded(values.astype(np.float32))
+    np.testing.assert_array_equal(found, expected.numpy())
+
+
+@needs_bf16
+def test_bf16_computes_the_stated_layers_in_bfloat16(net, digits, tmp_path):
+    """Near what rounding gives in those layers, ten times nearer than to float32."""
+    network = layers.read(net)
+    library = Library(bf16.sources(network, pack.pack(network), SHA), tmp_path / "bf16")
+    assert library.isa == "avx512_bf16"
+
+    def linear(x, layer):
+        weight, bias = torch.tensor(layer.weight), torch.tensor(layer.bias)
+        return torch.relu(x.bfloat16().double() @ weight.bfloat16().double().T + bias).float()
+
+    with torch.inference_mode():
+        x = torch.nn.functional.max_pool2d(torch.relu(net.conv1(torch.tensor(digits))), 2)
+        x = torch.nn.functional.max_pool2d(torch.relu(net.conv2(x)), 2).flatten(1)
+        expected = net.fc3(linear(linear(x, network.dense[0]), network.dense[1])).numpy()
+        eager = net(torch.tensor(digits)).numpy()
+    found = library(digits)
+    alone = np.concatenate([library(digits[i : i + 1]) for i in range(len(digits))])
+    np.testing.assert_array_equal(found, alone)
+    assert np.abs(found - expected).mean() < np.abs(found - eager).mean() / 10
+
+
+@needs_bf16
+@pytest.mark.parametrize("sizes", [(1, 16), (3, 20, 30), (5, 7, 120, 84), (8, 33, 17, 40)])
+def test_bf16_takes_other_sizes(sizes, digits, tmp_path):
+    module = other_net(*sizes)
+    network = layers.read(module)
+    library = Library(bf16.sources(network, pack.pack(network), SHA), tmp_path / "bf16")
+    expected = module(torch.tensor(digits)).detach().numpy()
+    assert compare(library(digits), expected, TOLERANCES["bf16"]).ok
+
+
+def test_bf16_without_its_instructions_is_an_error_code(net, digits, tmp_path):
+    """Not a crash, and not float32."""
+    network = layers.read(net)
+    sources = bf16.sources(network, pack.pack(network), SHA)
+    lacking = {name: text.replace(bf16.BF16.supported, "0") for name, text in sources.items()}
+    library = Library(lacking, tmp_path / "bf16")
+    assert library.isa == "none"
+    assert library.call("lenet_run", digits[:2])[0] == 3
+
+
+MUTATIONS = {
+    "a channel's scale is twice too large": lambda layers: _scaled(layers, 1, 5, 2),
+    "a layer's scales are a tenth too small": lambda layers: _scaled(layers, 2, slice(None), 0.9),
+    "a logit's scale is a tenth too large": lambda layers: _scaled(layers, 4, 3, 1.1),
+    "the biases of conv1 are lost": lambda layers: layers[0].bias.fill(0),
+    "a large weight of conv2 is lost": lambda layers: _lost(layers[1].weight[9]),
+    "a large weight of fc3 is lost": lambda layers: _lost(layers[4].weight[1]),
+    "two channels change places": lambda layers: _swapped(layers[1].weight),
+    "a filter's sign is wrong": lambda layers: np.negative(
+        layers[0].weight[2], out=layers[0].weight[2]
+    ),
+    "activations are cut at half their range": lambda layers: _scaled(layers, 0, slice(None), 2),
+}
+
+
+def _scaled(layers, number, which, factor):
+    layers[number].scale[which] *= np.float32(factor)
+
+
+def _lost(weights):
+    weights.reshape(-1)[np.abs(weights.astype(int)).argmax()] = 0
+
+
+def _swapped(weight):
+    weight[:, [1, 4]] = weight[:, [4, 1]]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_the_tolerance_of_int8_sees_wrong_scales_and_large_wrong_weights(
+    net, quantized, digits, mutation
+):
+    spoilt = dataclasses.replace(
+        quantized,
+        layers=tuple(
+            dataclasses.replace(
+                layer,
+                weight=layer.weight.copy(),
+                bias=layer.bias.copy(),
+                scale=layer.scale.copy(),
+            )
+            for layer in quantized.layers
+        ),
+    )
+    MUTATIONS[mutation](spoilt.layers)
+    results = []
+    for network in (quantized, spoilt):
+        comparisons = [
+            compare(
+                int8_reference.logits(network, images),
+                net(torch.tensor(images)).detach().numpy(),
+                TOLERANCES["int8"],
+                inputs=name,
+            )
+            for name, images in parity_batches(digits, (64,))
+        ]
+        results.append(all(comparison.ok for comparison in comparisons))
+    assert results == [True, False]
+
+
+@pytest.mark.parametrize("precision", ["int8", pytest.param("bf16", marks=needs_bf16)])
+def test_the_manifest_says_what_computes_each_layer(exported, precision):
+    manifest = exported("native", precision=precision).manifest
+    assert list(manifest.kernels) == ["conv1", "conv2", "fc1", "fc2", "fc3"]
+    if precision == "int8":
+        assert manifest.kernels["fc1"] == "int8 avx512_vnni | generic"
+        assert manifest.requirements.cpu_isa == ()
+    else:
+        assert manifest.kernels["fc1"] == "bf16 avx512_bf16"
+        assert manifest.kernels["conv2"] == "fp32 x86-64-v4"
+        assert manifest.requirements.cpu_isa == bf16.FLAGS
+
+
+def test_int8_of_a_lower_level_names_no_other_kernels(exported):
+    manifest = exported("native", precision="int8", isa="x86-64-v3").manifest
+    assert set(manifest.kernels.values()) == {"int16 generic", "int8 generic"}
+
+
+def test_formats_without_kernels_of_their_own_list_none(exported):
+    assert exported("torchscript").manifest.kernels == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("precision", "least_agreement"),
+    [("int8", 0.999), pytest.param("bf16", 0.9995, marks=needs_bf16)],
+)
+def test_real_digits_keep_their_answers(exported, mnist_dir, net, precision, least_agreement):
+    split = data.load_mnist(mnist_dir, train=False)
+    images, labels = mnist_batch(split.images.numpy(), Preprocessing()), split.labels.numpy()
+    with torch.inference_mode():
+        eager = net(torch.tensor(images)).numpy()
+    with load(exported("native", precision=precision).path, trust=True) as session:
+        found = session.run(images)
+    assert compare(found, eager, TOLERANCES[precision]).ok
+    assert (found.argmax(1) == eager.argmax(1)).mean() >= least_agreement
+    assert (found.argmax(1) == labels).mean() >= (eager.argmax(1) == labels).mean() - 0.0005
+
+
+@needs_bf16
+def test_bf16_is_refused_where_the_cpu_lacks_it(exported, net, tmp_path, monkeypatch):
+    artifact = exported("native", precision="bf16")
+    flags = cpu.flags() - {"avx512_bf16"}
+    monkeypatch.setattr(cpu, "flags", lambda: flags)
+    with pytest.raises(BackendUnavailable, match="avx512_bf16"):
+        load(artifact.path, trust=True)
+    with pytest.raises(BackendUnavailable, match=r"avx512_bf16.*--precision fp32 or int8"):
+        lenet_export.export(net, "native", tmp_path / "new", precision="bf16")
+    assert not (tmp_path / "new").exists()
+
+
+def test_int8_loads_where_the_cpu_lacks_dot_products(exported, digits, monkeypatch):
+    artifact = exported("native", precision="int8", isa="generic")
+    monkeypatch.setattr(cpu, "flags", frozenset)
+    with load(artifact.path, trust=True) as session:
+        assert session.run(digits).shape == (60, 10)
+
+
+@pytest.mark.parametrize("level", ["x86-64-v3", "generic"])
+def test_bf16_has_no_kernels_for_lower_levels(net, level):
+    with pytest.raises(InputError, match=f"bf16 has kernels for x86-64-v4 alone, found '{level}'"):
+        native.generate(net, level, SHA, "bf16")
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript", "torch-compile"])
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_other_formats_have_no_such_precision(net, tmp_path, format, precision):
+    with pytest.raises(InputError, match=r"can be exported in \('fp32', 'tf32'\)"):
+        lenet_export.export(net, format, tmp_path / "new", precision=precision)
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        np.zeros((0, 28, 28), np.uint8),
+        np.zeros((3, 28, 28), np.float32),
+        np.zeros((28, 28), np.uint8),
+        [[0]],
+    ],
+)
+def test_what_cannot_calibrate_is_refused(net, tmp_path, calibration):
+    with pytest.raises(InputError, match="calibration: expected uint8 digits"):
+        lenet_export.export(
+            net, "native", tmp_path / "new", precision="int8", calibration=calibration
+        )
+
+
+def test_fp32_is_not_calibrated(net, tmp_path):
+    with pytest.raises(InputError, match="int8 alone is calibrated"):
+        lenet_export.export(
+            net, "native", tmp_path / "new", calibration=quantize.calibration_digits()
+        )
+
+
+def test_scales_follow_the_calibration_digits(net):
+    network = layers.read(net)
+    digits = quantize.calibration_digits()
+    few = native.calibration_batch("int8", digits[:3], Preprocessing())
+    many = native.calibration_batch("int8", digits, Preprocessing())
+    ranges = quantize.calibrate(network, many)
+    assert all(
+        a <= b
+        for a, b in zip(
+            quantize.calibrate(network, few).activations, ranges.activations, strict=True
+        )
+    )
+    with torch.inference_mode():
+        pooled = torch.nn.functional.max_pool2d(torch.relu(net.conv1(torch.tensor(many))), 2)
+    assert ranges.activations[0] == pytest.approx(float(pooled.max()))
+    assert ranges.pixel == float(np.abs(many).max())
+
+
+def test_the_bundled_calibration_digits_are_of_the_training_set(mnist_dir, tmp_path):
+    """The very bytes that the maintainers' tool makes of it, and no digit of the test set."""
+    made = tmp_path / "calibration.npz"
+    bundle.calibration(mnist_dir, made)
+    bundled = quantize.calibration_digits()
+    with np.load(made) as arrays:
+        np.testing.assert_array_equal(arrays["images"], bundled)
+    train = data.load_mnist(mnist_dir, train=True)
+    with np.load(made) as arrays:
+        indices = arrays["indices"]
+    np.testing.assert_array_equal(train.images.numpy()[indices], bundled)
+    assert (np.bincount(train.labels.numpy()[indices]) == 25).all()
+    test = {image.tobytes() for image in data.load_mnist(mnist_dir, train=False).images.numpy()}
+    assert not test & {image.tobytes() for image in bundled}
+
+
+def test_calibration_from_a_folder_reads_the_training_set_alone(mnist_dir, monkeypatch):
+    command = importlib.import_module("lenet_deploy.cli.export")
+    read = []
+    real = data.load_mnist
+
+    def spy(folder, *, train, download=False):
+        read.append(train)
+        return real(folder, train=train, download=download)
+
+    monkeypatch.setattr(data, "load_mnist", spy)
+    assert command._calibration(mnist_dir).shape == (60000, 28, 28)
+    assert command._calibration(None) is None
+    assert read == [True]

@@ -1,0 +1,69 @@
+"""Artifacts made by hand and damaged by hand, for tests that need no engine."""
+
+import hashlib
+import json
+
+import numpy as np
+from fake_engine import FORMAT
+
+from lenet_runtime.artifact import FileEntry, Manifest, Requirements, TensorSpec, golden
+from lenet_runtime.images.preprocess import Preprocessing
+from lenet_runtime.parity import TOLERANCES, Comparison, ParityReport
+
+PASSED = Comparison("digits", 1, 1e-7, 1e-8, 0.1, 1.0, 1e-7, "")
+
+
+def entry(data):
+    return FileEntry(hashlib.sha256(data).hexdigest(), len(data))
+
+
+def make_manifest(contents=None, batch=None, **changes):
+    """A manifest that is right in every field, but for `changes`; `contents` are of its files."""
+    fields = {
+        "schema_version": 3,
+        "format": FORMAT,
+        "precision": "fp32",
+        "kernels": {},
+        "inputs": (TensorSpec("images", "float32", (batch, 1, 32, 32)),),
+        "outputs": (TensorSpec("logits", "float32", (batch, 10)),),
+        "preprocessing": Preprocessing(),
+        "labels": tuple("0123456789"),
+        "files": {name: entry(data) for name, data in (contents or {}).items()},
+        "requirements": Requirements("any", "fake", "1.0"),
+        "tools": {"lenet-deploy": "0.1.0"},
+        "weights_sha256": "0" * 64,
+        "parity": ParityReport("fp32", TOLERANCES["fp32"], (PASSED,)),
+    }
+    return Manifest(**fields | changes)
+
+
+def golden_bytes(rows=4):
+    images = np.random.default_rng(0).standard_normal((rows, 1, 32, 32), np.float32)
+    return golden.write(images, images.reshape(rows, -1)[:, :10])
+
+
+def write_artifact(folder, batch=None, **changes):
+    """A whole artifact of the fake engine's; returns its folder."""
+    folder.mkdir(parents=True)
+    files = {"golden.npz": golden_bytes(batch or 4), "model.fake": b"ten pixels"}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    manifest = make_manifest(files, batch, **changes)
+    (folder / "manifest.json").write_bytes(manifest.to_bytes())
+    return folder
+
+
+def edit_manifest(folder, change):
+    """Let `change` alter the parsed ``manifest.json`` in place, and write it back."""
+    path = folder / "manifest.json"
+    document = json.loads(path.read_bytes())
+    change(document)
+    path.write_text(json.dumps(document))
+    return folder
+
+
+def replace_file(folder, name, data):
+    """Put other content into a file and its hash into the manifest, as an attacker would."""
+    (folder / name).write_bytes(data)
+    entry = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    return edit_manifest(folder, lambda document: document["files"].__setitem__(name, entry))

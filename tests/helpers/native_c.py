@@ -1,0 +1,208 @@
+"""Compiling generated C and calling it: what the tests of the native format share."""
+
+import ctypes
+import functools
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lenet_export.formats.native import generate
+from lenet_export.formats.native.compiler import FLAGS as BUILD_FLAGS
+from lenet_export.formats.native.source import LEVELS
+from lenet_runtime import cpu
+from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.preprocess import Preprocessing, to_batch
+
+COMPILERS = ("gcc", "clang")
+FLAGS = (*BUILD_FLAGS, "-pedantic")
+GUARD = 4096
+POISON = 0xFF  # four such bytes are a NaN, which no answer survives
+
+# Reads images from stdin and writes logits to stdout, each batch in memory of exactly its size.
+DRIVER = """\
+#include "lenet.h"
+#ifndef RUN
+#define RUN lenet_run
+#endif
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int run(const float *images, size_t batch, int show)
+{
+    float *x = malloc(batch * LENET_PIXELS * sizeof *x), *y = malloc(batch * LENET_LOGITS * 4);
+    void *workspace = malloc(lenet_workspace_size());
+    if (!x || !y || !workspace)
+        return 1;
+    memcpy(x, images, batch * LENET_PIXELS * sizeof *x);
+    memset(workspace, 0xff, lenet_workspace_size());
+    int failed = RUN(x, y, batch, workspace) || !lenet_all_finite(x, batch);
+    if (show)
+        failed |= fwrite(y, LENET_LOGITS * sizeof *y, batch, stdout) != batch;
+    free(x);
+    free(y);
+    free(workspace);
+    return failed;
+}
+
+int main(void)
+{
+    static float images[LENET_PIXELS * 128];
+    const size_t batch = fread(images, LENET_PIXELS * sizeof *images, 128, stdin);
+    for (size_t n = 1; n < batch; n += n)
+        if (run(images, n, 0))
+            return 1;
+    return run(images, batch, 1);
+}
+"""
+
+
+@functools.cache
+def _folder():
+    """Removed when the process ends; what is compiled once serves every test."""
+    return tempfile.TemporaryDirectory(prefix="lenet-native-")
+
+
+def new_folder():
+    return Path(tempfile.mkdtemp(dir=_folder().name))
+
+
+def need(tool):
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not on PATH")
+
+
+def need_level(level):
+    """Skip where this CPU would choose lower kernels than `level`."""
+    if level not in levels_here():
+        pytest.skip(f"this CPU has {cpu.level()}, not {level}")
+
+
+def write(module, level="x86-64-v4"):
+    """A new folder with lenet.c and lenet.h of `module`."""
+    folder = new_folder()
+    for name, text in generate(module, level, "0" * 64).items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def shell(*command, cwd=None, **options):
+    """Run a command, which must succeed without a word of complaint; returns its stdout."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, check=False, **options)
+    assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode(errors="replace")
+    return done.stdout
+
+
+def drive(command, images, cwd):
+    """Logits of a program made of `DRIVER`."""
+    out = shell(*command, cwd=cwd, input=images.tobytes())
+    return np.frombuffer(out, np.float32).reshape(-1, 10)
+
+
+@functools.cache
+def library(module, compiler, level, *flags):
+    """A `Library` of `module`, compiled once in a session."""
+    need(compiler)
+    need_level(level)
+    folder = write(module, level)
+    shell(compiler, *FLAGS, *flags, "-shared", "-o", "lenet.so", "lenet.c", cwd=folder)
+    return Library(folder / "lenet.so")
+
+
+@functools.cache
+def each_level(module):
+    """A `Library` for every level that this CPU runs, all of one compilation."""
+    folder = write(module)
+    (folder / "each.c").write_text(every_level())
+    flags = ("-O0", "-shared", "-o", "each.so", "each.c")
+    shell(any_compiler(), *FLAGS, *flags, cwd=folder)
+    return {level: Library(folder / "each.so", entry_name(level)) for level in levels_here()}
+
+
+def every_level():
+    """C text: lenet.c, and for each level a function that runs its kernels."""
+    return '#include "lenet.c"\n' + "".join(map(_entry, levels_here()))
+
+
+def entry_name(level):
+    return f"run_{level.replace('-', '_')}"
+
+
+def _entry(level):
+    """C text of `lenet_run` with the kernels of `level`, whatever the CPU would choose."""
+    return f"""
+int {entry_name(level)}(const float *images, float *logits, size_t batch, void *workspace);
+int {entry_name(level)}(const float *images, float *logits, size_t batch, void *workspace)
+{{
+    float *const work = workspace;
+    for (; batch > LENET_CHUNK; batch -= LENET_CHUNK) {{
+        {LEVELS[level][0].name}_chunk(images, logits, LENET_CHUNK, work);
+        images += LENET_PIXELS * LENET_CHUNK;
+        logits += LENET_LOGITS * LENET_CHUNK;
+    }}
+    {LEVELS[level][0].name}_chunk(images, logits, batch, work);
+    return 0;
+}}
+"""
+
+
+def any_compiler():
+    for compiler in COMPILERS:
+        if shutil.which(compiler):
+            return compiler
+    return pytest.skip(f"none of {', '.join(COMPILERS)} is on PATH")
+
+
+def levels_here():
+    """The levels that this CPU runs."""
+    levels = list(LEVELS)
+    return levels[levels.index(cpu.level()) if cpu.level() in levels else -1 :]
+
+
+class Library:
+    """lenet.so by ctypes; every run is in poisoned memory between guards."""
+
+    def __init__(self, path, function="lenet_run"):
+        self.c = ctypes.CDLL(str(path))
+        self._function = self.c[function]
+        self.c.lenet_workspace_size.restype = ctypes.c_size_t
+        self.c.lenet_isa.restype = ctypes.c_char_p
+
+    def run(self, images, shift=0):
+        """Logits; the workspace begins `shift` bytes behind the start of a cache line."""
+        size, count = self.c.lenet_workspace_size(), len(images)
+        memory = np.full(size + 3 * GUARD, POISON, np.uint8)
+        start = GUARD + -memory.ctypes.data % 64 + shift
+        out = np.full((count + 2, 10), 12345, np.float32)
+        before = images.tobytes()
+        assert self.call(images, out[1:], count, memory[start:]) == 0
+        assert np.all(memory[:start] == POISON), "wrote before the workspace"
+        assert np.all(memory[start + size :] == POISON), "wrote behind the workspace"
+        assert np.all(out[[0, -1]] == 12345), "wrote around the logits"
+        assert images.tobytes() == before, "wrote into the images"
+        return out[1:-1].copy()
+
+    def call(self, images, logits, batch, workspace):
+        """`lenet_run` itself, of arrays, or None for NULL."""
+        pointers = [
+            None if a is None else ctypes.c_void_p(a.ctypes.data)
+            for a in (images, logits, workspace)
+        ]
+        return self._function(*pointers[:2], ctypes.c_size_t(batch), pointers[2])
+
+    def all_finite(self, images):
+        return self.c.lenet_all_finite(
+            ctypes.c_void_p(images.ctypes.data), ctypes.c_size_t(len(images))
+        )
+
+
+def noise(count, seed=0):
+    return np.random.default_rng(seed).standard_normal((count, 1, 32, 32), dtype=np.float32)
+
+
+def digits():
+    return to_batch(load_digits().images, Preprocessing())

@@ -1,0 +1,332 @@
+"""Plans: tuning a folder, and sending each batch to the engine that won at its size."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from cli_helper import run
+from fake_engine import FakePredictor
+
+from lenet_bench import LatencyResult, tuning
+from lenet_runtime import BACKENDS, load
+from lenet_runtime.errors import ArtifactError, DeployError, InputError
+from lenet_runtime.plans import plan
+from lenet_runtime.plans.routing import PlanWarning, Router, require_one_network
+
+SIZES = (1, 8, 64)
+
+
+@pytest.fixture
+def folder(onnx_artifact, torchscript_artifact, tmp_path):
+    """A folder of two artifacts of one network."""
+    for artifact in (onnx_artifact, torchscript_artifact):
+        shutil.copytree(artifact.path, tmp_path / artifact.manifest.format)
+    return tmp_path
+
+
+def measure_as(microseconds):
+    """A stand-in for the clock: each engine's median by batch size; cutting triples it, where
+    `microseconds` does not say."""
+
+    def taken(name, size):
+        if name in microseconds:
+            return microseconds[name][size]
+        return 3 * microseconds[name.partition(" in chunks of ")[0]][size]
+
+    def measure(engines, batch_sizes):
+        return [
+            LatencyResult(name, size, (np.array([taken(name, size) * 1e3]),))
+            for name in engines
+            for size in batch_sizes
+        ]
+
+    return measure
+
+
+ONNX_WINS_SMALL = measure_as(
+    {
+        "onnx on ort-cpu": {1: 10, 8: 50, 64: 500},
+        "torchscript on torchscript": {1: 40, 8: 60, 64: 400},
+    }
+)
+
+
+@pytest.fixture
+def tuned(folder):
+    """The folder with its plan: ONNX at 1 and 8, TorchScript at 64."""
+    made, _, skipped = tuning.tune(folder, SIZES, ONNX_WINS_SMALL, trust=True)
+    assert skipped == {}
+    plan.write(folder, made)
+    return folder
+
+
+def images(count):
+    return np.random.default_rng(count).standard_normal((count, 1, 32, 32), np.float32)
+
+
+def test_the_plan_names_the_fastest_at_each_size_and_survives_the_disk(tuned):
+    made = plan.read(tuned)
+    assert [(e.batch_size, e.artifact, e.backend, e.p50_us) for e in made.entries] == [
+        (1, "onnx", "ort-cpu", 10.0),
+        (8, "onnx", "ort-cpu", 50.0),
+        (64, "torchscript", "torchscript", 400.0),
+    ]
+    assert made.machine == plan.machine()
+
+
+@pytest.mark.parametrize(
+    ("size", "engine"),
+    [(1, "onnx"), (8, "onnx"), (22, "onnx"), (23, "torchscript"), (500, "torchscript")],
+)
+def test_each_batch_goes_to_the_winner_at_the_nearest_size(tuned, size, engine):
+    """8 and 64 meet at their geometric mean, 22.6."""
+    with load(tuned, backend="fastest", trust=True) as session:
+        asked = []
+        router = session.predictor
+        names = ["onnx", "onnx", "torchscript"]
+        for runs in (router._runs, router._checked_runs):
+            runs[:] = [
+                lambda x, run=run, name=name: asked.append(name) or run(x)
+                for run, name in zip(runs, names, strict=True)
+            ]
+        session.run(images(size))
+        router.run(images(size))
+    assert asked == [engine, engine]
+
+
+def test_the_routed_session_answers_as_its_engines_do(tuned, onnx_artifact):
+    batch = images(8)
+    with (
+        load(tuned, "fastest", trust=True) as session,
+        load(onnx_artifact.path, threads=1) as plain,
+    ):
+        assert (session.run(batch) == plain.run(batch)).all()
+        assert session.backend == "fastest"
+        assert session.run(images(0)).shape == (0, 10)
+
+
+def test_closing_the_routed_session_closes_every_engine(tuned):
+    session = load(tuned, "fastest", trust=True)
+    runs = session.predictor._runs
+    session.close()
+    with pytest.raises(DeployError, match="closed"):
+        session.run(images(1))
+    for run_engine in runs:
+        with pytest.raises(DeployError, match="closed"):
+            run_engine(images(1))
+
+
+def test_a_plan_of_another_machine_is_said_and_not_followed(tuned, monkeypatch):
+    monkeypatch.setattr(plan.cpu, "model", lambda: "another CPU")
+    with pytest.warns(PlanWarning, match="does not fit this machine.*another CPU"):
+        session = load(tuned, "fastest", trust=True)
+    assert session.backend == "ort-cpu"
+    session.close()
+
+
+def test_other_threads_than_the_plans_are_said_too(tuned):
+    with pytest.warns(PlanWarning, match="threads: 1 in the plan, 2 asked for"):
+        session = load(tuned, "fastest", threads=2, trust=True)
+    assert (session.backend, session.threads) == ("ort-cpu", 2)
+    session.close()
+
+
+def test_without_an_onnx_artifact_a_misfit_is_an_error(tuned, monkeypatch):
+    shutil.rmtree(tuned / "onnx")
+    monkeypatch.setattr(plan.cpu, "model", lambda: "another CPU")
+    with pytest.raises(ArtifactError, match="holds no onnx artifact"):
+        load(tuned, "fastest", trust=True)
+
+
+def test_the_plan_runs_no_code_that_is_not_trusted(tuned):
+    from lenet_runtime.artifact import trust
+
+    written = set(trust._written)
+    trust._written.clear()
+    try:
+        with pytest.raises(ArtifactError, match="runs code"):
+            load(tuned, "fastest")
+    finally:
+        trust._written.update(written)
+
+
+def test_an_artifact_that_was_exchanged_is_refused(tuned):
+    manifest = tuned / "onnx" / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    with pytest.raises(ArtifactError, match="not the artifact that the plan was measured with"):
+        load(tuned, "fastest", trust=True)
+
+
+def test_artifacts_of_two_networks_cannot_be_tuned_together(folder, tmp_path_factory):
+    import torch
+
+    import lenet_export
+    from lenet_deploy.training.model import Net
+
+    torch.manual_seed(1)
+    lenet_export.export(Net(), "torchscript", folder / "other")
+    slow = measure_as({})
+    with pytest.raises(ArtifactError, match="networks or precisions"):
+        tuning.tune(folder, SIZES, slow, trust=True)
+
+
+def test_a_plan_never_mixes_precisions(folder, native_artifact, net):
+    """An image's answer must not depend on the batch that it comes in."""
+    import lenet_export
+
+    shutil.copytree(native_artifact.path, folder / "native")
+    lenet_export.export(net, "native", folder / "int8", precision="int8")
+    engines = ("onnx on ort-cpu", "torchscript on torchscript", "native on native")
+    fast = measure_as({name: dict.fromkeys(SIZES, 1) for name in (*engines, "int8 on native")})
+    made, _, skipped = tuning.tune(folder, SIZES, fast, trust=True)
+    assert "int8" not in {entry.artifact for entry in made.entries}
+    assert "its precision is not fp32" in skipped["int8 on native"]
+    made, _, _ = tuning.tune(folder, SIZES, fast, trust=True, precision="int8")
+    assert {entry.artifact for entry in made.entries} == {"int8"}
+    sessions = [load(folder / name, trust=True) for name in ("native", "int8")]
+    with pytest.raises(ArtifactError, match="networks or precisions"):
+        require_one_network(sessions)
+
+
+def test_what_cannot_be_measured_is_skipped_with_its_reason(folder):
+    from lenet_runtime.artifact import trust
+
+    only_onnx = measure_as({"onnx on ort-cpu": dict.fromkeys(SIZES, 1)})
+    written = set(trust._written)
+    trust._written.clear()
+    try:
+        made, _, skipped = tuning.tune(folder, SIZES, only_onnx)
+    finally:
+        trust._written.update(written)
+    assert {entry.artifact for entry in made.entries} == {"onnx"}
+    assert "runs code" in skipped["torchscript on torchscript"]
+
+
+def test_an_empty_folder_has_nothing_to_tune(tmp_path):
+    with pytest.raises(InputError, match="no artifact"):
+        tuning.tune(tmp_path, SIZES, measure_as({}))
+    with pytest.raises(ArtifactError, match="expected a folder of artifacts"):
+        tuning.tune(tmp_path / "none", SIZES, measure_as({}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema_version": 1},
+        {"entries": []},
+        {"unknown": 1},
+        {"machine": {"cpu": 1}},
+        {"threads": "1"},
+    ],
+)
+def test_a_foreign_plan_is_refused(tuned, change):
+    path = tuned / plan.PLAN_NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ArtifactError, match=r"not a plan.*lenet-deploy tune"):
+        plan.read(tuned)
+
+
+def test_a_plan_cannot_lead_out_of_its_folder(tuned):
+    made = plan.read(tuned)
+    first = dataclasses.replace(made.entries[0], artifact="../elsewhere")
+    plan.write(tuned, dataclasses.replace(made, entries=(first, *made.entries[1:])))
+    with pytest.raises(ArtifactError, match="plain name"):
+        plan.read(tuned)
+
+
+def test_entries_must_ascend(tuned):
+    made = plan.read(tuned)
+    plan.write(tuned, dataclasses.replace(made, entries=made.entries[::-1]))
+    with pytest.raises(ArtifactError, match="ascending"):
+        plan.read(tuned)
+
+
+def test_a_folder_without_a_plan_says_so(folder):
+    with pytest.raises(ArtifactError, match=r"plan\.json"):
+        load(folder, "fastest")
+
+
+def test_a_plan_is_bound_to_the_version_of_every_engine(monkeypatch):
+    assert set(BACKENDS) <= set(plan.machine())
+    before = plan.machine()
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0")
+    assert plan.machine() != before
+
+
+def test_one_engine_needs_no_bounds():
+    assert Router([(8, FakePredictor())], None)._bounds == []
+
+
+CUTTING_WINS = measure_as(
+    {
+        "onnx on ort-cpu": {8: 50, 64: 500, 128: 1000, 256: 2000},
+        "onnx on ort-cpu in chunks of 32": {64: 400, 128: 800, 256: 1900},
+        "onnx on ort-cpu in chunks of 64": {128: 900, 256: 1500},
+        "torchscript on torchscript": {8: 90, 64: 900, 128: 1800, 256: 3600},
+    }
+)
+
+
+@pytest.fixture
+def cut(folder):
+    """The folder with a plan of ONNX alone, each batch size cut in another way."""
+    made, results, _ = tuning.tune(folder, (8, 64, 128, 256), CUTTING_WINS, trust=True)
+    plan.write(folder, made)
+    return folder, results
+
+
+def test_the_plan_keeps_the_fastest_chunk_of_each_size(cut):
+    folder, results = cut
+    entries = plan.read(folder).entries
+    assert [(e.batch_size, e.chunk, e.p50_us) for e in entries] == [
+        (8, None, 50.0),
+        (64, 32, 400.0),
+        (128, 32, 800.0),
+        (256, 64, 1500.0),
+    ]
+    assert {r.engine for r in results} == {"onnx on ort-cpu", "torchscript on torchscript"}
+    assert len(results) == 8
+
+
+@pytest.mark.parametrize(
+    ("size", "pieces"),
+    [(8, [8]), (63, [63]), (64, [32, 32]), (100, [32, 32, 32, 4]), (256, [64] * 4)],
+)
+def test_a_plan_cuts_as_was_measured(cut, onnx_artifact, size, pieces):
+    with load(cut[0], "fastest", trust=True) as session, load(onnx_artifact.path) as plain:
+        expected, asked = plain.run(images(size)), []
+        engine = session.predictor._runs[0].__self__
+        real = engine._run
+        engine._run = lambda o, feed, *rest: (
+            asked.append(len(feed["images"])) or real(o, feed, *rest)
+        )
+        assert (session.run(images(size)) == expected).all()
+    assert asked == pieces
+
+
+@pytest.mark.parametrize("chunk", [0, -64])
+def test_a_chunk_of_no_image_is_refused(tuned, chunk):
+    made = plan.read(tuned)
+    first = dataclasses.replace(made.entries[0], chunk=chunk)
+    plan.write(tuned, dataclasses.replace(made, entries=(first, *made.entries[1:])))
+    with pytest.raises(ArtifactError, match="chunks of 1 image or more"):
+        plan.read(tuned)
+
+
+def test_tune_writes_the_plan_and_shows_the_winners(folder):
+    shown = run("tune", folder, "--batch-sizes", "1,4", "--min-time", "0.01", "--trust").stdout
+    assert "Fastest here" in shown
+    assert [entry.batch_size for entry in plan.read(folder).entries] == [1, 4]
+
+
+def test_tune_prints_json_alone(folder):
+    result = run("tune", folder, "--batch-sizes", "2", "--min-time", "0.01", "--trust", "--json")
+    document = json.loads(result.stdout)
+    assert document["entries"][0]["batch_size"] == 2
+    assert document["skipped"] == {}
+
+
+def test_tune_of_a_missing_folder_exits_1(tmp_path):
+    run("tune", tmp_path / "none", code=1)

@@ -1,0 +1,116 @@
+"""from_logits: a stable softmax, and a ranking without ambiguity."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lenet_runtime.errors import ArtifactError, InputError
+from lenet_runtime.images.prediction import from_logits
+
+LABELS = tuple("0123456789")
+FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
+
+
+def logits(*rows):
+    return np.array(rows, np.float32).reshape(len(rows), 10)
+
+
+def test_shapes_and_dtypes():
+    prediction = from_logits(np.zeros((4, 10), np.float32), LABELS, 3)
+    assert prediction.labels.shape == (4,)
+    assert prediction.labels.dtype == np.int64
+    assert prediction.probabilities.shape == (4, 10)
+    assert prediction.probabilities.dtype == np.float32
+    assert prediction.top_k.shape == (4, 3)
+    assert prediction.top_k.dtype == np.int64
+    assert len(prediction) == 4
+
+
+def test_softmax_equals_torchs():
+    import torch
+
+    values = np.random.default_rng(0).normal(0, 8, (100, 10)).astype(np.float32)
+    expected = torch.from_numpy(values).double().softmax(1).float().numpy()
+    np.testing.assert_array_max_ulp(from_logits(values, LABELS, 1).probabilities, expected, 1)
+
+
+def test_huge_logits_neither_overflow_nor_vanish():
+    row = [3e38, -3e38, 3e38] + [0] * 7
+    prediction = from_logits(logits(row), LABELS, 2)
+    np.testing.assert_array_equal(prediction.probabilities[0, :3], [0.5, 0, 0.5])
+
+
+def test_ties_go_to_the_lower_class():
+    prediction = from_logits(logits([1, 5, 5, 0, 5, 1, 0, 0, 0, 0]), LABELS, 5)
+    assert prediction.top_k.tolist() == [[1, 2, 4, 0, 5]]
+    assert prediction.labels.tolist() == [1]
+
+
+def test_ranking_survives_probabilities_that_underflow():
+    prediction = from_logits(logits([1000, -2, 3, 2, 1, 0, 0, 0, 0, 0]), LABELS, 4)
+    assert prediction.top_k.tolist() == [[0, 2, 3, 4]]
+
+
+def test_top_names_classes():
+    prediction = from_logits(logits([0, 0, 9, 0, 0, 0, 0, 0, 0, 8]), tuple("abcdefghij"), 2)
+    names, probabilities = zip(*prediction.top(0), strict=True)
+    assert names == ("c", "j")
+    assert probabilities == (
+        float(prediction.probabilities[0, 2]),
+        float(prediction.probabilities[0, 9]),
+    )
+
+
+def test_no_images():
+    prediction = from_logits(np.empty((0, 10), np.float32), LABELS, 3)
+    assert len(prediction) == 0
+    assert prediction.top_k.shape == (0, 3)
+    assert prediction.probabilities.shape == (0, 10)
+
+
+@pytest.mark.parametrize("k", [0, -1, 11, 1.0, "3", None, True])
+def test_k_outside_1_to_10_is_an_input_error(k):
+    with pytest.raises(InputError, match="top_k: expected an integer from 1 to 10, found"):
+        from_logits(logits([0] * 10), LABELS, k)
+
+
+def test_numpy_integers_are_integers():
+    assert from_logits(logits([0] * 10), LABELS, np.int64(2)).top_k.shape == (1, 2)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_not_believed(bad):
+    values = np.zeros((3, 10), np.float32)
+    values[1, 4] = bad
+    with pytest.raises(ArtifactError, match=r"logits\[1\]: expected finite"):
+        from_logits(values, LABELS, 3)
+
+
+@pytest.mark.parametrize("shape", [(10,), (2, 9), (1, 2, 10)])
+def test_another_shape_than_one_logit_a_class_is_refused(shape):
+    with pytest.raises(ArtifactError, match=r"expected shape \(N, 10\)"):
+        from_logits(np.zeros(shape, np.float32), LABELS, 3)
+
+
+def test_it_is_frozen():
+    prediction = from_logits(logits([0] * 10), LABELS, 3)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        prediction.labels = prediction.labels  # type: ignore[misc]
+
+
+@given(
+    hnp.arrays(np.float32, st.tuples(st.integers(0, 4), st.just(10)), elements=FINITE),
+    st.integers(1, 10),
+)
+def test_probabilities_sum_to_1_and_the_ranking_descends(values, k):
+    prediction = from_logits(values, LABELS, k)
+    np.testing.assert_allclose(prediction.probabilities.sum(1), 1, atol=1e-6)
+    np.testing.assert_array_equal(prediction.labels, values.argmax(1))
+    np.testing.assert_array_equal(prediction.top_k[:, 0], prediction.labels)
+    ranked = np.take_along_axis(prediction.probabilities, prediction.top_k, 1)
+    assert (np.diff(ranked, axis=1) <= 0).all()
+    assert all(len(set(row)) == k for row in prediction.top_k.tolist())

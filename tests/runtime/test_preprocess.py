@@ -1,0 +1,225 @@
+"""to_batch: equal to torchvision's pipeline, and strict about what it takes."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from lenet_runtime.errors import InputError
+from lenet_runtime.images.pictures import mnist_style
+from lenet_runtime.images.preprocess import Preprocessing, to_batch
+
+MNIST = Preprocessing()
+SIZES = st.sampled_from([28, 32])
+
+
+def digits(count=3, side=28, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, side, side), np.uint8)
+
+
+def by_torchvision(images, preprocessing=MNIST):
+    from torchvision import transforms
+
+    pad = [transforms.Pad(preprocessing.padding)] if images.shape[1] == 28 else []
+    normalize = transforms.Normalize((preprocessing.mean,), (preprocessing.std,))
+    pipeline = transforms.Compose([*pad, transforms.ToTensor(), normalize])
+    return np.stack([pipeline(Image.fromarray(image)).numpy() for image in images])
+
+
+@pytest.mark.parametrize("side", [28, 32])
+@pytest.mark.parametrize("preprocessing", [MNIST, Preprocessing(0.5, 0.25), Preprocessing(0, 1)])
+def test_equals_torchvision_bit_for_bit(side, preprocessing):
+    images = digits(4, side)
+    images[0].flat[:256] = np.arange(256)
+    batch = to_batch(images, preprocessing)
+    np.testing.assert_array_equal(batch, by_torchvision(images, preprocessing))
+    assert batch.shape == (4, 1, 32, 32)
+    assert batch.dtype == np.float32
+    assert batch.dtype.isnative
+    assert batch.flags.c_contiguous
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_in_0_to_1_equal_the_uint8_they_came_from(dtype):
+    images = digits()
+    floats = images.astype(dtype) / dtype(255)
+    np.testing.assert_array_equal(to_batch(floats, MNIST), to_batch(images, MNIST))
+
+
+def test_float16_is_computed_in_float32():
+    images = digits()
+    batch = to_batch((images / 255).astype(np.float16), MNIST)
+    np.testing.assert_allclose(batch, to_batch(images, MNIST), atol=0.0005 / 0.3081)
+
+
+def test_padding_is_black_not_grey():
+    batch = to_batch(np.full((1, 28, 28), 255, np.uint8), MNIST)
+    assert batch[0, 0, 0, 0] == np.float32(-0.1307) / np.float32(0.3081)
+    assert batch[0, 0, 2, 2] == batch.max()
+    assert np.count_nonzero(batch == batch.max()) == 28 * 28
+
+
+def test_padding_decides_which_smaller_size_is_taken():
+    images = digits(1, 30)
+    assert to_batch(images, Preprocessing(padding=1)).shape == (1, 1, 32, 32)
+    with pytest.raises(InputError, match=r"expected shape \(N, 28, 28\) or \(N, 32, 32\)"):
+        to_batch(images, MNIST)
+
+
+@pytest.mark.parametrize("side", [28, 32])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_no_images_make_an_empty_batch(side, dtype):
+    batch = to_batch(np.empty((0, side, side), dtype), MNIST)
+    assert batch.shape == (0, 1, 32, 32)
+    assert batch.dtype == np.float32
+
+
+def test_an_empty_list_makes_an_empty_batch():
+    assert to_batch([], MNIST).shape == (0, 1, 32, 32)
+
+
+@pytest.mark.parametrize("side", [28, 32])
+def test_non_contiguous_arrays_are_taken(side):
+    images = digits(6, side)
+    turned = images[::2].transpose(0, 2, 1)
+    expected = to_batch(np.ascontiguousarray(turned), MNIST)
+    batch = to_batch(turned, MNIST)
+    np.testing.assert_array_equal(batch, expected)
+    assert batch.flags.c_contiguous
+
+
+def test_the_input_is_not_written_to_nor_shared():
+    images = (digits(2, 32) / 255).astype(np.float32)
+    before = images.copy()
+    to_batch(images, MNIST)[:] = 7
+    np.testing.assert_array_equal(images, before)
+    first = to_batch(digits(), MNIST)
+    first[:] = 7
+    assert to_batch(digits(), MNIST).max() < 7
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (digits()[0], r"found \(28, 28\); pass images\[None\]"),
+        (digits()[:, None], r"images\[:, 0\].*Session.run takes normalised"),
+        (digits()[..., None], r"images\[\.\.\., 0\]"),
+        (digits(3, 29), r"found \(3, 29, 29\)"),
+        (digits()[:, :, :27], r"found \(3, 28, 27\)"),
+        (np.zeros((28, 28, 3), np.uint8), r"found \(28, 28, 3\)"),
+        (np.zeros((), np.uint8), r"found \(\)"),
+        (digits() > 9, "found bool"),
+        (digits().astype(np.int64), "found int64"),
+        (digits().astype(np.int8), "found int8"),
+        (digits().astype(complex), "found complex128"),
+        (digits().astype(object), "found object"),
+        (digits().astype("U3"), "found <U3"),
+        (np.zeros((1, 28, 28), np.longdouble), "found (float128|longdouble)"),
+        (digits().astype(">f4"), "native byte order.*newbyteorder"),
+        (np.ma.masked_equal(digits(), 0), "without a mask.*filled"),
+        (digits().tolist(), r"images\[0\]: expected .* found list; .*np.uint8"),
+        ([1, 2, 3], r"images\[0\]: expected .* found int"),
+        ([digits(1)[0], digits(1)[0]], r"images\[0\]: .*np.stack"),
+        ([Image.new("L", (28, 28)), 3], r"images\[1\]: expected .* found int"),
+        ("digit.png", r"images: expected .* found str; open it with PIL.Image.open"),
+        (None, "found NoneType"),
+        ((x for x in ()), "found generator"),
+        ([Image.new("L", (40, 40))], r"images\[0\]: expected a digit, found a blank"),
+    ],
+)
+def test_anything_else_is_an_input_error_that_says_what_to_do(images, says):
+    with pytest.raises(InputError, match=says):
+        to_batch(images, MNIST)
+
+
+def test_a_tensor_is_not_an_array():
+    import torch
+
+    with pytest.raises(InputError, match=r"found torch.Tensor; pass images.cpu\(\).numpy\(\)"):
+        to_batch(torch.zeros(1, 28, 28), MNIST)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1.01, -0.01, 255.0])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats_outside_0_to_1_are_refused_with_their_place(bad, dtype):
+    images = np.zeros((3, 28, 28), dtype)
+    images[2, 3, 4] = bad
+    with pytest.raises(InputError, match=r"^images\[2, 3, 4\]: expected floats in \[0, 1\]"):
+        to_batch(images, MNIST)
+
+
+@st.composite
+def arrays(draw):
+    """Arrays of any dtype and many shapes: one value all over, and another in one place."""
+    dtype = draw(hnp.scalar_dtypes())
+    near = st.tuples(st.integers(0, 2), SIZES, SIZES)
+    shape = draw(st.one_of(near, hnp.array_shapes(min_dims=0, max_dims=4, max_side=3)))
+    unit = st.floats(0, 1) if dtype.kind == "f" else st.just(np.zeros((), dtype)[()])
+    values = st.one_of(unit, hnp.from_dtype(dtype))
+    images = np.full(shape, draw(values), dtype)
+    if images.size:
+        images.flat[draw(st.integers(0, images.size - 1))] = draw(values)
+    return images
+
+
+@given(arrays())
+def test_any_array_makes_a_finite_batch_or_an_input_error(images):
+    try:
+        batch = to_batch(images, MNIST)
+    except InputError:
+        return
+    assert batch.shape == (len(images), 1, 32, 32)
+    assert batch.dtype == np.float32
+    assert np.isfinite(batch).all()
+    assert images.dtype.str in ("|u1", "<f2", "<f4", "<f8")
+    assert not images.size or 0 <= images.min() <= images.max() <= (
+        255 if images.dtype == "u1" else 1
+    )
+
+
+def test_pil_images_go_through_mnist_style():
+    picture = Image.new("L", (300, 200), 255)
+    picture.paste(0, (100, 40, 130, 160))
+    expected = to_batch(mnist_style(picture).pixels[None], MNIST)
+    for images in (picture, [picture], (picture,)):
+        np.testing.assert_array_equal(to_batch(images, MNIST), expected)
+    assert to_batch([picture] * 3, MNIST).shape == (3, 1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"std": 0}, {"std": -1}, {"std": np.nan}, {"mean": np.inf}, {"padding": -1}, {"padding": 16}],
+)
+def test_preprocessing_refuses_numbers_that_make_no_sense(field):
+    with pytest.raises(ValueError, match="expected"):
+        Preprocessing(**field)
+
+
+def test_preprocessing_is_frozen_and_mnists_by_default():
+    assert dataclasses.astuple(MNIST) == (0.1307, 0.3081, 2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        MNIST.mean = 0.0  # type: ignore[misc]
+
+
+def test_arrays_need_no_pillow():
+    code = (
+        "import sys, numpy as np; from lenet_runtime.images.preprocess import *;"
+        "to_batch(np.zeros((1, 28, 28), np.uint8), Preprocessing());"
+        "assert not [m for m in sys.modules if m.partition('.')[0] in ('PIL', 'torch')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"std": 1e-60}, {"std": 1e-39}, {"std": 1e60}, {"mean": 1e60}, {"mean": np.nan}]
+)
+def test_numbers_that_float32_cannot_compute_with_are_refused(numbers):
+    """1e-60 is zero in float32, and every pixel would come out infinite."""
+    with pytest.raises(ValueError, match="finite mean"):
+        Preprocessing(**numbers)

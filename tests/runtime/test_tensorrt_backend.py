@@ -1,0 +1,301 @@
+"""The runtime of TensorRT engines, on a TensorRT and a CUDA driver that need no GPU."""
+
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import fake_tensorrt
+import numpy as np
+import pytest
+from fake_tensorrt import engine_bytes, first_ten, write
+
+from lenet_runtime import BACKENDS
+from lenet_runtime.backends.tensorrt import lane
+from lenet_runtime.errors import DeployError, DeviceMemoryError
+
+
+def noise(count, seed=0):
+    return np.random.default_rng(seed).standard_normal((count, 1, 32, 32), dtype=np.float32)
+
+
+@pytest.fixture
+def load(fake_trt, tmp_path):
+    """`load(**changes)`: a predictor of an engine, closed when the test ends."""
+    opened = []
+
+    def make(profile=(1, 4, 8), batch=None, **needs):
+        sizes = profile if batch is None else (batch,) * 3
+        needs.setdefault("profile", ":".join(map(str, sizes)))
+        data = engine_bytes(sizes, batch)
+        artifact = write(tmp_path / f"artifact{len(opened)}", data, batch, **needs)
+        opened.append(BACKENDS["tensorrt"].load(artifact, "cuda:0", None))
+        return opened[-1]
+
+    yield make
+    for predictor in opened:
+        predictor.close()
+
+
+# ---- batches
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 16, 29])
+def test_each_image_gets_its_own_logits_at_any_batch_size(load, count):
+    """Also above the profile's largest, 8, in pieces."""
+    predictor = load()
+    for seed in range(3):  # the first run is no graph
+        images = noise(count, seed)
+        np.testing.assert_array_equal(predictor.run(images), first_ten(images))
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 9])
+def test_a_batch_below_the_profile_is_filled_up(load, fake_trt, count):
+    seen = []
+    fake_trt.compute = lambda images: seen.append(images) or first_ten(images)
+    predictor = load(profile=(4, 4, 8))
+    predictor.run(noise(8))
+    images = noise(count, 1)
+    np.testing.assert_array_equal(predictor.run(images), first_ten(images))
+    last = seen[-1]
+    assert len(last) == 4
+    assert not last[count % 8 :].any()  # black, and nothing of the batch before
+
+
+def test_a_static_engine_runs_its_own_batch(load):
+    images = noise(5)
+    np.testing.assert_array_equal(load(batch=5).run(images), first_ten(images))
+
+
+def test_logits_are_the_callers_own(load):
+    predictor = load()
+    first = predictor.run(noise(4))
+    kept = first.copy()
+    predictor.run(noise(4, 1))
+    np.testing.assert_array_equal(first, kept)
+
+
+# ---- graphs
+
+
+def test_each_batch_size_is_captured_once_and_then_launched(load, fake_gpu, fake_trt):
+    predictor = load()
+    for _ in range(3):
+        for count in (1, 4):
+            predictor.run(noise(count))
+    assert fake_gpu.captures == 2
+    assert fake_gpu.graph_launches == 4  # the first run of each size queues its steps
+    assert fake_trt.executions == 4  # a run and a capture for each size
+
+
+def test_a_lane_remembers_a_limited_number_of_sizes(load, fake_gpu, fake_trt):
+    predictor = load(profile=(1, 4, 40))
+    for count in range(1, 41):
+        predictor.run(noise(count))
+    assert fake_trt.contexts == lane.PROGRAMS
+    before = fake_gpu.captures
+    predictor.run(noise(40))  # the latest is still there
+    assert fake_gpu.captures == before
+    predictor.run(noise(1))  # the oldest is not
+    assert fake_gpu.captures == before + 1
+
+
+@pytest.mark.parametrize("capturable", [False, None], ids=["capture fails", "it says so"])
+def test_what_cannot_be_captured_runs_step_by_step(load, fake_gpu, fake_trt, capturable):
+    fake_trt.capturable = capturable
+    predictor = load()
+    for seed in range(3):
+        images = noise(4, seed)
+        np.testing.assert_array_equal(predictor.run(images), first_ten(images))
+    assert fake_gpu.graph_launches == 0
+    assert predictor.stages(noise(4), graph=True) is None
+
+
+# ---- threads
+
+
+def test_threads_have_lanes_of_their_own(load):
+    predictor = load()
+    barrier = threading.Barrier(4)
+
+    def work(seed):
+        barrier.wait(30)
+        for number in range(20):
+            images = noise(1 + (seed + number) % 11, 100 * seed + number)
+            np.testing.assert_array_equal(predictor.run(images), first_ten(images))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert 1 <= len(predictor._free) <= 4
+
+
+def test_a_thread_leaves_its_lane_to_the_next(load):
+    predictor = load()
+    for _ in range(3):
+        thread = threading.Thread(target=predictor.run, args=(noise(2),))
+        thread.start()
+        thread.join()
+    assert len(predictor._free) == 1
+
+
+def test_a_closed_predictor_runs_no_more(load, fake_gpu):
+    predictor = load()
+    predictor.run(noise(2))
+    predictor.close()
+    predictor.close()
+    assert fake_gpu.live == 0
+    for call in (predictor.run, lambda images: predictor.stages(images, graph=False)):
+        with pytest.raises(DeployError, match="this session is closed"):
+            call(noise(2))
+
+
+def test_a_call_that_is_under_way_outlives_close(load, fake_gpu, fake_trt):
+    entered, proceed = threading.Event(), threading.Event()
+
+    def slowly(images):
+        entered.set()
+        assert proceed.wait(30)
+        return first_ten(images)
+
+    fake_trt.compute = slowly
+    predictor, images, answers = load(), noise(3), []
+    thread = threading.Thread(target=lambda: answers.append(predictor.run(images)))
+    thread.start()
+    assert entered.wait(30)
+    predictor.close()
+    assert fake_gpu.live
+    proceed.set()
+    thread.join()
+    np.testing.assert_array_equal(answers[0], first_ten(images))
+    assert fake_gpu.live == 0
+
+
+def test_the_gpu_is_kept_until_close_is_done_with_it(load, fake_gpu, monkeypatch):
+    """A call that ends while `close` gives back the idle lanes does not free them under it."""
+    predictor = load()
+    predictor.run(noise(2))
+    stages = predictor.stages(noise(2), graph=False)
+    (idle,) = predictor._free
+    close = idle.close
+
+    def slowly():
+        stages.close()
+        assert predictor._engine is not None
+        close()
+
+    monkeypatch.setattr(idle, "close", slowly)
+    predictor.close()
+    assert predictor._engine is None
+    assert fake_gpu.live == 0
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_a_gpu_that_refuses_its_context_is_given_back(load, fake_gpu, closing):
+    predictor = load()
+    stages = predictor.stages(noise(2), graph=False)
+    fake_gpu.fail("cuCtxPushCurrent_v2", 700)
+    with pytest.raises(DeployError, match="using GPU 0"):
+        stages.close() if closing else predictor.run(noise(2))
+    fake_gpu.heal()
+    if not closing:
+        stages.close()
+    predictor.close()
+    assert fake_gpu.live == 0
+
+
+# ---- memory
+
+
+def test_buffers_that_do_not_fit_leave_the_session_usable(load, fake_gpu):
+    predictor = load()
+    fake_gpu.fail("cuMemAlloc_v2", 2, after=1)
+    with pytest.raises(DeviceMemoryError, match="out of memory"):
+        predictor.run(noise(2))
+    assert fake_gpu.used == 0
+    fake_gpu.heal()
+    np.testing.assert_array_equal(predictor.run(noise(2)), first_ten(noise(2)))
+
+
+@pytest.mark.parametrize("where", ["fails", "makes_contexts"])
+def test_what_tensorrt_has_no_memory_for_leaves_the_session_usable(load, fake_trt, where):
+    predictor = load()
+    predictor.run(noise(1))
+    setattr(fake_trt, where, fake_tensorrt.NO_MEMORY if where == "fails" else False)
+    with pytest.raises(DeviceMemoryError, match=r"TensorRT 10\.9.*too little free .*34627584"):
+        predictor.run(noise(2))
+    setattr(fake_trt, where, "" if where == "fails" else True)
+    np.testing.assert_array_equal(predictor.run(noise(2)), first_ten(noise(2)))
+
+
+def test_a_failure_is_told_in_tensorrts_words_and_once(load, fake_trt):
+    predictor = load()
+    fake_trt.fails = "Error Code 1: Cuda Runtime (misaligned address)"
+    with pytest.raises(DeployError, match=r"running a batch of 2 failed .*misaligned address"):
+        predictor.run(noise(2))
+    fake_trt.fails = "another reason"
+    with pytest.raises(DeployError, match=r"failed \(another reason\)"):
+        predictor.run(noise(2))
+
+
+def test_a_graph_that_fails_gives_its_lane_up(load, fake_gpu):
+    predictor = load()
+    predictor.run(noise(2))
+    fake_gpu.fail("cuGraphLaunch", 700)
+    with pytest.raises(DeployError, match="launching a graph"):
+        predictor.run(noise(2))
+    assert not predictor._free
+    fake_gpu.heal()
+    np.testing.assert_array_equal(predictor.run(noise(2)), first_ten(noise(2)))
+
+
+# ---- step by step
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("profile", [(1, 4, 8), (4, 4, 8)])
+def test_a_batch_can_be_timed_step_by_step(load, fake_gpu, graph, profile):
+    predictor, images = load(profile), noise(3)
+    stages = predictor.stages(images, graph=graph)
+    launches = fake_gpu.graph_launches
+    for _ in range(3):
+        for step in (stages.upload, stages.compute, stages.download):
+            step()
+    np.testing.assert_array_equal(stages.answer(), first_ten(images))
+    assert fake_gpu.graph_launches - launches == (3 if graph else 0)
+    assert stages.stream
+    stages.close()
+    np.testing.assert_array_equal(predictor.run(images), first_ten(images))
+
+
+def test_steps_may_be_closed_twice(load, fake_gpu):
+    """A count that fell twice would keep the GPU from being given back."""
+    predictor = load()
+    stages = predictor.stages(noise(2), graph=False)
+    stages.close()
+    stages.close()
+    predictor.close()
+    assert fake_gpu.live == 0
+
+
+def test_a_batch_above_the_profile_has_no_steps(load):
+    assert load().stages(noise(9), graph=False) is None
+
+
+def test_steps_that_fail_to_be_made_leave_nothing(load, fake_trt):
+    predictor = load()
+    fake_trt.fails = "some reason"
+    with pytest.raises(DeployError, match="some reason"):
+        predictor.stages(noise(2), graph=True)
+    predictor.close()
+
+
+# ---- TensorRT-RTX
+
+
+def test_rtx_compiles_for_each_shape_before_it_runs(load, fake_gpu, fake_trt, monkeypatch):
+    """A graph would keep the general kernels that it begins with by default."""
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake_tensorrt.make(fake_trt, "1.7", rtx=True))
+    predictor = load(engine="tensorrt-rtx", engine_version="1.7")
+    np.testing.assert_array_equal(predictor.run(noise(2)), first_ten(noise(2)))
+    (config,) = fake_trt.configs
+    assert config.dynamic_shapes_kernel_specialization_strategy == "eager"
+    assert (config.memory, config.cache) == ("user", "a cache")
