@@ -12,11 +12,11 @@ import lenet_runtime
 from lenet_bench import Engine, Settings, scaling
 from lenet_bench.report import describe, engine_name
 from lenet_deploy.cache import default_artifact
-from lenet_export.formats import FORMATS
 from lenet_runtime import cuda, devices
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import BACKENDS, Predictor, none_runs
+from lenet_runtime.backends import Predictor, backends_of, kinds_of, none_runs
 from lenet_runtime.errors import BackendUnavailable, DeployError
+from lenet_runtime.formats import FORMATS
 
 EAGER = "eager"
 
@@ -93,16 +93,12 @@ def gather(
     given = [(path, trust) for path in dict.fromkeys(paths)]
     given = given or _bundled(found, str(wanted), step)
     for path, trusted in given:
-        artifact = Artifact.open(path)
-        made = artifact.manifest.format
-        if not any(backend.takes(made, device) for backend in BACKENDS.values()):
-            found.skipped.append({"engine": str(path), "reason": none_runs(made, device)})
-        for name, backend in BACKENDS.items():
-            if backend.format != artifact.manifest.format:
-                continue
-            if name not in backends and not (
-                "auto" in backends and backend.takes(backend.format, device)
-            ):
+        kind = Artifact.open(path).manifest.format
+        able = backends_of(kind, device)
+        if not able:
+            found.skipped.append({"engine": str(path), "reason": none_runs(kind, device)})
+        for name in backends_of(kind):
+            if name not in backends and not ("auto" in backends and name in able):
                 continue
             for count in threads:
                 arguments: dict[str, Any] = {
@@ -160,9 +156,8 @@ def _bundled(found: Field, device: str, step: Callable[[str], None]) -> list[tup
     """The bundled network in every format that can be made here; the others are listed."""
     paths = []
     for name in FORMATS:
-        kinds = {kind for b in BACKENDS.values() if b.format == name for kind in b.devices}
-        if devices.parse(device).kind not in kinds:
-            reason = f"it runs on {' and '.join(sorted(kinds))}, not on {device}"
+        if not backends_of(name, device):
+            reason = f"it runs on {' and '.join(kinds_of(name))}, not on {device}"
             found.skipped.append({"engine": name, "reason": reason})
             continue
         try:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 import lenet_runtime
 from benchmarks.gpu_check import FIRST, PROFILES, TUNES
 from lenet_bench.harness import Engine as Run
-from lenet_export.formats import FORMATS
-from lenet_runtime.backends import BACKENDS, Predictor
+from lenet_runtime.backends import Predictor, backends_of
+from lenet_runtime.formats import FORMATS
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,8 @@ def engine_label(backend: str, precision: str) -> str:
 
 def formats() -> list[str]:
     """Those that a backend runs on CUDA, in the order of their value."""
-    able = [name for name in FORMATS if backends(name)]
+    able = [name for name in FORMATS if backends_of(name, "cuda")]
     return sorted(able, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
-
-
-def backends(format: str) -> list[str]:
-    """Those that run it on CUDA."""
-    return [name for name, backend in BACKENDS.items() if backend.takes(format, "cuda")]
 
 
 @dataclass(frozen=True)
@@ -104,7 +99,7 @@ def exports() -> list[Export]:
     found = []
     for kind in formats():
         given = FORMATS[kind]
-        profiles = PROFILES if "profile" in given.options else ("",)
+        profiles = PROFILES if given.has("profile") else ("",)
         for precision in given.precisions:
             for profile in profiles:
                 name = f"export {engine_label(kind, precision)} {profile}".rstrip()
@@ -118,7 +113,7 @@ def ours(device: str, folder: Path) -> list[Engine]:
     found = []
     for one in exports():
         profile = one.options.get("profile", "")
-        for backend in backends(one.format):
+        for backend in backends_of(one.format, "cuda"):
             name = f"{engine_label(backend, one.precision)} {profile}".rstrip()
             where = str(folder / one.folder)
             found.append(Engine(name, backend, one.precision, device, where, one.name))

@@ -1,7 +1,6 @@
 """The record of a check: one JSON document, and its Markdown beside it."""
 
 import datetime
-import importlib.metadata
 import json
 import re
 import sys
@@ -16,6 +15,7 @@ from lenet_bench import report
 from lenet_bench.report import Run
 from lenet_runtime import cuda
 from lenet_runtime.artifact.files import write_atomically
+from lenet_runtime.version import installed
 
 SCHEMA = "lenet-gpu-check/1"
 SOFTWARE = ("torch", "triton", "onnxruntime-gpu", "onnxruntime", "tensorrt", "numpy")
@@ -33,7 +33,8 @@ def document(findings: Findings, options: Options, gpu: cuda.Gpu, seconds: float
         "interrupted": findings.interrupted,
         "quick": options.quick,
         "gpu": asdict(gpu),
-        "versions": {"python": sys.version.split()[0]} | {name: version(name) for name in SOFTWARE},
+        "versions": {"python": sys.version.split()[0]}
+        | {name: installed(name) for name in SOFTWARE},
         "failures": findings.failures(),
         "goals": [] if run is None else [asdict(goal) for goal in goals(run)],
         "exports": {name: asdict(outcome) for name, outcome in findings.exports.items()},
@@ -78,14 +79,6 @@ def verdict(outcome: Any) -> str:
     if outcome.result and wrong_rows(outcome.result):
         return "failed"
     return "passed" if outcome.result.get("ok") and not outcome.reason else "not finished"
-
-
-def version(name: str) -> str | None:
-    """Of an installed distribution; None without it."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def stem(found: dict[str, Any]) -> str:

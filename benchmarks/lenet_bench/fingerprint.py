@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import gc
-import importlib.metadata
 import os
 import platform
 import time
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lenet_runtime import __version__, cpu, devices
+from lenet_runtime.version import installed
 
 _SOFTWARE = ("torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx")
 
@@ -50,7 +50,7 @@ def fingerprint(device: str = "cpu") -> dict[str, Any]:
             "python": platform.python_version(),
             "numpy": np.__version__,
             "lenet_deploy": __version__,
-            **{name: _version(name) for name in _SOFTWARE},
+            **{name: installed(name) for name in _SOFTWARE},
         },
         "state": {
             "measured_at": datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds"),
@@ -114,10 +114,4 @@ def _load() -> float | None:
 def _read(path: str) -> str | None:
     with contextlib.suppress(OSError):
         return Path(path).read_text(encoding="ascii", errors="replace").strip()
-    return None
-
-
-def _version(distribution: str) -> str | None:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(distribution)
     return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from lenet_bench.harness import Engine
 from lenet_bench.result import LatencyResult
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import BACKENDS
+from lenet_runtime.backends import BACKENDS, backends_of
 from lenet_runtime.errors import DeployError, InputError
 from lenet_runtime.plans import chunks
 from lenet_runtime.plans.plan import SCHEMA_VERSION, Entry, Plan, artifacts_in, machine
@@ -57,10 +57,10 @@ def tune(
     with ExitStack() as stack:
         sessions: dict[str, Session] = {}
         for path in artifacts_in(folder):
-            for name, backend in BACKENDS.items():
+            for name in BACKENDS:
                 try:
                     artifact = Artifact.open(path)
-                    if not backend.takes(artifact.manifest.format, device):
+                    if name not in backends_of(artifact.manifest.format, device):
                         continue
                     if artifact.manifest.batch_size is not None:
                         raise InputError("a static batch cannot serve every call")

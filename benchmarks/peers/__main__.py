@@ -2,7 +2,6 @@
 
 import argparse
 import datetime
-import importlib.metadata
 import json
 import os
 import sys
@@ -153,13 +152,9 @@ def reason(error: Exception) -> str:
 
 
 def versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for name in SOFTWARE:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+    from lenet_runtime.version import installed
+
+    return {name: installed(name) for name in SOFTWARE}
 
 
 def figures(result: Any, results: list[Any]) -> dict[str, Any]:

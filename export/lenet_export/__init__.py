@@ -11,7 +11,7 @@ Importing the package reads the table of formats; torch is imported with the fir
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lenet_export.formats import FORMATS, Format
+from lenet_runtime.formats import FORMATS, Format
 
 if TYPE_CHECKING:
     from lenet_export.pipeline import export

@@ -1,5 +1,6 @@
 """`export`: from a module to a published artifact, through proof; the order is the promise."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -9,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from lenet_export import publish
-from lenet_export.formats import FORMATS
+from lenet_export import formats, publish
 from lenet_export.network import weights
 from lenet_export.network.reference import Reference
-from lenet_export.request import Build, Request
-from lenet_export.verification import check_batch_sizes, mnist_batch, with_both_sides
+from lenet_export.request import DIGIT_LABELS, Build, Request
+from lenet_export.verification import mnist_batch, with_both_sides
 from lenet_runtime import __version__, devices
 from lenet_runtime.artifact import (
     GOLDEN_NAME,
@@ -32,16 +32,14 @@ from lenet_runtime.artifact import (
 from lenet_runtime.artifact.files import sha256
 from lenet_runtime.backends import BACKENDS, choose
 from lenet_runtime.errors import InputError
+from lenet_runtime.formats import Format, find
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, check_parity, parity_batches
 from lenet_runtime.plans import chunks
 from lenet_runtime.session import Session
 
-DIGIT_LABELS = tuple("0123456789")
 GOLDEN_ROWS = 8
-# golden.npz holds one whole batch of a static artifact, 4 KB an image.
-MAX_STATIC_BATCH = 2**14
 
 
 def export(
@@ -82,7 +80,7 @@ def export(
         batch_sizes: to verify at, and at those where the engine changes from one program to
             another; a static batch is verified at its own.
         progress: called with a line before each step that takes a while.
-        **options: of the format, see its `Format.options`: ``opset`` of ``onnx``,
+        **options: of the format, see `lenet_runtime.formats.FORMATS`: ``opset`` of ``onnx``,
             ``isa`` and ``calibration`` of ``native``.
 
     Raises:
@@ -92,10 +90,20 @@ def export(
         BackendUnavailable: what builds or verifies this format is not installed.
         ParityError: the result differs from the module; nothing was published.
     """
+    declared = find(format)
+    declared.require_options(options)
+    request = Request(
+        module=module,
+        format=format,
+        precision=precision,
+        device=_device(declared, precision, device, verify=verify),
+        static_batch=static_batch,
+        preprocessing=preprocessing or Preprocessing(),
+        labels=tuple(labels),
+        batch_sizes=tuple(batch_sizes),
+        options=options,
+    )
     target = Path(output)
-    _check_arguments(format, precision, static_batch, labels, options)
-    where = _device(format, precision, device, verify=verify)
-    check_batch_sizes(batch_sizes)
     if target.name in ("", ".."):
         raise InputError(f"output: expected the name of a new folder, found {str(target)!r}")
     publish.check_target(target, force)
@@ -103,83 +111,49 @@ def export(
     reference = Reference(module)
     _check_module(reference, static_batch or 2)
     # Before the build: what cannot be proven is not made.
-    backend = choose(format, "auto", str(where)) if verify else None
-    request = Request(
-        module=reference.module,
-        precision=precision,
-        static_batch=static_batch,
-        preprocessing=preprocessing or Preprocessing(),
-        labels=tuple(labels),
-        weights_sha256=weights.fingerprint(reference.module),
-        device=where,
-        options=options,
-    )
+    backend = choose(format, "auto", str(request.device)) if verify else None
+    request = dataclasses.replace(request, module=reference.module)
     progress(f"building {format}")
-    build = FORMATS[format].build(request)
+    build = formats.build(request)
     digits = mnist_batch(load_digits().images, request.preprocessing)
-    sizes = (static_batch,) if static_batch else tuple(batch_sizes)
     with publish.staging(target) as folder:
         files = build.files | {GOLDEN_NAME: _golden(reference, digits, static_batch)}
         publish.write_files(folder, files)
-        unproven = ParityReport(precision, TOLERANCES[precision], ())
-        draft = Artifact(folder, _manifest(request, format, build, files, unproven), "draft")
-        report = unproven
+        report = ParityReport(precision, TOLERANCES[precision], ())
+        manifest = _manifest(request, build, files, report)
         if backend is not None:
-            if static_batch is None:
+            draft = Artifact(folder, manifest, "draft")
+            sizes = request.batch_sizes
+            if static_batch is not None:
+                sizes = (static_batch,)
+            else:
                 sizes = with_both_sides(sizes, BACKENDS[backend].starts(draft))
             progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
             batches = parity_batches(digits, sizes)
-            report = _verify(reference, draft, backend, str(where), batches)
+            report = _verify(reference, draft, backend, str(request.device), batches)
             report.require(f"{format} on {backend}")
-        manifest = _manifest(request, format, build, files, report)
+            manifest = dataclasses.replace(manifest, parity=report)
         publish.write_files(folder, {MANIFEST_NAME: manifest.to_bytes()})
         artifact = publish.publish(folder, target, force)
     trust.remember(artifact)
     return artifact
 
 
-def _check_arguments(
-    format: str,
-    precision: str,
-    static_batch: int | None,
-    labels: Sequence[str],
-    options: dict[str, Any],
-) -> None:
-    if format not in FORMATS:
-        raise InputError(f"format: expected one of {list(FORMATS)}, found {format!r}")
-    if precision not in FORMATS[format].precisions:
-        raise InputError(
-            f"precision: {format!r} can be exported in {FORMATS[format].precisions}, "
-            f"found {precision!r}"
-        )
-    if static_batch is not None and (
-        type(static_batch) is not int or not 1 <= static_batch <= MAX_STATIC_BATCH
-    ):
-        raise InputError(f"static batch: expected 1 to {MAX_STATIC_BATCH}, found {static_batch!r}")
-    if len(labels) != 10 or len(set(labels)) != 10 or not all(type(x) is str for x in labels):
-        raise InputError(f"labels: expected 10 different strings, found {list(labels)}")
-    unknown = sorted(set(options) - set(FORMATS[format].options))
-    if unknown:
-        raise InputError(
-            f"{format!r} takes no option {unknown}; it takes {list(FORMATS[format].options)}"
-        )
-
-
-def _device(format: str, precision: str, device: str | None, *, verify: bool) -> devices.Device:
+def _device(
+    declared: Format, precision: str, device: str | None, *, verify: bool
+) -> devices.Device:
     """The device that the artifact is made for and proven on."""
-    kinds = {kind for b in BACKENDS.values() if b.format == format for kind in b.devices}
-    if precision == "tf32":
-        kinds.discard("cpu")
-    chosen = devices.parse(device or ("cpu" if "cpu" in kinds else "cuda"))
+    kinds = declared.kinds(precision)
+    chosen = devices.parse(device or kinds[0])
     if chosen.kind not in kinds:
-        able = " and ".join(sorted(kinds)) or "no device"
         raise InputError(
-            f"device: {format!r} artifacts in {precision} run on {able}, found {device!r}"
+            f"device: {declared.name!r} artifacts in {precision} run on {' and '.join(kinds)}, "
+            f"found {device!r}"
         )
     if not verify and "cpu" in kinds:
         raise InputError(
-            f"verify: {format!r} artifacts in {precision} can be proven on any machine; only what "
-            "runs on GPUs alone is published without proof"
+            f"verify: {declared.name!r} artifacts in {precision} can be proven on any machine; "
+            "only what runs on GPUs alone is published without proof"
         )
     return chosen
 
@@ -202,14 +176,14 @@ def _golden(reference: Reference, digits: NDArray[np.float32], static_batch: int
 
 
 def _manifest(
-    request: Request, format: str, build: Build, files: dict[str, bytes], parity: ParityReport
+    request: Request, build: Build, files: dict[str, bytes], parity: ParityReport
 ) -> Manifest:
     def tensor(spec: TensorSpec) -> TensorSpec:
         return TensorSpec(spec.name, spec.dtype, (request.static_batch, *spec.shape[1:]))
 
     return Manifest(
         schema_version=SCHEMA_VERSION,
-        format=format,
+        format=request.format,
         precision=request.precision,
         kernels=build.kernels,
         inputs=(tensor(IMAGES),),

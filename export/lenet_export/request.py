@@ -1,15 +1,24 @@
 """What every format's builder is given and what it gives back."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 
+from lenet_export.network import weights
+from lenet_export.verification import check_batch_sizes
 from lenet_runtime.artifact import Requirements
 from lenet_runtime.devices import Device
+from lenet_runtime.errors import InputError
 from lenet_runtime.images.preprocess import Preprocessing
+from lenet_runtime.parity import BATCH_SIZES
+
+DIGIT_LABELS = tuple("0123456789")
+# golden.npz holds one whole batch of a static artifact, 4 KB an image.
+MAX_STATIC_BATCH = 2**14
 
 
 @dataclass(frozen=True)
@@ -17,24 +26,42 @@ class Request:
     """One export.
 
     Attributes:
-        module: a copy in eval mode on the CPU; the builder may keep it but not change it.
-        precision: of the arithmetic.
-        static_batch: the only batch size, or None for a dynamic batch.
-        preprocessing: how pixels become the input.
-        labels: class of each logit.
-        weights_sha256: see `lenet_export.network.weights.fingerprint`.
-        device: that it will be proven on, and is compiled for where the format does that.
-        options: of this format alone, by name; the registry lists which it takes.
+        module: The network; a builder gets a copy in eval mode on the CPU, and does not change it.
+        format: A key of `lenet_runtime.FORMATS`.
+        precision: The precision of the arithmetic, one of the format's.
+        device: The device to prove the artifact on, and to compile for where the format does that.
+        static_batch: The only batch size, or None for a dynamic batch.
+        preprocessing: How pixels become the input.
+        labels: The class of each logit.
+        batch_sizes: The batch sizes to verify a dynamic batch at.
+        options: The format's own options by name, those that were given.
+
+    Raises:
+        InputError: The static batch, the labels or the batch sizes make no sense.
     """
 
     module: nn.Module
+    format: str
     precision: str
-    static_batch: int | None
-    preprocessing: Preprocessing
-    labels: tuple[str, ...]
-    weights_sha256: str
     device: Device
-    options: dict[str, Any]
+    static_batch: int | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    labels: tuple[str, ...] = DIGIT_LABELS
+    batch_sizes: tuple[int, ...] = BATCH_SIZES
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        size, labels = self.static_batch, self.labels
+        if size is not None and (type(size) is not int or not 1 <= size <= MAX_STATIC_BATCH):
+            raise InputError(f"static batch: expected 1 to {MAX_STATIC_BATCH}, found {size!r}")
+        if len(labels) != 10 or len(set(labels)) != 10 or not all(type(x) is str for x in labels):
+            raise InputError(f"labels: expected 10 different strings, found {list(labels)}")
+        check_batch_sizes(self.batch_sizes)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """See `lenet_export.network.weights.fingerprint`."""
+        return weights.fingerprint(self.module)
 
     @property
     def runs_on(self) -> str:
@@ -53,16 +80,13 @@ class Build:
     """The files of an artifact, not yet verified.
 
     Attributes:
-        files: content by name.
-        requirements: what they need of the machine that loads them.
-        tools: versions of what made them, by name.
-        kernels: see `Manifest.kernels`; empty where the engine decides.
+        files: Each file's content by its name.
+        requirements: What the files need of the machine that loads them.
+        tools: Versions of what made the files, by name.
+        kernels: See `Manifest.kernels`; empty where the engine decides.
     """
 
     files: dict[str, bytes]
     requirements: Requirements
     tools: dict[str, str]
-    kernels: dict[str, str] = field(default_factory=dict)
-
-
-Builder = Callable[[Request], Build]
+    kernels: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -1,7 +1,6 @@
 """`lenet-deploy doctor`: what works on this machine, what does not, and why."""
 
 import dataclasses
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -12,11 +11,13 @@ from rich.table import Table
 from lenet_deploy import __version__
 from lenet_deploy.cli.console import plain, print_json, stdout
 from lenet_deploy.cli.options import Json
-from lenet_export.formats import FORMATS
+from lenet_export import formats
 from lenet_runtime import cpu, cuda
-from lenet_runtime.backends import BACKENDS
+from lenet_runtime.backends import BACKENDS, backends_of, kinds_of
 from lenet_runtime.cuda import driver
 from lenet_runtime.errors import BackendUnavailable
+from lenet_runtime.formats import FORMATS
+from lenet_runtime.version import installed
 
 _DISTRIBUTIONS = (
     "numpy", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu",
@@ -35,7 +36,7 @@ def doctor(*, as_json: Json = False) -> None:
 
 def diagnose() -> dict[str, Any]:
     """Everything `doctor` shows, as JSON types."""
-    versions = {name: _version(name) for name in _DISTRIBUTIONS}
+    versions = {name: installed(name) for name in _DISTRIBUTIONS}
     faults = _faults(versions)
     return {
         "lenet_deploy": __version__,
@@ -55,13 +56,6 @@ def diagnose() -> dict[str, Any]:
     }
 
 
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _compiler(variable: str, *names: str) -> str | None:
     """The first compiler that is on PATH; an environment variable names another."""
     wanted = os.environ.get(variable, "").split()
@@ -72,20 +66,20 @@ def _format_state(name: str) -> dict[str, Any]:
     """Whether `export --format name` can build and prove here."""
     reason = ""
     try:
-        FORMATS[name].require()
+        formats.require(name)
     except ImportError as error:
         reason = f"{error}; pip install 'lenet-deploy[export]'"
     except BackendUnavailable as error:
         reason = str(error)
     able = [
         f"{backend} on {device}"
-        for backend, b in BACKENDS.items()
-        for device in b.devices
-        if b.format == name and not _why_not(backend, device)
+        for backend in backends_of(name)
+        for device in BACKENDS[backend].devices
+        if not _why_not(backend, device)
     ]
     if not reason and not able:
         reason = "no backend here can prove it"
-        if not any("cpu" in b.devices for b in BACKENDS.values() if b.format == name):
+        if "cpu" not in kinds_of(name):
             reason += "; export --no-verify publishes it for a machine with a GPU to prove"
     return {"available": not reason, "reason": reason, "verified_by": able}
 

@@ -1,6 +1,7 @@
 """`lenet-deploy export`: a checkpoint becomes verified artifacts."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,15 +9,29 @@ import typer
 from rich.table import Table
 
 from lenet_deploy.cli.console import plain, print_json, progress, stderr, stdout
-from lenet_deploy.cli.options import BatchSizes, Checkpoint, Json, batch_sizes_of
-from lenet_export.formats import FORMATS
-from lenet_runtime import devices
+from lenet_deploy.cli.options import (
+    BatchSizes,
+    Checkpoint,
+    Json,
+    batch_sizes_of,
+    with_options_of_formats,
+)
+from lenet_runtime import formats
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import BACKENDS
+from lenet_runtime.backends import backends_of, kinds_of
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
+from lenet_runtime.formats import FORMATS
 from lenet_runtime.images.preprocess import Preprocessing
 
+# Of each format that has some beside fp32 and tf32.
+_OTHER_PRECISIONS = {
+    name: " or ".join(", ".join(own).rsplit(", ", 1))
+    for name, known in FORMATS.items()
+    if (own := [p for p in known.precisions if p not in ("fp32", "tf32")])
+}
 
+
+@with_options_of_formats
 def export(
     *,
     format: Annotated[
@@ -31,8 +46,9 @@ def export(
     precision: Annotated[
         str,
         typer.Option(
-            help="Of the arithmetic: fp32; on GPUs also tf32; of native also bf16 or int8; of cuda "
-            "also fp16 or bf16; of tensorrt also fp16, bf16 or int8."
+            help="Of the arithmetic: fp32; on GPUs also tf32"
+            + "".join(f"; of {name} also {words}" for name, words in _OTHER_PRECISIONS.items())
+            + "."
         ),
     ] = "fp32",
     checkpoint: Checkpoint = None,
@@ -45,58 +61,6 @@ def export(
             metavar="DIR",
         ),
     ] = Path("artifacts"),
-    opset: Annotated[
-        int | None, typer.Option(help="ONNX operator set, 18 to 22. Default: 20.")
-    ] = None,
-    isa: Annotated[
-        str | None,
-        typer.Option(
-            help="Of native: the highest level to make kernels for, x86-64-v4, x86-64-v3 or "
-            "generic. Default: all of them, chosen when loaded."
-        ),
-    ] = None,
-    calibration_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--calibration-dir",
-            help="Of native and tensorrt in int8: folder that holds MNIST/raw, to take the "
-            "activations' scales from its 60,000 training digits. Default: 250 bundled training "
-            "digits.",
-            metavar="DIR",
-        ),
-    ] = None,
-    profile: Annotated[
-        str | None,
-        typer.Option(
-            help="Of tensorrt: batch sizes to build for, and the one to optimize for. "
-            "Default: 1:64:1024.",
-            metavar="MIN:OPT:MAX",
-        ),
-    ] = None,
-    library: Annotated[
-        str | None,
-        typer.Option(
-            help="Of tensorrt: what builds and runs it. Default: the first that is installed.",
-            metavar="tensorrt|tensorrt-rtx",
-        ),
-    ] = None,
-    compute_capability: Annotated[
-        str | None,
-        typer.Option(
-            "--compute-capability",
-            help="Of tensorrt with tensorrt-rtx: GPUs to build for, like 8.6 or 8.6,12.0; they "
-            "need not be here. Default: the GPU of this machine.",
-            metavar="N,N,...",
-        ),
-    ] = None,
-    architectures: Annotated[
-        str | None,
-        typer.Option(
-            help="Of cuda: what to compile for, some of sm_80, sm_90, sm_100, sm_120 and "
-            "compute_80, which is for all later GPUs. Default: all.",
-            metavar="SM,SM,...",
-        ),
-    ] = None,
     source_only: Annotated[
         bool,
         typer.Option(
@@ -129,6 +93,7 @@ def export(
         bool, typer.Option("--force", help="Replace an artifact that is there already.")
     ] = False,
     as_json: Json = False,
+    **flags: str | None,
 ) -> None:
     """Export a checkpoint and prove that the result answers as eager PyTorch does.
 
@@ -136,54 +101,37 @@ def export(
     before stays. With --format all, one format's failure does not stop the others.
     """
     import lenet_export
-    from lenet_deploy.training.checkpoint import load_checkpoint, read_card
+    from lenet_deploy.training.checkpoint import read_checkpoint
 
-    formats = _all_formats(device, gpu_only=no_verify) if format == "all" else [format]
-    given: dict[str, Any] = {
-        "opset": opset,
-        "isa": isa,
-        "calibration": calibration_dir,
-        "profile": profile,
-        "library": library,
-        "compute_capability": compute_capability,
-        "architectures": architectures,
-    }
-    _check_options(format, given)
+    names = _all_formats(device, gpu_only=no_verify) if format == "all" else [format]
     if source_only:
         _check_source_only(format, precision, static_batch)
-    if calibration_dir is not None and precision != "int8":
-        raise InputError(f"--calibration-dir: int8 alone is calibrated, found {precision}")
-    given["calibration"] = _calibration(calibration_dir)
-    sizes = batch_sizes_of(batch_sizes)
-    net = load_checkpoint(checkpoint)
-    preprocessing = Preprocessing(**read_card(checkpoint).get("preprocessing", {}))
+    options = _values(flags)
+    common: dict[str, Any] = {
+        "precision": precision,
+        "static_batch": static_batch,
+        "device": device,
+        "verify": not no_verify,
+        "force": force,
+        "batch_sizes": batch_sizes_of(batch_sizes),
+    }
+    net, card = read_checkpoint(checkpoint)
+    common["preprocessing"] = Preprocessing(**card.get("preprocessing", {}))
     if source_only:
-        _write_source(
-            net, output / "native-source", precision, given, preprocessing, as_json=as_json
-        )
+        paths = _write_source(net, output / "native-source", common, options)
+        _print_source(paths, as_json=as_json)
         return
     results: list[dict[str, Any]] = []
     failures: dict[str, DeployError] = {}
-    for name in formats:
+    for name in names:
         folder = output / (f"{name}-{precision}" + (f"-b{static_batch}" if static_batch else ""))
-        options = {key: given[key] for key in FORMATS[name].options if given[key] is not None}
+        own = options
+        if format == "all":
+            own = {key: value for key, value in options.items() if FORMATS[name].has(key)}
         started = time.perf_counter()
         try:
             with progress() as step:
-                artifact = lenet_export.export(
-                    net,
-                    name,
-                    folder,
-                    precision=precision,
-                    static_batch=static_batch,
-                    device=device,
-                    verify=not no_verify,
-                    force=force,
-                    preprocessing=preprocessing,
-                    batch_sizes=sizes,
-                    progress=step,
-                    **options,
-                )
+                artifact = lenet_export.export(net, name, folder, progress=step, **common, **own)
         except DeployError as error:
             if format != "all":
                 raise
@@ -200,65 +148,51 @@ def export(
 
 def _all_formats(device: str | None, *, gpu_only: bool) -> list[str]:
     """Those of artifacts that run on the kind of device; with `gpu_only`, and on no CPU."""
-    kind = devices.parse(device or ("cuda" if gpu_only else "cpu")).kind
-    able = {b.format for b in BACKENDS.values() if kind in b.devices}
-    if gpu_only:
-        able -= {b.format for b in BACKENDS.values() if "cpu" in b.devices}
-    return [name for name in FORMATS if name in able]
+    device = device or ("cuda" if gpu_only else "cpu")
+    able = [name for name in FORMATS if backends_of(name, device)]
+    return [name for name in able if not (gpu_only and "cpu" in kinds_of(name))]
 
 
-# Of options that the command line names otherwise.
-_FLAGS = {"calibration": "calibration-dir", "compute_capability": "compute-capability"}
+def _values(flags: Mapping[str, str | None]) -> dict[str, Any]:
+    """The values of the flags that were given, by the names of the formats' options."""
+    texts = {name: text for name, text in flags.items() if text is not None}
+    values: dict[str, Any] = {
+        option.name: option.parse(texts[option.name])
+        for option in formats.options()
+        if option.name in texts
+    }
+    if "calibration" in values:
+        from lenet_deploy.training.data import load_mnist
 
-
-def _check_options(format: str, given: dict[str, Any]) -> None:
-    """Refuse an unknown format, and a flag that no format which was asked for has."""
-    if format not in (*FORMATS, "all"):
-        raise InputError(f"format: expected one of {[*FORMATS, 'all']}, found {format!r}")
-    for option, value in given.items():
-        owners = [name for name, known in FORMATS.items() if option in known.options]
-        if value is not None and format not in (*owners, "all"):
-            raise InputError(
-                f"--{_FLAGS.get(option, option)}: only the {' and '.join(owners)} "
-                f"{'format has' if len(owners) == 1 else 'formats have'} one, "
-                f"found --format {format}"
-            )
+        # The training digits, and never the test set.
+        digits = load_mnist(Path(values["calibration"]), train=True).images.numpy()
+        values["calibration"] = digits
+    return values
 
 
 def _check_source_only(format: str, precision: str, static_batch: int | None) -> None:
     """Refuse what the source alone cannot be told."""
     if format != "native":
         raise InputError(f"--source-only: only the native format is C, found --format {format}")
-    known = FORMATS[format].precisions
-    if precision not in known:
-        raise InputError(f"--source-only: expected a precision of {known}, found {precision!r}")
+    FORMATS[format].kinds(precision)
     if static_batch is not None:
         raise InputError("--static-batch: the C code takes any batch; drop it for --source-only")
 
 
-def _calibration(data_dir: Path | None) -> Any:
-    """The training digits of MNIST in `data_dir`, uint8 ``(60000, 28, 28)``; never its test set."""
-    if data_dir is None:
-        return None
-    from lenet_deploy.training.data import load_mnist
-
-    return load_mnist(data_dir, train=True).images.numpy()
-
-
 def _write_source(
-    net: Any,
-    folder: Path,
-    precision: str,
-    given: dict[str, Any],
-    preprocessing: Preprocessing,
-    *,
-    as_json: bool,
-) -> None:
-    """`lenet_export.formats.native.write_source`, and what it wrote."""
+    net: Any, folder: Path, common: Mapping[str, Any], options: Mapping[str, Any]
+) -> list[Path]:
+    """`lenet_export.formats.native.write_source`; returns what it wrote."""
     from lenet_export.formats.native import DEFAULT_ISA, calibration_batch, write_source
 
-    calibration = calibration_batch(precision, given["calibration"], preprocessing)
-    paths = write_source(net, folder, given["isa"] or DEFAULT_ISA, precision, calibration)
+    FORMATS["native"].require_options(options)
+    precision = common["precision"]
+    calibration = calibration_batch(precision, options.get("calibration"), common["preprocessing"])
+    isa = options.get("isa", DEFAULT_ISA)
+    return write_source(net, folder, isa, precision, calibration)
+
+
+def _print_source(paths: list[Path], *, as_json: bool) -> None:
     if as_json:
         print_json({"source": [str(path) for path in paths]})
         return

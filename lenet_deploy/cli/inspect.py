@@ -1,6 +1,7 @@
 """`lenet-deploy inspect`: what an artifact is, and whether it would load here."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +11,9 @@ from rich.table import Table
 from lenet_deploy.cli.console import plain, print_json, stdout
 from lenet_deploy.cli.options import Json
 from lenet_runtime.artifact import Artifact, requirements
-from lenet_runtime.backends import BACKENDS
+from lenet_runtime.backends import BACKENDS, backends_of
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
+from lenet_runtime.formats import FORMATS
 from lenet_runtime.parity import ParityReport
 
 
@@ -54,7 +56,8 @@ def _state(artifact: Artifact, name: str) -> str:
 
 def _graph(artifact: Artifact, states: dict[str, str]) -> dict[str, Any] | None:
     """Operators and parameters of an ONNX graph; None for other formats, or without onnx."""
-    if artifact.manifest.format != "onnx" or states.get("model.onnx") != "ok":
+    (name,) = FORMATS["onnx"].files
+    if artifact.manifest.format != "onnx" or states.get(name) != "ok":
         return None
     try:
         import onnx
@@ -62,24 +65,21 @@ def _graph(artifact: Artifact, states: dict[str, str]) -> dict[str, Any] | None:
     except ImportError:
         return None
     try:
-        model = onnx.ModelProto.FromString(artifact.read("model.onnx"))
+        model = onnx.ModelProto.FromString(artifact.read(name))
     except DecodeError:
-        states["model.onnx"] = f"{artifact.path / 'model.onnx'}: expected an ONNX model"
+        states[name] = f"{artifact.path / name}: expected an ONNX model"
         return None
     return {
         "ir_version": model.ir_version,
         "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         "operators": [node.op_type for node in model.graph.node],
-        "parameters": sum(_elements(tensor.dims) for tensor in model.graph.initializer),
+        "parameters": sum(
+            math.prod(tensor.dims)
+            for tensor in model.graph.initializer
+            if tensor.data_type == onnx.TensorProto.FLOAT  # the shape of a Reshape is none
+        ),
         "metadata": {entry.key: entry.value for entry in model.metadata_props},
     }
-
-
-def _elements(dims: Any) -> int:
-    count = 1
-    for dim in dims:
-        count *= dim
-    return count
 
 
 def _loads_here(artifact: Artifact, states: dict[str, str]) -> dict[str, list[str]]:
@@ -91,14 +91,12 @@ def _loads_here(artifact: Artifact, states: dict[str, str]) -> dict[str, list[st
         common.append("its parity report says it failed")
     common += [state for state in states.values() if state != "ok"]
     answers = {}
-    for name, backend in BACKENDS.items():
+    for name in backends_of(manifest.format):
+        backend = BACKENDS[name]
         for device in backend.devices:
-            if backend.format != manifest.format or manifest.requirements.device not in (
-                "any",
-                device,
-            ):
+            if manifest.requirements.device not in ("any", device):
                 continue
-            reasons = common + requirements.unmet(manifest, device)
+            reasons = common + requirements.unmet(manifest, backend, device)
             try:
                 backend.probe(device)
             except BackendUnavailable as error:
@@ -114,7 +112,7 @@ def _print(artifact: Artifact, report: dict[str, Any]) -> None:
     table.add_column("", overflow="fold")
     table.add_row("format", plain(f"{manifest.format}, {manifest.precision}"))
     for name, kernel in manifest.kernels.items():
-        table.add_row(f"layer {plain(name)}", plain(kernel))
+        table.add_row(f"layer {plain(name)}", plain(" ".join((kernel[0], ", ".join(kernel[1:])))))
     for spec in (*manifest.inputs, *manifest.outputs):
         shape = ", ".join("N" if size is None else str(size) for size in spec.shape)
         table.add_row(plain(spec.name), f"{spec.dtype} ({shape})")
@@ -155,5 +153,7 @@ def _parity(report: ParityReport) -> str:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    shown = {k: " ".join(v) if isinstance(v, tuple) else v for k, v in values.items()}
-    return plain(", ".join(f"{k} {v}" for k, v in shown.items() if v not in (None, "")))
+    shown = {k: " ".join(map(str, v)) if isinstance(v, tuple) else v for k, v in values.items()}
+    return plain(
+        ", ".join(f"{k} {v}" for k, v in shown.items() if v not in (None, "") and v is not False)
+    )

@@ -1,13 +1,17 @@
 """Flags that several commands share, spelled and explained once."""
 
+import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lenet_runtime import formats
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
+from lenet_runtime.formats import FORMATS
 
 Checkpoint = Annotated[
     Path | None,
@@ -49,9 +53,33 @@ Trust = Annotated[
     bool,
     typer.Option(
         "--trust",
-        help="Allow an artifact that runs code (every format but onnx); you know its maker.",
+        help="Allow an artifact that runs code (every format but "
+        + " and ".join(name for name, known in FORMATS.items() if not known.runs_code)
+        + "); you know its maker.",
     ),
 ]
+
+
+def with_options_of_formats(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with a flag for each option of a format in place of its ``**flags``."""
+    signature = inspect.signature(command)
+    parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    for option, owners in formats.options().items():
+        flag = typer.Option(
+            option.flag,
+            help=f"Of {' and '.join(owners)}: {option.help[0].lower()}{option.help[1:]}",
+            metavar=option.metavar,
+            rich_help_panel="Options of some formats",
+        )
+        kind = Annotated[str | None, flag]
+        parameters.append(
+            inspect.Parameter(
+                option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind
+            )
+        )
+        command.__annotations__[option.name] = kind
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return command
 
 
 def batch_sizes_of(text: str) -> tuple[int, ...]:

@@ -42,16 +42,18 @@ def load_checkpoint(path: Path | None = None) -> Net:
         ArtifactError: the file is missing, damaged, not a checkpoint of LeNet, holds code, or
             holds weights that are not finite. Nothing in it was run.
     """
-    where = "the bundled checkpoint" if path is None else str(path)
-    data = _read(path)
-    if path is None or path.suffix == ".safetensors":
-        weights = _from_safetensors(data, where)
-    else:
-        weights = _from_torch(data, where)
-    net = Net()
-    check_weights(net, weights, where)
-    net.load_state_dict(weights)
-    return net.eval()
+    weights, _ = _weights_and_card(path)
+    return _net(weights, path)
+
+
+def read_checkpoint(path: Path | None = None) -> tuple[Net, dict[str, Any]]:
+    """What `load_checkpoint` and `read_card` give, of a file that is read once.
+
+    Raises:
+        ArtifactError: see there.
+    """
+    weights, card = _weights_and_card(path)
+    return _net(weights, path), _checked_card(card, str(path))
 
 
 def read_card(path: Path | None = None) -> dict[str, Any]:
@@ -61,15 +63,32 @@ def read_card(path: Path | None = None) -> dict[str, Any]:
         ArtifactError: the checkpoint cannot be read, or its card is no JSON object or has
             preprocessing numbers that make no sense.
     """
-    data = _read(path)
+    return _checked_card(_weights_and_card(path)[1], str(path))
+
+
+def _weights_and_card(path: Path | None) -> tuple[dict[str, Any], str]:
+    """The tensors of a checkpoint by name, and the text of its card."""
+    data, where = _read(path), _where(path)
     if path is None or path.suffix == ".safetensors":
-        _from_safetensors(data, str(path))
+        weights = _from_safetensors(data, where)
         length = int.from_bytes(data[:8], "little")
         text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("card")
     else:
+        weights = _from_torch(data, where)
         beside = path.with_suffix(".json")
         text = beside.read_text(errors="replace") if beside.is_file() else None
-    return _checked_card(text or "{}", str(path))
+    return weights, text or "{}"
+
+
+def _net(weights: dict[str, Any], path: Path | None) -> Net:
+    net = Net()
+    check_weights(net, weights, _where(path))
+    net.load_state_dict(weights)
+    return net.eval()
+
+
+def _where(path: Path | None) -> str:
+    return "the bundled checkpoint" if path is None else str(path)
 
 
 def _checked_card(text: str, where: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from lenet_runtime.errors import (
     InputError,
     ParityError,
 )
+from lenet_runtime.formats import FORMATS, Format
 from lenet_runtime.images.prediction import Prediction
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import ParityReport
@@ -25,12 +26,14 @@ from lenet_runtime.version import __version__
 
 __all__ = [
     "BACKENDS",
+    "FORMATS",
     "Artifact",
     "ArtifactError",
     "Backend",
     "BackendUnavailable",
     "DeployError",
     "DeviceMemoryError",
+    "Format",
     "InputError",
     "Manifest",
     "ParityError",

@@ -286,7 +286,7 @@ def _load(  # noqa: PLR0917  the arguments of load, which are checked
     device = str(devices.parse(device))
     artifact = Artifact.open(path)
     name = choose(artifact.manifest.format, backend, device)
-    requirements.require(artifact.manifest, device, artifact.path)
+    requirements.require(artifact.manifest, BACKENDS[name], device, artifact.path)
     _require_proof(artifact, device, unproven=unproven)
     trusted.require(artifact, trust)
     predictor = BACKENDS[name].load(artifact, device, threads)

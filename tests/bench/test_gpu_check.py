@@ -18,9 +18,9 @@ from benchmarks.gpu_check.check import Check, Options
 from benchmarks.gpu_check.engines import Engine, Export, exports, ours
 from benchmarks.gpu_check.goals import ANY, goals
 from benchmarks.gpu_check.steps import Outcome
-from lenet_export.formats import FORMATS
 from lenet_runtime import cuda
 from lenet_runtime.backends import BACKENDS
+from lenet_runtime.formats import FORMATS
 
 GPU = cuda.Gpu(0, "NVIDIA H200", "00" * 16, "9.0", 2**37, 132, 2**17, "13.0")
 ROW = {"inputs": "digits", "batch_size": 1, "max_abs_diff": 1e-6, "worst_share": 0.2,
@@ -347,7 +347,7 @@ def test_every_backend_on_cuda_takes_part_in_every_precision():
 
 def test_what_is_built_for_a_range_is_built_for_both_ends():
     profiles = [one.options["profile"] for one in exports() if one.options]
-    built = [name for name, one in FORMATS.items() if "profile" in one.options]
+    built = [name for name, one in FORMATS.items() if one.has("profile")]
     assert set(profiles) == (set(PROFILES) if built else set())
 
 

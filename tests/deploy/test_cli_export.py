@@ -16,15 +16,16 @@ from cli_helper import assert_fits, run, set_columns
 import lenet_runtime
 from lenet_deploy.training.checkpoint import save_checkpoint
 from lenet_export import FORMATS
-from lenet_export.formats import onnx, torch_compile, torchscript
+from lenet_export.formats import BUILDERS, onnx, torch_compile, torchscript
 from lenet_export.network import weights
 from lenet_export.network.reference import Reference
 from lenet_runtime.artifact import trust
+from lenet_runtime.backends import kinds_of
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, ParityError
 from lenet_runtime.images.preprocess import Preprocessing
 
 NO_COMPILER = "no-such-compiler"
-ON_CPU = [name for name in FORMATS if name not in ("tensorrt", "cuda")]
+ON_CPU = [name for name in FORMATS if "cpu" in kinds_of(name)]
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def test_all_goes_on_after_a_failure_and_its_code_wins(export, monkeypatch):
 
 def test_all_with_nothing_made_prints_no_table(export, monkeypatch):
     for name in ON_CPU:
-        module = importlib.import_module(FORMATS[name].module)
+        module = importlib.import_module(BUILDERS[name])
         monkeypatch.setattr(module, "build", raising(DeployError(f"{name} is broken")))
     result = export(format="all", code=1)
     assert result.stdout == ""

@@ -11,12 +11,13 @@ from cli_helper import assert_fits, run, run_alone, set_columns
 from lenet_export import FORMATS
 from lenet_export.network import weights
 from lenet_runtime.artifact import Requirements
+from lenet_runtime.backends import kinds_of
 from lenet_runtime.parity import Comparison, ParityReport
 
 EACH = [
     pytest.param(f, marks=pytest.mark.slow) if f == "torch-compile" else f
     for f in FORMATS
-    if f not in ("tensorrt", "cuda")  # which load on no CPU
+    if "cpu" in kinds_of(f)
 ]
 
 
@@ -190,7 +191,7 @@ def a_file(folder):
         (twice, "duplicate keys ['format']"),
         (no_number, "NaN is not a JSON number"),
         (deep, "manifest.json"),
-        (edits(schema_version=4), "expected schema_version 3, found 4"),
+        (edits(schema_version=3), "expected schema_version 4, found 3"),
         (edits(surprise=1), "unknown keys ['surprise']"),
         (edits(labels=["0"]), "labels, found"),
         (escape, "'../../secret': expected a plain name"),
@@ -229,7 +230,7 @@ def test_an_unknown_precision_is_a_reason(folder):
 
 
 def test_a_format_of_the_future_is_shown(tmp_path):
-    needs = Requirements("cuda", "oracle", "9", compute_capability="99.9")
+    needs = Requirements("cuda", "oracle", "9", compute_capability=(99.9,))
     folder = write_artifact(tmp_path / "a", format="crystal-ball", requirements=needs)
     assert inspect(folder)["loads_here"] == {}
     table = run("inspect", folder).stdout

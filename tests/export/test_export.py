@@ -23,14 +23,15 @@ import lenet_export
 import lenet_runtime
 from lenet_deploy.training.model import Net
 from lenet_export import FORMATS
+from lenet_export.formats import BUILDERS, torch_compile, torchscript
 from lenet_export.formats import onnx as onnx_format
-from lenet_export.formats import torch_compile
 from lenet_export.network import weights
 from lenet_export.quiet import quiet
 from lenet_export.request import Build, Request
 from lenet_runtime import cpu
 from lenet_runtime.artifact import golden
 from lenet_runtime.artifact.requirements import this_platform
+from lenet_runtime.backends import kinds_of
 from lenet_runtime.backends.torch import torch_compile as torch_compile_backend
 from lenet_runtime.devices import Device
 from lenet_runtime.errors import (
@@ -44,7 +45,8 @@ from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import BATCH_SIZES
 
 SLOW = {"torch-compile"}
-ON_CPU = [f for f in FORMATS if f not in ("tensorrt", "cuda")]  # tests: test_{tensorrt,fused}_*
+# Those for GPUs alone: test_{tensorrt,fused}_*.
+ON_CPU = [name for name in FORMATS if "cpu" in kinds_of(name)]
 EACH = [pytest.param(f, marks=pytest.mark.slow) if f in SLOW else f for f in ON_CPU]
 FAST = [f for f in ON_CPU if f not in SLOW]
 GENERAL = [f for f in FAST if f != "native"]  # which compiles LeNet's layers and no others
@@ -290,7 +292,7 @@ def test_a_static_package_is_compiled_with_what_is_fastest_at_its_size(monkeypat
     monkeypatch.setattr(torch_compile, "require", lambda: None)
     monkeypatch.setattr(torch_compile, "_target", lambda: ({}, ()))
     monkeypatch.setattr(torch_compile, "_package", lambda _, *given: asked.append(given) or b"")
-    request = Request(Net(), "fp32", size, Preprocessing(), (), "", Device("cpu"), {})
+    request = Request(Net(), "torch-compile", "fp32", Device("cpu"), size)
     assert list(torch_compile.build(request).files) == [f"model-from-{size}.pt2"]
     assert asked == [(torch_compile.SETTINGS[settings], size)]
 
@@ -302,9 +304,9 @@ def test_on_a_gpu_kernels_are_tuned_for_the_batches_they_serve(monkeypatch, fake
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch_compile, "_target", lambda: ({}, ()))
     monkeypatch.setattr(torch_compile, "_package", lambda _, *given: asked.append(given) or b"")
-    request = Request(Net(), "tf32", static, Preprocessing(), (), "", Device("cuda", 1), {})
+    request = Request(Net(), "torch-compile", "tf32", Device("cuda", 1), static)
     build = torch_compile.build(request)
-    assert (build.requirements.device, build.requirements.compute_capability) == ("cuda", "9.0")
+    assert (build.requirements.device, build.requirements.compute_capability) == ("cuda", (9.0,))
     if static is None:
         assert list(build.files) == ["model-from-1.pt2", "model-from-64.pt2"]
         assert [size for _, size in asked] == [2, 4096]
@@ -332,8 +334,8 @@ def test_the_driver_can_be_linked_by_the_name_that_inductor_uses(monkeypatch, tm
 @pytest.mark.parametrize("precision", ["fp32", "tf32"])
 def test_a_trace_says_whether_its_convolutions_may_use_tf32(precision):
     """A GPU goes by that and not by PyTorch's switch."""
-    request = Request(Net().eval(), precision, None, Preprocessing(), (), "", Device("cuda", 0), {})
-    data = FORMATS["torchscript"].build(request).files["model.pt"]
+    request = Request(Net().eval(), "torchscript", precision, Device("cuda", 0))
+    data = torchscript.build(request).files["model.pt"]
     graph = torch.jit.load(io.BytesIO(data)).graph
     calls = [node for node in graph.nodes() if node.kind() == "aten::_convolution"]
     assert [list(node.inputs())[12].toIValue() for node in calls] == [precision == "tf32"] * 2
@@ -723,7 +725,7 @@ def become(kind):
 
 def plant(monkeypatch, format, spoil):
     """From here on, `format` is built from a spoilt copy of what it was asked to build."""
-    builder = importlib.import_module(FORMATS[format].module)
+    builder = importlib.import_module(BUILDERS[format])
     build = builder.build
 
     def faulty(request):

@@ -179,11 +179,11 @@ def test_the_manifest(made):
     assert manifest.runs_code
     assert not manifest.parity.ok
     assert manifest.kernels == dict.fromkeys(
-        ("conv1", "conv2", "fc1", "fc2", "fc3"), "fp16 mma sm_90"
+        ("conv1", "conv2", "fc1", "fc2", "fc3"), ("fp16", "mma", "sm_90")
     )
     assert manifest.requirements.device == "cuda"
-    assert requirements.fits_gpu(manifest.requirements.compute_capability, "9.0")
-    assert not requirements.fits_gpu(manifest.requirements.compute_capability, "8.0")
+    assert requirements.fits_gpu(manifest.requirements, "9.0")
+    assert not requirements.fits_gpu(manifest.requirements, "8.0")
     assert manifest.tools["nvrtc"] == manifest.requirements.engine_version
 
 
@@ -241,4 +241,9 @@ def test_ptx_without_shapes_is_found_out():
 
 
 def test_what_computes_each_layer():
-    assert kernels_of("fp32", ("sm_80", "compute_80"))["fc1"] == "fp32 ffma sm_80 | compute_80"
+    assert kernels_of("fp32", ("sm_80", "compute_80"))["fc1"] == (
+        "fp32",
+        "ffma",
+        "sm_80",
+        "compute_80",
+    )

@@ -10,7 +10,6 @@ from lenet_export.network import weights
 from lenet_export.request import Request
 from lenet_runtime.devices import Device
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError, InputError
-from lenet_runtime.images.preprocess import Preprocessing
 
 SOURCES = {"lenet.c": "int answer;\n", "lenet.h": ""}
 
@@ -115,9 +114,7 @@ def test_python_headers_are_asked_for(tools, tmp_path, monkeypatch, python_modul
 
 def test_build_asks_for_a_compiler_before_it_works(tools, net):
     tools()
-    request = Request(
-        net, "fp32", None, Preprocessing(), tuple("0123456789"), "0" * 64, Device("cpu"), {}
-    )
+    request = Request(net, "native", "fp32", Device("cpu"))
     with pytest.raises(BackendUnavailable, match="C compiler"):
         build(request)
 

@@ -323,17 +323,17 @@ def test_the_manifest_says_what_computes_each_layer(exported, precision):
     manifest = exported("native", precision=precision).manifest
     assert list(manifest.kernels) == ["conv1", "conv2", "fc1", "fc2", "fc3"]
     if precision == "int8":
-        assert manifest.kernels["fc1"] == "int8 avx512_vnni | generic"
+        assert manifest.kernels["fc1"] == ("int8", "avx512_vnni", "generic")
         assert manifest.requirements.cpu_isa == ()
     else:
-        assert manifest.kernels["fc1"] == "bf16 avx512_bf16"
-        assert manifest.kernels["conv2"] == "fp32 x86-64-v4"
+        assert manifest.kernels["fc1"] == ("bf16", "avx512_bf16")
+        assert manifest.kernels["conv2"] == ("fp32", "x86-64-v4")
         assert manifest.requirements.cpu_isa == bf16.FLAGS
 
 
 def test_int8_of_a_lower_level_names_no_other_kernels(exported):
     manifest = exported("native", precision="int8", isa="x86-64-v3").manifest
-    assert set(manifest.kernels.values()) == {"int16 generic", "int8 generic"}
+    assert set(manifest.kernels.values()) == {("int16", "generic"), ("int8", "generic")}
 
 
 def test_formats_without_kernels_of_their_own_list_none(exported):

@@ -13,11 +13,12 @@ from cli_helper import run
 import lenet_export
 import lenet_runtime
 from lenet_deploy.cli.export import _all_formats
-from lenet_export import formats
+from lenet_export.formats import BUILDERS
 from lenet_export.request import Build
 from lenet_runtime.artifact import Requirements, trust
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, InputError, ParityError
+from lenet_runtime.formats import FORMATS, Format
 
 CUDA = "gpu-only"
 
@@ -62,7 +63,8 @@ def gpu_format(monkeypatch, net):
         fake_engine.BACKEND, module="gpu_engine", format=CUDA, devices=("cuda",), cut=False
     )
     monkeypatch.setitem(BACKENDS, CUDA, backend)
-    monkeypatch.setitem(formats.FORMATS, CUDA, formats.Format("gpu_builder"))
+    monkeypatch.setitem(FORMATS, CUDA, Format(CUDA, ("model.gpu",), {"fp32": ("cuda",)}))
+    monkeypatch.setitem(BUILDERS, CUDA, "gpu_builder")
     monkeypatch.setitem(sys.modules, "gpu_engine", Engine)
     monkeypatch.setitem(sys.modules, "gpu_builder", Builder)
     return Engine

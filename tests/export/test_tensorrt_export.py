@@ -96,8 +96,8 @@ def test_the_engine_is_the_librarys_own_file_and_the_rest_is_in_the_manifest(bui
         "engine_version": build.tools["tensorrt-rtx"],
         "cpu_isa": (),
         "platform": this_platform(),
-        "compute_capability": "8.6",
-        "profile": "1:64:1024",
+        "compute_capability": (8.6,),
+        "profile": (1, 64, 1024),
     }
     assert set(build.tools) == {"torch", "onnx", "onnxscript", "tensorrt-rtx"}
 
@@ -123,7 +123,7 @@ def test_nothing_of_this_machine_gets_into_the_engine(built):
 @needs_rtx
 @pytest.mark.parametrize(
     ("options", "static", "profile"),
-    [({"profile": "2:3:9"}, None, "2:3:9"), ({}, 5, "5:5:5")],
+    [({"profile": "2:3:9"}, None, (2, 3, 9)), ({}, 5, (5, 5, 5))],
 )
 def test_the_profile_is_built(net, options, static, profile):
     """A static batch is the whole profile."""
@@ -134,13 +134,13 @@ def test_the_profile_is_built(net, options, static, profile):
 @needs_rtx
 def test_one_engine_for_several_gpus(net):
     build = tensorrt.build(rtx_request(net, compute_capability="120, 8.0,86,8.6"))
-    assert build.requirements.compute_capability == "8.0, 8.6, 12.0"
+    assert build.requirements.compute_capability == (8.0, 8.6, 12.0)
 
 
 @needs_rtx
 def test_turing_computes_in_fp16(net):
     build = tensorrt.build(rtx_request(net, "fp16", compute_capability="7.5"))
-    assert build.requirements.compute_capability == "7.5"
+    assert build.requirements.compute_capability == (7.5,)
 
 
 # ---- what cannot be built

@@ -63,14 +63,14 @@ def write(folder, data, batch=None, precision="fp32", kernels=None, **needs):
     folder.mkdir()
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    changes = {"profile": "1:4:8" if batch is None else f"{batch}:{batch}:{batch}"} | needs
-    requirements = Requirements("cuda", "tensorrt", VERSION, compute_capability="8.6")
+    changes = {"profile": (1, 4, 8) if batch is None else (batch,) * 3} | needs
+    requirements = Requirements("cuda", "tensorrt", VERSION, compute_capability=(8.6,))
     manifest = make_manifest(
         files,
         batch,
         format="tensorrt",
         precision=precision,
-        kernels=kernels or {"conv1": "fp32 gemm"},
+        kernels=kernels or {"conv1": ("fp32", "gemm")},
         requirements=dataclasses.replace(requirements, **changes),
     )
     (folder / "manifest.json").write_bytes(manifest.to_bytes())

@@ -6,7 +6,14 @@ import json
 import numpy as np
 from fake_engine import FORMAT
 
-from lenet_runtime.artifact import FileEntry, Manifest, Requirements, TensorSpec, golden
+from lenet_runtime.artifact import (
+    SCHEMA_VERSION,
+    FileEntry,
+    Manifest,
+    Requirements,
+    TensorSpec,
+    golden,
+)
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import TOLERANCES, Comparison, ParityReport
 
@@ -20,7 +27,7 @@ def entry(data):
 def make_manifest(contents=None, batch=None, **changes):
     """A manifest that is right in every field, but for `changes`; `contents` are of its files."""
     fields = {
-        "schema_version": 3,
+        "schema_version": SCHEMA_VERSION,
         "format": FORMAT,
         "precision": "fp32",
         "kernels": {},

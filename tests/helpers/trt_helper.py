@@ -4,12 +4,11 @@ import importlib.util
 
 import pytest
 
-from lenet_export.network import weights
 from lenet_export.request import Request
+from lenet_runtime import FORMATS
 from lenet_runtime.devices import Device
-from lenet_runtime.images.preprocess import Preprocessing
 
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
+PRECISIONS = tuple(FORMATS["tensorrt"].precisions)
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,
@@ -19,16 +18,7 @@ needs_rtx = pytest.mark.skipif(
 
 def request_of(net, precision="fp32", static_batch=None, **options):
     """A request to export `net`, as the pipeline makes it."""
-    return Request(
-        module=net,
-        precision=precision,
-        static_batch=static_batch,
-        preprocessing=Preprocessing(),
-        labels=tuple("0123456789"),
-        weights_sha256=weights.fingerprint(net),
-        device=Device("cuda"),
-        options=options,
-    )
+    return Request(net, "tensorrt", precision, Device("cuda"), static_batch, options=options)
 
 
 def rtx_request(net, precision="fp32", static_batch=None, **options):

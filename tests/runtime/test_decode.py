@@ -35,7 +35,7 @@ MANIFESTS = st.builds(
     input=TEXT,
     format=TEXT,
     precision=TEXT,
-    kernels=st.dictionaries(TEXT, TEXT),
+    kernels=st.dictionaries(TEXT, st.lists(TEXT, min_size=1).map(tuple)),
     preprocessing=st.builds(
         Preprocessing, st.floats(-1e30, 1e30), st.floats(1e-30, 1e30), st.integers(0, 15)
     ),
@@ -45,7 +45,15 @@ MANIFESTS = st.builds(
         st.builds(FileEntry, TEXT, st.integers()),
     ),
     requirements=st.builds(
-        Requirements, TEXT, TEXT, TEXT, st.lists(TEXT).map(tuple), st.none() | TEXT
+        Requirements,
+        TEXT,
+        TEXT,
+        TEXT,
+        st.lists(TEXT).map(tuple),
+        st.none() | TEXT,
+        st.lists(FINITE).map(tuple),
+        st.booleans(),
+        st.sampled_from([(), (1, 1, 1), (1, 64, 1024)]),
     ),
     tools=st.dictionaries(TEXT, TEXT),
     parity=st.builds(
@@ -225,8 +233,49 @@ def test_another_schema_version_is_refused(version):
 
 
 def test_a_schema_that_is_not_ours_is_named_before_its_fields_are():
-    with pytest.raises(ArtifactError, match="expected schema_version 3, found 4"):
-        read({"schema_version": 4, "something": "new"})
+    with pytest.raises(ArtifactError, match="expected schema_version 4, found 5"):
+        read({"schema_version": 5, "something": "new"})
+
+
+@pytest.mark.parametrize(
+    ("stated", "command"),
+    [
+        ({}, ""),
+        ({"format": "native"}, ""),
+        ({"format": "native", "precision": "int8"}, "--format native --precision int8"),
+        ({"format": "native", "precision": "fp16"}, ""),
+        ({"format": ["native"], "precision": {}}, ""),
+    ],
+)
+def test_an_older_artifact_says_how_to_make_it_again(stated, command):
+    with pytest.raises(ArtifactError, match="found 3; export the artifact again") as caught:
+        read({"schema_version": 3} | stated)
+    ending = f" (lenet-deploy export {command})" if command else "again"
+    assert str(caught.value).endswith(ending)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("profile", [1, 2]),
+        ("profile", [0, 1, 2]),
+        ("profile", [1, 3, 2]),
+        ("profile", "1:2:3"),
+        ("profile", None),
+        ("compute_capability", "9.0"),
+        ("compute_capability", ["9.0"]),
+        ("later_gpus", 1),
+    ],
+)
+def test_requirements_are_numbers(field, value):
+    with pytest.raises(ArtifactError, match=field):
+        read(changed(("requirements", field), value))
+
+
+@pytest.mark.parametrize("kernel", [[], "fp32", [1]])
+def test_a_layers_kernel_begins_with_its_type(kernel):
+    with pytest.raises(ArtifactError, match=r"kernels|type of each layer"):
+        read(changed(("kernels",), {"conv1": kernel}))
 
 
 SCALARS = [path for path in PLACES if not isinstance(at(path, DOCUMENT), dict | list)]

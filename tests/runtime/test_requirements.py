@@ -38,8 +38,8 @@ def cpuinfo(monkeypatch):
 )
 def test_what_is_here_is_no_obstacle(manifest, cpuinfo):
     cpuinfo("flags: sse2")
-    assert requirements.unmet(manifest, "cpu") == []
-    requirements.require(manifest, "cpu", "here")
+    assert requirements.unmet(manifest, BACKEND, "cpu") == []
+    requirements.require(manifest, BACKEND, "cpu", "here")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_what_is_here_is_no_obstacle(manifest, cpuinfo):
 def test_what_is_missing_is_named(manifest, reason, cpuinfo):
     cpuinfo("flags: sse2")
     with pytest.raises(BackendUnavailable) as caught:
-        requirements.require(manifest, "cpu", "here")
+        requirements.require(manifest, BACKEND, "cpu", "here")
     assert reason in str(caught.value)
     assert str(caught.value).isprintable()
 
@@ -65,7 +65,7 @@ def test_what_is_missing_is_named(manifest, reason, cpuinfo):
 def test_everything_that_is_missing_is_named_at_once(cpuinfo):
     cpuinfo("flags:")
     manifest = needing("cuda", platform="plan9-vax", cpu_isa=("avx2",))
-    assert len(requirements.unmet(manifest, "cpu")) == 3
+    assert len(requirements.unmet(manifest, BACKEND, "cpu")) == 3
 
 
 def test_a_foreign_artifact_is_not_given_to_its_engine(tmp_path, monkeypatch):

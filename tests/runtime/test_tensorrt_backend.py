@@ -25,7 +25,7 @@ def load(fake_trt, tmp_path):
 
     def make(profile=(1, 4, 8), batch=None, **needs):
         sizes = profile if batch is None else (batch,) * 3
-        needs.setdefault("profile", ":".join(map(str, sizes)))
+        needs.setdefault("profile", sizes)
         data = engine_bytes(sizes, batch)
         artifact = write(tmp_path / f"artifact{len(opened)}", data, batch, **needs)
         opened.append(BACKENDS["tensorrt"].load(artifact, "cuda:0", None))

@@ -16,8 +16,7 @@ from lenet_export.formats import tensorrt
 from lenet_export.formats.tensorrt import process
 from lenet_export.network.reference import Reference
 from lenet_runtime import BACKENDS
-from lenet_runtime.artifact import trust
-from lenet_runtime.backends.tensorrt import core
+from lenet_runtime.artifact import requirements, trust
 from lenet_runtime.backends.tensorrt import library as trt_library
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeviceMemoryError
 
@@ -71,7 +70,7 @@ def untouched(fake_trt, monkeypatch):
     ("changes", "reason"),
     [
         ({"engine_version": "10.8.0.1"}, r"built with TensorRT 10\.8\.0\.1, this is 10\.9\.0\.34"),
-        ({"compute_capability": "9.0"}, r"compute capability '9\.0', .* has 8\.6"),
+        ({"compute_capability": (9.0,)}, r"compute capability '9\.0', .* has 8\.6"),
         ({"platform": "linux-riscv128"}, "compiled for 'linux-riscv128'"),
     ],
 )
@@ -81,14 +80,14 @@ def test_an_engine_for_another_machine_is_refused_with_the_command(load, changes
 
 @pytest.mark.usefixtures("untouched")
 def test_the_backend_itself_looks_at_the_gpu(fake_trt, tmp_path):
-    artifact = write(tmp_path / "engine", engine_bytes(), compute_capability="8.0, 9.0")
+    artifact = write(tmp_path / "engine", engine_bytes(), compute_capability=(8.0, 9.0))
     with pytest.raises(BackendUnavailable, match=rf"8\.0, 9\.0, Fake GPU 0 has 8\.6.*{COMMAND}"):
         BACKENDS["tensorrt"].load(artifact, "cuda:0", None)
 
 
 @pytest.mark.usefixtures("untouched")
 def test_an_engine_of_the_library_that_is_not_here_is_refused(load):
-    changes = {"engine": "tensorrt-rtx", "engine_version": "1.7", "compute_capability": "8.6"}
+    changes = {"engine": "tensorrt-rtx", "engine_version": "1.7", "compute_capability": (8.6,)}
     match = (
         r"engine of TensorRT-RTX 1\.7, which is not installed; pip install "
         r"'lenet-deploy\[tensorrt-rtx\]'.*--library tensorrt-rtx --compute-capability 8\.6 --force"
@@ -97,14 +96,14 @@ def test_an_engine_of_the_library_that_is_not_here_is_refused(load):
 
 
 @pytest.mark.usefixtures("untouched")
-@pytest.mark.parametrize("changes", [{"engine": "openvino"}, {"compute_capability": None}])
+@pytest.mark.parametrize("changes", [{"engine": "openvino"}, {"compute_capability": ()}])
 def test_a_manifest_that_does_not_say_what_it_is_for_is_refused(load, changes):
     refused(load, ArtifactError, r"expected an engine of \['tensorrt', 'tensorrt-rtx'\]", **changes)
 
 
 def test_a_static_engine_is_rebuilt_with_its_batch(fake_trt, tmp_path):
     artifact = write(tmp_path / "engine", engine_bytes((5, 5, 5), 5), 5)
-    command = core.rebuild_command(artifact.manifest)
+    command = requirements.export_command(artifact.manifest)
     assert "--static-batch 5" in command
     assert "--profile" not in command
 
@@ -154,7 +153,7 @@ def test_an_engine_of_other_tensors_than_the_manifest_says_is_refused(load, data
 def test_an_engine_that_computes_in_another_type_is_refused(load, fake_gpu):
     """The engine inspector is asked where the engine is loaded, once more."""
     data = engine_bytes(kinds={"conv1": "fp16", "fc1": "fp32"})
-    kernels = {"conv1": "fp16 correlation", "fc1": "fp16 gemm"}
+    kernels = {"conv1": ("fp16", "correlation"), "fc1": ("fp16", "gemm")}
     match = "other types than the manifest says: fc1: expected 'fp16 gemm', found 'fp32 gemm'"
     refused(load, ArtifactError, match, data, kernels=kernels)
     assert fake_gpu.live == 0
@@ -208,8 +207,8 @@ def test_an_export_is_proven_on_the_gpu_and_published(net, fake_trt, monkeypatch
     monkeypatch.setattr(process, "build", lambda graph, job, precision: engine)
     artifact = lenet_export.export(net, "tensorrt", tmp_path / "engine")
     assert artifact.manifest.parity.ok
-    assert artifact.manifest.requirements.compute_capability == "8.6"
-    assert artifact.manifest.kernels["pool1"] == "fp32 gemm"
+    assert artifact.manifest.requirements.compute_capability == (8.6,)
+    assert artifact.manifest.kernels["pool1"] == ("fp32", "gemm")
     assert (tmp_path / "engine" / "model.engine").read_bytes() == data
     with lenet_runtime.load(artifact.path, device="cuda") as session:
         images = np.random.default_rng(0).standard_normal((1500, 1, 32, 32), dtype=np.float32)
@@ -227,7 +226,7 @@ def test_the_command_builds_without_a_gpu_and_leaves_the_proof_to_one(tmp_path, 
     assert row["proven"] is False
     artifact = lenet_runtime.Artifact.open(row["path"])
     needs = artifact.manifest.requirements
-    assert (needs.profile, needs.compute_capability) == ("1:8:32", "8.6, 12.0")
+    assert (needs.profile, needs.compute_capability) == ((1, 8, 32), (8.6, 12.0))
     monkeypatch.setattr(trust, "_written", set())
     with pytest.raises(BackendUnavailable, match="CUDA"):
         lenet_runtime.load(row["path"], device="cuda", trust=True)

@@ -12,12 +12,14 @@ from lenet_export.request import Build, Request
 from lenet_runtime import __version__
 from lenet_runtime.artifact import IMAGES, LOGITS, Requirements
 from lenet_runtime.errors import DeployError, InputError
+from lenet_runtime.formats import FORMATS
 
 # The highest that ONNX Runtime 1.22, the oldest we support, runs (it warns from 23 on); nothing
 # that LeNet uses changed in meaning since.
 DEFAULT_OPSET = 20
 OPSETS = range(18, 23)
 OPERATORS = frozenset({"Conv", "Relu", "MaxPool", "Flatten", "Reshape", "Gemm"})
+(MODEL,) = FORMATS["onnx"].files
 
 
 def build(request: Request) -> Build:
@@ -36,7 +38,7 @@ def build(request: Request) -> Build:
         raise InputError(f"opset: expected {OPSETS[0]} to {OPSETS[-1]}, found {opset!r}")
     graph, tools = model(request, opset)
     return Build(
-        {"model.onnx": graph.SerializeToString(deterministic=True)},
+        {MODEL: graph.SerializeToString(deterministic=True)},
         Requirements(request.runs_on, "onnx", f"opset {opset}"),
         tools,
     )

@@ -20,7 +20,9 @@ from lenet_runtime.artifact import Requirements
 from lenet_runtime.artifact.requirements import this_platform
 from lenet_runtime.cuda import driver
 from lenet_runtime.errors import BackendUnavailable, DeployError
+from lenet_runtime.formats import FORMATS, numbered
 
+(PACKAGE,) = FORMATS["torch-compile"].files
 _VECTOR_FLAGS = ("abm", "amx", "avx", "bmi", "f16c", "fma", "gfni", "movbe", "sse4", "vaes", "vpcl")
 
 
@@ -55,16 +57,16 @@ def build(request: Request) -> Build:
     with quiet():
         settings, isa = _target()
     files = {
-        f"model-from-{start}.pt2": _package(request, settings | own, size)
+        numbered(PACKAGE, start): _package(request, settings | own, size)
         for start, own, size in _plan(request)
     }
     version, device = str(torch.__version__), request.device
-    gpu = cuda.gpu(device.index).compute_capability if device.kind == "cuda" else None
+    gpus = (float(cuda.gpu(device.index).compute_capability),) if device.kind == "cuda" else ()
     return Build(
         files,
         Requirements(
             device.kind, "torch", version, cpu_isa=isa, platform=this_platform(),
-            compute_capability=gpu,
+            compute_capability=gpus,
         ),
         {"torch": version},
     )  # fmt: skip

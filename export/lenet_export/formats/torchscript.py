@@ -10,7 +10,9 @@ from lenet_export.request import Build, Request
 from lenet_runtime.artifact import Requirements
 from lenet_runtime.backends.torch.torch_cuda import precision
 from lenet_runtime.errors import DeployError
+from lenet_runtime.formats import FORMATS
 
+(ARCHIVE,) = FORMATS["torchscript"].files
 _WRITERS_OWN = frozenset({".data/serialization_id", "byteorder", "version"})
 
 
@@ -44,7 +46,7 @@ def build(request: Request) -> Build:
         raise DeployError(f"torchscript: the module cannot be traced ({error})") from error
     version = str(torch.__version__)
     return Build(
-        {"model.pt": _without_debug_files(buffer.getvalue())},
+        {ARCHIVE: _without_debug_files(buffer.getvalue())},
         Requirements(request.runs_on, "torch", version),
         {"torch": version},
     )

@@ -1,7 +1,6 @@
 """What an artifact is on disk: the manifest, the files, the golden answers, whom to trust."""
 
 from lenet_runtime.artifact.manifest import (
-    DATA_FORMATS,
     GOLDEN_NAME,
     IMAGES,
     LOGITS,
@@ -16,7 +15,6 @@ from lenet_runtime.artifact.manifest import (
 )
 
 __all__ = [
-    "DATA_FORMATS",
     "GOLDEN_NAME",
     "IMAGES",
     "LOGITS",

@@ -13,18 +13,16 @@ from pathlib import Path
 
 from lenet_runtime.artifact import decode, files
 from lenet_runtime.errors import ArtifactError
+from lenet_runtime.formats import FORMATS
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import ParityReport
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.npz"
 # LeNet's artifacts are below 3 MB; these bound what a foreign one can make us read.
 MAX_MANIFEST_BYTES = 2**20
 MAX_FILE_BYTES = 2**30
-
-# Formats whose files are data to their engine. Every other format's files are code.
-DATA_FORMATS = frozenset({"onnx"})
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,10 @@ class Requirements:
         platform: ``linux-x86_64`` for compiled code, None for portable formats.
         engine: the engine the files are for, with the version that wrote them.
         engine_version: see `engine`.
-        compute_capability: of the GPUs that it was built for: ``9.0``, several as ``8.0, 8.6``,
-            or ``8.0+`` for it and everything later.
-        profile: batch sizes that an engine was built for, ``MIN:OPT:MAX``; None where it takes any.
+        compute_capability: Of each kind of GPU that it was built for; none for any GPU.
+        later_gpus: Whether GPUs beyond the least of `compute_capability` run it, too.
+        profile: The least batch size that an engine was built for, the one that it is optimized
+            for, and the largest; empty where it takes any.
     """
 
     device: str
@@ -74,8 +73,9 @@ class Requirements:
     engine_version: str
     cpu_isa: tuple[str, ...] = ()
     platform: str | None = None
-    compute_capability: str | None = None
-    profile: str | None = None
+    compute_capability: tuple[float, ...] = ()
+    later_gpus: bool = False
+    profile: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,11 @@ class Manifest:
 
     Attributes:
         schema_version: of this layout; a reader refuses another one.
-        format: a key of `lenet_export.FORMATS`.
+        format: a key of `lenet_runtime.FORMATS`.
         precision: of the arithmetic, ``fp32``.
-        kernels: what computes each layer: its type, then the instruction sets that there is code
-            for, best first, ``int8 avx512_vnni | generic``; empty where the engine decides.
+        kernels: what computes each layer: its type, then the instruction sets or GPUs that there
+            is code for, best first, ``int8``, ``avx512_vnni``, ``generic``; empty where the engine
+            decides.
         inputs: float32 images ``(N, 1, 32, 32)``; N is fixed in a static artifact.
         outputs: float32 logits ``(N, 10)``.
         preprocessing: how pixels become the input.
@@ -103,7 +104,7 @@ class Manifest:
     schema_version: int
     format: str
     precision: str
-    kernels: dict[str, str]
+    kernels: dict[str, tuple[str, ...]]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     preprocessing: Preprocessing
@@ -117,7 +118,7 @@ class Manifest:
     @property
     def runs_code(self) -> bool:
         """Whether loading the files executes code that they carry."""
-        return self.format not in DATA_FORMATS
+        return self.format not in FORMATS or FORMATS[self.format].runs_code
 
     @property
     def batch_size(self) -> int | None:
@@ -137,18 +138,40 @@ class Manifest:
             ArtifactError: not JSON, duplicate, missing or unknown keys, a wrong type, a foreign
                 schema version, an escaping file name, or tensors that are not `Net`'s.
         """
+        command = ""
         try:
             document = decode.parse(data)
             version = document.get("schema_version") if isinstance(document, dict) else None
             if version != SCHEMA_VERSION:
+                command = _export_command(document)
                 raise ValueError(f"expected schema_version {SCHEMA_VERSION}, found {version!r}")
             manifest = decode.decode(cls, document, "manifest")
             _check_tensors(manifest)
+            _check_numbers(manifest)
             for name in manifest.files:
                 files.check_name(name)
         except (ValueError, ArtifactError) as error:
-            raise ArtifactError(f"{where}: {error}; export the artifact again") from error
+            raise ArtifactError(f"{where}: {error}; export the artifact again{command}") from error
         return manifest
+
+
+def _export_command(document: object) -> str:
+    """How to make an artifact of another schema again; empty where the manifest is too foreign."""
+    stated = document if isinstance(document, dict) else {}
+    for known in FORMATS.values():
+        for precision in known.precisions:
+            if (stated.get("format"), stated.get("precision")) == (known.name, precision):
+                return f" (lenet-deploy export --format {known.name} --precision {precision})"
+    return ""
+
+
+def _check_numbers(manifest: Manifest) -> None:
+    """Refuse lists that are not what their fields say."""
+    sizes = manifest.requirements.profile
+    if sizes and not (len(sizes) == 3 and 1 <= sizes[0] <= sizes[1] <= sizes[2]):
+        raise ValueError(f"expected a profile of three ascending batch sizes, found {list(sizes)}")
+    if not all(manifest.kernels.values()):
+        raise ValueError(f"expected the type of each layer, found {manifest.kernels}")
 
 
 def _check_tensors(manifest: Manifest) -> None:

@@ -1,17 +1,17 @@
 """Whether an artifact was made for this machine, checked before any of its code is loaded."""
 
 import platform
-import re
 import sys
+from typing import TYPE_CHECKING
 
 from lenet_runtime import cpu, devices
-from lenet_runtime.artifact import Manifest
-from lenet_runtime.backends import BACKENDS
-from lenet_runtime.backends.tensorrt.core import rebuild_command
+from lenet_runtime.artifact import Manifest, Requirements
 from lenet_runtime.errors import BackendUnavailable
+from lenet_runtime.formats import FORMATS
 from lenet_runtime.parity import TOLERANCES
 
-_CAPABILITY = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(\+?)")
+if TYPE_CHECKING:
+    from lenet_runtime.backends import Backend
 
 
 def this_platform() -> str:
@@ -19,12 +19,13 @@ def this_platform() -> str:
     return f"{sys.platform}-{platform.machine()}"
 
 
-def unmet(manifest: Manifest, device: str) -> list[str]:
+def unmet(manifest: Manifest, backend: "Backend", device: str) -> list[str]:
     """What this machine lacks for the artifact, one sentence each; empty where it has it all.
 
     Args:
-        manifest: of the artifact.
-        device: that it is to run on.
+        manifest: The artifact's manifest.
+        backend: The backend that is to run it.
+        device: The device that it is to run on.
     """
     needs, reasons = manifest.requirements, []
     if manifest.precision not in TOLERANCES:
@@ -37,66 +38,64 @@ def unmet(manifest: Manifest, device: str) -> list[str]:
         )
     if needs.platform not in (None, this_platform()):
         reasons.append(f"it was compiled for {needs.platform!r}, this is {this_platform()!r}")
-    if needs.compute_capability is not None and needs.device == "cuda":
-        reasons += _foreign_gpu(needs.compute_capability, device)
+    if needs.compute_capability and needs.device == "cuda":
+        reasons += _foreign_gpu(needs, devices.parse(device))
     lacking = sorted(set(needs.cpu_isa) - cpu.flags())
     if lacking:
         reasons.append(f"it was compiled for CPU extensions that this CPU lacks: {lacking}")
-    return reasons + _foreign_release(manifest)
+    return reasons + backend.unmet(manifest)
 
 
-def fits_gpu(capabilities: str, found: str) -> bool:
-    """Whether a GPU of compute capability `found` is among those of `Requirements`.
-
-    What is no capability, as in a foreign manifest, is that of no GPU.
-    """
-    major, _, minor = found.partition(".")
-    number = int(major), int(minor)
-    for text in capabilities.split(","):
-        wanted = _CAPABILITY.fullmatch(text.strip())
-        if wanted is None:
-            continue
-        least = int(wanted[1]), int(wanted[2])
-        if number == least or (wanted[3] and number > least):
-            return True
-    return False
+def fits_gpu(needs: Requirements, compute_capability: str) -> bool:
+    """Whether a GPU of this compute capability, ``9.0``, is among those of the artifact."""
+    number, built_for = float(compute_capability), needs.compute_capability
+    return number in built_for or (needs.later_gpus and number > min(built_for, default=number))
 
 
-def _foreign_gpu(capabilities: str, device: str) -> list[str]:
-    wanted = devices.parse(device)
-    if wanted.kind != "cuda":
+def gpus_of(needs: Requirements) -> str:
+    """The compute capabilities of the artifact's GPUs, for an error."""
+    return ", ".join(map(str, needs.compute_capability)) + " or later" * needs.later_gpus
+
+
+def _foreign_gpu(needs: Requirements, device: devices.Device) -> list[str]:
+    if device.kind != "cuda":
         return []  # said already
     from lenet_runtime import cuda
 
     try:
-        found = cuda.gpu(wanted.index)
+        gpu = cuda.gpu(device.index)
     except BackendUnavailable as error:
         return [str(error)]
-    if fits_gpu(capabilities, found.compute_capability):
+    if fits_gpu(needs, gpu.compute_capability):
         return []
     return [
-        f"it was built for GPUs of compute capability {capabilities!r}, {wanted} "
-        f"({found.name}) has {found.compute_capability}"
+        f"it was built for GPUs of compute capability {gpus_of(needs)!r}, {device} ({gpu.name}) "
+        f"has {gpu.compute_capability}"
     ]
 
 
-def _foreign_release(manifest: Manifest) -> list[str]:
-    """Compiled code calls into libtorch, whose interface may change with every release."""
-    if manifest.format != "torch-compile":
-        return []
-    built, here = manifest.requirements.engine_version, BACKENDS["torch-compile"].version()
-    if here is None or built.split(".")[:2] == here.split(".")[:2]:
-        return []  # a missing PyTorch is the backend's to report
-    return [f"it was compiled with PyTorch {built!r}, this is {here!r}"]
-
-
-def require(manifest: Manifest, device: str, where: object) -> None:
+def require(manifest: Manifest, backend: "Backend", device: str, where: object) -> None:
     """Raise `BackendUnavailable` with everything that is unmet."""
-    reasons = unmet(manifest, device)
+    reasons = unmet(manifest, backend, device)
     if reasons:
-        command = f"lenet-deploy export --format {manifest.format!r}"
-        if manifest.format == "tensorrt":
-            command = rebuild_command(manifest)
         raise BackendUnavailable(
-            f"{where}: {'; '.join(reasons)}; export it again on this machine ({command})"
+            f"{where}: {'; '.join(reasons)}; export it again on this machine "
+            f"({export_command(manifest)})"
         )
+
+
+def export_command(manifest: Manifest, compute_capability: str | None = None) -> str:
+    """The command that makes this artifact again, where it is given for other GPUs."""
+    needs, known = manifest.requirements, FORMATS.get(manifest.format)
+    words = [f"lenet-deploy export --format {manifest.format if known else repr(manifest.format)}"]
+    if manifest.precision in TOLERANCES:
+        words.append(f"--precision {manifest.precision}")
+    if manifest.batch_size is not None:
+        words.append(f"--static-batch {manifest.batch_size}")
+    elif needs.profile:
+        words.append(f"--profile {':'.join(map(str, needs.profile))}")
+    if known and known.has("library"):
+        words.append(f"--library {needs.engine}")
+    if compute_capability:
+        words.append(f"--compute-capability {compute_capability}")
+    return " ".join([*words, "--force"])

@@ -6,6 +6,7 @@ moment they are loaded. Their hashes prove that the files belong together, not w
 
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.errors import ArtifactError
+from lenet_runtime.formats import FORMATS
 
 # Digests of the artifacts that this process exported. By content, not by path: a folder can be
 # exchanged after we wrote it.
@@ -21,8 +22,9 @@ def require(artifact: Artifact, trust: bool) -> None:
     """Raise `ArtifactError` if loading would run code that nobody vouched for."""
     if trust or not artifact.manifest.runs_code or artifact.digest in _written:
         return
+    data = " and ".join(repr(name) for name, known in FORMATS.items() if not known.runs_code)
     raise ArtifactError(
         f"{artifact.path}: a {artifact.manifest.format!r} artifact runs code when it is loaded; "
         "if you know who made it, pass trust=True (command line: --trust); "
-        "an 'onnx' artifact is data and needs no trust"
+        f"an artifact of the format {data} is data and needs no trust"
     )

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime import devices
-from lenet_runtime.artifact import Artifact
+from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.errors import BackendUnavailable, InputError
 from lenet_runtime.plans import chunks
+from lenet_runtime.version import installed
 
 
 class Predictor(Protocol):
@@ -130,6 +131,8 @@ class Backend:
         distributions: on PyPI that bring the engine; one of them is enough.
         cut: whether large batches are given to it in pieces, see `lenet_runtime.plans.chunks`;
             False for an engine that cuts them itself.
+        choosy: Whether the engine needs more of the machine than a manifest's requirements say; the
+            module then has ``unmet(manifest) -> list[str]``, see `unmet`.
     """
 
     module: str
@@ -138,23 +141,11 @@ class Backend:
     extra: str | None
     distributions: tuple[str, ...]
     cut: bool = True
+    choosy: bool = False
 
     def version(self) -> str | None:
         """The installed distribution's version, read without importing it; None without one."""
-        import importlib.metadata  # 20 ms, which only plans and reports pay
-
-        for name in self.distributions:
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                return importlib.metadata.version(name)
-        return None
-
-    def takes(self, format: str, device: str) -> bool:
-        """Whether it is for artifacts of this format and for this device; it may not be here.
-
-        Raises:
-            InputError: see `lenet_runtime.devices.parse`.
-        """
-        return format == self.format and devices.parse(device).kind in self.devices
+        return next(filter(None, map(installed, self.distributions)), None)
 
     def probe(self, device: str) -> str:
         """The engine's version, if it is here and can use `device`.
@@ -164,6 +155,16 @@ class Backend:
         """
         version: str = self._module().probe(device)
         return version
+
+    def unmet(self, manifest: Manifest) -> list[str]:
+        """Why the engine that is here cannot run the artifact, one sentence each.
+
+        Empty where it can; and where there is no engine, which `probe` says.
+        """
+        reasons: list[str] = []
+        with contextlib.suppress(BackendUnavailable):
+            reasons = self._module().unmet(manifest) if self.choosy else []
+        return reasons
 
     def load(self, artifact: Artifact, device: str, threads: int | None) -> Predictor:
         """Load the artifact into the engine; see `lenet_runtime.load` for the arguments."""
@@ -225,6 +226,7 @@ BACKENDS = {
         ("cpu", "cuda"),
         "export",
         _TORCH,
+        choosy=True,
     ),
     "native": Backend(
         "lenet_runtime.backends.native", "native", ("cpu",), None, ("lenet-deploy",), cut=False
@@ -236,6 +238,7 @@ BACKENDS = {
         "tensorrt",
         ("tensorrt", "tensorrt-rtx"),
         cut=False,
+        choosy=True,
     ),
     "fused-cuda": Backend(
         "lenet_runtime.backends.fused.fused_cuda",
@@ -246,6 +249,25 @@ BACKENDS = {
         cut=False,
     ),
 }
+
+
+def backends_of(format: str, device: str | None = None) -> list[str]:
+    """The keys of `BACKENDS` that run artifacts of `format`, on `device` where it is given.
+
+    Raises:
+        InputError: see `lenet_runtime.devices.parse`.
+    """
+    kind = devices.parse(device).kind if device is not None else None
+    return [
+        name
+        for name, backend in BACKENDS.items()
+        if backend.format == format and (kind is None or kind in backend.devices)
+    ]
+
+
+def kinds_of(format: str) -> list[str]:
+    """The kinds of devices, ``cpu`` and ``cuda``, on which a backend runs `format`; sorted."""
+    return sorted({kind for name in backends_of(format) for kind in BACKENDS[name].devices})
 
 
 def torch_missing(error: Exception) -> BackendUnavailable:
@@ -267,26 +289,24 @@ def choose(format: str, backend: str, device: str) -> str:
         InputError: no such backend or device, or the backend runs another format.
         BackendUnavailable: none can; every candidate's reason is given.
     """
-    kind = devices.parse(device).kind
+    able = backends_of(format, device)
     if backend != "auto":
-        chosen = BACKENDS.get(backend)
-        if chosen is None or chosen.format != format:
-            able = [name for name, b in BACKENDS.items() if b.format == format]
+        if backend not in backends_of(format):
             raise InputError(
-                f"backend: {backend!r} does not run {format!r} artifacts; expected one of {able}"
+                f"backend: {backend!r} does not run {format!r} artifacts; expected one of "
+                f"{backends_of(format)}"
             )
-        if kind not in chosen.devices:
+        chosen = BACKENDS[backend]
+        if backend not in able:
             raise InputError(
                 f"device: {backend!r} runs on {' and '.join(chosen.devices)}, found {device!r}"
             )
         chosen.probe(device)
         return backend
     reasons = []
-    for name, candidate in BACKENDS.items():
-        if not candidate.takes(format, device):
-            continue
+    for name in able:
         try:
-            candidate.probe(device)
+            BACKENDS[name].probe(device)
         except BackendUnavailable as error:
             reasons.append(f"{name}: {error}")
         else:
@@ -296,6 +316,6 @@ def choose(format: str, backend: str, device: str) -> str:
 
 def none_runs(format: str, device: str) -> str:
     """What to say where no backend runs artifacts of `format` on `device`."""
-    kinds = sorted({kind for b in BACKENDS.values() if b.format == format for kind in b.devices})
+    kinds = kinds_of(format)
     hint = f"; expected the device {' or '.join(kinds)} (command line: --device)" if kinds else ""
     return f"device: no backend of this version runs {format!r} artifacts on {device!r}{hint}"

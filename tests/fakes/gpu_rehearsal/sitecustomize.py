@@ -98,7 +98,7 @@ def pretended(name, module):
 
 
 cuda.gpu = lambda index: GPU
-requirements.unmet = lambda manifest, device: []
+requirements.unmet = lambda manifest, backend, device: []
 gpu_state.read, gpu_state.Watch, stopwatch.opened = (lambda gpu: dict(STATE)), Watch, opened
 BACKENDS["ort-cuda"] = pretended("ort-cpu", "lenet_runtime.backends.ort.ort_cpu")
 BACKENDS["fused-cuda"] = pretended("native", "lenet_runtime.backends.native")

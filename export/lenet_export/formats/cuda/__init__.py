@@ -11,9 +11,10 @@ from lenet_export.formats.cuda import compiler, pack, programs
 from lenet_export.network import layers
 from lenet_export.request import Build, Request
 from lenet_runtime.artifact import Requirements
+from lenet_runtime.backends.fused.programs import CUBIN, PROGRAMS, PTX, WEIGHTS
 from lenet_runtime.errors import BackendUnavailable, InputError
+from lenet_runtime.formats import numbered
 
-WEIGHTS, PROGRAMS = "weights.bin", "programs.json"
 OPTION = "architectures"
 
 
@@ -31,23 +32,26 @@ def build(request: Request) -> Build:
         DeployError: NVRTC failed.
     """
     nvrtc = compiler.load()
-    wanted = _architectures(request.options.get(OPTION), compiler.supported(nvrtc))
+    architectures = _architectures(request.options.get(OPTION), compiler.supported(nvrtc))
     network = layers.read(request.module)
     weights = pack.pack(network, request.precision, request.preprocessing)
     ptx = compiler.compile_for(nvrtc, compiler.PTX, request.precision).code.rstrip(b"\0")
-    found = {f"lenet-{compiler.PTX}.ptx": ptx} if compiler.PTX in wanted else {}
-    for name in wanted:
-        if name != compiler.PTX:
-            code = compiler.compile_for(nvrtc, name, request.precision).code
-            found[f"lenet-{name}.cubin"] = code
+    files = {WEIGHTS: weights, PROGRAMS: programs.table(ptx.decode(), request.precision)}
+    for name in architectures:
+        if name == compiler.PTX:
+            files[PTX] = ptx
+        else:
+            cubin = numbered(CUBIN, int(name.removeprefix("sm_")))
+            files[cubin] = compiler.compile_for(nvrtc, name, request.precision).code
     return Build(
-        found | {WEIGHTS: weights, PROGRAMS: programs.table(ptx.decode(), request.precision)},
+        files,
         Requirements(
-            "cuda", "nvrtc", compiler.version(nvrtc), compute_capability=_capabilities(wanted)
+            "cuda", "nvrtc", compiler.version(nvrtc), compute_capability=_gpus(architectures),
+            later_gpus=compiler.PTX in architectures,
         ),
         {"nvrtc": compiler.version(nvrtc)},
-        kernels_of(request.precision, wanted),
-    )
+        kernels_of(request.precision, architectures),
+    )  # fmt: skip
 
 
 def require() -> None:
@@ -55,18 +59,17 @@ def require() -> None:
     compiler.load()
 
 
-def kernels_of(precision: str, architectures: tuple[str, ...]) -> dict[str, str]:
+def kernels_of(precision: str, architectures: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """What computes each layer, for `Manifest.kernels`."""
-    unit = "ffma" if precision == "fp32" else "mma"
-    text = f"{precision} {unit} {' | '.join(architectures)}"
-    return dict.fromkeys(("conv1", "conv2", "fc1", "fc2", "fc3"), text)
+    kernel = (precision, "ffma" if precision == "fp32" else "mma", *architectures)
+    return dict.fromkeys(("conv1", "conv2", "fc1", "fc2", "fc3"), kernel)
 
 
-def _capabilities(architectures: tuple[str, ...]) -> str:
-    """The GPUs that these serve, for `Requirements`."""
+def _gpus(architectures: tuple[str, ...]) -> tuple[float, ...]:
+    """The compute capabilities that these serve; of PTX, which serves all later, the least."""
     if compiler.PTX in architectures:
-        return "8.0+"
-    return ", ".join(compiler.ARCHITECTURES[name] for name in architectures)
+        return (8.0,)
+    return tuple(gpu for name in architectures for gpu in compiler.ARCHITECTURES[name])
 
 
 def _architectures(option: str | None, supported: tuple[str, ...]) -> tuple[str, ...]:

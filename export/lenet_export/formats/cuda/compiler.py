@@ -10,10 +10,10 @@ from lenet_runtime.errors import BackendUnavailable, DeployError
 # What to make binary code for, and the compute capabilities that it serves: those of its major
 # number, from its own on. A100, RTX 30 and 40; H100 and H200; B200 and B300; RTX 50.
 ARCHITECTURES = {
-    "sm_80": "8.0, 8.6, 8.7, 8.9",
-    "sm_90": "9.0",
-    "sm_100": "10.0, 10.3",
-    "sm_120": "12.0, 12.1",
+    "sm_80": (8.0, 8.6, 8.7, 8.9),
+    "sm_90": (9.0,),
+    "sm_100": (10.0, 10.3),
+    "sm_120": (12.0, 12.1),
 }
 # For every later GPU, whose driver compiles it.
 PTX = "compute_80"

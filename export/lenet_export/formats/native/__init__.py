@@ -67,7 +67,7 @@ def build(request: Request) -> Build:
     sources = _sources(network, level, request.weights_sha256, request.precision, calibration)
     library = compiler.build_library(found, sources)
     kernels = kernels_of(network, level, request.precision)
-    titles = ", ".join(dict.fromkeys(t for text in kernels.values() for t in _titles(text)))
+    titles = ", ".join(dict.fromkeys(title for kernel in kernels.values() for title in kernel[1:]))
     return Build(
         {name: text.encode() for name, text in sources.items()} | {compiler.LIBRARY: library},
         Requirements("cpu", "native", titles, cpu_isa=flags, platform=this_platform()),
@@ -146,25 +146,19 @@ def _sources(
     }
 
 
-def kernels_of(network: Network, isa: str, precision: str) -> dict[str, str]:
+def kernels_of(network: Network, isa: str, precision: str) -> dict[str, tuple[str, ...]]:
     """What computes each layer, for `Manifest.kernels`."""
     names = ["conv1", "conv2", *(f"fc{i + 1}" for i in range(len(network.dense)))]
     if precision == "int8":
-        titles = " | ".join(int8.LEVELS[isa])
-        return {name: f"{'int8' if name != 'conv1' else 'int16'} {titles}" for name in names}
+        titles = int8.LEVELS[isa]
+        return {name: ("int8" if name != "conv1" else "int16", *titles) for name in names}
     if precision == "bf16":
         dense = [f"fc{i + 1}" for i in bf16.layers_in_bf16(network)]
         return {
-            name: f"bf16 {bf16.BF16.title}" if name in dense else f"fp32 {DEFAULT_ISA}"
+            name: ("bf16", bf16.BF16.title) if name in dense else ("fp32", DEFAULT_ISA)
             for name in names
         }
-    titles = " | ".join(level.title for level in source.LEVELS[isa])
-    return dict.fromkeys(names, f"fp32 {titles}")
-
-
-def _titles(kernel: str) -> list[str]:
-    """The instruction sets of one entry of `kernels_of`."""
-    return kernel.partition(" ")[2].split(" | ")
+    return dict.fromkeys(names, ("fp32", *(level.title for level in source.LEVELS[isa])))
 
 
 def write_source(

@@ -13,8 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
+from lenet_runtime.formats import FORMATS
 
-LIBRARY = "lenet.so"
+LIBRARY = FORMATS["native"].files[0]
 _CANDIDATES = ("gcc", "clang", "cc")
 # The kernels name their instructions themselves, so no -march, no -ffast-math and no -O3 (which
 # unrolls the dense layers to no one's gain).

@@ -60,8 +60,8 @@ def build(request: Request) -> Build:
             library,
             engine.version,
             platform=this_platform(),
-            compute_capability=", ".join(target.capabilities),
-            profile=str(job.profile),
+            compute_capability=tuple(map(float, target.capabilities)),
+            profile=job.profile,
         ),
         tools | {library: engine.version},
         attest(engine.layers, nodes, request.precision),
@@ -73,7 +73,7 @@ def require() -> None:
     _library(None)
 
 
-def attest(text: str, nodes: dict[str, str], precision: str) -> dict[str, str]:
+def attest(text: str, nodes: dict[str, str], precision: str) -> dict[str, tuple[str, ...]]:
     """What computes each node of the graph, by the library's own account.
 
     Args:
@@ -91,16 +91,16 @@ def attest(text: str, nodes: dict[str, str], precision: str) -> dict[str, str]:
     if precision == "int8":
         expected |= dict.fromkeys(weighted[: int8.FLOAT_LAYERS], "fp32")
     wrong = [
-        f"{name} in {kernels[name] or 'an unknown type'}, expected {kind}"
+        f"{name} in {' '.join(kernels[name]) or 'an unknown type'}, expected {kind}"
         for name, kind in expected.items()
-        if kernels[name].partition(" ")[0] != kind
+        if kernels[name][:1] != (kind,)
     ]
     if wrong:
         raise DeployError(
             f"tensorrt: {precision} was asked for, but the engine computes {'; '.join(wrong)}"
         )
     if precision == "tf32":
-        kernels |= {name: f"{kernels[name]}, TF32 allowed" for name in weighted}
+        kernels |= {name: (*kernels[name], "TF32 allowed") for name in weighted}
     return {name: kernel for name, kernel in kernels.items() if kernel}
 
 

@@ -39,10 +39,9 @@ class Job:
 
     def document(self) -> dict[str, Any]:
         """``job.json``; see `lenet_export.formats.tensorrt.builder`."""
-        sizes = (self.profile.least, self.profile.best, self.profile.most)
         return {
             "module": MODULES[self.library],
-            "profile": sizes,
+            "profile": self.profile,
             "tf32": self.tf32,
             "capabilities": self.target.capabilities if self.target.told else (),
         }

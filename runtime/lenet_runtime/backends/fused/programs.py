@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from lenet_runtime.artifact import Artifact, decode
 from lenet_runtime.cuda import Gpu
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
+from lenet_runtime.formats import FORMATS, numbers
 
-PROGRAMS, WEIGHTS, PTX = "programs.json", "weights.bin", "lenet-compute_80.ptx"
+PROGRAMS, WEIGHTS, PTX, CUBIN = FORMATS["cuda"].files
 MAX_START = 2**14  # images; every load runs a batch of each start
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")  # of a kernel
 LEAST = (8, 0)  # compute capability: bf16, tf32 and asynchronous barriers begin here
-_CUBIN = re.compile(r"lenet-sm_(\d+)(\d)\.cubin")
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,7 @@ def code_for(artifact: Artifact, gpu: Gpu) -> bytes:
     require_capability(gpu)
     major, minor = _capability(gpu)
     cubins = {
-        (int(match[1]), int(match[2])): match[0]
-        for match in map(_CUBIN.fullmatch, artifact.manifest.files)
-        if match is not None
+        divmod(number, 10): name for number, name in numbers(CUBIN, artifact.manifest.files).items()
     }
     able = [version for version in cubins if version[0] == major and version[1] <= minor]
     if able:

@@ -12,8 +12,9 @@ from lenet_runtime.errors import (
     DeployError,
     DeviceMemoryError,
 )
+from lenet_runtime.formats import FORMATS
 
-MODEL = "model.onnx"
+(MODEL,) = FORMATS["onnx"].files
 CPU = "CPUExecutionProvider"
 # Words for "out of device memory" of ONNX Runtime's arena, CUDA, cuBLAS and cuDNN.
 _NO_MEMORY = re.compile(

@@ -8,7 +8,6 @@ against it. So a ``tf32`` artifact runs as it is, and an ``fp32`` one where the 
 ``NVIDIA_TF32_OVERRIDE=0``, which NVIDIA's libraries read when they are loaded.
 """
 
-import importlib.metadata
 import os
 import re
 from pathlib import Path
@@ -19,6 +18,7 @@ from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends.ort import cache, core, libraries, ort_cuda, strict
 from lenet_runtime.backends.ort import gpu as ort_gpu
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
+from lenet_runtime.version import installed
 
 PROVIDER = "TensorrtExecutionProvider"
 # Batch sizes of the optimization profile: TensorRT takes the kernels that are fastest at OPT, and
@@ -129,11 +129,8 @@ def _other_release(onnxruntime: Any) -> list[str]:
     """A TensorRT that is installed and of another major version than the provider's."""
     expected = _soname(onnxruntime).rpartition(".")[2]
     for name in _DISTRIBUTIONS:
-        try:
-            found = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        if found.split(".")[0] != expected:
+        found = installed(name)
+        if found is not None and found.split(".")[0] != expected:
             return [
                 f"onnxruntime-gpu {onnxruntime.__version__} is built for TensorRT {expected}, "
                 f"found {name} {found}; pip install 'lenet-deploy[ort-tensorrt]' in an "

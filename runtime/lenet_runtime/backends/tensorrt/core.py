@@ -6,12 +6,12 @@ that need not be here and finishes on the GPU it meets; TensorRT compiles on the
 
 import importlib.util
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from lenet_runtime.artifact import Manifest
 from lenet_runtime.errors import InputError
+from lenet_runtime.formats import FORMATS
 
-FILE = "model.engine"
+(FILE,) = FORMATS["tensorrt"].files
 # Distributions on PyPI and the module that each brings, the preferred first.
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
@@ -19,14 +19,13 @@ MAX_BATCH = 99999
 DEFAULT_PROFILE = "1:64:1024"
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """The batch sizes that an engine takes.
 
     Attributes:
-        least: images in a batch.
-        best: that it is optimized for.
-        most: images in a batch.
+        least: Images in the smallest batch.
+        best: Images in the batch that it is optimized for.
+        most: Images in the largest batch.
     """
 
     least: int
@@ -63,17 +62,3 @@ def _is_found(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except ValueError:  # it is in sys.modules as None, or was made by hand
         return False
-
-
-def rebuild_command(manifest: Manifest, capability: str | None = None) -> str:
-    """The command that makes this artifact again, for the GPU of `capability` where it is given."""
-    needs = manifest.requirements
-    words = ["lenet-deploy export --format tensorrt", f"--precision {manifest.precision}"]
-    if manifest.batch_size is None:
-        words.append(f"--profile {needs.profile}")
-    else:
-        words.append(f"--static-batch {manifest.batch_size}")
-    words.append(f"--library {needs.engine}")
-    if needs.engine == "tensorrt-rtx" and capability:
-        words.append(f"--compute-capability {capability}")
-    return " ".join([*words, "--force"])

@@ -26,7 +26,7 @@ class Engine:
 
     def __init__(self, library: Library, data: bytes, manifest: Manifest, where: Path) -> None:
         self.library = library
-        self.profile = Profile.parse(manifest.requirements.profile)
+        self.profile = Profile(*manifest.requirements.profile)
         self._engine = library.deserialize(data, where)
         found, expected = self._tensors(), _expected_tensors(manifest, self.profile)
         if found != expected:

@@ -116,19 +116,19 @@ def _tensors(text: str) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-def kernel_of(layers: tuple[Layer, ...], node: str) -> str:
-    """What computes a node: type and kind of its layer, ``int8 gemm``; empty where none tells.
+def kernel_of(layers: tuple[Layer, ...], node: str) -> tuple[str, ...]:
+    """What computes a node: type and kind of its layer, ``int8``, ``gemm``; empty where none tells.
 
     Of several layers that compute parts of it, the one that has its weights counts.
     """
     mine = [layer for layer in layers if node in layer.nodes]
     if not mine:
-        return ""
+        return ()
     chosen = max(mine, key=lambda layer: layer.weights is not None)
-    return f"{chosen.type} {chosen.kind}" if chosen.type else ""
+    return (chosen.type, chosen.kind) if chosen.type else ()
 
 
-def mismatches(text: str, kernels: Mapping[str, str]) -> list[str]:
+def mismatches(text: str, kernels: Mapping[str, tuple[str, ...]]) -> list[str]:
     """Where an engine contradicts what its manifest says computes it, one line each.
 
     Args:
@@ -138,7 +138,7 @@ def mismatches(text: str, kernels: Mapping[str, str]) -> list[str]:
     layers = parse(text)
     found = {node: kernel_of(layers, node) for node in kernels}
     return [
-        f"{node}: expected {kernels[node]!r}, found {kernel!r}"
+        f"{node}: expected {' '.join(kernels[node])!r}, found {' '.join(kernel)!r}"
         for node, kernel in found.items()
-        if kernel and kernel.partition(" ")[0] != kernels[node].partition(" ")[0]
+        if kernel and kernel[0] != kernels[node][0]
     ]

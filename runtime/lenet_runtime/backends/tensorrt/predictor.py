@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime import cuda, devices
-from lenet_runtime.artifact import Artifact
+from lenet_runtime.artifact import Artifact, Manifest, requirements
 from lenet_runtime.backends.tensorrt import core
 from lenet_runtime.backends.tensorrt.core import FILE, MODULES, TITLES
 from lenet_runtime.backends.tensorrt.engine import Engine
@@ -162,35 +162,41 @@ def starts(artifact: Artifact) -> tuple[int, ...]:
     return (artifact.manifest.batch_size or 1,)
 
 
+def unmet(manifest: Manifest) -> list[str]:
+    """Neither library loads an engine of another of its versions: a version-compatible engine would
+    carry a runtime of its own as code, and we build none."""
+    needs = manifest.requirements
+    if needs.engine not in core.installed():
+        return []  # `load` says what to install
+    here = library(needs.engine).trt.__version__
+    if here == needs.engine_version:
+        return []
+    return [
+        f"it was built with {TITLES[needs.engine]} {needs.engine_version}, this is {here}, and "
+        "engines are for their own version alone"
+    ]
+
+
 def _require_fit(artifact: Artifact, gpu: cuda.Gpu) -> None:
-    """Refuse an engine of another library, version or GPU, and say how to build it again.
-
-    Neither library loads an engine of another of its versions: a version-compatible engine would
-    carry a runtime of its own as code, and we build none.
-    """
-    from lenet_runtime.artifact.requirements import fits_gpu
-
+    """Refuse an engine of another library, version or GPU, and say how to build it again."""
     manifest, needs = artifact.manifest, artifact.manifest.requirements
-    if needs.engine not in MODULES or needs.compute_capability is None:
+    if needs.engine not in MODULES or not needs.compute_capability:
         raise ArtifactError(
             f"{artifact.path}: expected an engine of {list(MODULES)} for a compute capability, "
             f"found {needs.engine!r} for {needs.compute_capability!r}; export it again"
         )
-    again = f"build it again: {core.rebuild_command(manifest, gpu.compute_capability)}"
-    title = TITLES[needs.engine]
+    capability = gpu.compute_capability if needs.engine == "tensorrt-rtx" else None
+    again = f"build it again: {requirements.export_command(manifest, capability)}"
+    reasons = unmet(manifest)
     if needs.engine not in core.installed():
-        raise BackendUnavailable(
-            f"{artifact.path}: it is an engine of {title} {needs.engine_version}, which is not "
-            f"installed; pip install 'lenet-deploy[{needs.engine}]' in that version, or {again}"
+        reasons.append(
+            f"it is an engine of {TITLES[needs.engine]} {needs.engine_version}, which is not "
+            f"installed; pip install 'lenet-deploy[{needs.engine}]' in that version"
         )
-    here = library(needs.engine).trt.__version__
-    if here != needs.engine_version:
-        raise BackendUnavailable(
-            f"{artifact.path}: it was built with {title} {needs.engine_version}, this is {here}, "
-            f"and engines are for their own version alone; {again}"
+    if not requirements.fits_gpu(needs, gpu.compute_capability):
+        reasons.append(
+            f"it was built for compute capability {requirements.gpus_of(needs)}, {gpu.name} has "
+            f"{gpu.compute_capability}"
         )
-    if not fits_gpu(needs.compute_capability, gpu.compute_capability):
-        raise BackendUnavailable(
-            f"{artifact.path}: it was built for compute capability {needs.compute_capability}, "
-            f"{gpu.name} has {gpu.compute_capability}; {again}"
-        )
+    if reasons:
+        raise BackendUnavailable(f"{artifact.path}: {'; '.join(reasons)}; {again}")

@@ -8,15 +8,15 @@ named after the least batch that it serves: ``model-from-1.pt2``, ``model-from-2
 """
 
 import bisect
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from lenet_runtime import devices
-from lenet_runtime.artifact import Artifact
+from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.backends import Predictor, torch_missing
 from lenet_runtime.errors import ArtifactError
+from lenet_runtime.formats import FORMATS, numbered, numbers
 
 try:
     import torch
@@ -25,9 +25,9 @@ try:
 except (ImportError, OSError) as error:  # OSError: a shared library of its own is missing
     raise torch_missing(error) from error
 
-__all__ = ["load", "probe", "starts"]
+__all__ = ["load", "probe", "starts", "unmet"]
 
-_NAME = re.compile(r"model-from-([1-9][0-9]{0,4})\.pt2")
+(PACKAGE,) = FORMATS["torch-compile"].files
 
 
 def load(artifact: Artifact, device: str, threads: int | None) -> Predictor:
@@ -47,14 +47,21 @@ def starts(artifact: Artifact) -> tuple[int, ...]:
     return tuple(_packages(artifact))
 
 
+def unmet(manifest: Manifest) -> list[str]:
+    """Compiled code calls into libtorch, whose interface may change with every release."""
+    built, here = manifest.requirements.engine_version, str(torch.__version__)
+    if built.split(".")[:2] == here.split(".")[:2]:
+        return []
+    return [f"it was compiled with PyTorch {built!r}, this is {here!r}"]
+
+
 def _packages(artifact: Artifact) -> dict[int, str]:
     """Names of the packages by the least batch they serve, ascending."""
-    matches = [match for match in map(_NAME.fullmatch, artifact.manifest.files) if match]
-    packages = dict(sorted((int(match[1]), match[0]) for match in matches))
+    packages = numbers(PACKAGE, artifact.manifest.files)
     first = artifact.manifest.batch_size or 1
     if min(packages, default=None) != first:
         raise ArtifactError(
-            f"{artifact.path}: the manifest lists no file 'model-from-{first}.pt2' but "
+            f"{artifact.path}: the manifest lists no file {numbered(PACKAGE, first)!r} but "
             f"{sorted(artifact.manifest.files)}; an artifact of an older version holds "
             "'model.pt2': export it again"
         )

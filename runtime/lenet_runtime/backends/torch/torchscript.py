@@ -12,6 +12,7 @@ import warnings
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import Predictor, torch_missing
 from lenet_runtime.errors import ArtifactError
+from lenet_runtime.formats import FORMATS
 
 try:
     import torch
@@ -22,12 +23,13 @@ except (ImportError, OSError) as error:  # OSError: a shared library of its own 
 
 __all__ = ["load", "probe", "starts"]
 
+(ARCHIVE,) = FORMATS["torchscript"].files
 OPTIMIZED_FROM = 2  # images; measured
 
 
 def load(artifact: Artifact, device: str, threads: int | None) -> Predictor:
     """See `lenet_runtime.backends.Backend.load`."""
-    data = artifact.read("model.pt")
+    data = artifact.read(ARCHIVE)
     try:
         with warnings.catch_warnings():
             # PyTorch announces the end of TorchScript. README says so where formats are chosen;
@@ -42,7 +44,7 @@ def load(artifact: Artifact, device: str, threads: int | None) -> Predictor:
             )
     except (RuntimeError, ValueError) as error:  # ValueError: a message that is not UTF-8
         raise ArtifactError(
-            f"{artifact.path / 'model.pt'}: PyTorch {torch.__version__} cannot load it ({error}); "
+            f"{artifact.path / ARCHIVE}: PyTorch {torch.__version__} cannot load it ({error}); "
             f"it was written by {artifact.manifest.requirements.engine_version!r}: export it again"
         ) from error
     one, many = single.forward, optimized.forward

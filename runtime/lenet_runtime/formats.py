@@ -1,0 +1,203 @@
+"""The formats, each declared once: the files of its artifacts, where they run, what it can be told.
+
+The command line makes its flags and their help of this table and `lenet_export` its checks, and
+builders and backends agree here on the names of files. What makes the files stands in
+`lenet_export.formats`, what runs them in `lenet_runtime.backends`.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lenet_runtime.errors import InputError
+
+
+@dataclass(frozen=True)
+class Option:
+    """What one format or a few can be told, beyond what all can.
+
+    Attributes:
+        name: The keyword of `lenet_export.export`.
+        flag: The flag of ``lenet-deploy export``.
+        help: The flag's help, to which the command line adds the formats that have it.
+        metavar: The flag's value in the help.
+        parse: Makes the keyword's value of the flag's text, or raises `InputError`.
+    """
+
+    name: str
+    flag: str
+    help: str
+    metavar: str
+    parse: Callable[[str], Any] = str
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Attributes:
+        name: The format's key in `FORMATS`.
+        files: Names of an artifact's files but ``manifest.json`` and ``golden.npz``; ``N`` stands
+            for a number, see `numbered`.
+        precisions: Each precision of the arithmetic, with the kinds of devices that compute in it.
+        options: What this format can be told.
+        runs_code: Whether the files run code when they are loaded, and so need trust.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    precisions: Mapping[str, tuple[str, ...]]
+    options: tuple[Option, ...] = ()
+    runs_code: bool = True
+
+    def kinds(self, precision: str) -> tuple[str, ...]:
+        """The kinds of devices, ``cpu`` and ``cuda``, that compute in `precision`.
+
+        Raises:
+            InputError: The format has no such precision.
+        """
+        if precision not in self.precisions:
+            raise InputError(
+                f"precision: {self.name!r} can be exported in {tuple(self.precisions)}, found "
+                f"{precision!r}"
+            )
+        return self.precisions[precision]
+
+    def has(self, option: str) -> bool:
+        """Whether it has the option of this name."""
+        return any(own.name == option for own in self.options)
+
+    def require_options(self, names: Iterable[str]) -> None:
+        """Raise `InputError` if the format lacks an option of these names."""
+        unknown = sorted(name for name in names if not self.has(name))
+        if unknown:
+            raise InputError(
+                f"{_whose(unknown[0])}{self.name!r} takes no option {unknown}; it takes "
+                f"{[own.name for own in self.options]}"
+            )
+
+
+def find(name: str) -> Format:
+    """The format of this name.
+
+    Raises:
+        InputError: There is none.
+    """
+    if name not in FORMATS:
+        raise InputError(f"format: expected one of {list(FORMATS)}, found {name!r}")
+    return FORMATS[name]
+
+
+def options() -> dict[Option, list[str]]:
+    """Every option, with the names of the formats that have it."""
+    every = dict.fromkeys(own for known in FORMATS.values() for own in known.options)
+    return {own: [name for name, known in FORMATS.items() if own in known.options] for own in every}
+
+
+def numbered(pattern: str, number: int) -> str:
+    """The file's name that `pattern` makes of a number: ``model-from-24.pt2``."""
+    return pattern.replace("N", str(number))
+
+
+def numbers(pattern: str, names: Iterable[str]) -> dict[int, str]:
+    """Those of `names` that `pattern` makes, by their numbers, which ascend."""
+    form = re.compile(re.escape(pattern).replace("N", "([1-9][0-9]{0,4})"))
+    return dict(sorted((int(match[1]), match[0]) for match in map(form.fullmatch, names) if match))
+
+
+def _whose(option: str) -> str:
+    """Which formats have the option of this name, for an error; empty where none has."""
+    for own, names in options().items():
+        if own.name == option:
+            have = "format has" if len(names) == 1 else "formats have"
+            return f"{own.flag}: only the {' and '.join(names)} {have} one; "
+    return ""
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise InputError(f"expected an integer, found {text[:100]!r}") from error
+
+
+_CALIBRATION = Option(
+    "calibration",
+    "--calibration-dir",
+    "In int8: folder that holds MNIST/raw, to take the activations' scales from its 60,000 "
+    "training digits. Default: 250 bundled training digits.",
+    "DIR",  # whose digits the command line reads: the keyword is uint8 (N, 28, 28)
+)
+# TF32 is how a GPU may multiply the same float32 weights.
+_FLOAT32 = {"fp32": ("cpu", "cuda"), "tf32": ("cuda",)}
+FORMATS = {
+    known.name: known
+    for known in (
+        Format(
+            "onnx",
+            ("model.onnx",),
+            _FLOAT32,
+            (Option("opset", "--opset", "Operator set, 18 to 22. Default: 20.", "N", _integer),),
+            runs_code=False,
+        ),
+        Format("torchscript", ("model.pt",), _FLOAT32),
+        Format("torch-compile", ("model-from-N.pt2",), _FLOAT32),
+        Format(
+            "native",
+            ("lenet.so", "lenet.c", "lenet.h"),
+            dict.fromkeys(("fp32", "bf16", "int8"), ("cpu",)),
+            (
+                Option(
+                    "isa",
+                    "--isa",
+                    "The highest level to make kernels for, x86-64-v4, x86-64-v3 or generic. "
+                    "Default: all of them, chosen when loaded.",
+                    "LEVEL",
+                ),
+                _CALIBRATION,
+            ),
+        ),
+        Format(
+            "tensorrt",
+            ("model.engine",),
+            dict.fromkeys(("fp32", "tf32", "fp16", "bf16", "int8"), ("cuda",)),
+            (
+                Option(
+                    "profile",
+                    "--profile",
+                    "Batch sizes to build for, and the one to optimize for. Default: 1:64:1024.",
+                    "MIN:OPT:MAX",
+                ),
+                Option(
+                    "library",
+                    "--library",
+                    "What builds and runs it. Default: the first that is installed.",
+                    "tensorrt|tensorrt-rtx",
+                ),
+                Option(
+                    "compute_capability",
+                    "--compute-capability",
+                    "With tensorrt-rtx: GPUs to build for, like 8.6 or 8.6,12.0; they need not be "
+                    "here. Default: the GPU of this machine.",
+                    "N,N,...",
+                ),
+                _CALIBRATION,
+            ),
+        ),
+        Format(
+            "cuda",
+            ("programs.json", "weights.bin", "lenet-compute_80.ptx", "lenet-sm_N.cubin"),
+            dict.fromkeys(("fp32", "tf32", "fp16", "bf16"), ("cuda",)),
+            (
+                Option(
+                    "architectures",
+                    "--architectures",
+                    "What to compile for, some of sm_80, sm_90, sm_100, sm_120 and compute_80, "
+                    "which is for all later GPUs. Default: all.",
+                    "SM,SM,...",
+                ),
+            ),
+        ),
+    )
+}
