@@ -1,7 +1,7 @@
 """`lenet-deploy export`: a checkpoint becomes verified artifacts."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,7 +106,7 @@ def export(
     names = _all_formats(device, gpu_only=no_verify) if format == "all" else [format]
     if source_only:
         _check_source_only(format, precision, static_batch)
-    options = _values(flags)
+    options = _values(flags, names)
     common: dict[str, Any] = {
         "precision": precision,
         "static_batch": static_batch,
@@ -153,21 +153,25 @@ def _all_formats(device: str | None, *, gpu_only: bool) -> list[str]:
     return [name for name in able if not (gpu_only and "cpu" in kinds_of(name))]
 
 
-def _values(flags: Mapping[str, str | None]) -> dict[str, Any]:
-    """The values of the flags that were given, by the names of the formats' options."""
-    texts = {name: text for name, text in flags.items() if text is not None}
-    values: dict[str, Any] = {
-        option.name: option.parse(texts[option.name])
-        for option in formats.options()
-        if option.name in texts
-    }
-    if "calibration" in values:
-        from lenet_deploy.training.data import load_mnist
+def _values(flags: Mapping[str, str | None], names: Sequence[str]) -> dict[str, Any]:
+    """The values of the flags that were given, by the options' names.
 
-        # The training digits, and never the test set.
-        digits = load_mnist(Path(values["calibration"]), train=True).images.numpy()
-        values["calibration"] = digits
+    Of a flag that none of the formats `names` has, the text, which `lenet_export.export` refuses.
+    """
+    values: dict[str, Any] = {key: text for key, text in flags.items() if text is not None}
+    for option, owners in formats.options().items():
+        if option.name in values and not set(owners).isdisjoint(names):
+            values[option.name] = option.parse(values[option.name])
+            if option.name == "calibration":
+                values[option.name] = _training_digits(values[option.name])
     return values
+
+
+def _training_digits(folder: str) -> Any:
+    """MNIST's training digits, uint8 ``(60000, 28, 28)``; never its test set."""
+    from lenet_deploy.training.data import load_mnist
+
+    return load_mnist(Path(folder), train=True).images.numpy()
 
 
 def _check_source_only(format: str, precision: str, static_batch: int | None) -> None:

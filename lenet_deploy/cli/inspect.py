@@ -154,6 +154,5 @@ def _parity(report: ParityReport) -> str:
 
 def _pairs(values: dict[str, Any]) -> str:
     shown = {k: " ".join(map(str, v)) if isinstance(v, tuple) else v for k, v in values.items()}
-    return plain(
-        ", ".join(f"{k} {v}" for k, v in shown.items() if v not in (None, "") and v is not False)
-    )
+    told = {k: v for k, v in shown.items() if v not in (None, "") and v is not False}
+    return plain(", ".join(f"{k} {v}" for k, v in told.items()))

@@ -122,82 +122,53 @@ def _integer(text: str) -> int:
         raise InputError(f"expected an integer, found {text[:100]!r}") from error
 
 
-_CALIBRATION = Option(
-    "calibration",
-    "--calibration-dir",
-    "In int8: folder that holds MNIST/raw, to take the activations' scales from its 60,000 "
-    "training digits. Default: 250 bundled training digits.",
-    "DIR",  # whose digits the command line reads: the keyword is uint8 (N, 28, 28)
-)
-# TF32 is how a GPU may multiply the same float32 weights.
-_FLOAT32 = {"fp32": ("cpu", "cuda"), "tf32": ("cuda",)}
+_OPSET = Option("opset", "--opset", "Operator set, 18 to 22. Default: 20.", "N", _integer)
+_ISA = Option(
+    "isa", "--isa", "The highest level to make kernels for, x86-64-v4, x86-64-v3 or generic. "
+    "Default: all of them, chosen when loaded.", "LEVEL",
+)  # fmt: skip
+_CALIBRATION = Option(  # the keyword is digits, uint8 (N, 28, 28), which the command line reads
+    "calibration", "--calibration-dir", "In int8, a folder that holds MNIST/raw, to take the "
+    "activations' scales from its 60,000 training digits. Default: 250 bundled training digits.",
+    "DIR",
+)  # fmt: skip
+_PROFILE = Option(
+    "profile", "--profile", "Batch sizes to build for, and the one to optimize for. Default: "
+    "1:64:1024.", "MIN:OPT:MAX",
+)  # fmt: skip
+_LIBRARY = Option(
+    "library", "--library", "What builds and runs it. Default: the first that is installed.",
+    "tensorrt|tensorrt-rtx",
+)  # fmt: skip
+_COMPUTE_CAPABILITY = Option(
+    "compute_capability", "--compute-capability", "With tensorrt-rtx, GPUs to build for, like 8.6 "
+    "or 8.6,12.0; they need not be here. Default: the GPU of this machine.", "N,N,...",
+)  # fmt: skip
+_ARCHITECTURES = Option(
+    "architectures", "--architectures", "What to compile for, some of sm_80, sm_90, sm_100, sm_120 "
+    "and compute_80, which is for all later GPUs. Default: all.", "SM,SM,...",
+)  # fmt: skip
+
+_CPU, _GPU = ("cpu",), ("cuda",)
+_BOTH = {"fp32": _CPU + _GPU, "tf32": _GPU}  # TF32 is how a GPU may multiply float32 weights
 FORMATS = {
-    known.name: known
-    for known in (
+    each.name: each
+    for each in (
+        Format("onnx", ("model.onnx",), _BOTH, (_OPSET,), runs_code=False),
+        Format("torchscript", ("model.pt",), _BOTH),
+        Format("torch-compile", ("model-from-N.pt2",), _BOTH),
         Format(
-            "onnx",
-            ("model.onnx",),
-            _FLOAT32,
-            (Option("opset", "--opset", "Operator set, 18 to 22. Default: 20.", "N", _integer),),
-            runs_code=False,
-        ),
-        Format("torchscript", ("model.pt",), _FLOAT32),
-        Format("torch-compile", ("model-from-N.pt2",), _FLOAT32),
-        Format(
-            "native",
-            ("lenet.so", "lenet.c", "lenet.h"),
-            dict.fromkeys(("fp32", "bf16", "int8"), ("cpu",)),
-            (
-                Option(
-                    "isa",
-                    "--isa",
-                    "The highest level to make kernels for, x86-64-v4, x86-64-v3 or generic. "
-                    "Default: all of them, chosen when loaded.",
-                    "LEVEL",
-                ),
-                _CALIBRATION,
-            ),
+            "native", ("lenet.so", "lenet.c", "lenet.h"),
+            dict.fromkeys(("fp32", "bf16", "int8"), _CPU), (_ISA, _CALIBRATION),
         ),
         Format(
-            "tensorrt",
-            ("model.engine",),
-            dict.fromkeys(("fp32", "tf32", "fp16", "bf16", "int8"), ("cuda",)),
-            (
-                Option(
-                    "profile",
-                    "--profile",
-                    "Batch sizes to build for, and the one to optimize for. Default: 1:64:1024.",
-                    "MIN:OPT:MAX",
-                ),
-                Option(
-                    "library",
-                    "--library",
-                    "What builds and runs it. Default: the first that is installed.",
-                    "tensorrt|tensorrt-rtx",
-                ),
-                Option(
-                    "compute_capability",
-                    "--compute-capability",
-                    "With tensorrt-rtx: GPUs to build for, like 8.6 or 8.6,12.0; they need not be "
-                    "here. Default: the GPU of this machine.",
-                    "N,N,...",
-                ),
-                _CALIBRATION,
-            ),
+            "tensorrt", ("model.engine",),
+            dict.fromkeys(("fp32", "tf32", "fp16", "bf16", "int8"), _GPU),
+            (_PROFILE, _LIBRARY, _COMPUTE_CAPABILITY, _CALIBRATION),
         ),
         Format(
-            "cuda",
-            ("programs.json", "weights.bin", "lenet-compute_80.ptx", "lenet-sm_N.cubin"),
-            dict.fromkeys(("fp32", "tf32", "fp16", "bf16"), ("cuda",)),
-            (
-                Option(
-                    "architectures",
-                    "--architectures",
-                    "What to compile for, some of sm_80, sm_90, sm_100, sm_120 and compute_80, "
-                    "which is for all later GPUs. Default: all.",
-                    "SM,SM,...",
-                ),
-            ),
+            "cuda", ("programs.json", "weights.bin", "lenet-compute_80.ptx", "lenet-sm_N.cubin"),
+            dict.fromkeys(("fp32", "tf32", "fp16", "bf16"), _GPU), (_ARCHITECTURES,),
         ),
     )
-}
+}  # fmt: skip

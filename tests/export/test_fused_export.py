@@ -241,9 +241,5 @@ def test_ptx_without_shapes_is_found_out():
 
 
 def test_what_computes_each_layer():
-    assert kernels_of("fp32", ("sm_80", "compute_80"))["fc1"] == (
-        "fp32",
-        "ffma",
-        "sm_80",
-        "compute_80",
-    )
+    kernels = kernels_of("fp32", ("sm_80", "compute_80"))
+    assert kernels["fc1"] == ("fp32", "ffma", "sm_80", "compute_80")
