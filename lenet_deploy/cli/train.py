@@ -118,10 +118,10 @@ def _resume(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["Run", "S
     saved = runs.load_state(output, device)
     recipe, began = saved.state.recipe, saved.machine
     _require_same(recipe, replace(recipe, **_given(ctx)), output)
-    _set_threads(ctx.params["threads"] or int(began["threads"].rpartition(runs.THEN)[2]))
+    _set_threads(ctx.params["threads"] or int(began["threads"][-1]))
     machine = began
     if saved.state.epochs_done < recipe.epochs:
-        now = runs.machine(device or began["device"].rpartition(runs.THEN)[2])
+        now = runs.machine(device or began["device"][-1])
         machine = runs.changed(began, now)
     run = runs.open_run(recipe, data_dir, output, machine, download=ctx.params["download"])
     if run.data_sha256 != saved.data_sha256:
@@ -132,7 +132,7 @@ def _resume(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["Run", "S
     for name in began:
         if machine[name] != began[name]:
             stderr.print(
-                f"note: {name}: {machine[name]}; "
+                f"note: {name}: {', then '.join(machine[name])}; "
                 "the weights may differ in their last bits from an uninterrupted run's",
                 highlight=False,
             )

@@ -47,23 +47,14 @@ def load_checkpoint(path: Path | None = None) -> Net:
 
 
 def read_checkpoint(path: Path | None = None) -> tuple[Net, dict[str, Any]]:
-    """What `load_checkpoint` and `read_card` give, of a file that is read once.
+    """What `load_checkpoint` gives, and the card of the same file; empty if it has none.
 
     Raises:
-        ArtifactError: see there.
+        ArtifactError: see `load_checkpoint`; or the card is no JSON object or has preprocessing
+            numbers that make no sense.
     """
     weights, card = _weights_and_card(path)
     return _net(weights, path), _checked_card(card, str(path))
-
-
-def read_card(path: Path | None = None) -> dict[str, Any]:
-    """The card of the checkpoint at `path`, or of the bundled one; empty if it has none.
-
-    Raises:
-        ArtifactError: the checkpoint cannot be read, or its card is no JSON object or has
-            preprocessing numbers that make no sense.
-    """
-    return _checked_card(_weights_and_card(path)[1], str(path))
 
 
 def _weights_and_card(path: Path | None) -> tuple[dict[str, Any], str]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from lenet_deploy.training.evaluation import Evaluation
     from lenet_deploy.training.loop import State, Step
 
-THEN = ", then "  # between the machines of a run that went on with another
+# Device, threads and torch's version of each machine that a run was on, in order.
+Machines = dict[str, list[str]]
 STATE, HISTORY, CURVES = "resume.pt", "history.json", "curves.png"
 WEIGHTS, CARD = "lenet.safetensors", "lenet.json"
 
@@ -35,18 +36,18 @@ class Run:
         digits: what it trains on.
         held_out: what judges it after each epoch; None where it trains on all digits.
         data_sha256: of all training digits, so that it cannot go on with others.
-        machine: device, threads and torch's version, as `machine` tells them.
+        machine: what the run was on, see `machine`.
     """
 
     folder: Path
     digits: "Split"
     held_out: "Split | None"
     data_sha256: str
-    machine: dict[str, str]
+    machine: Machines
 
 
 def open_run(
-    recipe: Recipe, data_dir: Path, folder: Path, where: dict[str, str], *, download: bool = False
+    recipe: Recipe, data_dir: Path, folder: Path, where: Machines, *, download: bool = False
 ) -> Run:
     """Read MNIST's training digits, hold out what the recipe says; nothing is written yet.
 
@@ -121,7 +122,7 @@ class Saved:
 
     state: "State"
     data_sha256: str
-    machine: dict[str, str]
+    machine: Machines
 
 
 def load_state(folder: Path, device: str | None = None) -> Saved:
@@ -144,7 +145,7 @@ def load_state(folder: Path, device: str | None = None) -> Saved:
     _remove_half_written(folder)
     try:
         saved = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
-        device = device or str(saved["machine"]["device"]).rpartition(THEN)[2]
+        device = device or str(saved["machine"]["device"][-1])
         loop.check_device(device)
         state = loop.start(Recipe.from_dict(saved["recipe"]), device)
         check_weights(state.net, saved["net"], str(path))
@@ -159,14 +160,14 @@ def load_state(folder: Path, device: str | None = None) -> Saved:
         ) from error
 
 
-def machine(device: str) -> dict[str, str]:
+def machine(device: str) -> Machines:
     """What, besides recipe and digits, decides the bits of the weights."""
     import torch
 
     return {
-        "device": device,
-        "threads": str(torch.get_num_threads()),
-        "torch": str(torch.__version__),
+        "device": [device],
+        "threads": [str(torch.get_num_threads())],
+        "torch": [str(torch.__version__)],
     }
 
 
@@ -235,24 +236,23 @@ def card(run: Run, state: "State", test: "Evaluation | None" = None) -> dict[str
         },
         "versions": {
             "lenet-deploy": __version__,
-            "torch": run.machine["torch"],
+            "torch": ", then ".join(run.machine["torch"]),
             "torchvision": version("torchvision"),
             "numpy": version("numpy"),
             "python": platform.python_version(),
         },
-        "machine": run.machine,
+        "machine": {name: ", then ".join(values) for name, values in run.machine.items()},
     }
 
 
-def _flags(where: dict[str, str]) -> str:
+def _flags(where: Machines) -> str:
     """The flags for the machine that a run began on."""
-    device, threads = (where[name].partition(THEN)[0] for name in ("device", "threads"))
-    return f"--device {device} --threads {threads}"
+    return f"--device {where['device'][0]} --threads {where['threads'][0]}"
 
 
-def changed(began: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+def changed(began: Machines, now: Machines) -> Machines:
     """What `machine` says of a run that `began` on one machine and goes on with another."""
     return {
-        name: value if now[name] == value.rpartition(THEN)[2] else f"{value}{THEN}{now[name]}"
-        for name, value in began.items()
+        name: values if now[name][-1] == values[-1] else values + now[name]
+        for name, values in began.items()
     }

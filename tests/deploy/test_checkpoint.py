@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lenet_deploy.training import checkpoint
-from lenet_deploy.training.checkpoint import load_checkpoint, read_card, save_checkpoint
+from lenet_deploy.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from lenet_deploy.training.model import Net
 from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import ArtifactError
@@ -68,14 +68,14 @@ def test_the_card_travels_in_the_file_and_lies_beside_it(net, tmp_path):
     beside = json.loads((tmp_path / "a.json").read_text())
     assert beside == {"file": "a.safetensors", "sha256": digest, **CARD}
     (tmp_path / "a.json").unlink()
-    assert read_card(tmp_path / "a.safetensors") == CARD
+    assert read_checkpoint(tmp_path / "a.safetensors")[1] == CARD
 
 
 def test_a_card_beside_a_state_dict_is_read(net, tmp_path):
     torch.save(net.state_dict(), tmp_path / "a.pt")
-    assert read_card(tmp_path / "a.pt") == {}
+    assert read_checkpoint(tmp_path / "a.pt")[1] == {}
     (tmp_path / "a.json").write_text(json.dumps(CARD))
-    assert read_card(tmp_path / "a.pt") == CARD
+    assert read_checkpoint(tmp_path / "a.pt")[1] == CARD
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_card_that_makes_no_sense_is_refused(net, tmp_path, text):
     torch.save(net.state_dict(), tmp_path / "a.pt")
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ArtifactError, match="expected a card"):
-        read_card(tmp_path / "a.pt")
+        read_checkpoint(tmp_path / "a.pt")[1]
 
 
 def test_a_whole_module_is_refused_and_the_safe_way_named(net, tmp_path):
@@ -232,7 +232,7 @@ def test_flipped_bytes_are_an_error_of_ours_or_harmless(net, tmp_path, suffix, f
 )
 def test_a_path_that_is_no_checkpoint_is_refused(tmp_path, name, found):
     (tmp_path / "folder.pt").mkdir()
-    for function in (load_checkpoint, read_card):
+    for function in (load_checkpoint, read_checkpoint):
         with pytest.raises(ArtifactError, match=f"expected a checkpoint.*found {found}|no suffix"):
             function(tmp_path / name)
 
@@ -277,7 +277,7 @@ def test_the_bundled_checkpoint_loads_and_its_card_names_these_very_bytes():
     folder = files("lenet_deploy") / "bundled"
     beside = json.loads((folder / "lenet.json").read_text())
     digest = hashlib.sha256((folder / checkpoint.BUNDLED).read_bytes()).hexdigest()
-    card = read_card()
+    card = read_checkpoint()[1]
     assert beside == {"file": "lenet.safetensors", "sha256": digest, **card}
     assert card["accuracy"]["test"]["accuracy"] >= 0.995
     assert card["data"]["digits"] == 60_000
@@ -289,7 +289,9 @@ def test_the_bundled_checkpoint_knows_the_bundled_digits():
     from lenet_runtime.images.preprocess import Preprocessing, to_batch
 
     digits = load_digits()
-    x = torch.from_numpy(to_batch(digits.images, Preprocessing(**read_card()["preprocessing"])))
+    x = torch.from_numpy(
+        to_batch(digits.images, Preprocessing(**read_checkpoint()[1]["preprocessing"]))
+    )
     with torch.inference_mode():
         right = load_checkpoint()(x).argmax(dim=1).numpy() == digits.labels
     assert right.sum() >= 59

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from lenet_deploy.cli import app
 from lenet_deploy.training import curves, data, loop, runs
-from lenet_deploy.training.checkpoint import load_checkpoint, read_card
+from lenet_deploy.training.checkpoint import load_checkpoint, read_checkpoint
 from lenet_deploy.training.recipe import DEFAULT_LR, Loss, Optimizer, Recipe, Schedule
 from lenet_runtime.errors import DeployError, InputError
 
@@ -183,7 +183,7 @@ def test_a_recipe_survives_json():
 
 
 def test_the_command_on_the_card_makes_the_same_run(straight, mnist, tmp_path):
-    command = read_card(straight / runs.WEIGHTS)["command"].split()
+    command = read_checkpoint(straight / runs.WEIGHTS)[1]["command"].split()
     assert command[:2] == ["lenet-deploy", "train"]
     assert train(mnist, tmp_path / "again", *command[2:]).exit_code == 0
     assert weights(tmp_path / "again") == weights(straight)
@@ -191,9 +191,11 @@ def test_the_command_on_the_card_makes_the_same_run(straight, mnist, tmp_path):
 
 def test_no_flags_means_the_default_recipe_and_sgd_its_own_rate(mnist, tmp_path):
     train(mnist, tmp_path / "a", "--epochs", 1)
-    assert Recipe.from_dict(read_card(tmp_path / "a" / runs.WEIGHTS)["recipe"]) == Recipe(epochs=1)
+    assert Recipe.from_dict(read_checkpoint(tmp_path / "a" / runs.WEIGHTS)[1]["recipe"]) == Recipe(
+        epochs=1
+    )
     train(mnist, tmp_path / "b", "--epochs", 1, "--optimizer", "sgd")
-    assert read_card(tmp_path / "b" / runs.WEIGHTS)["recipe"]["lr"] == 0.01
+    assert read_checkpoint(tmp_path / "b" / runs.WEIGHTS)[1]["recipe"]["lr"] == 0.01
 
 
 # Repeating
@@ -293,7 +295,7 @@ def test_sigkill_loses_at_most_one_epoch_and_mixes_nothing(straight, mnist, tmp_
     epochs_done = runs.load_state(folder).state.epochs_done
     assert epochs_done == (1 if moment in ("step", "rename") else 2)
     load_checkpoint(folder / runs.WEIGHTS)
-    assert read_card(folder / runs.WEIGHTS)["epochs_done"] == 1
+    assert read_checkpoint(folder / runs.WEIGHTS)[1]["epochs_done"] == 1
 
     resumed = train(mnist, folder, "--resume", "--threads", "1", "--json")
     assert json.loads(resumed.stdout)["resumed_from_epoch"] == epochs_done
@@ -322,7 +324,7 @@ def test_resume_keeps_the_threads_and_says_when_others_may_change_the_bits(
         assert torch.get_num_threads() == 1
     result = train(mnist, tmp_path, "--resume", "--threads", "2")
     assert "note: threads: 1, then 2" in result.stderr
-    card = read_card(tmp_path / runs.WEIGHTS)
+    card = read_checkpoint(tmp_path / runs.WEIGHTS)[1]
     assert card["machine"]["threads"] == "1, then 2"
     assert card["command"].endswith("--device cpu --threads 1")
     before = weights(tmp_path)
@@ -443,7 +445,7 @@ def test_a_run_leaves_weights_card_history_and_curves(straight):
     history = json.loads((straight / runs.HISTORY).read_text())
     assert [record["epoch"] for record in history["epochs"]] == [1, 2, 3]
     assert (straight / runs.CURVES).read_bytes().startswith(b"\x89PNG")
-    card = read_card(straight / runs.WEIGHTS)
+    card = read_checkpoint(straight / runs.WEIGHTS)[1]
     assert card["epochs_done"] == 3
     assert card["data"]["digits"] == 320
     assert card["accuracy"]["test"]["total"] == 50
@@ -463,7 +465,7 @@ def test_a_trial_holds_digits_out_and_never_reads_the_test_digits(mnist, tmp_pat
     accuracy = json.loads(result.stdout)["accuracy"]
     assert accuracy["test"] is None
     assert 0 <= accuracy["validation"] <= 1
-    card = read_card(tmp_path / runs.WEIGHTS)
+    card = read_checkpoint(tmp_path / runs.WEIGHTS)[1]
     assert (card["data"]["digits"], card["data"]["held_out"]) == (220, 100)
 
 

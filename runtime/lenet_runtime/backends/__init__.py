@@ -192,63 +192,39 @@ class Backend:
         return importlib.import_module(self.module)
 
 
-_TORCH = ("torch",)
+_BOTH, _TORCH = ("cpu", "cuda"), ("torch",)
 BACKENDS = {
     "ort-cpu": Backend(
-        "lenet_runtime.backends.ort.ort_cpu",
-        "onnx",
-        ("cpu",),
-        "cpu",
+        "lenet_runtime.backends.ort.ort_cpu", "onnx", ("cpu",), "cpu",
         ("onnxruntime", "onnxruntime-gpu"),
     ),
     "ort-cuda": Backend(
-        "lenet_runtime.backends.ort.ort_cuda",
-        "onnx",
-        ("cuda",),
-        "gpu",
-        ("onnxruntime-gpu",),
+        "lenet_runtime.backends.ort.ort_cuda", "onnx", ("cuda",), "gpu", ("onnxruntime-gpu",),
         cut=False,
     ),
     "ort-tensorrt": Backend(
-        "lenet_runtime.backends.ort.ort_tensorrt",
-        "onnx",
-        ("cuda",),
-        "ort-tensorrt",
-        ("onnxruntime-gpu",),
-        cut=False,
+        "lenet_runtime.backends.ort.ort_tensorrt", "onnx", ("cuda",), "ort-tensorrt",
+        ("onnxruntime-gpu",), cut=False,
     ),
     "torchscript": Backend(
-        "lenet_runtime.backends.torch.torchscript", "torchscript", ("cpu", "cuda"), "export", _TORCH
+        "lenet_runtime.backends.torch.torchscript", "torchscript", _BOTH, "export", _TORCH
     ),
     "torch-compile": Backend(
-        "lenet_runtime.backends.torch.torch_compile",
-        "torch-compile",
-        ("cpu", "cuda"),
-        "export",
-        _TORCH,
+        "lenet_runtime.backends.torch.torch_compile", "torch-compile", _BOTH, "export", _TORCH,
         choosy=True,
     ),
     "native": Backend(
         "lenet_runtime.backends.native", "native", ("cpu",), None, ("lenet-deploy",), cut=False
     ),
     "tensorrt": Backend(
-        "lenet_runtime.backends.tensorrt.predictor",
-        "tensorrt",
-        ("cuda",),
-        "tensorrt",
-        ("tensorrt", "tensorrt-rtx"),
-        cut=False,
-        choosy=True,
+        "lenet_runtime.backends.tensorrt.predictor", "tensorrt", ("cuda",), "tensorrt",
+        ("tensorrt", "tensorrt-rtx"), cut=False, choosy=True,
     ),
     "fused-cuda": Backend(
-        "lenet_runtime.backends.fused.fused_cuda",
-        "cuda",
-        ("cuda",),
-        None,
-        ("lenet-deploy",),
+        "lenet_runtime.backends.fused.fused_cuda", "cuda", ("cuda",), None, ("lenet-deploy",),
         cut=False,
     ),
-}
+}  # fmt: skip
 
 
 def backends_of(format: str, device: str | None = None) -> list[str]:
