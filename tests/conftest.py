@@ -7,8 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from every_format import ON_CPU, SLOW
 
 from lenet_runtime import BACKENDS, load
+from lenet_runtime.backends import backends_of, choose
+from lenet_runtime.errors import BackendUnavailable
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -54,36 +57,29 @@ def exported(net, tmp_path_factory):
     return export
 
 
-@pytest.fixture(scope="session")
-def onnx_artifact(exported):
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
-    return exported("onnx")
+def artifact_of(format):
+    """The fixture `torch_compile_artifact` and so on; what uses that one takes 15 s: mark it."""
+
+    def artifact(exported):
+        from lenet_export.formats import require
+
+        try:
+            require(format)
+            choose(format, "auto", "cpu")
+        except (BackendUnavailable, ImportError) as error:
+            pytest.skip(str(error))
+        return exported(format)
+
+    return pytest.fixture(artifact, scope="session", name=f"{format.replace('-', '_')}_artifact")
 
 
-@pytest.fixture(scope="session")
-def torchscript_artifact(exported):
-    return exported("torchscript")
-
-
-@pytest.fixture(scope="session")
-def torch_compile_artifact(exported):
-    """Takes about 15 s; mark what uses it `slow`."""
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        pytest.skip(f"torch-compile needs a C++ compiler, and {compiler!r} is not on PATH")
-    return exported("torch-compile")
-
-
-@pytest.fixture(scope="session")
-def native_artifact(exported):
-    return exported("native")
+globals().update({f"{name}_artifact": artifact_of(name) for name in ON_CPU})
 
 
 ENGINES = [
-    pytest.param(name, marks=pytest.mark.slow if backend.format == "torch-compile" else ())
-    for name, backend in BACKENDS.items()
-    if "cpu" in backend.devices  # the others have tests of their own, on a driver without a GPU
+    pytest.param(name, marks=pytest.mark.slow if kind in SLOW else ())
+    for kind in ON_CPU
+    for name in backends_of(kind, "cpu")
 ]
 
 

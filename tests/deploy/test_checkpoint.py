@@ -94,7 +94,7 @@ def test_a_card_that_makes_no_sense_is_refused(net, tmp_path, text):
     torch.save(net.state_dict(), tmp_path / "a.pt")
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ArtifactError, match="expected a card"):
-        read_checkpoint(tmp_path / "a.pt")[1]
+        read_checkpoint(tmp_path / "a.pt")
 
 
 def test_a_whole_module_is_refused_and_the_safe_way_named(net, tmp_path):
@@ -288,12 +288,10 @@ def test_the_bundled_checkpoint_knows_the_bundled_digits():
     from lenet_runtime.images.digits import load_digits
     from lenet_runtime.images.preprocess import Preprocessing, to_batch
 
-    digits = load_digits()
-    x = torch.from_numpy(
-        to_batch(digits.images, Preprocessing(**read_checkpoint()[1]["preprocessing"]))
-    )
+    digits, (net, card) = load_digits(), read_checkpoint()
+    x = torch.from_numpy(to_batch(digits.images, Preprocessing(**card["preprocessing"])))
     with torch.inference_mode():
-        right = load_checkpoint()(x).argmax(dim=1).numpy() == digits.labels
+        right = net(x).argmax(dim=1).numpy() == digits.labels
     assert right.sum() >= 59
 
 

@@ -12,20 +12,18 @@ import numpy as np
 import pytest
 import torch
 from cli_helper import assert_fits, run, set_columns
+from every_format import ON_CPU
 
 import lenet_runtime
 from lenet_deploy.training.checkpoint import save_checkpoint
-from lenet_export import FORMATS
 from lenet_export.formats import BUILDERS, onnx, torch_compile, torchscript
 from lenet_export.network import weights
 from lenet_export.network.reference import Reference
 from lenet_runtime.artifact import trust
-from lenet_runtime.backends import kinds_of
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, ParityError
 from lenet_runtime.images.preprocess import Preprocessing
 
 NO_COMPILER = "no-such-compiler"
-ON_CPU = [name for name in FORMATS if "cpu" in kinds_of(name)]
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,11 @@ import shutil
 import pytest
 from artifact_files import edit_manifest, replace_file, write_artifact
 from cli_helper import assert_fits, run, run_alone, set_columns
+from every_format import EACH
 
-from lenet_export import FORMATS
 from lenet_export.network import weights
 from lenet_runtime.artifact import Requirements
-from lenet_runtime.backends import kinds_of
 from lenet_runtime.parity import Comparison, ParityReport
-
-EACH = [
-    pytest.param(f, marks=pytest.mark.slow) if f == "torch-compile" else f
-    for f in FORMATS
-    if "cpu" in kinds_of(f)
-]
 
 
 def inspect(folder, code=0):

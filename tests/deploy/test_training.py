@@ -191,9 +191,8 @@ def test_the_command_on_the_card_makes_the_same_run(straight, mnist, tmp_path):
 
 def test_no_flags_means_the_default_recipe_and_sgd_its_own_rate(mnist, tmp_path):
     train(mnist, tmp_path / "a", "--epochs", 1)
-    assert Recipe.from_dict(read_checkpoint(tmp_path / "a" / runs.WEIGHTS)[1]["recipe"]) == Recipe(
-        epochs=1
-    )
+    card = read_checkpoint(tmp_path / "a" / runs.WEIGHTS)[1]
+    assert Recipe.from_dict(card["recipe"]) == Recipe(epochs=1)
     train(mnist, tmp_path / "b", "--epochs", 1, "--optimizer", "sgd")
     assert read_checkpoint(tmp_path / "b" / runs.WEIGHTS)[1]["recipe"]["lr"] == 0.01
 

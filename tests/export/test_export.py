@@ -17,12 +17,12 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
+from every_format import EACH, ON_CPU, SLOW
 from torch import nn
 
 import lenet_export
 import lenet_runtime
 from lenet_deploy.training.model import Net
-from lenet_export import FORMATS
 from lenet_export.formats import BUILDERS, torch_compile, torchscript
 from lenet_export.formats import onnx as onnx_format
 from lenet_export.network import weights
@@ -31,7 +31,6 @@ from lenet_export.request import Build, Request
 from lenet_runtime import cpu
 from lenet_runtime.artifact import golden
 from lenet_runtime.artifact.requirements import this_platform
-from lenet_runtime.backends import kinds_of
 from lenet_runtime.backends.torch import torch_compile as torch_compile_backend
 from lenet_runtime.devices import Device
 from lenet_runtime.errors import (
@@ -44,10 +43,6 @@ from lenet_runtime.errors import (
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import BATCH_SIZES
 
-SLOW = {"torch-compile"}
-# Those for GPUs alone: test_{tensorrt,fused}_*.
-ON_CPU = [name for name in FORMATS if "cpu" in kinds_of(name)]
-EACH = [pytest.param(f, marks=pytest.mark.slow) if f in SLOW else f for f in ON_CPU]
 FAST = [f for f in ON_CPU if f not in SLOW]
 GENERAL = [f for f in FAST if f != "native"]  # which compiles LeNet's layers and no others
 NODES = [*["Conv", "Relu", "MaxPool"] * 2, "Reshape", *["Gemm", "Relu"] * 2, "Gemm"]
