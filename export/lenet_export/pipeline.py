@@ -119,15 +119,10 @@ def export(
     with publish.staging(target) as folder:
         files = build.files | {GOLDEN_NAME: _golden(reference, digits, static_batch)}
         publish.write_files(folder, files)
-        report = ParityReport(precision, TOLERANCES[precision], ())
-        manifest = _manifest(request, build, files, report)
+        manifest = _manifest(request, build, files)
         if backend is not None:
             draft = Artifact(folder, manifest, "draft")
-            sizes = request.batch_sizes
-            if static_batch is not None:
-                sizes = (static_batch,)
-            else:
-                sizes = with_both_sides(sizes, BACKENDS[backend].starts(draft))
+            sizes = _sizes(request, BACKENDS[backend].starts(draft))
             progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
             batches = parity_batches(digits, sizes)
             report = _verify(reference, draft, backend, str(request.device), batches)
@@ -137,6 +132,13 @@ def export(
         artifact = publish.publish(folder, target, force)
     trust.remember(artifact)
     return artifact
+
+
+def _sizes(request: Request, starts: Sequence[int]) -> tuple[int, ...]:
+    """The batch sizes to verify at, of an engine whose programs begin at `starts`."""
+    if request.static_batch is not None:
+        return (request.static_batch,)
+    return with_both_sides(request.batch_sizes, starts)
 
 
 def _device(
@@ -175,9 +177,9 @@ def _golden(reference: Reference, digits: NDArray[np.float32], static_batch: int
     return golden.write(images, reference.eager(images))
 
 
-def _manifest(
-    request: Request, build: Build, files: dict[str, bytes], parity: ParityReport
-) -> Manifest:
+def _manifest(request: Request, build: Build, files: dict[str, bytes]) -> Manifest:
+    """What the artifact is, before anybody has proven it."""
+
     def tensor(spec: TensorSpec) -> TensorSpec:
         return TensorSpec(spec.name, spec.dtype, (request.static_batch, *spec.shape[1:]))
 
@@ -194,7 +196,7 @@ def _manifest(
         requirements=build.requirements,
         tools={"lenet-deploy": __version__} | build.tools,
         weights_sha256=request.weights_sha256,
-        parity=parity,
+        parity=ParityReport(request.precision, TOLERANCES[request.precision], ()),
     )
 
 

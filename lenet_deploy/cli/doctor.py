@@ -75,7 +75,7 @@ def _format_state(name: str) -> dict[str, Any]:
         f"{backend} on {device}"
         for backend in backends_of(name)
         for device in BACKENDS[backend].devices
-        if not _why_not(backend, device)
+        if _backend_state(backend, device)["available"]
     ]
     if not reason and not able:
         reason = "no backend here can prove it"
@@ -85,17 +85,10 @@ def _format_state(name: str) -> dict[str, Any]:
 
 
 def _backend_state(name: str, device: str) -> dict[str, Any]:
-    reason = _why_not(name, device)
-    version = None if reason else BACKENDS[name].probe(device)
-    return {"available": not reason, "reason": reason, "version": version}
-
-
-def _why_not(name: str, device: str) -> str:
     try:
-        BACKENDS[name].probe(device)
+        return {"available": True, "reason": "", "version": BACKENDS[name].probe(device)}
     except BackendUnavailable as error:
-        return str(error)
-    return ""
+        return {"available": False, "reason": str(error), "version": None}
 
 
 def _gpus(faults: list[str]) -> list[dict[str, Any]]:

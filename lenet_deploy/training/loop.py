@@ -1,7 +1,6 @@
 """Training, in the plain: forward, loss, backward, step; every epoch can be repeated exactly."""
 
 import math
-import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,7 +13,9 @@ from torch import nn
 from lenet_deploy.training import data
 from lenet_deploy.training.model import Net
 from lenet_deploy.training.recipe import Loss, Optimizer, Recipe, Schedule
-from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
+from lenet_runtime import devices
+from lenet_runtime.backends.torch import torch_cuda
+from lenet_runtime.errors import DeployError
 
 History = list[dict[str, Any]]
 
@@ -48,14 +49,8 @@ def check_device(name: str) -> None:
         InputError: no such kind of device.
         BackendUnavailable: this machine, or this build of torch, has no such GPU.
     """
-    kind, _, index = name.partition(":")
-    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", name):
-        raise InputError(f"--device: expected cpu, cuda or cuda:N, found {name!r}")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise BackendUnavailable(
-            f"--device {name}: expected a CUDA GPU of that number, found "
-            f"{torch.cuda.device_count()} GPUs; use --device cpu or a CUDA build of torch"
-        )
+    if devices.parse(name).kind == "cuda":
+        torch_cuda.require(name)
     torch.backends.cudnn.deterministic = True  # else equal seeds give unequal weights on a GPU
 
 
