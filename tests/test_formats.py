@@ -42,6 +42,13 @@ def test_numbered_names_are_read_as_they_are_written():
     assert numbers("a-N.b", names + foreign) == {1: "a-1.b", 2: "a-2.b", 24: "a-24.b"}
 
 
+def test_a_flag_that_is_no_value_is_refused_by_name():
+    (opset,) = FORMATS["onnx"].options
+    assert opset.read("18") == 18
+    with pytest.raises(InputError, match="--opset: expected N, found 'x'"):
+        opset.read("x")
+
+
 def test_what_a_format_lacks_is_refused_with_who_has_it():
     with pytest.raises(InputError, match=r"expected one of \['onnx', .*found 'tflite'"):
         find("tflite")

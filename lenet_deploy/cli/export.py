@@ -161,7 +161,7 @@ def _values(flags: Mapping[str, str | None], names: Sequence[str]) -> dict[str, 
     values: dict[str, Any] = {key: text for key, text in flags.items() if text is not None}
     for option, owners in formats.options().items():
         if option.name in values and not set(owners).isdisjoint(names):
-            values[option.name] = option.parse(values[option.name])
+            values[option.name] = option.read(values[option.name])
             if option.name == "calibration":
                 values[option.name] = _training_digits(values[option.name])
     return values

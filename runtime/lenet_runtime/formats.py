@@ -22,7 +22,7 @@ class Option:
         flag: The flag of ``lenet-deploy export``.
         help: The flag's help, to which the command line adds the formats that have it.
         metavar: The flag's value in the help.
-        parse: Makes the keyword's value of the flag's text, or raises `InputError`.
+        parse: Makes the keyword's value of the flag's text, or raises ValueError.
     """
 
     name: str
@@ -30,6 +30,15 @@ class Option:
     help: str
     metavar: str
     parse: Callable[[str], Any] = str
+
+    def read(self, text: str) -> Any:
+        """The keyword's value for the flag's text; `InputError` where it is none."""
+        try:
+            return self.parse(text)
+        except ValueError as error:
+            raise InputError(
+                f"{self.flag}: expected {self.metavar}, found {text[:100]!r}"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -115,14 +124,7 @@ def _whose(option: str) -> str:
     return ""
 
 
-def _integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise InputError(f"expected an integer, found {text[:100]!r}") from error
-
-
-_OPSET = Option("opset", "--opset", "Operator set, 18 to 22. Default: 20.", "N", _integer)
+_OPSET = Option("opset", "--opset", "Operator set, 18 to 22. Default: 20.", "N", int)
 _ISA = Option(
     "isa", "--isa", "The highest level to make kernels for, x86-64-v4, x86-64-v3 or generic. "
     "Default: all of them, chosen when loaded.", "LEVEL",
