@@ -238,32 +238,23 @@ def test_a_schema_that_is_not_ours_is_named_before_its_fields_are():
 
 
 @pytest.mark.parametrize(
-    ("stated", "command"),
+    ("format", "precision", "ending"),
     [
-        ({}, ""),
-        ({"format": "native"}, ""),
-        ({"format": "native", "precision": "int8"}, "--format native --precision int8"),
-        ({"format": "native", "precision": "fp16"}, ""),
-        ({"format": ["native"], "precision": {}}, ""),
+        ("native", "int8", r"again \(lenet-deploy export --format native --precision int8\)$"),
+        ("native", "fp16", "again$"),
+        (["native"], {}, "again$"),
     ],
 )
-def test_an_older_artifact_says_how_to_make_it_again(stated, command):
-    with pytest.raises(ArtifactError, match="found 3; export the artifact again") as caught:
-        read({"schema_version": 3} | stated)
-    ending = f" (lenet-deploy export {command})" if command else "again"
-    assert str(caught.value).endswith(ending)
+def test_an_older_artifact_says_how_to_make_it_again(format, precision, ending):
+    with pytest.raises(ArtifactError, match=f"found 3; export the artifact {ending}"):
+        read({"schema_version": 3, "format": format, "precision": precision})
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("profile", [1, 2]),
-        ("profile", [0, 1, 2]),
-        ("profile", [1, 3, 2]),
-        ("profile", "1:2:3"),
-        ("profile", None),
-        ("compute_capability", "9.0"),
-        ("compute_capability", ["9.0"]),
+        *(("profile", value) for value in ([1, 2], [0, 1, 2], [1, 3, 2], "1:2:3", None)),
+        *(("compute_capability", value) for value in ("9.0", ["9.0"], None)),
         ("later_gpus", 1),
     ],
 )

@@ -158,11 +158,10 @@ class Manifest:
 def _export_command(document: object) -> str:
     """How to make an artifact of another schema again; empty where the manifest is too foreign."""
     stated = document if isinstance(document, dict) else {}
-    for known in FORMATS.values():
-        for precision in known.precisions:
-            if (stated.get("format"), stated.get("precision")) == (known.name, precision):
-                return f" (lenet-deploy export --format {known.name} --precision {precision})"
-    return ""
+    kind = stated.get("format"), stated.get("precision")
+    if kind not in [(known.name, own) for known in FORMATS.values() for own in known.precisions]:
+        return ""
+    return " (lenet-deploy export --format {} --precision {})".format(*kind)
 
 
 def _check_numbers(manifest: Manifest) -> None:
