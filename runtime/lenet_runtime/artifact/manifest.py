@@ -8,7 +8,8 @@ file with its size and SHA-256; a file that is not listed, or does not match, is
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lenet_runtime.artifact import decode, files
@@ -21,7 +22,8 @@ MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.npz"
 # LeNet's artifacts are below 3 MB; these bound what a foreign one can make us read.
 MAX_MANIFEST_BYTES = 2**20
-MAX_FILE_BYTES = 2**30
+MAX_BYTES = 2**30  # in all listed files
+_MAX_EXCHANGES = 10  # of the artifact's folder, while it is opened
 
 # Formats whose files are data to their engine. Every other format's files are code.
 DATA_FORMATS = frozenset({"onnx"})
@@ -167,58 +169,108 @@ def _check_tensors(manifest: Manifest) -> None:
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact on disk whose manifest was read and whose folder lists what it should.
+    """An artifact that was read from disk, once: what was hashed is what is used.
 
     Attributes:
-        path: its folder.
+        path: the artifact's folder.
         manifest: see `Manifest`.
         digest: SHA-256 of ``manifest.json``; since that lists every file's hash, it names the
             whole content.
+        contents: the bytes of each listed file, as they were when they were hashed.
     """
 
     path: Path
     manifest: Manifest
     digest: str
+    contents: Mapping[str, bytes] = field(repr=False)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Artifact":
-        """Read the manifest and check the listing; no model file is read.
+        """Read every file of the artifact and check it against the manifest.
 
         Raises:
-            ArtifactError: see `Manifest.from_bytes`; or a listed file is missing, or a file
-                that is not listed is there.
+            ArtifactError: see `Manifest.from_bytes`; or a listed file is missing, not a plain
+                regular file, or was changed; or a file that is not listed is there.
         """
-        folder = Path(path)
+        exchanges = 0
+        while True:
+            before = _identity(path)
+            try:
+                artifact, damage = cls.examine(path)
+                if damage:
+                    raise ArtifactError("; ".join(damage.values()))
+                return artifact
+            except ArtifactError:
+                # An export replaced the folder while it was read: half of what was read is the
+                # old artifact's. The new one is whole.
+                exchanges += 1
+                if exchanges > _MAX_EXCHANGES or _identity(path) == before:
+                    raise
+
+    @classmethod
+    def examine(cls, path: str | os.PathLike[str]) -> tuple["Artifact", dict[str, str]]:
+        """Do what `open` does, but return what is wrong with each damaged file, by its name.
+
+        The artifact's `contents` lack the damaged files.
+
+        Raises:
+            ArtifactError: the manifest or the listing is wrong, see `open`.
+        """
+        folder, contents, damage = Path(path), {}, {}
         with files.opened_directory(folder) as directory:
             data = files.read_regular(directory, MANIFEST_NAME, MAX_MANIFEST_BYTES, folder)
-            listing = set(os.listdir(directory)) - {MANIFEST_NAME}
-        manifest = Manifest.from_bytes(data, folder / MANIFEST_NAME)
-        missing = sorted(set(manifest.files) - listing)
-        unlisted = sorted(listing - set(manifest.files))
-        if missing or unlisted:
-            raise ArtifactError(
-                f"{folder}: the folder must hold what the manifest lists; "
-                f"missing {missing}, not listed {unlisted}"
-            )
-        return cls(folder, manifest, files.sha256(data))
+            manifest = Manifest.from_bytes(data, folder / MANIFEST_NAME)
+            _check_listing(manifest, set(os.listdir(directory)) - {MANIFEST_NAME}, folder)
+            bytes_left = MAX_BYTES
+            for name, entry in manifest.files.items():
+                try:
+                    contents[name] = _read(directory, name, entry, bytes_left, folder)
+                    bytes_left -= len(contents[name])
+                except ArtifactError as error:
+                    damage[name] = str(error)
+        return cls(folder, manifest, files.sha256(data), contents), damage
 
     def read(self, name: str) -> bytes:
-        """The bytes of the file `name`, checked against the manifest.
+        """The bytes of the file `name`.
 
         Raises:
-            ArtifactError: the file is not listed, not a plain regular file, or was changed.
+            ArtifactError: the manifest lists no such file.
         """
-        entry = self.manifest.files.get(name)
-        if entry is None:
+        if name not in self.contents:
             raise ArtifactError(f"{self.path}: the manifest lists no file {name!r}")
-        with files.opened_directory(self.path) as directory:
-            limit = min(max(entry.size, 0), MAX_FILE_BYTES)
-            data = files.read_regular(directory, name, limit, self.path)
-        found = files.sha256(data)
-        if len(data) != entry.size or found != entry.sha256:
-            raise ArtifactError(
-                f"{self.path / name}: expected {entry.size} bytes with SHA-256 {entry.sha256}, "
-                f"found {len(data)} bytes with {found}; the file was damaged or changed after "
-                "the export: export it again"
-            )
-        return data
+        return self.contents[name]
+
+
+def _check_listing(manifest: Manifest, listing: set[str], folder: Path) -> None:
+    missing = sorted(set(manifest.files) - listing)
+    unlisted = sorted(listing - set(manifest.files))
+    if missing or unlisted:
+        raise ArtifactError(
+            f"{folder}: the folder must hold what the manifest lists; "
+            f"missing {missing}, not listed {unlisted}"
+        )
+
+
+def _read(directory: int, name: str, entry: FileEntry, bytes_left: int, folder: Path) -> bytes:
+    limit = min(max(entry.size, 0), bytes_left)
+    data = files.read_regular(directory, name, limit, folder)
+    digest = files.sha256(data)
+    if len(data) != entry.size or digest != entry.sha256:
+        raise ArtifactError(
+            f"{folder / name}: expected {entry.size} bytes with SHA-256 {entry.sha256}, "
+            f"found {len(data)} bytes with {digest}; the file was damaged or changed after "
+            "the export: export it again"
+        )
+    return data
+
+
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
+    """Which folder `path` leads to at this moment; None for none.
+
+    With the time of its last change, since a new folder may get the number of a deleted one.
+    """
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_ctime_ns
