@@ -16,8 +16,6 @@ from lenet_runtime.artifact import Artifact, golden, requirements
 from lenet_runtime.artifact import trust as trusted
 from lenet_runtime.backends import BACKENDS, choose
 from lenet_runtime.errors import ArtifactError, InputError
-from lenet_runtime.plans import plan as plans
-from lenet_runtime.plans.routing import PlanWarning, Route, Router, require_one_network
 from lenet_runtime.session import Session
 
 _MAX_THREADS = 1024  # engines take more, and then fail to start them in ways of their own
@@ -116,6 +114,9 @@ def load_plan(
         ArtifactError: there is no plan, or an artifact of it is gone, changed or not trusted.
         PlanWarning: (a warning) the plan was made elsewhere, so an ONNX artifact runs alone.
     """
+    from lenet_runtime.plans import plan as plans  # 1 ms, which no other load pays
+    from lenet_runtime.plans.routing import Route, Router, require_one_network
+
     _check_arguments(threads, trust=trust)
     folder, device = Path(folder), str(devices.parse(device))
     plan = plans.read(folder)
@@ -126,22 +127,17 @@ def load_plan(
     options["threads"] = plan.threads
     with ExitStack() as stack:
         sessions: dict[tuple[str, str], Session] = {}
+        routes = []
         for entry in plan.entries:
-            if (entry.artifact, entry.backend) not in sessions:
-                artifact = _open_planned(folder, entry)
-                session = stack.enter_context(start(artifact, entry.backend, **options))
-                sessions[entry.artifact, entry.backend] = session
+            key = entry.artifact, entry.backend
+            if key not in sessions:
+                artifact = _open_planned(folder / entry.artifact, entry.digest)
+                sessions[key] = stack.enter_context(start(artifact, entry.backend, **options))
+            routes.append(Route(entry.batch_size, sessions[key].predictor, entry.chunk))
         require_one_network(list(sessions.values()))
-        routes = [
-            Route(e.batch_size, sessions[e.artifact, e.backend].predictor, e.chunk)
-            for e in plan.entries
-        ]
-        first = next(iter(sessions.values())).artifact
         router = Router(routes, stack.pop_all())
-    session = Session(
-        router, first, "fastest", device=device, threads=plan.threads, check_finite=check_finite
-    )
-    return _tested(session, router.starts)
+    first = next(iter(sessions.values())).artifact
+    return _tested(Session(router, first, "fastest", **options), router.starts)
 
 
 def _tested(session: Session, starts: Sequence[int]) -> Session:
@@ -179,18 +175,21 @@ def _require_proof(artifact: Artifact, device: str, *, unproven: bool) -> None:
         raise ArtifactError(f"{artifact.path}: its parity report says it failed; export it again")
 
 
-def _open_planned(folder: Path, entry: plans.Entry) -> Artifact:
-    artifact = Artifact.open(folder / entry.artifact)
-    if artifact.digest != entry.digest:
+def _open_planned(path: Path, digest: str) -> Artifact:
+    artifact = Artifact.open(path)
+    if artifact.digest != digest:
         raise ArtifactError(
             f"{artifact.path}: not the artifact that the plan was measured with; "
-            f"run lenet-deploy tune {folder} again"
+            f"run lenet-deploy tune {path.parent} again"
         )
     return artifact
 
 
 def _without_plan(folder: Path, misfits: Sequence[str], options: Mapping[str, Any]) -> Session:
     """Start the first ONNX artifact of the folder, announced; ONNX is data and runs anywhere."""
+    from lenet_runtime.plans import plan as plans
+    from lenet_runtime.plans.routing import PlanWarning
+
     misfit = f"{folder / plans.PLAN_NAME} does not fit this machine ({'; '.join(misfits)})"
     for path in plans.artifacts_in(folder):
         artifact = Artifact.open(path)

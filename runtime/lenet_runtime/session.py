@@ -74,8 +74,9 @@ class Session:
             raise DeployError(f"this session of {self.artifact.path} is closed; load it again")
         return self._predictor
 
-    # The order of the checks is by cost, and the common case falls through without a call: they
-    # cost less than 2 us, where an engine takes 20 (benchmarks/overhead.py measures both).
+    # The order of the checks is by cost, and the common case falls through without a call, but for
+    # the predictor's own: they cost less than 2 us, where an engine takes 20
+    # (benchmarks/overhead.py measures both).
     def run(
         self, images: NDArray[np.float32], out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
