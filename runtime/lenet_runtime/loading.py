@@ -120,10 +120,10 @@ def load_plan(
     _check_arguments(threads, trust=trust)
     folder, device = Path(folder), str(devices.parse(device))
     plan = plans.read(folder)
-    options: dict[str, Any] = {"device": device, "trust": trust, "check_finite": check_finite}
+    options: dict[str, Any] = {"device": device, "check_finite": check_finite}
     misfits = plans.misfits(plan, device, threads)
     if misfits:
-        return _without_plan(folder, misfits, options | {"threads": threads})
+        return _without_plan(folder, misfits, options | {"threads": threads, "trust": trust})
     options["threads"] = plan.threads
     with ExitStack() as stack:
         sessions: dict[tuple[str, str], Session] = {}
@@ -132,7 +132,9 @@ def load_plan(
             key = entry.artifact, entry.backend
             if key not in sessions:
                 artifact = _open_planned(folder / entry.artifact, entry.digest)
-                sessions[key] = stack.enter_context(start(artifact, entry.backend, **options))
+                sessions[key] = stack.enter_context(
+                    start(artifact, entry.backend, trust=trust, **options)
+                )
             routes.append(Route(entry.batch_size, sessions[key].predictor, entry.chunk))
         require_one_network(list(sessions.values()))
         router = Router(routes, stack.pop_all())
