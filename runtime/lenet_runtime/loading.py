@@ -132,9 +132,8 @@ def load_plan(
             key = entry.artifact, entry.backend
             if key not in sessions:
                 artifact = _open_planned(folder / entry.artifact, entry.digest)
-                sessions[key] = stack.enter_context(
-                    start(artifact, entry.backend, trust=trust, **options)
-                )
+                session = start(artifact, entry.backend, trust=trust, **options)
+                sessions[key] = stack.enter_context(session)
             routes.append(Route(entry.batch_size, sessions[key].predictor, entry.chunk))
         require_one_network(list(sessions.values()))
         router = Router(routes, stack.pop_all())

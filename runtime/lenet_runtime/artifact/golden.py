@@ -123,13 +123,8 @@ def self_test(
 def pixel_test(predictor: Predictor, artifact: Artifact, name: str, starts: Sequence[int]) -> None:
     """Where an engine prepares raw digits itself, hold that against its answers to prepared ones.
 
-    Those are what `self_test` and every proof run; raw digits go through programs of their own.
-
-    Args:
-        predictor: the engine; one without `run_pixels` passes.
-        artifact: see `self_test`.
-        name: see `self_test`.
-        starts: see `self_test`.
+    Those are what `self_test`, which says what the other arguments are, and every proof run; raw
+    digits go through programs of their own. A predictor without `run_pixels` passes.
 
     Raises:
         ParityError: it answers otherwise.
