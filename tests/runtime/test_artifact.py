@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from artifact_files import edit_manifest, replace_file, write_artifact
 
-from lenet_runtime.artifact import MAX_MANIFEST_BYTES, Artifact, Manifest, files, manifest
+from lenet_runtime.artifact import MAX_MANIFEST_BYTES, Artifact, Manifest, files
+from lenet_runtime.artifact import folder as folders
 from lenet_runtime.errors import ArtifactError
 
 NAMES = ["manifest.json", "model.fake", "golden.npz"]
@@ -236,7 +237,7 @@ def test_no_more_is_read_than_the_manifest_promises(folder, monkeypatch):
 
 
 def test_no_more_is_read_than_the_bound_of_an_artifact(folder, monkeypatch):
-    monkeypatch.setattr(manifest, "MAX_BYTES", (folder / "golden.npz").stat().st_size + 9)
+    monkeypatch.setattr(folders, "MAX_BYTES", (folder / "golden.npz").stat().st_size + 9)
     with pytest.raises(ArtifactError, match=r"model\.fake: expected at most 9 bytes"):
         Artifact.open(folder)
 
