@@ -14,7 +14,8 @@ from lenet_bench.report import describe, engine_name
 from lenet_deploy.cache import default_artifact
 from lenet_runtime import cuda, devices
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import Predictor, backends_of, kinds_of, none_runs
+from lenet_runtime.backends import backends_of, kinds_of, none_runs
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import BackendUnavailable, DeployError
 from lenet_runtime.formats import FORMATS
 

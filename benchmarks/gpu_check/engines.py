@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 import lenet_runtime
 from benchmarks.gpu_check import FIRST, PROFILES, TUNES
 from lenet_bench.harness import Engine as Run
-from lenet_runtime.backends import Predictor, backends_of
+from lenet_runtime.backends import backends_of
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.formats import FORMATS
 
 

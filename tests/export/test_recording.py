@@ -17,13 +17,14 @@ from lenet_export.formats import BUILDERS
 from lenet_export.request import Build
 from lenet_runtime.artifact import Requirements, trust
 from lenet_runtime.backends import BACKENDS
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, InputError, ParityError
 from lenet_runtime.formats import FORMATS, Format
 
 CUDA = "gpu-only"
 
 
-class TorchPredictor:
+class TorchPredictor(Predictor):
     """The network itself, or another one."""
 
     net = None
