@@ -22,6 +22,7 @@ from native_c import (
     need,
     noise,
     shell,
+    sources_of,
     write,
 )
 
@@ -54,7 +55,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def folder(net):
-    return write(net)
+    return write(sources_of(net))
 
 
 def require_parity(net, run, sizes=(1, 33)):
@@ -93,7 +94,7 @@ def test_header_from_cpp(folder, compiler):
 
 def test_sanitizers_find_nothing(net, images):
     """No read or write beside an array, nothing undefined; and the answers are the same."""
-    compiler, cwd = any_compiler(), write(net)
+    compiler, cwd = any_compiler(), write(sources_of(net))
     (cwd / "each.c").write_text(every_level())
     (cwd / "main.c").write_text(DRIVER)
     shell(compiler, "-std=c11", *SANITIZE, "-c", "each.c", cwd=cwd)
@@ -112,7 +113,7 @@ def test_aarch64_answers_as_eager_does(net, images):
     """Its vectors are NEON's, which fuses multiplications with additions."""
     need("aarch64-linux-gnu-gcc")
     need("qemu-aarch64")
-    cwd = write(net)
+    cwd = write(sources_of(net))
     (cwd / "main.c").write_text(DRIVER)
     shell("aarch64-linux-gnu-gcc", *FLAGS, "-static", "-o", "main", "main.c", "lenet.c", cwd=cwd)
     found = drive(["qemu-aarch64", "./main"], images, cwd)
@@ -142,7 +143,7 @@ def test_no_global_can_be_written(folder):
 def test_equal_weights_give_equal_bytes(net):
     first, second = (generate(net, "x86-64-v4", "0" * 64) for _ in range(2))
     assert first == second
-    folders = [write(net) for _ in range(2)]
+    folders = [write(sources_of(net)) for _ in range(2)]
     for folder in folders:
         flags = ("-O1", "-shared", "-o", "lenet.so", "lenet.c")
         shell(any_compiler(), *FLAGS, *flags, cwd=folder)

@@ -9,9 +9,9 @@ import sys
 import sysconfig
 import tempfile
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
+from lenet_export.formats.native import assembly
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 
 LIBRARY = "lenet.so"
@@ -91,7 +91,7 @@ def build_library(compiler: Compiler, sources: dict[str, str]) -> bytes:
         DeployError: the compiler failed; its own words are in the message.
     """
     headers = python_headers()
-    module = (files("lenet_export.formats.native") / "python_module.c").read_text(encoding="utf-8")
+    module = assembly.text("python_module.c")
     link = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
     with tempfile.TemporaryDirectory(prefix="lenet-export-") as name:
         folder = Path(name)

@@ -1,23 +1,19 @@
 """Packing of the quantised network: bytes in the order in which the int8 kernels read them."""
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_export.formats.native.pack import PIXELS, padded
+from lenet_export.formats.native.pack import CHUNK, LANES, channels_last, pad, padded
 from lenet_export.network.layers import Array
 from lenet_export.network.quantize import Quantized, QuantizedLayer
 
-LANES = 16
-CHUNK = 32  # images that are worked on together
 ROWS = 14  # of conv1's pooled output, those that conv2's pooling reaches
 COLUMNS = 16  # of the same, in lanes; 14 of them are used
 TILES = 6  # a side of the second pooling's output
 _PADDING = 64  # bytes that a last, wide load or store may reach beyond an array
 
-_T = TypeVar("_T", np.int32, np.float32)
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
 
@@ -188,29 +184,24 @@ def pack(quantized: Quantized) -> PackedInt8:
         conv1.bias,
         conv1.scale,
         np.ascontiguousarray(blocks),
-        _pad(conv2.bias, wide).reshape(-1, LANES),
-        _pad(conv2.scale, wide).reshape(-1, LANES),
+        pad(conv2.bias, wide).reshape(-1, LANES),
+        pad(conv2.scale, wide).reshape(-1, LANES),
         tuple(_dense(layer, i == 0, outputs, wide) for i, layer in enumerate(dense)),
     )
 
 
 def _dense(layer: QuantizedLayer, first: bool, channels: int, wide: int) -> PackedInt8Dense:
     weight = layer.weight.T  # inputs first
-    if first:  # from PyTorch's (channel, y, x) to (y, x, channel)
-        pixels = weight.reshape(channels, PIXELS, -1).transpose(1, 0, 2)
-        weight = np.pad(pixels, ((0, 0), (0, wide - channels), (0, 0))).reshape(PIXELS * wide, -1)
+    if first:
+        weight = channels_last(weight, channels, wide)
     inputs, outputs = weight.shape
     stride = padded(outputs)
     full = np.zeros((padded(inputs), stride), np.int8)
     full[:inputs, :outputs] = weight
-    return PackedInt8Dense(full, _pad(layer.bias, stride), _pad(layer.scale, stride), outputs)
+    return PackedInt8Dense(full, pad(layer.bias, stride), pad(layer.scale, stride), outputs)
 
 
 def _halves(weight: Int8) -> NDArray[np.int16]:
     """As int16, and of each eight outputs the first four and the last four in turn."""
     eights = weight.astype(np.int16).reshape(*weight.shape[:-1], -1, 2, 4)
     return np.ascontiguousarray(eights.swapaxes(-1, -2)).reshape(weight.shape)
-
-
-def _pad(values: NDArray[_T], count: int) -> NDArray[_T]:
-    return np.pad(values, (0, count - len(values)))

@@ -6,74 +6,32 @@ in registers, and a broadcast of four bytes brings taps and channels of a row as
 memory (VPDPBUSD). Dense layers use each weight that they load for up to `IMAGES` images.
 """
 
-from lenet_export.formats.native.int8_pack import LANES, ROWS, TILES, PackedInt8, PackedInt8Dense
-from lenet_export.formats.native.isa import V4_FEATURES, supports, target
+from lenet_export.formats.native import assembly
+from lenet_export.formats.native.int8_pack import ROWS, TILES, PackedInt8, PackedInt8Dense
+from lenet_export.formats.native.isa import V4, Level
+from lenet_export.formats.native.pack import LANES
 
-TITLE = "avx512_vnni"  # Linux's spelling of the CPU flag
-_FEATURES = (*V4_FEATURES, "avx512vnni")
-ATTRIBUTE = target(_FEATURES)
+VNNI = Level(
+    "vnni",
+    "avx512_vnni",  # Linux's spelling of the CPU flag
+    "32 registers of 64 bytes",
+    (*V4.features, "avx512vnni"),
+)
 # Inlined into one function, gcc 12 keeps fewer of the kernels' constants in registers.
-_KERNEL = f"__attribute__((noinline)) {ATTRIBUTE}"
-SUPPORTED = supports(_FEATURES)
+_KERNEL = f"__attribute__((noinline)) {VNNI.attribute}"
 # Images and vectors of outputs that a dense layer sums at once. 4 x 4 dot products outlast the
 # 4 + 4 loads that feed them; with 20 and more, gcc 12 moves sums to memory and takes twice as long.
 IMAGES, GROUP = 4, 4
 _IMAGE_BYTES = 4 * 32 * 32
 
-_WORDS = """\
-/* Four neighbouring bytes in every lane. */
-#define vnni_splat(p) _mm512_set1_epi32(lenet_load32(p))
-/* Codes of the next layer, clipped by packing, but for what is too large to convert: it would
-   become the least integer. */
-#define vnni_rescale(sum, scale) \\
-    _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), \\
-                                     _mm512_set1_ps(32767.0f)))
 
-static inline int32_t lenet_load32(const void *p)
-{
-    int32_t value;
-    memcpy(&value, p, sizeof value);
-    return value;
-}
-
-static inline ATTRIBUTE void vnni_store16(uint8_t *y, __m512i codes)
-{
-    const __m512i positive = _mm512_max_epi32(codes, _mm512_setzero_si512());
-    _mm_storeu_si128((__m128i *)(void *)y, _mm512_cvtusepi32_epi8(positive));
-}
-
-/* Codes of the pixels, and the bits of the largest magnitude. */
-static KERNEL uint32_t vnni_input(const float *image, int16_t *codes)
-{
-    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    const __m512 scale = _mm512_set1_ps(LENET_INPUT_SCALE), limit = _mm512_set1_ps(32767.0f);
-    __m512i most = _mm512_setzero_si512();
-    for (int i = 0; i < LENET_PIXELS; i += 32) {
-        const __m512 a = _mm512_loadu_ps(image + i), b = _mm512_loadu_ps(image + i + 16);
-        most = _mm512_max_epu32(most, _mm512_and_si512(magnitude, _mm512_castps_si512(a)));
-        most = _mm512_max_epu32(most, _mm512_and_si512(magnitude, _mm512_castps_si512(b)));
-        /* What is too large to convert becomes the least integer: right for negatives alone. */
-        const __m512i u = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(a, scale), limit));
-        const __m512i v = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(b, scale), limit));
-        const __m512i packed = _mm512_permutexvar_epi64(order, _mm512_packs_epi32(u, v));
-        _mm512_storeu_si512(codes + i, packed);
-    }
-    return _mm512_reduce_max_epu32(most);
-}
-"""
-
-
-def kernels(packed: PackedInt8) -> str:
-    """``vnni_chunk``, and all that it calls."""
-    parts = [
-        _WORDS.replace("ATTRIBUTE", ATTRIBUTE).replace("KERNEL", _KERNEL),
-        _conv1(packed),
-        _conv2(packed),
-    ]
+def kernels(packed: PackedInt8, arrays: str) -> str:
+    """``vnni_chunk``, and all that it calls; `arrays` declares the workspace's x0, x1, ..."""
+    words = {"ATTRIBUTE": VNNI.attribute, "KERNEL": _KERNEL}
     last = len(packed.dense) - 1
+    parts = [assembly.text("vnni.h", words), _conv1(packed), _conv2(packed)]
     parts += [_dense(packed, number, number == last) for number in range(last + 1)]
-    return "\n".join([*parts, _chunk(packed)])
+    return "\n".join([*parts, _chunk(packed, arrays)])
 
 
 def _conv1(packed: PackedInt8) -> str:
@@ -210,7 +168,7 @@ def _dense(packed: PackedInt8, number: int, last: bool) -> str:
     output = "float *y" if last else "uint8_t *y"
     vectors = range(layer.stride // LANES)
     lines = [
-        f"static inline __attribute__((always_inline)) {ATTRIBUTE}",
+        f"static inline __attribute__((always_inline)) {VNNI.attribute}",
         f"void {name}_n(const uint8_t *x, {output}, const int n)",
         "{",
     ]
@@ -250,7 +208,7 @@ def _reads_much(layer: PackedInt8Dense) -> bool:
 def _one(layer: PackedInt8Dense, number: int, output: str, last: bool) -> list[str]:
     """One dense layer for one image, which reads no weights of four inputs that are all zero."""
     lines = [
-        f"static inline {ATTRIBUTE} void vnni_dense{number}_one(const uint8_t *x, {output})",
+        f"static inline {VNNI.attribute} void vnni_dense{number}_one(const uint8_t *x, {output})",
         "{",
     ]
     vectors, quads = range(layer.stride // LANES), layer.inputs // 4
@@ -333,41 +291,20 @@ def _codes(
     return ["        " + line for line in lines]
 
 
-def _chunk(packed: PackedInt8) -> str:
-    at, count = packed.layout(), len(packed.dense)
+def _chunk(packed: PackedInt8, arrays: str) -> str:
     prefetches = TILES * TILES // 2 * 4 * packed.dots * packed.blocks
-    own = min(64, packed.dense[0].weight.size // prefetches)  # none lies beyond the weights
-    lines = [
-        "/* At most LENET_CHUNK images, from pixels to logits. */",
-        f"static {ATTRIBUTE} int vnni_chunk(",
-        "    const float *images, float *logits, size_t n, uint8_t *work)",
-        "{",
-        f"    int16_t *const codes = (int16_t *)(void *)(work + {at['codes']});",
-        f"    uint8_t *const pooled = work + {at['pooled']};",
-    ]
-    lines += [f"    uint8_t *const x{i} = work + {at[f'x{i}']};" for i in range(count)]
-    lines += [
-        "    uint32_t largest[LENET_CHUNK];",
-        "    for (size_t i = 0; i < n; i++) {",
-        "        largest[i] = vnni_input(images + LENET_PIXELS * i, codes);",
-        "        vnni_conv1(codes, pooled);",
-        "        const char *const weights = (const char *)lenet_dense0_bytes[0][0];",
-        "        const char *const next = (const char *)(images + LENET_PIXELS * (i + 1));",
-        f"        vnni_conv2(pooled, x0 + {packed.dense[0].inputs} * i,",
-        "                   i + 1 < n ? next : weights,",
-        f"                   i + 1 < n ? {_IMAGE_BYTES // prefetches} : n == 1 ? {own} : 0);",
-        "    }",
-        f"    const size_t parts = (n + {IMAGES - 1}) / {IMAGES};",
-        "    for (size_t part = 0, i = 0; part < parts; part++) {",
-        "        const size_t end = n * (part + 1) / parts, m = end - i;",
-    ]
+    calls = []
     for i, layer in enumerate(packed.dense):
-        to = f"logits + {layer.outputs}" if i == count - 1 else f"x{i + 1} + {layer.stride}"
-        lines.append(f"        vnni_dense{i}(x{i} + {layer.inputs} * i, {to} * i, m);")
-    lines += [
-        "        i = end;",
-        "    }",
-        "    return lenet_poison(logits, largest, n);",
-        "}",
-    ]
-    return "\n".join(lines)
+        last = i == len(packed.dense) - 1
+        to = f"logits + {layer.outputs}" if last else f"x{i + 1} + {layer.stride}"
+        calls.append(f"        vnni_dense{i}(x{i} + {layer.inputs} * i, {to} * i, m);\n")
+    words = {
+        "ATTRIBUTE": VNNI.attribute,
+        "INPUTS": packed.dense[0].inputs,
+        "IMAGE_STEP": _IMAGE_BYTES // prefetches,
+        # None lies beyond the weights.
+        "WEIGHTS_STEP": min(64, packed.dense[0].weight.size // prefetches),
+        "TURNS": IMAGES,
+    }
+    parts = {"arrays.c": arrays, "vnni_layers.c": "".join(calls)}
+    return assembly.text("vnni_chunk.c", {k: str(v) for k, v in words.items()}, parts)
