@@ -59,8 +59,7 @@ def in_parts(run, images):
 
 def aarch64(net):
     """The generic kernels of 64-bit ARM under qemu."""
-    folder = write(sources_of(net))
-    (folder / "main.c").write_text(DRIVER)
+    folder = write(sources_of(net) | {"main.c": DRIVER})
     build = ("aarch64-linux-gnu-gcc", *FLAGS, "-static", "-o", "main", "main.c", "lenet.c")
     shell(*build, cwd=folder)
     batches = range(0, QEMU_IMAGES, 128)

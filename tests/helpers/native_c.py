@@ -29,9 +29,6 @@ POISON = 0xFF  # four such bytes are a NaN, which no answer survives
 # Reads images from stdin and writes logits to stdout, each batch in memory of exactly its size.
 DRIVER = """\
 #include "lenet.h"
-#ifndef RUN
-#define RUN lenet_run
-#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +41,7 @@ static int run(const float *images, size_t batch, int show)
         return 1;
     memcpy(x, images, batch * LENET_PIXELS * sizeof *x);
     memset(workspace, 0xff, lenet_workspace_size());
-    int failed = RUN(x, y, batch, workspace) || !lenet_all_finite(x, batch);
+    int failed = lenet_run(x, y, batch, workspace) || !lenet_all_finite(x, batch);
     if (show)
         failed |= fwrite(y, LENET_LOGITS * sizeof *y, batch, stdout) != batch;
     free(x);
@@ -133,43 +130,6 @@ def library(module, compiler, level, *flags, precision="fp32"):
     return compiled(sources_of(module, level, precision), compiler, *flags)
 
 
-@functools.cache
-def each_level(module):
-    """A `Library` for every level that this CPU runs, all of one compilation."""
-    folder = write(sources_of(module))
-    (folder / "each.c").write_text(every_level())
-    flags = ("-O0", "-shared", "-o", "each.so", "each.c")
-    shell(any_compiler(), *FLAGS, *flags, cwd=folder)
-    return {level: Library(folder / "each.so", entry_name(level)) for level in levels_here()}
-
-
-def every_level():
-    """C text: lenet.c, and for each level a function that runs its kernels."""
-    return '#include "lenet.c"\n' + "".join(map(_entry, levels_here()))
-
-
-def entry_name(level):
-    return f"run_{level.replace('-', '_')}"
-
-
-def _entry(level):
-    """C text of `lenet_run` with the kernels of `level`, whatever the CPU would choose."""
-    return f"""
-int {entry_name(level)}(const float *images, float *logits, size_t batch, void *workspace);
-int {entry_name(level)}(const float *images, float *logits, size_t batch, void *workspace)
-{{
-    float *const work = workspace;
-    for (; batch > LENET_CHUNK; batch -= LENET_CHUNK) {{
-        {LEVELS[level][0].name}_chunk(images, logits, LENET_CHUNK, work);
-        images += LENET_PIXELS * LENET_CHUNK;
-        logits += LENET_LOGITS * LENET_CHUNK;
-    }}
-    {LEVELS[level][0].name}_chunk(images, logits, batch, work);
-    return 0;
-}}
-"""
-
-
 def any_compiler():
     for compiler in COMPILERS:
         if shutil.which(compiler):
@@ -186,15 +146,14 @@ def levels_here():
 class Library:
     """lenet.so by ctypes; every run is in poisoned memory between guards."""
 
-    def __init__(self, path, function="lenet_run"):
+    def __init__(self, path):
         self.c = ctypes.CDLL(str(path))
-        self._function = self.c[function]
         self.c.lenet_workspace_size.restype = ctypes.c_size_t
         self.c.lenet_isa.restype = ctypes.c_char_p
         self.isa = self.c.lenet_isa().decode()
 
-    def run(self, images, shift=0, function=None, code=0):
-        """Logits of a function, by default of the library's own, which must return `code`.
+    def run(self, images, shift=0, function="lenet_run", code=0):
+        """Logits of a function, which must return `code`.
 
         The workspace begins `shift` bytes behind the start of a cache line.
         """
@@ -210,14 +169,13 @@ class Library:
         assert images.tobytes() == before, "wrote into the images"
         return out[1:-1].copy()
 
-    def call(self, images, logits, batch, workspace, function=None):
-        """The code of a function, of arrays, or None for NULL."""
-        run = self.c[function] if function else self._function
+    def call(self, images, logits, batch, workspace, function="lenet_run"):
+        """The code that a function returns for arrays, or None for NULL."""
         pointers = [
             None if a is None else ctypes.c_void_p(a.ctypes.data)
             for a in (images, logits, workspace)
         ]
-        return run(*pointers[:2], ctypes.c_size_t(batch), pointers[2])
+        return self.c[function](*pointers[:2], ctypes.c_size_t(batch), pointers[2])
 
     def all_finite(self, images):
         return self.c.lenet_all_finite(

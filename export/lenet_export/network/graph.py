@@ -85,7 +85,7 @@ def operations(program: torch.export.ExportedProgram) -> list[Any]:
 
 
 def kind(node: Any) -> str:
-    """See `Step`; an operation that is not PyTorch's own keeps its full name."""
+    """The operation of a node, see `Step`; one that is not PyTorch's own keeps its full name."""
     schema = getattr(node.target, "_schema", None)
     return str(schema.name if schema else node.target).removeprefix("aten::").rstrip("_")
 

@@ -46,8 +46,8 @@ class Ranges:
     """Largest magnitudes that calibration met.
 
     Attributes:
-        pixel: of the normalised input.
-        activations: after the ReLU and pooling of each layer but the last.
+        pixel: the largest magnitude in the normalised input.
+        activations: the largest values after the ReLU and pooling of each layer but the last.
     """
 
     pixel: float
@@ -61,7 +61,7 @@ class QuantizedLayer:
     Attributes:
         weight: integer codes in the shape of the network's weight.
         bias: int32 ``(outputs,)``.
-        scale: float32 ``(outputs,)``; of the last layer, the sums times it are the logits.
+        scale: float32 ``(outputs,)``; the last layer's sums times its scale are the logits.
     """
 
     weight: NDArray[np.signedinteger[Any]]
@@ -179,7 +179,7 @@ def _layer(
     Args:
         weight: ``(outputs, ...)``.
         bias: ``(outputs,)``.
-        steps: what a code of the input, and one of the output, stands for.
+        steps: the values that one step of the input's and of the output's codes stands for.
         inputs: the largest code of the input.
         limit: the largest code of a weight.
     """

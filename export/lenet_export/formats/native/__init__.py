@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from lenet_export.formats.native import assembly, bf16, compiler, fp32, int8, vnni
+from lenet_export.formats.native import assembly, bf16, compiler, fp32, int8
 from lenet_export.formats.native.assembly import Program
-from lenet_export.formats.native.isa import BASE, NONE, V3, V4, Level
+from lenet_export.formats.native.isa import BASE, NONE, V3, V4, VNNI, Level
 from lenet_export.network import layers, weights
 from lenet_export.network.layers import Array, Network
 from lenet_export.network.quantize import calibration_batch
@@ -66,7 +66,7 @@ PRECISIONS = {
     ),
     "int8": Precision(
         {
-            "x86-64-v4": (vnni.VNNI, int8.GENERIC),
+            "x86-64-v4": (VNNI, int8.GENERIC),
             "x86-64-v3": (int8.GENERIC,),
             "generic": (int8.GENERIC,),
         },

@@ -11,7 +11,7 @@ from lenet_export.formats.native import assembly, vnni
 from lenet_export.formats.native.assembly import Program
 from lenet_export.formats.native.constants import array, literal
 from lenet_export.formats.native.int8_pack import ROWS, TILES, PackedInt8, pack
-from lenet_export.formats.native.isa import Level
+from lenet_export.formats.native.isa import VNNI, Level
 from lenet_export.network import quantize
 from lenet_export.network.layers import Array, Network
 
@@ -45,9 +45,9 @@ def program(network: Network, levels: tuple[Level, ...], calibration: Array | No
         "layers.c": "".join(_layers(packed)),
     }
     parts["vnni.c"] = ""
-    if vnni.VNNI in levels:
+    if VNNI in levels:
         kernels = vnni.kernels(packed, parts["arrays.c"])
-        parts["vnni.c"] = assembly.section(vnni.VNNI, *_vnni_constants(packed), kernels)
+        parts["vnni.c"] = assembly.section(VNNI, *_vnni_constants(packed), kernels)
     return Program(
         "int8",
         levels,

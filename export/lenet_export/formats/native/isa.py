@@ -102,5 +102,11 @@ BASE = Isa(
     pairs=1,
     accumulators=10,
 )
+VNNI = Level(
+    "vnni",
+    "avx512_vnni",  # Linux's spelling of the CPU flag
+    "32 registers of 64 bytes",
+    (*V4.features, "avx512vnni"),
+)
 # In place of kernels for every CPU, where there are none: `lenet_run` returns an error code.
 NONE = Level("none", "none", "no kernels", ())
