@@ -187,7 +187,8 @@ def _write_source(
     net: Any, folder: Path, common: Mapping[str, Any], options: Mapping[str, Any]
 ) -> list[Path]:
     """`lenet_export.formats.native.write_source`; returns what it wrote."""
-    from lenet_export.formats.native import DEFAULT_ISA, calibration_batch, write_source
+    from lenet_export.formats.native import DEFAULT_ISA, write_source
+    from lenet_export.network.quantize import calibration_batch
 
     FORMATS["native"].require_options(options)
     precision = common["precision"]
