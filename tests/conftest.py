@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +12,11 @@ import pytest
 from lenet_runtime import BACKENDS, load
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would the processes that tests
+# start and interrupt. A handler that does nothing is not inherited: they begin with the default.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, lambda *_: None)
 
 
 @pytest.fixture(autouse=True)
