@@ -13,7 +13,7 @@ import pytest
 # they otherwise do, costs half of all processor time in tests, and more beside other work.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from lenet_runtime import BACKENDS, load  # noqa: E402  after the line above
+from lenet_runtime import BACKENDS, load
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
