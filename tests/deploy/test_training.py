@@ -20,9 +20,9 @@ from lenet_runtime.errors import DeployError, InputError
 FLAGS = ("--epochs", "3", "--threads", "1", "--seed", "5")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """A run's bits depend on the number of threads, and the machine is shared."""
+    """A run's bits depend on the number of threads, and commands set it for the whole process."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
