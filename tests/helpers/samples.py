@@ -39,3 +39,9 @@ def eager(module, images):
 def snapshot(folder):
     """Each file below `folder` with its bytes."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def read_only(x):
+    """`x` itself, which nobody may write into from here on."""
+    x.flags.writeable = False
+    return x
