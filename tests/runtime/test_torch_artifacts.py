@@ -3,7 +3,6 @@
 import dataclasses
 import gc
 import io
-import os
 import pickle
 import tempfile
 import warnings
@@ -11,7 +10,7 @@ import zipfile
 
 import pytest
 from artifact_files import edit_manifest, make_manifest, replace_file, write_artifact
-from samples import first_ten, noise
+from samples import Payload, first_ten, noise
 
 import lenet_runtime
 from lenet_runtime.artifact import Artifact, FileEntry, Requirements
@@ -22,16 +21,6 @@ torch = pytest.importorskip("torch")
 from lenet_runtime.backends.torch import torch_compile, torchscript  # noqa: E402  after the skip
 
 HERE = str(torch.__version__)
-
-
-class Payload:
-    """Leaves a file behind where somebody unpickles it."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.path),))
 
 
 def archive(**members):
