@@ -71,7 +71,7 @@ def test_the_callers_module_is_left_as_it_was(tmp_path):
     assert (torch.get_num_threads(), torch.is_grad_enabled()) == (threads, grad_mode)
 
 
-def assert_refused(module, folder, message="", format="torchscript", error=InputError):
+def assert_refused(module, folder, message=None, format="torchscript", error=InputError):
     """It is not exported, and nothing is left of the attempt; returns what was raised."""
     with pytest.raises(error, match=message) as caught:
         lenet_export.export(module, format, folder / "a")
