@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,8 @@ import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from processes import python
+from samples import Payload
 
 from lenet_deploy.training import checkpoint
 from lenet_deploy.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
@@ -103,19 +103,9 @@ def test_a_whole_module_is_refused_and_the_safe_way_named(net, tmp_path):
         load_checkpoint(tmp_path / "a.pt")
 
 
-class Trap:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, command: str) -> None:
-        self.command = command
-
-    def __reduce__(self):
-        return os.system, (self.command,)
-
-
 def test_code_in_a_pickle_is_not_run(tmp_path):
-    torch.save({"conv1.weight": Trap(f"touch {tmp_path}/ran")}, tmp_path / "a.pt")
-    (tmp_path / "b.pt").write_bytes(pickle.dumps(Trap(f"touch {tmp_path}/ran")))
+    torch.save({"conv1.weight": Payload(tmp_path / "ran")}, tmp_path / "a.pt")
+    (tmp_path / "b.pt").write_bytes(pickle.dumps(Payload(tmp_path / "ran")))
     for name in ("a.pt", "b.pt"):
         with pytest.raises(ArtifactError, match="not loaded, because unpickling runs"):
             load_checkpoint(tmp_path / name)
@@ -302,4 +292,4 @@ def test_importing_the_module_seeds_and_reads_nothing():
         "import lenet_deploy.training.checkpoint\n"
         "assert torch.equal(before, torch.random.get_rng_state())"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    python(code)

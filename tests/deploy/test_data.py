@@ -1,8 +1,5 @@
 """MNIST comes in whole, is padded before it is normalised, and is shuffled by seed and epoch."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -172,16 +169,8 @@ def test_nothing_draws_from_the_global_generator(split):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def real_mnist() -> Path:
-    named = os.environ.get("LENET_DEPLOY_DATA_DIR")
-    folder = Path(named) if named else Path(__file__).parents[3] / "shared" / "mnist"
-    if not (folder / "MNIST" / "raw").is_dir():
-        pytest.skip("no real MNIST: set LENET_DEPLOY_DATA_DIR to a folder that holds MNIST/raw")
-    return folder
-
-
-def test_the_bundled_digits_are_the_first_six_of_each_class_in_the_real_test_set():
-    test = data.load_mnist(real_mnist(), train=False)
+def test_the_bundled_digits_are_the_first_six_of_each_class_in_the_real_test_set(mnist_dir):
+    test = data.load_mnist(mnist_dir, train=False)
     digits = load_digits()
     assert (test.images.numpy()[digits.indices] == digits.images).all()
     assert (test.labels.numpy()[digits.indices] == digits.labels).all()

@@ -5,10 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from cli_helper import run
 from mnist_files import make_digits, write_mnist
-from typer.testing import CliRunner
 
-from lenet_deploy.cli import app
 from lenet_deploy.training import curves, data, evaluation
 from lenet_deploy.training.checkpoint import save_checkpoint
 from lenet_deploy.training.model import Net
@@ -105,15 +104,14 @@ def trained(tmp_path):
     return tmp_path / "net.safetensors", write_mnist(tmp_path / "mnist", test=50)
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+def evaluate(*arguments, code=0):
+    return run("evaluate", *arguments, code=code)
 
 
 def test_the_command_prints_json_and_draws_the_matrix(trained, tmp_path):
     checkpoint, mnist = trained
     png = tmp_path / "confusion.png"
-    result = run("--checkpoint", checkpoint, "--data-dir", mnist, "--json", "--plot", png)
-    assert result.exit_code == 0, result.output
+    result = evaluate("--checkpoint", checkpoint, "--data-dir", mnist, "--json", "--plot", png)
     found = json.loads(result.stdout)
     confusion = np.array(found["confusion"])
     assert confusion.sum() == found["total"] == 50
@@ -126,12 +124,12 @@ def test_the_command_prints_json_and_draws_the_matrix(trained, tmp_path):
 def test_the_batch_size_changes_nothing(trained, batch_size):
     checkpoint, mnist = trained
     arguments = ("--checkpoint", checkpoint, "--data-dir", mnist, "--json")
-    assert run(*arguments, "--batch-size", batch_size).stdout == run(*arguments).stdout
+    assert evaluate(*arguments, "--batch-size", batch_size).stdout == evaluate(*arguments).stdout
 
 
 def test_the_command_prints_a_table(trained):
     checkpoint, mnist = trained
-    result = run("--checkpoint", checkpoint, "--data-dir", mnist)
+    result = evaluate("--checkpoint", checkpoint, "--data-dir", mnist)
     assert "Confusion matrix" in result.stdout
     assert "95% Wilson interval" in result.stdout
 
@@ -146,23 +144,23 @@ def test_normalisation_is_the_cards_unless_it_is_given(trained, monkeypatch):
         return examples(split, preprocessing, **options)
 
     monkeypatch.setattr(evaluation, "examples", spy)
-    run("--checkpoint", checkpoint, "--data-dir", mnist)
-    run("--checkpoint", checkpoint, "--data-dir", mnist, "--mean", "0.1", "--std", "0.2")
+    evaluate("--checkpoint", checkpoint, "--data-dir", mnist)
+    evaluate("--checkpoint", checkpoint, "--data-dir", mnist, "--mean", "0.1", "--std", "0.2")
     torch.save(Net().state_dict(), checkpoint.with_name("bare.pt"))
-    bare = run("--checkpoint", checkpoint.with_name("bare.pt"), "--data-dir", mnist)
+    bare = evaluate("--checkpoint", checkpoint.with_name("bare.pt"), "--data-dir", mnist)
     assert seen == [(0.5, 0.5), (0.1, 0.2), (0.1307, 0.3081)]
     assert "no card" in bare.stderr
 
 
 def test_exit_codes(trained, tmp_path):
     checkpoint, mnist = trained
-    assert run("--checkpoint", tmp_path / "none.pt", "--data-dir", mnist).exit_code == 1
-    assert run("--checkpoint", checkpoint, "--data-dir", tmp_path / "none").exit_code == 1
-    assert run("--checkpoint", checkpoint, "--data-dir", mnist, "--std", "0").exit_code == 2
-    assert run("--batch-size", "0").exit_code == 2
+    evaluate("--checkpoint", tmp_path / "none.pt", "--data-dir", mnist, code=1)
+    evaluate("--checkpoint", checkpoint, "--data-dir", tmp_path / "none", code=1)
+    evaluate("--checkpoint", checkpoint, "--data-dir", mnist, "--std", "0", code=2)
+    evaluate("--batch-size", "0", code=2)
     unwritable = tmp_path / "none" / "confusion.png"
-    result = run("--checkpoint", checkpoint, "--data-dir", mnist, "--plot", unwritable)
-    assert result.exit_code == 1
+    words = ("--checkpoint", checkpoint, "--data-dir", mnist, "--plot", unwritable)
+    result = evaluate(*words, code=1)
     assert "No such file or directory" in result.stderr
 
 
@@ -171,12 +169,10 @@ def test_a_perfect_matrix_can_be_drawn(tmp_path):
     assert (tmp_path / "a.png").read_bytes().startswith(PNG)
 
 
-def test_the_bundled_checkpoint_is_as_good_as_its_card_says_on_the_real_test_digits():
-    from test_data import real_mnist
-
+def test_the_bundled_checkpoint_is_as_good_as_its_card_says_on_the_real_test_digits(mnist_dir):
     from lenet_deploy.training.checkpoint import read_checkpoint
 
-    result = run("--data-dir", real_mnist(), "--json")
+    result = evaluate("--data-dir", mnist_dir, "--json")
     found, card = json.loads(result.stdout), read_checkpoint()[1]["accuracy"]["test"]
     assert found["total"] == 10_000
     # Another processor may round otherwise and tip a digit that hangs in the balance.

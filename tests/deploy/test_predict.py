@@ -2,20 +2,18 @@
 
 import io
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cli_helper import run
 from PIL import Image
-from typer.testing import CliRunner
+from processes import python
 
 import lenet_deploy.cache
 import lenet_runtime
-from lenet_deploy.cli import app
 from lenet_deploy.cli.drawing import bar, half_blocks
 from lenet_runtime.errors import BackendUnavailable
 from lenet_runtime.images.digits import load_digits
@@ -79,19 +77,17 @@ def pictures(tmp_path):
     return tmp_path
 
 
-def run(*arguments, width="80"):
-    return CliRunner(env={"COLUMNS": width}).invoke(app, ["predict", *map(str, arguments)])
+def predict(*arguments, code=0, width="80"):
+    return run("predict", *arguments, code=code, COLUMNS=width)
 
 
-def predictions(*arguments):
-    result = run(*arguments, "--json")
-    document = json.loads(result.stdout)
-    return result, document["predictions"], document["errors"]
+def predictions(*arguments, code=0):
+    document = json.loads(predict(*arguments, "--json", code=code).stdout)
+    return document["predictions"], document["errors"]
 
 
 def test_pictures_are_classified_in_one_call(fake, pictures):
-    result, found, errors = predictions(pictures / "7.png", pictures / "2.jpg")
-    assert result.exit_code == 0, result.output
+    found, errors = predictions(pictures / "7.png", pictures / "2.jpg")
     assert [one["label"] for one in found] == [7, 2]
     assert [one["inverted"] for one in found] == [True, False]
     assert [one["path"] for one in found] == [str(pictures / "7.png"), str(pictures / "2.jpg")]
@@ -101,7 +97,7 @@ def test_pictures_are_classified_in_one_call(fake, pictures):
 
 
 def test_json_holds_all_probabilities_and_the_top_k(fake, pictures):
-    _, (one,), _ = predictions(pictures / "7.png", "--top-k", 2)
+    (one,), _ = predictions(pictures / "7.png", "--top-k", 2)
     assert len(one["probabilities"]) == 10
     assert sum(one["probabilities"]) == pytest.approx(1, abs=1e-6)
     assert [top["label"] for top in one["top_k"]] == ["7", "0"]
@@ -109,7 +105,7 @@ def test_json_holds_all_probabilities_and_the_top_k(fake, pictures):
 
 
 def test_a_folder_means_its_own_pictures(fake, pictures):
-    _, found, _ = predictions(pictures)
+    found, _ = predictions(pictures)
     assert [Path(one["path"]).name for one in found] == ["2.jpg", "7.png"]
 
 
@@ -117,38 +113,35 @@ def test_a_folder_means_its_own_pictures(fake, pictures):
     ("pattern", "names"), [("*.png", ["7.png"]), ("**/*.png", ["7.png", "0.png"]), ("?.*", None)]
 )
 def test_quoted_globs_are_expanded(fake, pictures, pattern, names):
-    _, found, _ = predictions(pictures / pattern)
+    found, _ = predictions(pictures / pattern)
     assert [Path(one["path"]).name for one in found] == (names or ["2.jpg", "7.png"])
 
 
 def test_a_name_with_brackets_is_itself_before_it_is_a_glob(fake, pictures):
     path = (pictures / "7.png").rename(pictures / "a[1].png")
-    result, found, _ = predictions(path)
+    found, _ = predictions(path)
     assert [one["path"] for one in found] == [str(path)]
-    assert run(path).exit_code == result.exit_code == 0
+    predict(path)
 
 
 def test_a_file_named_twice_is_classified_once(fake, pictures):
-    _, found, _ = predictions(pictures / "7.png", pictures / "*.png")
+    found, _ = predictions(pictures / "7.png", pictures / "*.png")
     assert len(found) == 1
 
 
 def test_a_broken_file_is_reported_and_the_rest_goes_on(fake, pictures):
     broken = pictures / "broken.png"
     broken.write_bytes((pictures / "7.png").read_bytes()[:200])
-    result = run(broken, pictures / "7.png")
-    assert result.exit_code == 1
+    result = predict(broken, pictures / "7.png", code=1)
     assert f"error: {broken}: expected" in result.stderr.replace("\n", "")
     assert "dark ink, inverted" in result.stdout
-    result, found, errors = predictions(broken, pictures / "7.png", pictures / "none.png")
-    assert result.exit_code == 1
+    found, errors = predictions(broken, pictures / "7.png", pictures / "none.png", code=1)
     assert [one["label"] for one in found] == [7]
     assert {error["path"] for error in errors} == {str(broken), str(pictures / "none.png")}
 
 
 def test_only_broken_files_load_no_network(fake, pictures):
-    result, found, errors = predictions(pictures / "notes.txt")
-    assert result.exit_code == 1
+    found, errors = predictions(pictures / "notes.txt", code=1)
     assert found == []
     assert len(errors) == 1
     assert fake.sessions == []
@@ -157,9 +150,7 @@ def test_only_broken_files_load_no_network(fake, pictures):
 @pytest.mark.parametrize("name", ["none.png", "*.gif", "empty"])
 def test_no_file_at_all_is_a_usage_error(fake, pictures, name):
     (pictures / "empty").mkdir()
-    result = run(pictures / name)
-    assert result.exit_code == 2
-    assert result.stdout == ""
+    assert predict(pictures / name, code=2).stdout == ""
 
 
 @pytest.mark.parametrize(
@@ -167,41 +158,41 @@ def test_no_file_at_all_is_a_usage_error(fake, pictures, name):
                   ("--digits", "3", "x.png")]
 )  # fmt: skip
 def test_usage_errors(fake, arguments):
-    assert run(*arguments).exit_code == 2
+    predict(*arguments, code=2)
 
 
 def test_bundled_digits_are_right_or_wrong(fake):
-    result = run("--digits", 60)
-    assert result.exit_code == 0
-    assert "60 of 60 right" in result.stdout
-    _, found, _ = predictions("--digits", 4)
+    assert "60 of 60 right" in predict("--digits", 60).stdout
+    found, _ = predictions("--digits", 4)
     assert [one["expected"] for one in found] == [one["label"] for one in found] == [7, 2, 1, 0]
     assert all(one["correct"] for one in found)
 
 
 def test_a_wrong_digit_is_said_to_be_wrong(fake, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "BUNDLED", BUNDLED[::-1])
-    result = run("--digits", 1)
+    result = predict("--digits", 1)
     assert "wrong: a 7" in result.stdout
     assert "0 of 1 right" in result.stdout
 
 
 def test_options_reach_the_session(fake, pictures):
-    run(pictures / "7.png", "--artifact", "mine", "--backend", "ort-cpu", "--threads", 2, "--trust")
+    predict(
+        pictures / "7.png", "--artifact", "mine", "--backend", "ort-cpu", "--threads", 2, "--trust"
+    )
     assert str(fake.sessions[0].artifact.path) == "mine"
     expected = {"backend": "ort-cpu", "device": "cpu", "threads": 2, "trust": True}
     assert fake.arguments == [expected]
 
 
 def test_without_an_artifact_it_takes_the_default(fake, pictures):
-    run(pictures / "7.png")
+    predict(pictures / "7.png")
     assert str(fake.sessions[0].artifact.path) == "default"
     assert fake.arguments[0]["trust"] is False
 
 
 def test_a_static_artifact_gets_full_batches(fake):
     fake.batch_size = 8
-    _, found, _ = predictions("--digits", 10)
+    found, _ = predictions("--digits", 10)
     assert len(found) == 10
     assert fake.sessions[0].batches == [8, 8]
 
@@ -211,27 +202,26 @@ def test_a_missing_engine_ends_with_4(monkeypatch, pictures):
         raise BackendUnavailable("no engine")
 
     monkeypatch.setattr(lenet_runtime, "load", load)
-    assert run(pictures / "7.png", "--artifact", "x").exit_code == 4
+    predict(pictures / "7.png", "--artifact", "x", code=4)
 
 
 @pytest.mark.parametrize("width", ["80", "120"])
 @pytest.mark.parametrize("arguments", [("--digits", "10"), ("--digits", "11"), ()])
 def test_the_table_fits_the_terminal(fake, pictures, width, arguments):
-    result = run(*(arguments or (pictures,)), width=width)
-    assert result.exit_code == 0
+    result = predict(*(arguments or (pictures,)), width=width)
     assert max(map(len, result.stdout.splitlines())) <= int(width)
 
 
 def test_ten_digits_are_drawn_and_eleven_only_when_asked(fake):
-    assert "▀" in run("--digits", 10).stdout
-    assert "▀" not in run("--digits", 10, "--no-draw").stdout
-    assert "▀" not in run("--digits", 11).stdout
-    assert "▀" in run("--digits", 11, "--draw").stdout
+    assert "▀" in predict("--digits", 10).stdout
+    assert "▀" not in predict("--digits", 10, "--no-draw").stdout
+    assert "▀" not in predict("--digits", 11).stdout
+    assert "▀" in predict("--digits", 11, "--draw").stdout
 
 
 def test_escape_sequences_in_a_name_do_not_reach_the_terminal(fake, pictures):
     path = (pictures / "7.png").rename(pictures / "\x1b[31m[bold]7.png")
-    result = run(path, width="200")
+    result = predict(path, width="200")
     assert "\x1b" not in result.output
     assert "?[31m[bold]7.png" in result.output
 
@@ -263,11 +253,9 @@ def test_a_terminal_without_unicode_gets_ascii():
         "digit = module._Digit('x', load_digits().images[0]);"
         "module._print([module._Answer(digit, 7, [], [('7', 0.9)])], True)"
     )
-    environment = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, check=True)
-    assert b"'###" in done.stdout
-    assert b"#########" in done.stdout
+    drawn = python(code, PYTHONIOENCODING="ascii", COLUMNS="80").stdout
+    assert "'###" in drawn
+    assert "#########" in drawn
 
 
 def test_it_imports_no_torch(pictures):
@@ -276,9 +264,7 @@ def test_it_imports_no_torch(pictures):
         f"app(['predict', {str(pictures / 'notes.txt')!r}], standalone_mode=False);"
         "sys.exit(1 if 'torch' in sys.modules else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert b"error" in done.stderr
-    assert done.returncode == 0, done.stderr.decode()
+    assert "error" in python(code).stderr
 
 
 def test_the_real_session_answers_alike_for_arrays_pictures_and_the_command(
@@ -287,8 +273,7 @@ def test_the_real_session_answers_alike_for_arrays_pictures_and_the_command(
     pytest.importorskip("onnxruntime")
     file = tmp_path / "digit.png"
     Image.fromarray(DIGITS.images[0]).save(file)
-    result, (one,), _ = predictions(file, "--artifact", onnx_artifact.path)
-    assert result.exit_code == 0
+    (one,), _ = predictions(file, "--artifact", onnx_artifact.path)
     with lenet_runtime.load(onnx_artifact.path) as session:
         by_array = session.predict(DIGITS.images[:1])
         with Image.open(io.BytesIO(file.read_bytes())) as picture:

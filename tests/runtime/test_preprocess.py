@@ -1,8 +1,6 @@
 """to_batch: equal to torchvision's pipeline, and strict about what it takes."""
 
 import dataclasses
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+from processes import python
 
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.pictures import mnist_style
@@ -193,8 +192,7 @@ def test_pil_images_go_through_mnist_style():
 
 
 @pytest.mark.parametrize(
-    "field",
-    [{"std": 0}, {"std": -1}, {"std": np.nan}, {"mean": np.inf}, {"padding": -1}, {"padding": 16}],
+    "field", [{"std": 0}, {"std": -1}, {"std": np.nan}, {"padding": -1}, {"padding": 16}]
 )
 def test_preprocessing_refuses_numbers_that_make_no_sense(field):
     with pytest.raises(ValueError, match="expected"):
@@ -213,11 +211,12 @@ def test_arrays_need_no_pillow():
         "to_batch(np.zeros((1, 28, 28), np.uint8), Preprocessing());"
         "assert not [m for m in sys.modules if m.partition('.')[0] in ('PIL', 'torch')]"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    python(code)
 
 
 @pytest.mark.parametrize(
-    "numbers", [{"std": 1e-60}, {"std": 1e-39}, {"std": 1e60}, {"mean": 1e60}, {"mean": np.nan}]
+    "numbers",
+    [{"std": 1e-60}, {"std": 1e-39}, {"std": 1e60}, *({"mean": m} for m in (1e60, np.inf, np.nan))],
 )
 def test_numbers_that_float32_cannot_compute_with_are_refused(numbers):
     """1e-60 is zero in float32, and every pixel would come out infinite."""
