@@ -28,7 +28,7 @@ from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
 from lenet_runtime.version import __version__
 
 FILE = "lenet.so"
-INTERFACE = 1  # of the module's functions, see lenet_export/formats/native/python_module.c
+INTERFACE = 1  # of the module's functions, see lenet_export/formats/native/c/python_module.c
 # The fewest images that a thread is woken for. Handing them over costs some 40 us, and computing 32
 # takes 90 with AVX-512: on two free cores 64 images gain a factor of 1.4, and 32 would gain 1.06.
 SHARE = 32
