@@ -83,7 +83,7 @@ def test_each_batch_size_is_captured_once_and_then_launched(load, fake_gpu, fake
         for count in (1, 4):
             predictor.run(noise(count))
     assert fake_gpu.captures == 2
-    assert fake_gpu.graph_launches == 4  # the first run of each size queues its steps
+    assert fake_gpu.graph_launches == 6  # also in the first run, so that a self-test proves it
     assert fake_trt.executions == 4  # a run and a capture for each size
 
 
@@ -91,7 +91,7 @@ def test_a_lane_remembers_a_limited_number_of_sizes(load, fake_gpu, fake_trt):
     predictor = load(profile=(1, 4, 40))
     for count in range(1, 41):
         predictor.run(noise(count))
-    assert fake_trt.contexts == lane.PROGRAMS
+    assert fake_trt.contexts == lane.SIZES
     before = fake_gpu.captures
     predictor.run(noise(40))  # the latest is still there
     assert fake_gpu.captures == before
@@ -125,7 +125,7 @@ def test_threads_have_lanes_of_their_own(load):
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
-    assert 1 <= len(predictor._free) <= 4
+    assert 1 <= len(predictor._idle["engine"]) <= 4
 
 
 def test_a_thread_leaves_its_lane_to_the_next(load):
@@ -134,7 +134,7 @@ def test_a_thread_leaves_its_lane_to_the_next(load):
         thread = threading.Thread(target=predictor.run, args=(noise(2),))
         thread.start()
         thread.join()
-    assert len(predictor._free) == 1
+    assert len(predictor._idle["engine"]) == 1
 
 
 def test_a_closed_predictor_runs_no_more(load, fake_gpu):
@@ -174,7 +174,7 @@ def test_the_gpu_is_kept_until_close_is_done_with_it(load, fake_gpu, monkeypatch
     predictor = load()
     predictor.run(noise(2))
     stages = predictor.stages(noise(2), graph=False)
-    (idle,) = predictor._free
+    (idle,) = predictor._idle["engine"]
     close = idle.close
 
     def slowly():
@@ -242,7 +242,7 @@ def test_a_graph_that_fails_gives_its_lane_up(load, fake_gpu):
     fake_gpu.fail("cuGraphLaunch", 700)
     with pytest.raises(DeployError, match="launching a graph"):
         predictor.run(noise(2))
-    assert not predictor._free
+    assert not predictor._idle["engine"]
     fake_gpu.heal()
     np.testing.assert_array_equal(predictor.run(noise(2)), first_ten(noise(2)))
 
