@@ -45,7 +45,7 @@ def same(found, expected):
 
 def test_the_gpu_and_nothing_else_is_asked_for(fake_ort, onnx_artifact):
     with load(onnx_artifact) as session:
-        stream = session.predictor._on.stream.handle
+        stream = session.predictor._session.stream.handle
     ((providers, config, threads),) = fake_ort.asked
     ((name, settings),) = providers
     assert name == "CUDAExecutionProvider"

@@ -196,7 +196,7 @@ def test_a_copy_that_fails_is_an_error(driver, predictor):
 
 def test_a_batch_that_cannot_be_bound_leaves_no_trace(predictor, on_cpu):
     predictor.run(images(70))
-    session = predictor._on.session
+    session = predictor._session.inference
     make = session.io_binding
 
     def refuse():
@@ -269,7 +269,7 @@ def test_steps_put_their_work_on_the_stream(driver, predictor, on_cpu, graph, wo
     stages = predictor.stages(images(3), graph=graph)
     context = predictor.context
     assert driver.captures == graph
-    assert stages.stream == predictor._on.stream.handle
+    assert stages.stream == predictor._session.stream.handle
     driver.steps()
     for step in (stages.upload, stages.compute, stages.download, stages.compute):
         step()

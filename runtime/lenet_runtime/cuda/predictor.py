@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +14,8 @@ from lenet_runtime.cuda import Context
 from lenet_runtime.cuda.lanes import Lane
 from lenet_runtime.errors import DeployError
 
+STAGES = "stages"
 CLOSED = "this session is closed; load the artifact again"
-
-
-class Runner(Protocol):
-    """A `Lane`, or several that work as one."""
-
-    def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Compute new logits ``(N, 10)``."""
-        ...
-
-    def close(self) -> None:
-        """Wait for the GPU, and free everything."""
-        ...
 
 
 class LanePredictor(ABC):
@@ -42,17 +31,16 @@ class LanePredictor(ABC):
     def __init__(self, context: Context) -> None:
         self.context = context
         self._lock = threading.Lock()
-        self._idle: defaultdict[Hashable, list[Any]] = defaultdict(list)  # `Runner`s by kind
+        self._idle: defaultdict[Hashable, list[Lane]] = defaultdict(list)  # by kind
         self._users = 1  # the session that has this predictor, until it calls `close`
         self._closed = False
 
     @abstractmethod
-    def make_lane(self, kind: Hashable, count: int) -> Runner:
-        """Make a lane of a kind, for a batch of `count` images."""
+    def make_lane(self, kind: Hashable, count: int) -> Lane:
+        """Make a lane of a kind, for a batch of `count` images.
 
-    @abstractmethod
-    def make_stage_lane(self, count: int) -> Lane:
-        """Make a lane with device memory, for `stages` of `count` images."""
+        The kind `STAGES` has device memory, which `stages` copies to and from.
+        """
 
     def release(self) -> None:  # noqa: B027  most engines have nothing of the kind
         """Let go of what belongs to the context, which is closed afterwards."""
@@ -78,7 +66,7 @@ class LanePredictor(ABC):
             with self.context:
                 if lane is None:
                     lane = self.make_lane(kind, len(images))
-                logits: NDArray[np.float32] = lane.run(images)
+                logits = lane.run(images)
         except BaseException:
             self._discard(lane)
             raise
@@ -118,7 +106,7 @@ class LanePredictor(ABC):
         if last:
             self._end()
 
-    def _discard(self, lane: Runner | None) -> None:
+    def _discard(self, lane: Lane | None) -> None:
         """Close a lane that failed, which is not used again, and leave."""
         # Here and below: a GPU that failed refuses its context, and then frees everything with it.
         if lane is not None:
@@ -158,9 +146,9 @@ class LaneStages:
         lane: Lane | None = None
         try:
             with owner.context:
-                self._lane = lane = owner.make_stage_lane(len(images))
+                self._lane = lane = owner.make_lane(STAGES, len(images))
                 lane.put(images)
-                self._batch = lane.batch("stages", images, len(images), graph=False)
+                self._batch = lane.batch(STAGES, images, len(images), graph=False)
                 if graph:
                     self.captured = self._batch.capture(whole=False)
                 lane.put(images)  # an engine may try its graph with others

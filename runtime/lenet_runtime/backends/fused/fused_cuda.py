@@ -20,7 +20,7 @@ from lenet_runtime.backends.fused.programs import (
     require_capability,
 )
 from lenet_runtime.cuda.lanes import Lane
-from lenet_runtime.cuda.predictor import LanePredictor, Runner
+from lenet_runtime.cuda.predictor import STAGES, LanePredictor
 from lenet_runtime.errors import ArtifactError, DeployError
 
 
@@ -87,22 +87,18 @@ class FusedCuda(LanePredictor):
         return self._run(pixels)
 
     def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        return self.run_on(len(images) <= kernels.GRAPHED, images)
+        kind = kernels.GRAPHED if len(images) <= kernels.GRAPHED else kernels.PIECE
+        return self.run_on(kind, images)
 
     def uses_graph(self, batch_size: int) -> bool:
         """See `lenet_runtime.backends.StagedPredictor`."""
         return batch_size <= kernels.GRAPHED
 
-    def make_lane(self, kind: Hashable, count: int) -> Runner:
-        """Make a lane for small batches, or the two that share the pieces of a large one."""
-        if kind:
-            return self._lane(kernels.GRAPHED, copies=False)
-        return kernels.Pieces(self._lane)
-
-    def make_stage_lane(self, count: int) -> Lane:
-        """Make a lane that copies, at any size: a benchmark times computation and copies apart."""
-        return self._lane(count)
-
-    def _lane(self, capacity: int, *, copies: bool = True) -> Lane:
-        weights = self._weights.pointer
-        return kernels.KernelLane(self.context, self._kernels, weights, capacity, copies=copies)
+    def make_lane(self, kind: Hashable, count: int) -> Lane:
+        """Make a lane for small batches, for large ones in pieces, or for one that is timed."""
+        shared = self.context, self._kernels, self._weights.pointer
+        if kind == STAGES:
+            return kernels.KernelLane(*shared, count)
+        if kind == kernels.GRAPHED:
+            return kernels.KernelLane(*shared, kernels.GRAPHED, copies=False)
+        return kernels.PieceLane(*shared)

@@ -7,7 +7,6 @@ pinned host memory and writes the logits there: two copies around it would take 
 
 import bisect
 from collections import deque
-from collections.abc import Callable
 from ctypes import c_uint, c_ulonglong
 from dataclasses import dataclass
 from functools import partial
@@ -88,11 +87,17 @@ class KernelLane(Lane):
         kernels: The kernels.
         weights: The address of the weights on the GPU.
         capacity: See `Lane`.
-        copies: See `Lane`.
+        copies: See `Lane`; without, batches are computed by CUDA graphs.
     """
 
     def __init__(
-        self, context: Context, kernels: Kernels, weights: int, capacity: int, *, copies: bool
+        self,
+        context: Context,
+        kernels: Kernels,
+        weights: int,
+        capacity: int,
+        *,
+        copies: bool = True,
     ) -> None:
         super().__init__(context, capacity, copies=copies, limit=64)
         self._kernels, self._weights = kernels, weights
@@ -127,35 +132,39 @@ class KernelLane(Lane):
         return Batch(self, size, launch, kernel.image_bytes)
 
 
-class Pieces:
+class PieceLane(KernelLane):
     """Large batches in pieces, on two lanes in turn: each is filled while the other's is computed.
 
-    Args:
-        make_lane: Makes a lane for so many images.
+    This is one of the two, and the other is made where there are two pieces.
     """
 
-    def __init__(self, make_lane: Callable[[int], Lane]) -> None:
-        self._make_lane, self._lanes = make_lane, [make_lane(PIECE)]
+    def __init__(self, context: Context, kernels: Kernels, weights: int) -> None:
+        super().__init__(context, kernels, weights, PIECE)
+        self._shared = context, kernels, weights
+        self._second: KernelLane | None = None
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Compute new logits ``(N, 10)``."""
-        if len(images) > PIECE and len(self._lanes) == 1:
-            self._lanes.append(self._make_lane(PIECE))
+        lanes: list[Lane] = [self]
+        if len(images) > PIECE:
+            self._second = self._second or KernelLane(*self._shared, PIECE)
+            lanes.append(self._second)
         logits = np.empty((len(images), LOGITS), np.float32)
         running: deque[tuple[Lane, NDArray[np.float32], NDArray[np.float32]]] = deque()
         for number, start in enumerate(range(0, len(images), PIECE)):
-            if len(running) == len(self._lanes):
+            if len(running) == len(lanes):
                 _finish(*running.popleft())
-            lane, end = self._lanes[number % len(self._lanes)], start + PIECE
+            lane, end = lanes[number % len(lanes)], start + PIECE
             running.append((lane, lane.begin(images[start:end]), logits[start:end]))
         for piece in running:
             _finish(*piece)
         return logits
 
     def close(self) -> None:
-        """Wait for the GPU, and free both lanes."""
-        for lane in self._lanes:
-            lane.close()
+        """See `Lane.close`."""
+        super().close()
+        if self._second is not None:
+            self._second.close()
 
 
 def _finish(lane: Lane, answer: NDArray[np.float32], out: NDArray[np.float32]) -> None:

@@ -65,11 +65,11 @@ class OrtGpu(LanePredictor):
         try:
             with self.context as context:
                 stream = context.stream()
-                session = make(stream.handle)
+                inference = make(stream.handle)
         except BaseException:
             self.context.close()
             raise
-        self._on = GpuSession(name, session, stream, context, self._batch_size)
+        self._session = GpuSession(name, inference, stream, context, self._batch_size)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lenet_runtime.backends.Predictor.run`."""
@@ -84,7 +84,7 @@ class OrtGpu(LanePredictor):
         with self.guard(f"{self._name} on {images.shape}"):
             if self.uses_graph(count):
                 return self.run_on(_SMALL, images)
-            idle = self._idle[_LARGE]
+            idle = self._idle.get(_LARGE)
             if idle and idle[-1].capacity < count:
                 with self.context:
                     idle.pop().close()
@@ -97,7 +97,7 @@ class OrtGpu(LanePredictor):
 
     def uses_graph(self, batch_size: int) -> bool:
         """See `lenet_runtime.backends.StagedPredictor`."""
-        return self._on.graphs and batch_size <= GRAPH_BATCH
+        return self._session.graphs and batch_size <= GRAPH_BATCH
 
     @contextlib.contextmanager
     def guard(self, doing: str) -> Iterator[None]:
@@ -114,13 +114,9 @@ class OrtGpu(LanePredictor):
                 raise core.failed(doing, error) from error
 
     def make_lane(self, kind: Hashable, count: int) -> OrtLane:
-        """Make the lane of all small batches, or one that is replaced where it is too small."""
-        size = GRAPH_BATCH if kind == _SMALL else padded(count)
-        return OrtLane(self._on, self._batch_size or size)
-
-    def make_stage_lane(self, count: int) -> OrtLane:
-        """Make a lane for one batch."""
-        return OrtLane(self._on, count)
+        """Make a lane for all small batches, or for large ones up to a power of two."""
+        capacity = max(GRAPH_BATCH, padded(count))
+        return OrtLane(self._session, self._batch_size or capacity)
 
     def close(self) -> None:
         """Give everything back, after the call that is under way in another thread."""
@@ -129,4 +125,4 @@ class OrtGpu(LanePredictor):
 
     def release(self) -> None:
         """Let go of the session before the stream that it computes on."""
-        self._on.session = None
+        self._session.inference = None

@@ -34,15 +34,15 @@ class GpuSession:
 
     Attributes:
         name: The backend's name, for messages.
-        session: The `InferenceSession`.
-        stream: The stream that the session computes on.
+        inference: The `InferenceSession`.
+        stream: The stream that it computes on.
         context: The context of the GPU.
         batch_size: The batch size of a static artifact; None for any.
         graphs: Whether graphs can be captured; False once one failed.
     """
 
     name: str
-    session: Any
+    inference: Any
     stream: Stream
     context: Context
     batch_size: int | None
@@ -67,15 +67,15 @@ class OrtLane(Lane):
     """A lane on the session's own stream.
 
     Args:
-        on: The session.
+        session: The session.
         capacity: The most images of a batch.
     """
 
-    def __init__(self, on: GpuSession, capacity: int) -> None:
+    def __init__(self, session: GpuSession, capacity: int) -> None:
         import onnxruntime
 
-        super().__init__(on.context, capacity, stream=on.stream)
-        self._on = on
+        super().__init__(session.context, capacity, stream=session.stream)
+        self._session = session
         self._options = onnxruntime.RunOptions()
         # We wait, once the logits are on their way as well.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
@@ -83,31 +83,31 @@ class OrtLane(Lane):
     def prepare(self, images: NDArray[Any]) -> Batch:
         """Pad small sizes to powers of two, with a graph for each."""
         count = len(images)
-        if self._on.graphs and count <= GRAPH_BATCH:
-            size = self._on.batch_size or padded(count)
+        if self._session.graphs and count <= GRAPH_BATCH:
+            size = self._session.batch_size or padded(count)
             batch = self.batch(size, images, size, graph=True)
-            if self._on.graphs:
+            if self._session.graphs:
                 return batch
             self.forget()  # also the graphs that worked
         return self.batch(count, images, count, graph=False)
 
     def new(self, images: NDArray[Any], size: int) -> Batch:
         """Bind the session to the lane's memory for this size."""
-        session, index = self._on.session, self._on.context.gpu.index
-        binding = session.io_binding()
-        (source,), (target,) = session.get_inputs(), session.get_outputs()
+        inference, index = self._session.inference, self._session.context.gpu.index
+        binding = inference.io_binding()
+        (source,), (target,) = inference.get_inputs(), inference.get_outputs()
         binding.bind_input(source.name, "cuda", index, np.float32, [size, *_IMAGE], self.images)
         binding.bind_output(target.name, "cuda", index, np.float32, [size, LOGITS], self.logits)
-        compute = partial(session.run_with_iobinding, binding, self._options)
-        return OrtBatch(self._on, self, size, compute)
+        compute = partial(inference.run_with_iobinding, binding, self._options)
+        return OrtBatch(self._session, self, size, compute)
 
 
 class OrtBatch(Batch):
     """One batch size of a session."""
 
-    def __init__(self, on: GpuSession, *arguments: Any) -> None:
+    def __init__(self, session: GpuSession, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._on = on
+        self._session = session
 
     def capture(self, *, whole: bool) -> bool:
         """Capture what the session computes, without the copies.
@@ -120,14 +120,14 @@ class OrtBatch(Batch):
             DeviceMemoryError: There is not enough memory.
         """
         failures: tuple[type[Exception], ...] = (DeployError, *core.engine_errors())
-        if self._on.graphs:
+        if self._session.graphs:
             try:
                 self._prove()
             except DeviceMemoryError:
                 raise
             except failures as error:
-                self._on.give_graphs_up(error)
-        return self._on.graphs
+                self._session.give_graphs_up(error)
+        return self._session.graphs
 
     def _prove(self) -> None:
         """Capture a graph, and compare its answers to other images with the session's.

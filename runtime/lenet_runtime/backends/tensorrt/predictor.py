@@ -57,11 +57,7 @@ class TensorRt(LanePredictor):
         return None if len(images) > self._most else super().stages(images, graph=graph)
 
     def make_lane(self, kind: Hashable, count: int) -> EngineLane:
-        """Make a lane for the profile's largest batch."""
-        return self.make_stage_lane(count)
-
-    def make_stage_lane(self, count: int) -> EngineLane:
-        """Make a lane for the profile's largest batch."""
+        """Make a lane, all of which are alike."""
         assert self._engine is not None
         return EngineLane(self._engine, self.context)
 
