@@ -59,7 +59,6 @@ class OrtGpu(LanePredictor):
 
     def __init__(self, name: str, artifact: Artifact, index: int, make: MakeSession) -> None:
         super().__init__(cuda.Context(index))
-        self._name, self._batch_size = name, artifact.manifest.batch_size
         self._errors = core.engine_errors()
         self._alone = threading.RLock()
         try:
@@ -69,11 +68,12 @@ class OrtGpu(LanePredictor):
         except BaseException:
             self.context.close()
             raise
-        self._session = GpuSession(name, inference, stream, context, self._batch_size)
+        batch_size = artifact.manifest.batch_size
+        self._session = GpuSession(name, inference, stream, context, batch_size)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lenet_runtime.backends.Predictor.run`."""
-        if len(images) <= MAX_BATCH or self._batch_size is not None:
+        if len(images) <= MAX_BATCH or self._session.batch_size is not None:
             return self._run(images)
         pieces = range(0, len(images), MAX_BATCH)
         with self._alone:  # nobody closes the session between two pieces
@@ -81,7 +81,7 @@ class OrtGpu(LanePredictor):
 
     def _run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         count = len(images)
-        with self.guard(f"{self._name} on {images.shape}"):
+        with self.guard(f"{self._session.name} on {images.shape}"):
             if self.uses_graph(count):
                 return self.run_on(_SMALL, images)
             idle = self._idle.get(_LARGE)
@@ -92,7 +92,7 @@ class OrtGpu(LanePredictor):
 
     def stages(self, images: NDArray[np.float32], *, graph: bool) -> LaneStages | None:
         """See `lenet_runtime.backends.StagedPredictor.stages`."""
-        with self.guard(f"{self._name} on {images.shape}"):
+        with self.guard(f"{self._session.name} on {images.shape}"):
             return super().stages(images, graph=graph)
 
     def uses_graph(self, batch_size: int) -> bool:
@@ -116,7 +116,7 @@ class OrtGpu(LanePredictor):
     def make_lane(self, kind: Hashable, count: int) -> OrtLane:
         """Make a lane for all small batches, or for large ones up to a power of two."""
         capacity = max(GRAPH_BATCH, padded(count))
-        return OrtLane(self._session, self._batch_size or capacity)
+        return OrtLane(self._session, self._session.batch_size or capacity)
 
     def close(self) -> None:
         """Give everything back, after the call that is under way in another thread."""
