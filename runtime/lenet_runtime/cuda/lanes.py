@@ -177,7 +177,7 @@ class Lane(ABC):
             return batch
         if len(self._batches) >= self._limit:
             self._batches.pop(next(iter(self._batches))).close()
-            self._ready.clear()  # so that those in use come by here, and are not the next to go
+        self._ready.clear()  # so that those in use come by here again, and are not the next to go
         batch = self._batches[key] = self.new(images, size)
         if graph:
             batch.capture(whole=True)
