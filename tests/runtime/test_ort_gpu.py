@@ -263,13 +263,3 @@ def test_steps_put_their_work_on_the_stream(driver, predictor, on_cpu, graph, wo
     stages.close()
     stages.close()
     assert driver.used == 0
-
-
-def test_steps_of_a_closed_session(driver, predictor):
-    stages = predictor.stages(images(3), graph=False)
-    predictor.close()
-    stages.close()
-    stages.close()
-    assert driver.live == 0
-    with pytest.raises(DeployError, match="closed"):
-        stages.compute()

@@ -8,16 +8,15 @@ pinned host memory and writes the logits there: two copies around it would take 
 import bisect
 from collections import deque
 from ctypes import c_uint, c_ulonglong
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime.backends.fused.programs import Program
 from lenet_runtime.cuda import Arguments, Context, Function
-from lenet_runtime.cuda.lanes import LOGITS, Batch, Lane
+from lenet_runtime.cuda.lanes import IMAGE_BYTES, LOGITS, Batch, Lane
 
 GRAPHED = 1024  # images; of larger batches the calls cost little beside the work
 # Images of a piece of a large batch. While one lane computes a piece, the CPU fills the other's
@@ -25,8 +24,7 @@ GRAPHED = 1024  # images; of larger batches the calls cost little beside the wor
 PIECE = 4096
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(NamedTuple):
     """One kernel as it is launched.
 
     Attributes:
@@ -43,16 +41,9 @@ class Kernel:
     shared_bytes: int
     image_bytes: int
 
-    @classmethod
-    def of(cls, function: Function, program: Program, *, raw: bool) -> "Kernel":
-        """The kernel of a program for pixels or for raw digits."""
-        shared = program.raw_shared_bytes if raw else program.shared_bytes
-        function.allow_shared(shared)
-        return cls(function, program.images, program.threads, shared, 784 if raw else 4096)
-
 
 class Kernels:
-    """The kernels of an artifact, and its weights on the GPU.
+    """The kernels of an artifact.
 
     Args:
         context: The context of the GPU, which is current.
@@ -65,18 +56,19 @@ class Kernels:
 
     def __init__(self, context: Context, code: bytes, programs: tuple[Program, ...]) -> None:
         self._starts = [program.start for program in programs]
-        names = [p.kernel for p in programs] + [p.raw_kernel for p in programs]
-        functions = context.functions(code, names)
-        pixels, raw = functions[: len(programs)], functions[len(programs) :]
-        self._kernels = {  # by whether they are for raw digits
-            False: [Kernel.of(f, p, raw=False) for f, p in zip(pixels, programs, strict=True)],
-            True: [Kernel.of(f, p, raw=True) for f, p in zip(raw, programs, strict=True)],
-        }
+        names = [name for p in programs for name in (p.kernel, p.raw_kernel)]
+        functions = iter(context.functions(code, names))
+        self._kernels: list[Kernel] = []  # of each program, for pixels and for raw digits
+        for p in programs:
+            for shared, image in ((p.shared_bytes, IMAGE_BYTES), (p.raw_shared_bytes, 28 * 28)):
+                function = next(functions)
+                function.allow_shared(shared)
+                self._kernels.append(Kernel(function, p.images, p.threads, shared, image))
 
     def choose(self, images: NDArray[Any]) -> Kernel:
         """The kernel of the last program that starts at so many images or fewer."""
         number = bisect.bisect_right(self._starts, len(images)) - 1
-        return self._kernels[images.dtype == np.uint8][number]
+        return self._kernels[2 * number + (images.dtype == np.uint8)]
 
 
 class KernelLane(Lane):
