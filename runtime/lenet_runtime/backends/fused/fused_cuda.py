@@ -87,8 +87,7 @@ class FusedCuda(LanePredictor):
         return self._run(pixels)
 
     def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        kind = kernels.GRAPHED if len(images) <= kernels.GRAPHED else kernels.PIECE
-        return self.run_on(kind, images)
+        return self.run_on("small" if len(images) <= kernels.GRAPHED else "large", images)
 
     def uses_graph(self, batch_size: int) -> bool:
         """See `lenet_runtime.backends.StagedPredictor`."""
@@ -99,6 +98,6 @@ class FusedCuda(LanePredictor):
         shared = self.context, self._kernels, self._weights.pointer
         if kind == STAGES:
             return kernels.KernelLane(*shared, count)
-        if kind == kernels.GRAPHED:
+        if kind == "small":
             return kernels.KernelLane(*shared, kernels.GRAPHED, copies=False)
         return kernels.PieceLane(*shared)
