@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lenet_runtime import cuda
+from lenet_runtime.backends.lane_predictor import LanePredictor
 from lenet_runtime.cuda.lanes import Batch, Lane
-from lenet_runtime.cuda.predictor import LanePredictor
 from lenet_runtime.errors import DeployError, DeviceMemoryError
 
 TYPES = (ctypes.c_ulonglong, ctypes.c_ulonglong, ctypes.c_uint)

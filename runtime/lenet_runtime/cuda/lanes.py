@@ -2,7 +2,7 @@
 
 This is what the engines on the CUDA driver share. An engine adds three things: what puts the
 computation of N images on the stream (`Lane.new`), its rule which sizes are computed and captured
-as CUDA graphs (`Lane.prepare`), and the lanes it needs (`lenet_runtime.cuda.predictor`).
+as CUDA graphs (`Lane.prepare`), and the lanes it needs (`lenet_runtime.backends.lane_predictor`).
 """
 
 from abc import ABC, abstractmethod

@@ -19,8 +19,8 @@ from lenet_runtime.backends.fused.programs import (
     programs,
     require_capability,
 )
+from lenet_runtime.backends.lane_predictor import STAGES, LanePredictor
 from lenet_runtime.cuda.lanes import Lane
-from lenet_runtime.cuda.predictor import STAGES, LanePredictor
 from lenet_runtime.errors import ArtifactError, DeployError
 
 

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 from lenet_runtime import cuda
 from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends.lane_predictor import LanePredictor, LaneStages
 from lenet_runtime.backends.ort import core
 from lenet_runtime.backends.ort.lane import GRAPH_BATCH, GpuSession, OrtLane, padded
-from lenet_runtime.cuda.predictor import LanePredictor, LaneStages
 
 MAX_BATCH = 4096
 # The least batch size of each graph: 1, 2, 3, 5, 9, ...; and of none.

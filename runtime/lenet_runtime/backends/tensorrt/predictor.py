@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from lenet_runtime import cuda, devices
 from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends.lane_predictor import LanePredictor, LaneStages
 from lenet_runtime.backends.tensorrt import core
 from lenet_runtime.backends.tensorrt.core import FILE, MODULES, TITLES
 from lenet_runtime.backends.tensorrt.engine import Engine
 from lenet_runtime.backends.tensorrt.lane import EngineLane
 from lenet_runtime.backends.tensorrt.library import library
-from lenet_runtime.cuda.predictor import LanePredictor, LaneStages
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
 
 

@@ -79,7 +79,7 @@ class LanePredictor(ABC):
         return logits
 
     def stages(self, images: NDArray[np.float32], *, graph: bool) -> "LaneStages | None":
-        """See `lenet_runtime.backends.StagedPredictor.stages`."""
+        """See `lenet_runtime.backends.protocol.MakeStages`."""
         with self._lock:
             if self._closed:
                 raise DeployError(CLOSED)
@@ -129,7 +129,7 @@ class LanePredictor(ABC):
 
 
 class LaneStages:
-    """One batch in steps, on a lane of its own: see `lenet_runtime.backends.Stages`.
+    """One batch in steps, on a lane of its own: see `lenet_runtime.backends.protocol.Stages`.
 
     Args:
         owner: The predictor, of which this is a user until `close`.
@@ -160,24 +160,24 @@ class LaneStages:
         self.stream: int = lane.stream.handle
 
     def upload(self) -> None:
-        """See `lenet_runtime.backends.Stages`."""
+        """See `lenet_runtime.backends.protocol.Stages`."""
         self._do("uploading", self._batch.upload)
 
     def compute(self) -> None:
-        """See `lenet_runtime.backends.Stages`."""
+        """See `lenet_runtime.backends.protocol.Stages`."""
         self._do("computing", self._batch.compute)
 
     def download(self) -> None:
-        """See `lenet_runtime.backends.Stages`."""
+        """See `lenet_runtime.backends.protocol.Stages`."""
         self._do("downloading", self._batch.download)
 
     def answer(self) -> NDArray[np.float32]:
-        """See `lenet_runtime.backends.Stages`."""
+        """See `lenet_runtime.backends.protocol.Stages`."""
         self._do("waiting for the GPU", self._lane.stream.synchronize)
         return self._lane.logits_of(self._count).copy()
 
     def close(self) -> None:
-        """See `lenet_runtime.backends.Stages`; twice is fine."""
+        """See `lenet_runtime.backends.protocol.Stages`; twice is fine."""
         if self._closed:
             return
         try:
