@@ -1,7 +1,7 @@
 """Predictors on lanes: each thread has one to itself while it runs a batch."""
 
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.cuda import Context
 from lenet_runtime.cuda.lanes import Lane
 from lenet_runtime.errors import DeployError
@@ -18,7 +19,7 @@ STAGES = "stages"
 CLOSED = "this session is closed; load the artifact again"
 
 
-class LanePredictor(ABC):
+class LanePredictor(Predictor):
     """A predictor whose threads each have a lane to themselves while they run a batch.
 
     Idle lanes are used again; one that failed is not. The GPU's context is closed with the last
@@ -42,7 +43,7 @@ class LanePredictor(ABC):
         The kind `STAGES` has device memory, which `stages` copies to and from.
         """
 
-    def release(self) -> None:  # noqa: B027  most engines have nothing of the kind
+    def release(self) -> None:
         """Let go of what belongs to the context, which is closed afterwards."""
 
     def guard(self, doing: str) -> AbstractContextManager[object]:

@@ -76,21 +76,18 @@ class FusedCuda(LanePredictor):
             self._weights = context.allocate(len(weights))
             self._weights.write(weights)
         # Raw digits get two pixels on every side in the kernel.
-        self.takes_pixels = artifact.manifest.preprocessing.padding == 2
+        pads_so = artifact.manifest.preprocessing.padding == 2
+        self.run_pixels = self._run if pads_so else None
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lenet_runtime.backends.Predictor.run`."""
         return self._run(images)
 
-    def run_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See `lenet_runtime.backends.PixelPredictor.run_pixels`."""
-        return self._run(pixels)
-
     def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
         return self.run_on("small" if len(images) <= kernels.GRAPHED else "large", images)
 
     def uses_graph(self, batch_size: int) -> bool:
-        """See `lenet_runtime.backends.StagedPredictor`."""
+        """See `lenet_runtime.backends.Predictor.uses_graph`."""
         return batch_size <= kernels.GRAPHED
 
     def make_lane(self, kind: Hashable, count: int) -> Lane:

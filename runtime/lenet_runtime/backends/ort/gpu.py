@@ -48,7 +48,7 @@ class MakeSession(Protocol):
 
 
 class OrtGpu(LanePredictor):
-    """A predictor that can be timed step by step: `lenet_runtime.backends.StagedPredictor`.
+    """A session that one thread at a time has to itself.
 
     Args:
         name: The backend's name, for messages.
@@ -91,12 +91,12 @@ class OrtGpu(LanePredictor):
             return self.run_on(_LARGE, images)
 
     def stages(self, images: NDArray[np.float32], *, graph: bool) -> LaneStages | None:
-        """See `lenet_runtime.backends.StagedPredictor.stages`."""
+        """See `lenet_runtime.backends.protocol.MakeStages`."""
         with self.guard(f"{self._session.name} on {images.shape}"):
             return super().stages(images, graph=graph)
 
     def uses_graph(self, batch_size: int) -> bool:
-        """See `lenet_runtime.backends.StagedPredictor`."""
+        """See `lenet_runtime.backends.Predictor.uses_graph`."""
         return self._session.graphs and batch_size <= GRAPH_BATCH
 
     @contextlib.contextmanager

@@ -52,8 +52,8 @@ class TensorRt(LanePredictor):
         return self.run_on("engine", images)
 
     def stages(self, images: NDArray[np.float32], *, graph: bool) -> LaneStages | None:
-        """See `lenet_runtime.backends.StagedPredictor.stages`; a batch above the profile's largest
-        is no single computation, and has none."""
+        """See `lenet_runtime.backends.protocol.MakeStages`; a batch above the profile's
+        largest is no single computation, and has none."""
         return None if len(images) > self._most else super().stages(images, graph=graph)
 
     def make_lane(self, kind: Hashable, count: int) -> EngineLane:
