@@ -57,17 +57,17 @@ def sources(program: Program, weights_sha256: str) -> dict[str, str]:
         "WORK": program.work,
         "BYTES": str(program.work_bytes + 64),
     }
-    parts = {"choices.c": "", "cases.c": "", "refusal.c": ""}
-    if chosen:
-        choice = "    if ({0.supported})\n        return {1};\n"
-        case = "    case {1}:\n        return {0.name}_chunk(images, logits, n, work);\n"
-        choices, cases = (
-            [line.format(level, level.name.upper()) for level in chosen] for line in (choice, case)
-        )
-        parts["choices.c"] = _x86("    __builtin_cpu_init();\n", *choices)
-        parts["cases.c"] = _x86(*cases)
-    if last is NONE:
-        parts["refusal.c"] = text("none_refusal.c")
+    choices, cases = [], []
+    for level in chosen:
+        name = level.name.upper()
+        choices.append(f"    if ({level.supported})\n        return {name};\n")
+        call = f"{level.name}_chunk(images, logits, n, work)"
+        cases.append(f"    case {name}:\n        return {call};\n")
+    parts = {
+        "choices.c": _x86("    __builtin_cpu_init();\n", *choices) if chosen else "",
+        "cases.c": _x86(*cases) if chosen else "",
+        "refusal.c": text("none_refusal.c") if last is NONE else "",
+    }
     return {
         "lenet.c": text(f"{program.precision}.c", words, parts | dict(program.parts)),
         "lenet.h": text("lenet.h", words),
