@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime import cpu
 from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.backends.workers import Workers
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
 from lenet_runtime.version import __version__
@@ -56,7 +57,7 @@ def probe(device: str) -> str:
     return __version__
 
 
-class Native:
+class Native(Predictor):
     """One loaded library.
 
     Args:
@@ -79,7 +80,7 @@ class Native:
         return logits
 
     def run_checked(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """See `lenet_runtime.backends.CheckingPredictor.run_checked`."""
+        """See `lenet_runtime.backends.Predictor.run_checked`."""
         logits = np.empty((len(images), 10), _FLOAT32)
         return logits if self._fill(images, logits, check_finite=True) else None
 
