@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from benchmarks.gpu_check import OURS, RIVALS
-from lenet_bench.gpu.device_result import DeviceResult
-from lenet_bench.gpu.on_gpu import BYTES_PER_IMAGE
+from lenet_bench.gpu.result import BYTES_PER_IMAGE, DeviceResult
 from lenet_bench.report import Run
 
 ANY = "any precision"

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_bench import report
-from lenet_bench.gpu.device_result import MOSTLY, DeviceResult
-from lenet_bench.gpu.on_gpu import BYTES_PER_IMAGE, DeviceSection
+from lenet_bench.gpu.result import BYTES_PER_IMAGE, MOSTLY, DeviceResult, DeviceSection
 from lenet_bench.report import Run
 
 Cell = Callable[[str, int], str]

@@ -13,14 +13,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from lenet_bench.gpu.device import Hooks
+from lenet_bench.gpu.staged import with_stages
+
 from benchmarks.gpu_check import GRAPHS_UP_TO
 from benchmarks.gpu_check.engines import Engine, Runner, opened, unit_noise
 from benchmarks.gpu_check.steps import tidy
 from lenet_bench import Settings, fingerprint, harness
 from lenet_bench.gpu import device, gpu_state
-from lenet_bench.gpu.device import Hooks
-from lenet_bench.gpu.on_gpu import DeviceSection, uses_graph
-from lenet_bench.gpu.staged import with_stages
+from lenet_bench.gpu.result import DeviceSection, uses_graph
 from lenet_bench.gpu.stopwatch import CudaStopwatch
 from lenet_bench.gpu.stopwatch import opened as stopwatch_opened
 from lenet_bench.report import Run

@@ -66,14 +66,14 @@ def _gpu(device: str) -> dict[str, Any]:
     wanted = devices.parse(device)
     if wanted.kind != "cuda":
         return {}
-    from lenet_bench.gpu import gpu_state
+    from lenet_bench.gpu import state
     from lenet_runtime import cuda
 
     found = cuda.gpu(wanted.index)
     return {
         "gpu": found.name,
         "gpu_compute_capability": found.compute_capability,
-        "gpu_driver": gpu_state.read(found).get("driver"),
+        "gpu_driver": state.read(found).get("driver"),
         "gpu_driver_cuda": found.driver,
         "gpu_multiprocessors": found.multiprocessors,
         "gpu_memory_gib": round(found.memory_bytes / 2**30),

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_bench import result as results_json
-from lenet_bench.gpu import on_gpu
-from lenet_bench.gpu.device_result import FIGURES
-from lenet_bench.gpu.on_gpu import DeviceSection
+from lenet_bench.gpu.result import FIGURES, DeviceSection, section_from_json
 from lenet_bench.harness import Settings
 from lenet_bench.result import LatencyResult, Ratio, paired_ratio
 from lenet_runtime.errors import InputError
@@ -178,7 +176,7 @@ def from_dict(document: Any) -> Run:
         scaling=tuple(document["scaling"]),
         interrupted=bool(document["interrupted"]),
         scope=document["scope"],
-        device=None if (section := document.get("device")) is None else on_gpu.from_json(section),
+        device=None if (part := document.get("device")) is None else section_from_json(part),
     )
 
 

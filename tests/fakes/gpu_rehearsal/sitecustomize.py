@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from lenet_bench.gpu import gpu_state, stopwatch
+from lenet_bench.gpu import state, stopwatch
 from lenet_runtime import cuda
 from lenet_runtime.artifact import requirements
 from lenet_runtime.backends import BACKENDS, Backend
@@ -87,7 +87,7 @@ def opened(index, copy_bytes=0):
     yield HostStopwatch()
 
 
-class Watch(gpu_state.Watch):
+class Watch(state.Watch):
     def _start(self):
         self._states += [STATE, STATE | {"power_w": 500.0, "sm_mhz": 1755.0}]
 
@@ -99,7 +99,7 @@ def pretended(name, module):
 
 cuda.gpu = lambda index: GPU
 requirements.unmet = lambda manifest, device: []
-gpu_state.read, gpu_state.Watch, stopwatch.opened = (lambda gpu: dict(STATE)), Watch, opened
+state.read, state.Watch, stopwatch.opened = (lambda gpu: dict(STATE)), Watch, opened
 BACKENDS["ort-cuda"] = pretended("ort-cpu", "lenet_runtime.backends.ort.ort_cpu")
 BACKENDS["fused-cuda"] = pretended("native", "lenet_runtime.backends.native")
 
