@@ -3,7 +3,7 @@
 import copy
 import itertools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.gpu_check.engines import Engine, engine_label
 from lenet_runtime.backends.torch.torch_cuda import (
     CudaTorchPredictor,
+    Forward,
     TorchStages,
     precision,
     require,
@@ -23,32 +23,25 @@ from lenet_runtime.errors import DeployError
 # What `torch.compile(mode="max-autotune")` sets, but that graphs are captured here, around what it
 # compiles: PyTorch's own replay also copies the input and manages memory, which costs more.
 MODE = "max-autotune-no-cudagraphs"
-_TYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16}
+_TYPES = {"fp32": torch.float32, "fp16": torch.float16}
 _numbers = itertools.count()
 
 
-def peers(device: str, sizes: tuple[int, ...]) -> list[Engine]:
-    """In the order of their value."""
-    return [
-        Engine("eager", "eager", "fp32", device, sizes=sizes),
-        *(
-            Engine(engine_label("torch.compile", kind), "torch.compile", kind, device, sizes=sizes)
-            for kind in ("fp16", "fp32")  # each takes a minute to compile for two batch sizes
-        ),
-        Engine("eager fp16", "eager", "fp16", device, sizes=sizes),
-    ]
+def build(name: str, precision: str, device: str, sizes: Sequence[int]) -> Any:
+    """A `Predictor` with `stages`: compiled for each of `sizes`; eager where there are none.
 
-
-def build(engine: Engine) -> Any:
-    """A `Predictor` with `stages`; raises `BackendUnavailable` where PyTorch has no such GPU."""
+    Raises:
+        BackendUnavailable: PyTorch has no such GPU.
+    """
     from lenet_deploy.training.checkpoint import load_checkpoint
 
-    require(engine.device)
-    net = _In(load_checkpoint(), _TYPES[engine.precision]).eval().requires_grad_(False)
-    net = net.to(engine.device)
-    if engine.backend == "eager":
-        return CudaTorchPredictor("eager", net, engine.device, tf32=engine.precision == "tf32")
-    return Compiled(net, engine)
+    require(device)
+    net = _In(load_checkpoint(), _TYPES[precision]).eval().requires_grad_(False).to(device)
+    return Compiled(net, name, device, sizes) if sizes else predictor(net, name, device)
+
+
+def predictor(forward: Forward, name: str, device: str) -> CudaTorchPredictor:
+    return CudaTorchPredictor(name, forward, device, tf32=False)
 
 
 class _In(nn.Module):
@@ -65,9 +58,8 @@ class _In(nn.Module):
 class Compiled:
     """`torch.compile` for each batch size on its own, its kernels tuned for it."""
 
-    def __init__(self, net: nn.Module, engine: Engine) -> None:
-        self._net, self._name, self._sizes = net, engine.name, engine.sizes
-        self._device, self._tf32 = engine.device, engine.precision == "tf32"
+    def __init__(self, net: nn.Module, name: str, device: str, sizes: Sequence[int]) -> None:
+        self._net, self._name, self._device, self._sizes = net, name, device, sizes
         self._by_size: dict[int, CudaTorchPredictor] = {}
         self._whole: dict[int, TorchStages] = {}
 
@@ -105,11 +97,10 @@ class Compiled:
     def _compiled(self, size: int) -> CudaTorchPredictor:
         if size not in self._by_size:
             forward = torch.compile(_with_code_of_its_own(self._net), mode=MODE, dynamic=False)
-            with torch.inference_mode(), torch.cuda.device(self._device), precision(self._tf32):
+            with torch.inference_mode(), torch.cuda.device(self._device), precision(tf32=False):
                 # Made in here: for a tensor of another mode it would be compiled again.
                 forward(torch.randn(size, 1, 32, 32, device=self._device))
-            made = CudaTorchPredictor(self._name, forward, self._device, tf32=self._tf32)
-            self._by_size[size] = made
+            self._by_size[size] = predictor(forward, self._name, self._device)
         return self._by_size[size]
 
 

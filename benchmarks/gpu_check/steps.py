@@ -25,18 +25,18 @@ class Step:
     """One thing to do.
 
     Attributes:
-        name: unique in the run.
-        kind: of `benchmarks.gpu_check.worker.KINDS`.
-        arguments: of it, JSON types.
-        seconds: that it may take.
-        alone: whether nothing else may run meanwhile.
+        name: A name that is unique in the run.
+        kind: A key of `benchmarks.gpu_check.worker.KINDS`.
+        arguments: What the worker is told, JSON types.
+        seconds: The time that it may take.
+        wrapper: The words of a command that the worker runs under.
     """
 
     name: str
     kind: str
     arguments: dict[str, Any]
     seconds: float = 120.0
-    alone: bool = False
+    wrapper: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Outcome:
     """How a step ended.
 
     Attributes:
-        result: what it wrote, whole or until it was ended; empty where it wrote nothing.
-        reason: why it failed; empty where it did not.
-        seconds: that it took.
+        result: What the step wrote, whole or until it was ended; empty where it wrote nothing.
+        reason: Why it failed; empty where it did not.
+        seconds: The time that it took.
     """
 
     result: dict[str, Any] = field(default_factory=dict)
@@ -58,99 +58,85 @@ class Budget:
     """The time that the whole run has.
 
     Args:
-        seconds: in all.
-        clock: seconds since whenever.
+        seconds: The time in all.
+        clock: A clock that counts seconds from any moment.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds, self._clock, self._start = seconds, clock, clock()
 
-    def spent(self) -> float:
-        """Seconds since the beginning."""
-        return self._clock() - self._start
-
     def left(self, share: float = 1.0) -> float:
         """Seconds until this share of the budget is spent; not below 0."""
-        return max(0.0, share * self.seconds - self.spent())
+        return max(0.0, share * self.seconds - (self._clock() - self._start))
 
 
 class Runner:
-    """Runs steps, in a folder of their own.
+    """Runs steps, each in a process of its own.
 
     Args:
-        folder: for what they are told and what they write.
-        say: called with a line of progress.
+        folder: The folder for what the steps are told and what they write.
+        say: Called with a line of progress.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
         self._folder, self._say = folder, say
-        self._running: dict[str, _Process] = {}
 
     def run(self, steps: Sequence[Step], seconds: float, width: int) -> dict[str, Outcome]:
-        """Run them in order, `width` at a time, for so long; what is not begun by then is skipped.
+        """Run the steps in order, `width` at a time; what is not begun in `seconds` is skipped.
 
-        Whatever ends it early, Ctrl-C among it, ends them all.
+        Whatever ends it early, Ctrl-C among it, ends all their processes.
         """
         waiting, outcomes, end = list(steps), {}, time.monotonic() + seconds
+        running: dict[str, _Process] = {}
         try:
-            while waiting or self._running:
+            while waiting or running:
                 if time.monotonic() >= end:
-                    for step in waiting:
-                        outcomes[step.name] = Outcome(reason="skipped: no time was left for it")
-                    waiting = []
-                while waiting and self._free(waiting[0], width):
+                    skipped = Outcome(reason="skipped: no time was left for it")
+                    outcomes |= {step.name: skipped for step in waiting}
+                    waiting.clear()
+                while waiting and len(running) < width:
                     step = waiting.pop(0)
-                    self._running[step.name] = _Process(step, self._folder, end)
-                for name, process in list(self._running.items()):
-                    ended = process.ended()
-                    if ended is not None:
-                        del self._running[name]
-                        outcomes[name] = ended
-                        self._say(f"{ended.seconds:6.1f} s  {name}: {ended.reason or 'done'}")
+                    running[step.name] = _Process(step, self._folder, end)
+                for name, process in list(running.items()):
+                    outcome = process.outcome()
+                    if outcome is not None:
+                        del running[name]
+                        outcomes[name] = outcome
+                        self._say(f"{outcome.seconds:6.1f} s  {name}: {outcome.reason or 'done'}")
                 time.sleep(POLL_S)
         finally:
-            for process in self._running.values():
+            for process in running.values():
                 process.kill()
-            self._running.clear()
         return {step.name: outcomes[step.name] for step in steps}
 
     def written(self, step: Step) -> dict[str, Any]:
         """What a step has written so far; empty where it has not."""
         return read_result(_file(self._folder, step, "json"))
 
-    def _free(self, step: Step, width: int) -> bool:
-        if any(process.step.alone for process in self._running.values()):
-            return False
-        return not self._running if step.alone else len(self._running) < width
-
 
 class _Process:
     def __init__(self, step: Step, folder: Path, end: float) -> None:
-        self.step, self._start = step, time.monotonic()
+        self._start = time.monotonic()
         self._end = min(end, self._start + step.seconds)
         self._out, self._log = _file(folder, step, "json"), _file(folder, step, "log")
         self._out.unlink(missing_ok=True)
-        given = _file(folder, step, "arguments.json")
-        arguments = {"out": str(self._out), "seconds": self._end - self._start} | step.arguments
-        given.write_text(json.dumps(arguments))
-        command = [sys.executable, "-m", "benchmarks.gpu_check.worker", step.kind, str(given)]
+        told = _file(folder, step, "arguments.json")
+        told.write_text(json.dumps({"out": str(self._out)} | step.arguments))
+        command = [sys.executable, "-m", "benchmarks.gpu_check.worker", step.kind, str(told)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*step.arguments.get("wrapper", []), *command],
-                cwd=ROOT, env=environment(folder), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True,
+                [*step.wrapper, *command], cwd=ROOT, env=environment(folder),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
-    def ended(self) -> Outcome | None:
+    def outcome(self) -> Outcome | None:
         """How it ended; None while it runs. Ends it where its time is up."""
-        code, late = self._process.poll(), time.monotonic() >= self._end
-        if code is None and not late:
+        code = self._process.poll()
+        if code is None and time.monotonic() < self._end:
             return None
         seconds = time.monotonic() - self._start
         self.kill()
-        if code == 0:
-            return Outcome(read_result(self._out), "", seconds)
-        reason = last_words(self._log)
+        reason = "" if code == 0 else last_words(self._log)
         if code is None:
             reason = f"ended after {seconds:.0f} s, which was its time; its last words: {reason}"
         elif code < 0:
@@ -172,22 +158,25 @@ def _file(folder: Path, step: Step, suffix: str) -> Path:
 def read_result(path: Path) -> dict[str, Any]:
     """What a step wrote; empty where it wrote nothing."""
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads(path.read_text())
-        return found if isinstance(found, dict) else {}
+        result = json.loads(path.read_text())
+        return result if isinstance(result, dict) else {}
     return {}
 
 
 def environment(folder: Path) -> dict[str, str]:
     """This process's, with the checkout's packages, and with caches that end with the run."""
-    paths = [str(ROOT), str(ROOT / "export"), str(ROOT / "runtime"), str(ROOT / "benchmarks")]
-    given = os.environ.get("PYTHONPATH", "")
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join([*paths, *given.split(os.pathsep)]).rstrip(os.pathsep),
+    paths = [str(ROOT / part) for part in ("", "export", "runtime", "benchmarks")]
+    before = os.environ.get("PYTHONPATH", "")
+    variables = os.environ | {
+        "PYTHONPATH": os.pathsep.join([*paths, *before.split(os.pathsep)]).rstrip(os.pathsep),
         "XDG_CACHE_HOME": str(folder / "cache"),
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
         "TRITON_CACHE_DIR": str(folder / "triton"),
         **toolkit(),
     }
+    # Without compiled bytecode, each of some thirty processes takes seconds more to import PyTorch.
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    return variables
 
 
 def toolkit(places: Path = Path("/usr/local")) -> dict[str, str]:

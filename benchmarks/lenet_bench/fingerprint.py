@@ -50,7 +50,7 @@ def fingerprint(device: str = "cpu") -> dict[str, Any]:
             "python": platform.python_version(),
             "numpy": np.__version__,
             "lenet_deploy": __version__,
-            **{name: _version(name) for name in _SOFTWARE},
+            **{name: installed_version(name) for name in _SOFTWARE},
         },
         "state": {
             "measured_at": datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds"),
@@ -90,6 +90,13 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any], group: str) -> lis
     ]
 
 
+def installed_version(distribution: str) -> str | None:
+    """The version of an installed distribution; None without one."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(distribution)
+    return None
+
+
 def _affinity() -> list[int] | None:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
@@ -114,10 +121,4 @@ def _load() -> float | None:
 def _read(path: str) -> str | None:
     with contextlib.suppress(OSError):
         return Path(path).read_text(encoding="ascii", errors="replace").strip()
-    return None
-
-
-def _version(distribution: str) -> str | None:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(distribution)
     return None

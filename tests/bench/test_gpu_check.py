@@ -12,11 +12,20 @@ import pytest
 from conftest import REPOSITORY
 from device_helper import device_result, run_of
 
-from benchmarks.gpu_check import PROFILES, check, record, table
+from benchmarks.gpu_check import (
+    BUDGET_S,
+    EXPORTED,
+    LATENCY_SIZES,
+    PROFILES,
+    SHARED,
+    check,
+    record,
+    table,
+)
 from benchmarks.gpu_check import __main__ as command
 from benchmarks.gpu_check.check import Check, Options
-from benchmarks.gpu_check.engines import Engine, Export, exports, ours
-from benchmarks.gpu_check.goals import ANY, goals
+from benchmarks.gpu_check.goals import ANY, LARGE, SMALL, goals
+from benchmarks.gpu_check.participants import Export, Participant, exports, ours, peers
 from benchmarks.gpu_check.steps import Outcome
 from lenet_export.formats import FORMATS
 from lenet_runtime import cuda
@@ -25,7 +34,7 @@ from lenet_runtime.backends import BACKENDS
 GPU = cuda.Gpu(0, "NVIDIA H200", "00" * 16, "9.0", 2**37, 132, 2**17, "13.0")
 ROW = {"inputs": "digits", "batch_size": 1, "max_abs_diff": 1e-6, "worst_share": 0.2,
        "top1_agreement": 1.0, "eager_error": 1e-6, "reason": ""}  # fmt: skip
-PATHS = os.pathsep.join(str(REPOSITORY / part) for part in (".", "export", "runtime"))
+PATHS = os.pathsep.join(str(REPOSITORY / part) for part in (".", "export", "runtime", "benchmarks"))
 
 
 def proven(**row):
@@ -38,10 +47,11 @@ class FakeRunner:
     """Answers steps from a table by name; a function is called with the step."""
 
     def __init__(self, **answers):
-        self.answers, self.steps = answers, []
+        self.answers, self.steps, self.alone = answers, [], []
 
     def run(self, given, seconds, width):
         self.steps += given
+        self.alone += [step.name for step in given if width == 1]
         return {step.name: self._answer(step) for step in given}
 
     def written(self, step):
@@ -56,29 +66,32 @@ class FakeRunner:
         return answer(step) if callable(answer) else answer
 
 
-ENGINES = [
-    Engine("fused-cuda fp16", "fused-cuda", "fp16", "cuda:0", "folder", "export cuda fp16"),
-    Engine("ort-cuda", "ort-cuda", "fp32", "cuda:0", "folder", "export onnx"),
+OURS = [
+    Participant("fused-cuda fp16", "fused-cuda", "fp16", "cuda:0", "folder", "export cuda fp16"),
+    Participant("ort-cuda", "ort-cuda", "fp32", "cuda:0", "folder", "export onnx"),
 ]
+EAGER = Participant("eager", "eager", "fp32", "cuda:0")
+
+
+def compiled(precision):
+    name = f"torch.compile {precision}"
+    return Participant(name, "torch.compile", precision, "cuda:0", sizes=(1, 65536))
 
 
 @pytest.fixture
 def checked(monkeypatch, tmp_path):
     """`checked(runner, **options)`: a check of two engines and two peers, and what it found."""
-    peers = [
-        Engine("eager", "eager", "fp32", "cuda:0"),
-        Engine("torch.compile fp16", "torch.compile", "fp16", "cuda:0", sizes=(1, 65536)),
-    ]
-    monkeypatch.setattr(check, "ours", lambda device, folder: ENGINES)
     made = [
         Export("export cuda fp16", "cuda", "fp16", {}),
         Export("export onnx", "onnx", "fp32", {}),
     ]
+    monkeypatch.setattr(check, "ours", lambda device, folder: OURS)
     monkeypatch.setattr(check, "exports", lambda: made)
-    monkeypatch.setattr(Check, "_peers", lambda self: peers)
+    monkeypatch.setattr(check, "peers", lambda device, sizes: [EAGER, compiled("fp16")])
 
     def run(runner, **options):
-        work = Check(Options("cuda:0", **options), tmp_path, lambda text: None, runner)
+        monkeypatch.setattr(check, "Runner", lambda folder, say: runner)
+        work = Check(Options("cuda:0", **options), tmp_path, lambda text: None)
         try:
             work.run()
         except KeyboardInterrupt:
@@ -93,13 +106,12 @@ def latency(*names, sizes=(1,)):
     return Outcome(run_of(figures).to_dict())
 
 
+def names_of(step):
+    return [participant["name"] for participant in step.arguments["participants"]]
+
+
 def timed(step):
-    names = [engine["name"] for engine in step.arguments["engines"]]
-    return latency(*names, sizes=step.arguments["sizes"])
-
-
-def engines_of(step):
-    return [engine["name"] for engine in step.arguments["engines"]]
+    return latency(*names_of(step), sizes=step.arguments["sizes"])
 
 
 def test_everything_is_exported_proven_and_timed_in_that_order(checked):
@@ -107,30 +119,33 @@ def test_everything_is_exported_proven_and_timed_in_that_order(checked):
     findings = checked(runner)
     kinds = [step.kind for step in runner.steps]
     assert kinds == ["references", "probe", "export", "export", *["parity"] * 4, "latency"]
-    assert engines_of(runner.steps[-1]) == [
+    assert names_of(runner.steps[-1]) == [
         "fused-cuda fp16", "ort-cuda", "eager", "torch.compile fp16",
     ]  # fmt: skip
     assert findings.failures() == []
     assert findings.skipped == []
 
 
-def test_what_tunes_on_the_gpu_has_it_alone(checked):
+def test_what_tunes_on_the_gpu_has_it_alone(checked, monkeypatch):
+    monkeypatch.setattr(check.os, "cpu_count", lambda: 8)
     runner = FakeRunner(latency=timed)
     checked(runner)
-    assert [s.name for s in runner.steps if s.alone] == ["torch.compile fp16", "latency"]
+    assert runner.alone == ["torch.compile fp16", "latency"]
 
 
 def test_compiled_peers_share_the_time_for_them_equally(checked, monkeypatch):
-    sizes = {"sizes": (1, 65536)}
-    compiled = [Engine(f"torch.compile {p}", "torch.compile", p, "cuda:0", **sizes)
-                for p in ("fp16", "fp32")]  # fmt: skip
+    two = [EAGER, compiled("fp16"), compiled("fp32")]
+    monkeypatch.setattr(check, "peers", lambda device, sizes: two)
     runner = FakeRunner(latency=timed)
-    peers = Check._peers
-    with monkeypatch.context() as patch:
-        patch.setattr(Check, "_peers", lambda self: [*peers(self)[:1], *compiled])
-        checked(runner, budget_s=400.0)
+    checked(runner, budget_s=400.0)
     steps = [step for step in runner.steps if step.name.startswith("torch.compile")]
-    assert [step.seconds for step in steps] == [pytest.approx(0.55 * 400 / 2, rel=0.05)] * 2
+    assert [s.seconds for s in steps] == [pytest.approx(EXPORTED * 400 / 2, rel=0.05)] * 2
+
+
+def test_of_the_default_budget_two_compiled_peers_have_a_minute_each_and_the_goals_sizes_first():
+    assert (EXPORTED - SHARED) * BUDGET_S / 2 >= 60
+    both = [peer for peer in peers("cuda:0", LATENCY_SIZES) if peer.compiled]
+    assert [peer.sizes[:2] for peer in both] == [(SMALL, LARGE)] * 2
 
 
 def test_an_export_that_fails_is_listed_and_the_rest_goes_on(checked):
@@ -138,11 +153,11 @@ def test_an_export_that_fails_is_listed_and_the_rest_goes_on(checked):
     findings = checked(runner)
     assert {"what": "export cuda fp16", "reason": "no nvcc"} in findings.skipped
     assert "fused-cuda fp16" not in findings.parity
-    assert "ort-cuda" in engines_of(runner.steps[-1])
+    assert "ort-cuda" in names_of(runner.steps[-1])
 
 
 def test_what_is_not_here_is_not_tried_alone(checked, monkeypatch):
-    monkeypatch.setattr("benchmarks.gpu_check.engines.TUNES", ("cuda",))
+    monkeypatch.setattr(Export, "alone", property(lambda self: self.format == "cuda"))
     probe = Outcome({"unavailable": {"cuda": "no nvcc"}})
     runner = FakeRunner(probe=probe, latency=timed)
     findings = checked(runner)
@@ -154,7 +169,7 @@ def test_who_fails_parity_is_not_timed_and_fails_the_check(checked):
     runner = FakeRunner(ort_cuda=proven(reason="row 0: off by 3"), latency=timed)
     findings = checked(runner)
     assert findings.failures() == ["ort-cuda"]
-    assert "ort-cuda" not in engines_of(runner.steps[-1])
+    assert "ort-cuda" not in names_of(runner.steps[-1])
 
 
 def test_who_dies_in_parity_is_not_timed_and_is_no_failure_of_parity(checked):
@@ -164,7 +179,7 @@ def test_who_dies_in_parity_is_not_timed_and_is_no_failure_of_parity(checked):
     assert {"what": "parity of ort-cuda", "reason": "the process died of signal 6"} in (
         findings.skipped
     )
-    assert "ort-cuda" not in engines_of(runner.steps[-1])
+    assert "ort-cuda" not in names_of(runner.steps[-1])
 
 
 def test_a_compiled_peer_takes_part_at_the_sizes_it_got_to(checked):
@@ -172,8 +187,8 @@ def test_a_compiled_peer_takes_part_at_the_sizes_it_got_to(checked):
     runner = FakeRunner(torch_compile_fp16=half, latency=timed)
     runner.answers["torch.compile_fp16"] = half
     checked(runner)
-    (peer,) = [e for e in runner.steps[-1].arguments["engines"] if e["backend"] == "torch.compile"]
-    assert peer["sizes"] == (1, 64)
+    timed_ones = runner.steps[-1].arguments["participants"]
+    assert [p["sizes"] for p in timed_ones if p["backend"] == "torch.compile"] == [(1, 64)]
 
 
 def test_a_process_that_dies_in_the_latency_is_followed_by_one_without_the_culprit(checked):
@@ -189,7 +204,7 @@ def test_a_process_that_dies_in_the_latency_is_followed_by_one_without_the_culpr
     runner = FakeRunner(latency=dies_once)
     findings = checked(runner)
     again = runner.steps[-1]
-    assert "ort-cuda" not in engines_of(again)
+    assert "ort-cuda" not in names_of(again)
     assert again.arguments["sizes"] == [64, 1024, 8, 8192]
     assert {"what": "latency, during ort-cuda", "reason": "died of signal 6"} in findings.skipped
     run = record.merged(findings.latency)
@@ -199,7 +214,7 @@ def test_a_process_that_dies_in_the_latency_is_followed_by_one_without_the_culpr
 def test_only_some_engines_can_be_chosen(checked):
     runner = FakeRunner(latency=timed)
     checked(runner, only=("fused",))
-    assert engines_of(runner.steps[-1]) == ["fused-cuda fp16"]
+    assert names_of(runner.steps[-1]) == ["fused-cuda fp16"]
     assert "export onnx" not in [step.name for step in runner.steps]
 
 
@@ -219,8 +234,8 @@ def test_the_sanitizers_verdict_is_recorded(checked, monkeypatch):
         ("memcheck", True), ("racecheck", False),
     ]  # fmt: skip
     assert findings.failures() == ["racecheck fused-cuda fp16"]
-    wrapper = next(s for s in runner.steps if s.name.startswith("memcheck")).arguments["wrapper"]
-    assert wrapper[1:3] == ["--tool", "memcheck"]
+    wrapper = next(s for s in runner.steps if s.name.startswith("memcheck")).wrapper
+    assert wrapper[1:3] == ("--tool", "memcheck")
 
 
 def interrupt(step):
@@ -337,7 +352,7 @@ def test_a_figure_whose_launches_were_late_is_marked():
 
 
 def test_every_backend_on_cuda_takes_part_in_every_precision():
-    names = {engine.name for engine in ours("cuda:0", Path("here"))}
+    names = {participant.name for participant in ours("cuda:0", Path("here"))}
     for name, backend in BACKENDS.items():
         for precision in FORMATS[backend.format].precisions if "cuda" in backend.devices else ():
             assert any(f"{name} {precision}".removesuffix(" fp32") in found for found in names)

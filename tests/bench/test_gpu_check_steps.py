@@ -59,10 +59,16 @@ def test_what_has_not_begun_when_time_is_up_is_skipped(worker):
 def test_a_step_alone_shares_the_gpu_with_nothing(worker, tmp_path):
     log = tmp_path / "log"
     text = f'echo "begin $3" >> {log}; sleep 0.2; echo "end $3" >> {log}; exit 0'
-    given = [Step("a", "x", {}), Step("b", "x", {}), Step("c", "x", {}, alone=True)]
-    worker.script(text).run(given, 30, 2)
+    runner = worker.script(text)
+    runner.run([Step("a", "x", {}), Step("b", "x", {})], 30, 2)
+    runner.run([Step("c", "x", {}), Step("d", "x", {})], 30, 1)
     words = [line.split()[0] for line in log.read_text().splitlines()]
-    assert words == ["begin", "begin", "end", "end", "begin", "end"]
+    assert words == ["begin", "begin", "end", "end", *["begin", "end"] * 2]
+
+
+def test_children_may_write_bytecode_so_that_the_next_imports_pytorch_faster(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert "PYTHONDONTWRITEBYTECODE" not in steps.environment(tmp_path)
 
 
 def test_ctrl_c_ends_all_processes(worker, tmp_path):
