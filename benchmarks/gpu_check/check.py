@@ -17,8 +17,8 @@ from benchmarks.gpu_check import (
     QUICK_LATENCY,
     QUICK_PARITY,
     SANITIZED,
-    SHARED,
     TIMED,
+    TUNING,
 )  # fmt: skip
 from benchmarks.gpu_check.participants import Export, Participant, exports, ours, peers
 from benchmarks.gpu_check.steps import Budget, Outcome, Runner, Step
@@ -131,13 +131,12 @@ class Check:
             Step("probe", "probe", {"device": self._options.device}),
             *(self._export_step(one) for one in chosen if not one.alone),
         ]
-        alone = [one for one in chosen if one.alone]
-        seconds = self._budget.left(SHARED if alone or compiled else EXPORTED)
-        outcomes = self._runner.run(shared, seconds, self._width)
+        outcomes = self._runner.run(shared, self._budget.left(EXPORTED), self._width)
         unavailable = outcomes.pop("probe").result.get("unavailable", {})
         if reason := outcomes.pop("references").reason:
             self.findings.skip("parity of everything", f"no references: {reason}")
         self._keep_exports(outcomes)
+        alone = [one for one in chosen if one.alone]
         missing = {one.name: unavailable.get(one.format) for one in alone}
         self._keep_exports({name: Outcome(reason=why) for name, why in missing.items() if why})
         steps = [self._export_step(one) for one in alone if not missing[one.name]]
@@ -151,7 +150,8 @@ class Check:
         arguments = asdict(export) | {
             "device": self._options.device, "folder": str(self._folder / export.folder),
         }  # fmt: skip
-        return Step(export.name, "export", arguments, 180.0 if export.tunes else 90.0)
+        tuning = 180.0 if export.alone else TUNING * self._options.budget_s
+        return Step(export.name, "export", arguments, tuning if export.tunes else 90.0)
 
     def _keep_exports(self, outcomes: dict[str, Outcome]) -> None:
         self.findings.exports |= outcomes
