@@ -13,6 +13,16 @@ from lenet_runtime import BACKENDS, load
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(autouse=True)
+def threads_stay():
+    """Commands set PyTorch's threads for their process, which is the next test's, too."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else None
+    yield
+    if before is not None:
+        torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def net():
     """The bundled LeNet in eval mode; untrained weights of a fixed seed where none is bundled."""

@@ -28,7 +28,7 @@ torch = pytest.importorskip("torch")
 from lenet_runtime.backends.torch import torch_compile, torchscript  # noqa: E402  after the skip
 from lenet_runtime.backends.torch.core import TorchPredictor  # noqa: E402
 
-MODULES = ("_torch", "torchscript", "torch_compile")
+MODULES = ("core", "torchscript", "torch_compile")
 HERE = str(torch.__version__)
 
 
@@ -46,7 +46,7 @@ def without_torch(monkeypatch):
 
     def forget():
         for name in MODULES:
-            monkeypatch.delitem(sys.modules, f"lenet_runtime.backends.{name}", raising=False)
+            monkeypatch.delitem(sys.modules, f"lenet_runtime.backends.torch.{name}", raising=False)
 
     forget()
     monkeypatch.setitem(sys.modules, "torch", None)
