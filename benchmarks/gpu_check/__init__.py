@@ -7,7 +7,7 @@ It needs no installation, only what is on the machine: from a checkout, with
 it ends within `BUDGET_S`. benchmarks/README.md says what each figure is.
 
 An engine that fails on a GPU may take its whole process with it, so each export and each check of
-parity has a process of its own (`steps`, `worker`), and engines are timed side by side only after
+parity has a process of its own (`jobs`, `worker`), and engines are timed side by side only after
 they have passed.
 """
 

@@ -20,8 +20,8 @@ from benchmarks.gpu_check import (
     TIMED,
     TUNING,
 )  # fmt: skip
+from benchmarks.gpu_check.jobs import Budget, Job, Outcome, Runner
 from benchmarks.gpu_check.participants import Export, Participant, exports, ours, peers
-from benchmarks.gpu_check.steps import Budget, Outcome, Runner, Step
 
 ATTEMPTS = 3  # at the latency, each without whoever brought the last one down
 
@@ -75,7 +75,7 @@ class Findings:
 
 
 def wrong_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The comparisons of a parity step that failed."""
+    """The comparisons of a parity job that failed."""
     rows = [*result.get("comparisons", ()), *result.get("steps", ())]
     return [row for row in rows if row["reason"]]
 
@@ -121,15 +121,15 @@ class Check:
         """Make the artifacts, and the references meanwhile.
 
         What must be tuned at its best comes afterwards, alone: the rivals that are built, and those
-        that compile and check parity in one step. Each kind has half of the time that is left.
+        that compile and check parity in one job. Each kind has half of the time that is left.
         """
         chosen = [one for one in exports() if one.name in names]
         sizes = sorted({*self._parity_sizes, *self._latency_sizes})
         arguments = {"sizes": sizes, "path": str(self._references)}
         shared = [
-            Step("references", "references", arguments, 150.0),
-            Step("probe", "probe", {"device": self._options.device}),
-            *(self._export_step(one) for one in chosen if not one.alone),
+            Job("references", "references", arguments, 150.0),
+            Job("probe", "probe", {"device": self._options.device}),
+            *(self._export_job(one) for one in chosen if not one.alone),
         ]
         outcomes = self._runner.run(shared, self._budget.left(EXPORTED), self._width)
         unavailable = outcomes.pop("probe").result.get("unavailable", {})
@@ -139,19 +139,19 @@ class Check:
         alone = [one for one in chosen if one.alone]
         missing = {one.name: unavailable.get(one.format) for one in alone}
         self._keep_exports({name: Outcome(reason=why) for name, why in missing.items() if why})
-        steps = [self._export_step(one) for one in alone if not missing[one.name]]
+        jobs = [self._export_job(one) for one in alone if not missing[one.name]]
         seconds = self._budget.left(EXPORTED) / (2 if compiled else 1)
-        self._keep_exports(self._runner.run(steps, seconds, 1))
+        self._keep_exports(self._runner.run(jobs, seconds, 1))
         share = self._budget.left(EXPORTED) / max(1, len(compiled))
-        steps = [self._parity_step(peer, self._latency_sizes, share) for peer in compiled]
-        self.findings.parity |= self._runner.run(steps, self._budget.left(EXPORTED), 1)
+        jobs = [self._parity_job(peer, self._latency_sizes, share) for peer in compiled]
+        self.findings.parity |= self._runner.run(jobs, self._budget.left(EXPORTED), 1)
 
-    def _export_step(self, export: Export) -> Step:
+    def _export_job(self, export: Export) -> Job:
         arguments = asdict(export) | {
             "device": self._options.device, "folder": str(self._folder / export.folder),
         }  # fmt: skip
         tuning = 180.0 if export.alone else TUNING * self._options.budget_s
-        return Step(export.name, "export", arguments, tuning if export.tunes else 90.0)
+        return Job(export.name, "export", arguments, tuning if export.tunes else 90.0)
 
     def _keep_exports(self, outcomes: dict[str, Outcome]) -> None:
         self.findings.exports |= outcomes
@@ -163,8 +163,8 @@ class Check:
         """Check parity; returns who passed, compiled peers with the sizes that they got to."""
         if not self._references.exists():
             return []
-        steps = [self._parity_step(participant, self._parity_sizes) for participant in able]
-        self.findings.parity |= self._runner.run(steps, self._budget.left(PROVEN), self._width)
+        jobs = [self._parity_job(participant, self._parity_sizes) for participant in able]
+        self.findings.parity |= self._runner.run(jobs, self._budget.left(PROVEN), self._width)
         passed = []
         for participant in able + compiled:
             outcome = self.findings.parity[participant.name]
@@ -177,13 +177,13 @@ class Check:
                 passed.append(participant)
         return passed
 
-    def _parity_step(
+    def _parity_job(
         self, participant: Participant, sizes: Sequence[int], seconds: float = 60.0
-    ) -> Step:
+    ) -> Job:
         arguments = {
             "participant": asdict(participant), "references": str(self._references), "sizes": sizes,
         }  # fmt: skip
-        return Step(participant.name, "parity", arguments, seconds)
+        return Job(participant.name, "parity", arguments, seconds)
 
     def _time(self, participants: list[Participant]) -> None:
         """Latency; where the process dies, again without whoever was at work."""
@@ -198,11 +198,11 @@ class Check:
                 # The last batch size may be a little over its time.
                 "seconds": max(1.0, left - 10),
             }  # fmt: skip
-            step = Step("latency", "latency", arguments, left + 10)
+            job = Job("latency", "latency", arguments, left + 10)
             try:
-                outcome = self._runner.run([step], left + 10, 1)["latency"]
+                outcome = self._runner.run([job], left + 10, 1)["latency"]
             except KeyboardInterrupt:
-                self.findings.latency += filter(None, [self._runner.written(step)])
+                self.findings.latency += filter(None, [self._runner.written(job)])
                 raise
             self.findings.latency += filter(None, [outcome.result])
             if not outcome.reason:
@@ -223,12 +223,12 @@ class Check:
             return
         for participant in participants:
             for tool in ("memcheck", "racecheck"):
-                step = replace(
-                    self._parity_step(participant, QUICK_PARITY),
+                job = replace(
+                    self._parity_job(participant, QUICK_PARITY),
                     name=f"{tool} {participant.name}",
                     wrapper=(sanitizer, "--tool", tool, "--error-exitcode", "9"),
                 )
-                outcome = self._runner.run([step], self._budget.left(SANITIZED), 1)[step.name]
+                outcome = self._runner.run([job], self._budget.left(SANITIZED), 1)[job.name]
                 late = "skipped" in outcome.reason or "ended after" in outcome.reason
                 ok = None if late else not outcome.reason
                 self.findings.sanitizer.append(

@@ -18,7 +18,7 @@ class Export:
     """One artifact to make.
 
     Attributes:
-        name: The name of the step that makes the artifact.
+        name: The name of the job that makes the artifact.
         format: A key of `FORMATS`.
         precision: One of the format's precisions.
         options: Options of the format.
@@ -55,7 +55,7 @@ class Participant:
         precision: The precision of its arithmetic.
         device: The GPU's name, ``cuda:N``.
         folder: The artifact's folder; None for a peer.
-        export: The name of the step that makes the artifact; None for a peer.
+        export: The name of the job that makes the artifact; None for a peer.
         sizes: The batch sizes that a compiled peer is compiled for; empty for all others.
     """
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.gpu_check.check import Findings, Options, wrong_rows
 from benchmarks.gpu_check.goals import goals
-from benchmarks.gpu_check.steps import Outcome, tidy
+from benchmarks.gpu_check.jobs import Outcome, tidy
 from benchmarks.gpu_check.table import markdown
 from lenet_bench import report
 from lenet_bench.fingerprint import installed_version

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu_check import GRAPHS_UP_TO
+from benchmarks.gpu_check.jobs import tidy
 from benchmarks.gpu_check.participants import Participant, opened
-from benchmarks.gpu_check.steps import tidy
 from lenet_bench import LatencyResult, Settings, fingerprint, measure
 from lenet_bench.field import Field
 from lenet_bench.gpu.harness import DeviceHarness, Hooks

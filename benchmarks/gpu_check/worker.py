@@ -1,7 +1,7 @@
-"""One step in a process of its own: ``python -m benchmarks.gpu_check.worker KIND ARGUMENTS.json``.
+"""One job in a process of its own: ``python -m benchmarks.gpu_check.worker KIND ARGUMENTS.json``.
 
 It writes its result, JSON, to the path ``out`` of its arguments, as soon as there is a part of it.
-A failure ends it with the reason as its last line. A plain checkout has no `typer`, so a step calls
+A failure ends it with the reason as its last line. A plain checkout has no `typer`, so a job calls
 what a public command calls, not the command.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_check import proving, timing
+from benchmarks.gpu_check.jobs import tidy
 from benchmarks.gpu_check.participants import formats
-from benchmarks.gpu_check.steps import tidy
 from lenet_export.formats import FORMATS
 from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.backends import choose
@@ -58,7 +58,7 @@ KINDS: dict[str, Callable[[dict[str, Any], Write], None]] = {
 
 
 def main() -> int:
-    """Run the step of the command line; returns the exit code."""
+    """Run the job of the command line; returns the exit code."""
     kind, path = sys.argv[1:]
     arguments = json.loads(Path(path).read_text())
 

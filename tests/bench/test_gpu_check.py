@@ -25,8 +25,8 @@ from benchmarks.gpu_check import (
 from benchmarks.gpu_check import __main__ as command
 from benchmarks.gpu_check.check import Check, Options
 from benchmarks.gpu_check.goals import ANY, LARGE, SMALL, goals
+from benchmarks.gpu_check.jobs import Outcome
 from benchmarks.gpu_check.participants import Export, Participant, exports, ours, peers
-from benchmarks.gpu_check.steps import Outcome
 from lenet_export.formats import FORMATS
 from lenet_runtime import cuda
 from lenet_runtime.backends import BACKENDS
@@ -44,26 +44,26 @@ def proven(**row):
 
 
 class FakeRunner:
-    """Answers steps from a table by name; a function is called with the step."""
+    """Answers jobs from a table by name; a function is called with the job."""
 
     def __init__(self, **answers):
-        self.answers, self.steps, self.alone = answers, [], []
+        self.answers, self.jobs, self.alone = answers, [], []
 
     def run(self, given, seconds, width):
-        self.steps += given
-        self.alone += [step.name for step in given if width == 1]
-        return {step.name: self._answer(step) for step in given}
+        self.jobs += given
+        self.alone += [job.name for job in given if width == 1]
+        return {job.name: self._answer(job) for job in given}
 
-    def written(self, step):
+    def written(self, job):
         return latency("eager").result if self.answers["latency"] is interrupt else {}
 
-    def _answer(self, step):
-        answer = self.answers.get(step.name.replace("-", "_").replace(" ", "_"))
+    def _answer(self, job):
+        answer = self.answers.get(job.name.replace("-", "_").replace(" ", "_"))
         if answer is None:
-            answer = proven() if step.kind == "parity" else Outcome({"digest": "x"})
-        if step.kind == "references":
-            Path(step.arguments["path"]).touch()
-        return answer(step) if callable(answer) else answer
+            answer = proven() if job.kind == "parity" else Outcome({"digest": "x"})
+        if job.kind == "references":
+            Path(job.arguments["path"]).touch()
+        return answer(job) if callable(answer) else answer
 
 
 OURS = [
@@ -106,20 +106,20 @@ def latency(*names, sizes=(1,)):
     return Outcome(run_of(figures).to_dict())
 
 
-def names_of(step):
-    return [participant["name"] for participant in step.arguments["participants"]]
+def names_of(job):
+    return [participant["name"] for participant in job.arguments["participants"]]
 
 
-def timed(step):
-    return latency(*names_of(step), sizes=step.arguments["sizes"])
+def timed(job):
+    return latency(*names_of(job), sizes=job.arguments["sizes"])
 
 
 def test_everything_is_exported_proven_and_timed_in_that_order(checked):
     runner = FakeRunner(latency=timed)
     findings = checked(runner)
-    kinds = [step.kind for step in runner.steps]
+    kinds = [job.kind for job in runner.jobs]
     assert kinds == ["references", "probe", "export", "export", *["parity"] * 4, "latency"]
-    assert names_of(runner.steps[-1]) == [
+    assert names_of(runner.jobs[-1]) == [
         "fused-cuda fp16", "ort-cuda", "eager", "torch.compile fp16",
     ]  # fmt: skip
     assert findings.failures() == []
@@ -138,8 +138,8 @@ def test_compiled_peers_share_the_time_for_them_equally(checked, monkeypatch):
     monkeypatch.setattr(check, "peers", lambda device, sizes: two)
     runner = FakeRunner(latency=timed)
     checked(runner, budget_s=400.0)
-    steps = [step for step in runner.steps if step.name.startswith("torch.compile")]
-    assert [s.seconds for s in steps] == [pytest.approx(EXPORTED * 400 / 2, rel=0.05)] * 2
+    jobs = [job for job in runner.jobs if job.name.startswith("torch.compile")]
+    assert [s.seconds for s in jobs] == [pytest.approx(EXPORTED * 400 / 2, rel=0.05)] * 2
 
 
 def test_of_the_default_budget_two_compiled_peers_have_a_minute_each_and_the_goals_sizes_first():
@@ -153,7 +153,7 @@ def test_an_export_that_fails_is_listed_and_the_rest_goes_on(checked):
     findings = checked(runner)
     assert {"what": "export cuda fp16", "reason": "no nvcc"} in findings.skipped
     assert "fused-cuda fp16" not in findings.parity
-    assert "ort-cuda" in names_of(runner.steps[-1])
+    assert "ort-cuda" in names_of(runner.jobs[-1])
 
 
 def test_what_is_not_here_is_not_tried_alone(checked, monkeypatch):
@@ -161,7 +161,7 @@ def test_what_is_not_here_is_not_tried_alone(checked, monkeypatch):
     probe = Outcome({"unavailable": {"cuda": "no nvcc"}})
     runner = FakeRunner(probe=probe, latency=timed)
     findings = checked(runner)
-    assert "export cuda fp16" not in [step.name for step in runner.steps]
+    assert "export cuda fp16" not in [job.name for job in runner.jobs]
     assert {"what": "export cuda fp16", "reason": "no nvcc"} in findings.skipped
 
 
@@ -169,7 +169,7 @@ def test_who_fails_parity_is_not_timed_and_fails_the_check(checked):
     runner = FakeRunner(ort_cuda=proven(reason="row 0: off by 3"), latency=timed)
     findings = checked(runner)
     assert findings.failures() == ["ort-cuda"]
-    assert "ort-cuda" not in names_of(runner.steps[-1])
+    assert "ort-cuda" not in names_of(runner.jobs[-1])
 
 
 def test_who_dies_in_parity_is_not_timed_and_is_no_failure_of_parity(checked):
@@ -179,7 +179,7 @@ def test_who_dies_in_parity_is_not_timed_and_is_no_failure_of_parity(checked):
     assert {"what": "parity of ort-cuda", "reason": "the process died of signal 6"} in (
         findings.skipped
     )
-    assert "ort-cuda" not in names_of(runner.steps[-1])
+    assert "ort-cuda" not in names_of(runner.jobs[-1])
 
 
 def test_a_compiled_peer_takes_part_at_the_sizes_it_got_to(checked):
@@ -187,23 +187,23 @@ def test_a_compiled_peer_takes_part_at_the_sizes_it_got_to(checked):
     runner = FakeRunner(torch_compile_fp16=half, latency=timed)
     runner.answers["torch.compile_fp16"] = half
     checked(runner)
-    timed_ones = runner.steps[-1].arguments["participants"]
+    timed_ones = runner.jobs[-1].arguments["participants"]
     assert [p["sizes"] for p in timed_ones if p["backend"] == "torch.compile"] == [(1, 64)]
 
 
 def test_a_process_that_dies_in_the_latency_is_followed_by_one_without_the_culprit(checked):
     died = []
 
-    def dies_once(step):
+    def dies_once(job):
         if not died:
-            died.append(step)
-            Path(step.arguments["doing"]).write_text("ort-cuda")
+            died.append(job)
+            Path(job.arguments["doing"]).write_text("ort-cuda")
             return Outcome(latency("eager", sizes=(1, 65536)).result, "died of signal 6")
-        return timed(step)
+        return timed(job)
 
     runner = FakeRunner(latency=dies_once)
     findings = checked(runner)
-    again = runner.steps[-1]
+    again = runner.jobs[-1]
     assert "ort-cuda" not in names_of(again)
     assert again.arguments["sizes"] == [64, 1024, 8, 8192]
     assert {"what": "latency, during ort-cuda", "reason": "died of signal 6"} in findings.skipped
@@ -214,8 +214,8 @@ def test_a_process_that_dies_in_the_latency_is_followed_by_one_without_the_culpr
 def test_only_some_engines_can_be_chosen(checked):
     runner = FakeRunner(latency=timed)
     checked(runner, only=("fused",))
-    assert names_of(runner.steps[-1]) == ["fused-cuda fp16"]
-    assert "export onnx" not in [step.name for step in runner.steps]
+    assert names_of(runner.jobs[-1]) == ["fused-cuda fp16"]
+    assert "export onnx" not in [job.name for job in runner.jobs]
 
 
 def test_without_compute_sanitizer_that_is_said(checked, monkeypatch, tmp_path):
@@ -234,11 +234,11 @@ def test_the_sanitizers_verdict_is_recorded(checked, monkeypatch):
         ("memcheck", True), ("racecheck", False),
     ]  # fmt: skip
     assert findings.failures() == ["racecheck fused-cuda fp16"]
-    wrapper = next(s for s in runner.steps if s.name.startswith("memcheck")).wrapper
+    wrapper = next(s for s in runner.jobs if s.name.startswith("memcheck")).wrapper
     assert wrapper[1:3] == ("--tool", "memcheck")
 
 
-def interrupt(step):
+def interrupt(job):
     raise KeyboardInterrupt
 
 
@@ -266,7 +266,7 @@ def test_the_record_is_written_however_it_ends(
     assert ("Failed: ort-cuda" in page) == (code == 3)
 
 
-def terminate(step):
+def terminate(job):
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(30)  # the signal comes first
 
@@ -287,7 +287,7 @@ def test_a_machine_that_is_taken_away_leaves_the_record(checked, monkeypatch, tm
 
 
 def test_a_fault_of_ours_does_not_cost_the_record(checked, monkeypatch, tmp_path):
-    def broken(step):
+    def broken(job):
         raise ZeroDivisionError
 
     monkeypatch.setattr(cuda, "gpu", lambda index: GPU)

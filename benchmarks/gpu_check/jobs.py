@@ -1,4 +1,4 @@
-"""Steps in processes of their own: several at a time, each with a deadline of its own."""
+"""Jobs in processes of their own: several at a time, each with a deadline of its own."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ _LAST_CHARACTERS = 600
 
 
 @dataclass(frozen=True)
-class Step:
+class Job:
     """One thing to do.
 
     Attributes:
@@ -41,10 +41,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a step ended.
+    """How a job ended.
 
     Attributes:
-        result: What the step wrote, whole or until it was ended; empty where it wrote nothing.
+        result: What the job wrote, whole or until it was ended; empty where it wrote nothing.
         reason: Why it failed; empty where it did not.
         seconds: The time that it took.
     """
@@ -71,32 +71,32 @@ class Budget:
 
 
 class Runner:
-    """Runs steps, each in a process of its own.
+    """Runs jobs, each in a process of its own.
 
     Args:
-        folder: The folder for what the steps are told and what they write.
+        folder: The folder for what the jobs are told and what they write.
         say: Called with a line of progress.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
         self._folder, self._say = folder, say
 
-    def run(self, steps: Sequence[Step], seconds: float, width: int) -> dict[str, Outcome]:
-        """Run the steps in order, `width` at a time; what is not begun in `seconds` is skipped.
+    def run(self, jobs: Sequence[Job], seconds: float, width: int) -> dict[str, Outcome]:
+        """Run the jobs in order, `width` at a time; what is not begun in `seconds` is skipped.
 
         Whatever ends it early, Ctrl-C among it, ends all their processes.
         """
-        waiting, outcomes, end = list(steps), {}, time.monotonic() + seconds
+        waiting, outcomes, end = list(jobs), {}, time.monotonic() + seconds
         running: dict[str, _Process] = {}
         try:
             while waiting or running:
                 if time.monotonic() >= end:
                     skipped = Outcome(reason="skipped: no time was left for it")
-                    outcomes |= {step.name: skipped for step in waiting}
+                    outcomes |= {job.name: skipped for job in waiting}
                     waiting.clear()
                 while waiting and len(running) < width:
-                    step = waiting.pop(0)
-                    running[step.name] = _Process(step, self._folder, end)
+                    job = waiting.pop(0)
+                    running[job.name] = _Process(job, self._folder, end)
                 for name, process in list(running.items()):
                     outcome = process.outcome()
                     if outcome is not None:
@@ -107,25 +107,25 @@ class Runner:
         finally:
             for process in running.values():
                 process.kill()
-        return {step.name: outcomes[step.name] for step in steps}
+        return {job.name: outcomes[job.name] for job in jobs}
 
-    def written(self, step: Step) -> dict[str, Any]:
-        """What a step has written so far; empty where it has not."""
-        return read_result(_file(self._folder, step, "json"))
+    def written(self, job: Job) -> dict[str, Any]:
+        """What a job has written so far; empty where it has not."""
+        return read_result(_file(self._folder, job, "json"))
 
 
 class _Process:
-    def __init__(self, step: Step, folder: Path, end: float) -> None:
+    def __init__(self, job: Job, folder: Path, end: float) -> None:
         self._start = time.monotonic()
-        self._end = min(end, self._start + step.seconds)
-        self._out, self._log = _file(folder, step, "json"), _file(folder, step, "log")
+        self._end = min(end, self._start + job.seconds)
+        self._out, self._log = _file(folder, job, "json"), _file(folder, job, "log")
         self._out.unlink(missing_ok=True)
-        told = _file(folder, step, "arguments.json")
-        told.write_text(json.dumps({"out": str(self._out)} | step.arguments))
-        command = [sys.executable, "-m", "benchmarks.gpu_check.worker", step.kind, str(told)]
+        told = _file(folder, job, "arguments.json")
+        told.write_text(json.dumps({"out": str(self._out)} | job.arguments))
+        command = [sys.executable, "-m", "benchmarks.gpu_check.worker", job.kind, str(told)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*step.wrapper, *command], cwd=ROOT, env=environment(folder),
+                [*job.wrapper, *command], cwd=ROOT, env=environment(folder),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
@@ -150,13 +150,13 @@ class _Process:
         self._process.wait()
 
 
-def _file(folder: Path, step: Step, suffix: str) -> Path:
-    name = "".join(c if c.isalnum() else "-" for c in step.name)
+def _file(folder: Path, job: Job, suffix: str) -> Path:
+    name = "".join(c if c.isalnum() else "-" for c in job.name)
     return folder / f"{name}.{suffix}"
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """What a step wrote; empty where it wrote nothing."""
+    """What a job wrote; empty where it wrote nothing."""
     with contextlib.suppress(OSError, ValueError):
         result = json.loads(path.read_text())
         return result if isinstance(result, dict) else {}
