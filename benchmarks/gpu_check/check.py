@@ -85,7 +85,7 @@ class Check:
 
     Args:
         options: What the command line asks for.
-        folder: A folder for everything that is made on the way.
+        folder: A folder for everything that the check makes.
         say: Called with a line of progress.
     """
 
@@ -110,8 +110,8 @@ class Check:
                 self.findings.skip(participant.name, reason)
         compiled = [p for p in chosen if p.compiled]
         self._export({p.export for p in chosen}, compiled)
-        made = {name for name, outcome in self.findings.exports.items() if not outcome.reason}
-        able = [p for p in chosen if p.export in made or not (p.export or p.compiled)]
+        built = {name for name, outcome in self.findings.exports.items() if not outcome.reason}
+        able = [p for p in chosen if p.export in built or not (p.export or p.compiled)]
         passed = self._prove(able, compiled)
         if self._options.sanitize:
             self._sanitize([p for p in passed if p.backend == OURS])

@@ -120,9 +120,9 @@ class _Process:
         self._end = min(end, self._start + job.seconds)
         self._out, self._log = _file(folder, job, "json"), _file(folder, job, "log")
         self._out.unlink(missing_ok=True)
-        told = _file(folder, job, "arguments.json")
-        told.write_text(json.dumps({"out": str(self._out)} | job.arguments))
-        command = [sys.executable, "-m", "benchmarks.gpu_check.worker", job.kind, str(told)]
+        arguments = _file(folder, job, "arguments.json")
+        arguments.write_text(json.dumps({"out": str(self._out)} | job.arguments))
+        command = [sys.executable, "-m", "benchmarks.gpu_check.worker", job.kind, str(arguments)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*job.wrapper, *command], cwd=ROOT, env=environment(folder),
@@ -188,8 +188,8 @@ def toolkit(places: Path = Path("/usr/local")) -> dict[str, str]:
     nvcc = shutil.which("nvcc")
     beside = [Path(nvcc).resolve().parents[1]] if nvcc else []
     folders = [*beside, places / "cuda", *sorted(places.glob("cuda-*"), reverse=True)]
-    found = next((str(one) for one in folders if (one / "include" / "cuda.h").exists()), None)
-    return {"CUDA_HOME": found} if found and "CUDA_HOME" not in os.environ else {}
+    homes = [str(folder) for folder in folders if (folder / "include" / "cuda.h").exists()]
+    return {"CUDA_HOME": homes[0]} if homes and "CUDA_HOME" not in os.environ else {}
 
 
 def last_words(log: Path) -> str:

@@ -1,9 +1,7 @@
 """PyTorch on the GPU without us: eager, and torch.compile with CUDA graphs."""
 
 import copy
-import itertools
-import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.peers.pytorch import with_code_of_its_own
 from lenet_runtime.backends.torch.torch_cuda import (
     CudaTorchPredictor,
     Forward,
@@ -24,7 +23,6 @@ from lenet_runtime.errors import DeployError
 # compiles: PyTorch's own replay also copies the input and manages memory, which costs more.
 MODE = "max-autotune-no-cudagraphs"
 _TYPES = {"fp32": torch.float32, "fp16": torch.float16}
-_numbers = itertools.count()
 
 
 def build(name: str, precision: str, device: str, sizes: Sequence[int]) -> Any:
@@ -61,16 +59,17 @@ class Compiled:
     def __init__(self, net: nn.Module, name: str, device: str, sizes: Sequence[int]) -> None:
         self._net, self._name, self._device, self._sizes = net, name, device, sizes
         self._by_size: dict[int, CudaTorchPredictor] = {}
-        self._whole: dict[int, TorchStages] = {}
+        self._calls: dict[int, TorchStages] = {}
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """A whole call through pinned memory and a captured graph."""
         size = len(images)
-        if size not in self._sizes:
-            raise DeployError(f"{self._name} was not compiled for batches of {size} in time")
-        if size not in self._whole:
-            self._whole[size] = self._compiled(size).stages(images, graph=True)
-        stages = self._whole[size]
+        if size not in self._calls:
+            stages = self.stages(images, graph=True)
+            if stages is None:
+                raise DeployError(f"{self._name} was not compiled for batches of {size} in time")
+            self._calls[size] = stages
+        stages = self._calls[size]
         stages._host.copy_(torch.from_numpy(images))
         stages.upload()
         stages.compute()
@@ -78,10 +77,17 @@ class Compiled:
         return stages.answer()
 
     def stages(self, images: NDArray[np.float32], *, graph: bool) -> TorchStages | None:
-        """None for a batch size that it was not compiled for."""
-        if len(images) not in self._sizes:
+        """The steps; None for a batch size that it was not compiled for."""
+        size = len(images)
+        if size not in self._sizes:
             return None
-        return self._compiled(len(images)).stages(images, graph=graph)
+        if size not in self._by_size:
+            forward = torch.compile(with_code_of_its_own(self._net), mode=MODE, dynamic=False)
+            with torch.inference_mode(), torch.cuda.device(self._device), precision(tf32=False):
+                # Made in here: for a tensor of another mode it would be compiled again.
+                forward(torch.randn(size, 1, 32, 32, device=self._device))
+            self._by_size[size] = predictor(forward, self._name, self._device)
+        return self._by_size[size].stages(images, graph=graph)
 
     def uses_graph(self, batch_size: int) -> bool:
         """Always."""
@@ -89,25 +95,7 @@ class Compiled:
 
     def close(self) -> None:
         """Drop what was compiled."""
-        for stages in self._whole.values():
+        for stages in self._calls.values():
             stages.close()
-        self._whole.clear()
+        self._calls.clear()
         self._by_size.clear()
-
-    def _compiled(self, size: int) -> CudaTorchPredictor:
-        if size not in self._by_size:
-            forward = torch.compile(_with_code_of_its_own(self._net), mode=MODE, dynamic=False)
-            with torch.inference_mode(), torch.cuda.device(self._device), precision(tf32=False):
-                # Made in here: for a tensor of another mode it would be compiled again.
-                forward(torch.randn(size, 1, 32, 32, device=self._device))
-            self._by_size[size] = predictor(forward, self._name, self._device)
-        return self._by_size[size]
-
-
-def _with_code_of_its_own(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A copy whose `forward` is another code object, with which Dynamo keeps what it compiled."""
-    forward = type(module).forward
-    code = forward.__code__.replace(co_name=f"forward_{next(_numbers)}")
-    twin = copy.deepcopy(module)
-    twin.__class__ = type("In", (type(module),), {"forward": types.FunctionType(code, globals())})
-    return twin

@@ -242,6 +242,27 @@ def interrupt(job):
     raise KeyboardInterrupt
 
 
+def terminate(job):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)  # the signal comes first
+
+
+def broken(job):
+    raise ZeroDivisionError
+
+
+@pytest.fixture
+def run_command(checked, monkeypatch, tmp_path):
+    """`run_command(**answers)`: the exit code of the command, which writes into ``out``."""
+    monkeypatch.setattr(cuda, "gpu", lambda index: GPU)
+
+    def run(**answers):
+        monkeypatch.setattr(check, "Runner", lambda folder, say: FakeRunner(**answers))
+        return command.main(["--output", str(tmp_path / "out")])
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("answers", "code"),
     [
@@ -251,24 +272,14 @@ def interrupt(job):
         ({"ort_cuda": interrupt}, 130),
     ],
 )
-def test_the_record_is_written_however_it_ends(
-    checked, monkeypatch, tmp_path, capsys, answers, code
-):
-    monkeypatch.setattr(cuda, "gpu", lambda index: GPU)
-    monkeypatch.setattr(check, "Runner", lambda folder, say: FakeRunner(**answers))
-    assert command.main(["--output", str(tmp_path / "out")]) == code
+def test_the_record_is_written_however_it_ends(run_command, tmp_path, capsys, answers, code):
+    assert run_command(**answers) == code
     (path,) = (tmp_path / "out").glob("nvidia-h200-*.json")
-    found = json.loads(path.read_text())
-    assert found["interrupted"] == (code == 130)
+    assert json.loads(path.read_text())["interrupted"] == (code == 130)
     page = path.with_suffix(".md").read_text()
     assert page.strip() == capsys.readouterr().out.strip()
     assert ("Interrupted" in page) == (code == 130)
     assert ("Failed: ort-cuda" in page) == (code == 3)
-
-
-def terminate(job):
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(30)  # the signal comes first
 
 
 def test_ctrl_c_in_the_latency_keeps_the_batch_sizes_that_are_done(checked):
@@ -277,24 +288,17 @@ def test_ctrl_c_in_the_latency_keeps_the_batch_sizes_that_are_done(checked):
     assert [r.engine for r in record.merged(findings.latency).results] == ["eager"]
 
 
-def test_a_machine_that_is_taken_away_leaves_the_record(checked, monkeypatch, tmp_path):
-    monkeypatch.setattr(cuda, "gpu", lambda index: GPU)
-    monkeypatch.setattr(check, "Runner", lambda folder, say: FakeRunner(latency=terminate))
+def test_a_machine_that_is_taken_away_leaves_the_record(run_command, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
-    assert command.main(["--output", str(tmp_path)]) == 130
+    assert run_command(latency=terminate) == 130
     assert signal.getsignal(signal.SIGTERM) is before
-    assert list(tmp_path.glob("nvidia-h200-*.md"))
+    assert list(tmp_path.glob("out/nvidia-h200-*.md"))
 
 
-def test_a_fault_of_ours_does_not_cost_the_record(checked, monkeypatch, tmp_path):
-    def broken(job):
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(cuda, "gpu", lambda index: GPU)
-    monkeypatch.setattr(check, "Runner", lambda folder, say: FakeRunner(latency=broken))
+def test_a_fault_of_ours_does_not_cost_the_record(run_command, tmp_path):
     with pytest.raises(ZeroDivisionError):
-        command.main(["--output", str(tmp_path)])
-    assert list(tmp_path.glob("nvidia-h200-*.md"))
+        run_command(latency=broken)
+    assert list(tmp_path.glob("out/nvidia-h200-*.md"))
 
 
 GOOD = {

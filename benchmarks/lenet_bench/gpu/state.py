@@ -72,10 +72,10 @@ def parsed(text: str, extra: str) -> dict[str, Any]:
     cells = next(([c.strip() for c in row] for row in reversed(rows) if len(row) == len(names)), [])
     if not cells:
         return {"reason": f"nvidia-smi answered {text.strip()[:200]!r}"}
-    found = dict(zip(names, cells, strict=True))
-    state: dict[str, Any] = {key: _number(found[name]) for name, key in _FIELDS.items()}
-    state |= {key: _text(found[name]) for name, key in _TEXTS.items()}
-    state["throttle_reasons"] = _throttles(found[extra]) if extra else None
+    answers = dict(zip(names, cells, strict=True))
+    state: dict[str, Any] = {key: _number(answers[name]) for name, key in _FIELDS.items()}
+    state |= {key: _text(answers[name]) for name, key in _TEXTS.items()}
+    state["throttle_reasons"] = _throttles(answers[extra]) if extra else None
     return state
 
 
@@ -174,14 +174,14 @@ class Watch:
 
 def summarized(states: list[dict[str, Any]]) -> dict[str, Any]:
     """The ``during`` of `Watch.summary`."""
-    found: dict[str, Any] = {"samples": len(states)}
+    summary: dict[str, Any] = {"samples": len(states)}
     for key in _FIELDS.values():
         values = [state[key] for state in states if state[key] is not None]
-        found[key] = (
+        summary[key] = (
             {"min": min(values), "p50": statistics.median(values), "max": max(values)}
             if values
             else None
         )
     seen = [name for state in states for name in state["throttle_reasons"] or ()]
-    found["throttle_reasons"] = list(dict.fromkeys(seen))
-    return found
+    summary["throttle_reasons"] = list(dict.fromkeys(seen))
+    return summary

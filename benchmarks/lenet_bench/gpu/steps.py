@@ -141,10 +141,10 @@ class StepTimer:
 
 def repeats(span_us: float, launch_us: float, hold_us: float) -> int:
     """How many in a row make a sample of `SAMPLE_US`, and can be launched within half a hold."""
-    wanted = SAMPLE_US / max(span_us, SAMPLE_US / MOST_REPEATS)
+    count = SAMPLE_US / max(span_us, SAMPLE_US / MOST_REPEATS)
     if hold_us:
-        wanted = min(wanted, hold_us / 2 / max(launch_us, 0.1))
-    return max(1, round(wanted))
+        count = min(count, hold_us / 2 / max(launch_us, 0.1))
+    return max(1, round(count))
 
 
 def label(engine: str, graph: bool) -> str:
