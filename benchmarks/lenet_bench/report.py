@@ -32,17 +32,17 @@ class Run:
     """Everything one run measured.
 
     Attributes:
-        settings: how it was measured.
-        fingerprint: what it was measured on, see `lenet_bench.fingerprint`.
-        results: one per engine and batch size.
-        engines: by name: backend, format, precision, threads, artifact, digest.
-        baseline: name of the engine that ratios are to; None where there is none.
-        skipped: engines that could not be measured: ``engine`` and ``reason``.
-        cold_start: see `lenet_bench.coldstart`.
-        scaling: see `lenet_bench.scaling`.
-        interrupted: whether the run was cut short.
-        device: what was measured on a GPU beyond whole calls; None on a CPU.
-        scope: what one sample spans; ``host`` is NumPy in, NumPy out.
+        settings: How the run measured.
+        fingerprint: What machine and software it measured on, see `lenet_bench.fingerprint`.
+        results: One result per engine and batch size.
+        engines: For each engine's name its backend, format, precision, threads, artifact, digest.
+        baseline: The name of the engine that ratios are to; None where there is none.
+        skipped: The ``engine`` and the ``reason`` of each that could not be measured.
+        cold_start: Rows of `lenet_bench.coldstart`.
+        scaling: Rows of `lenet_bench.scaling`.
+        interrupted: Whether the run was cut short.
+        device: What was measured on a GPU beyond whole calls; None on a CPU.
+        scope: What one sample spans; ``host`` is NumPy in, NumPy out.
     """
 
     settings: Settings
