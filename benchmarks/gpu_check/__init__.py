@@ -29,8 +29,9 @@ RIVALS = ("ort-cuda", "ort-tensorrt", "tensorrt", COMPILED)
 # Formats in the order of their value; those that are not named come last. torch-compile takes the
 # longest to build, so it begins early.
 FIRST = ("cuda", "torch-compile", "tensorrt", "onnx", "torchscript")
-# What times candidates on the GPU while it builds; `--quick` leaves it out.
-TUNES = ("tensorrt", "torch-compile")
+# What times candidates on the GPU while it builds; `--quick` leaves it out. A rival has the GPU to
+# itself meanwhile, so that it is at its best.
+TUNES, ALONE = ("tensorrt", "torch-compile"), ("tensorrt",)
 # A format that is built for a range of batch sizes is built for each of these: it is a rival at
 # both ends, and tuned for each.
 PROFILES = ("1:1:1024", "1:65536:65536")

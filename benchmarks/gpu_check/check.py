@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_check import (
+    ALONE,
     BUDGET_S,
     EXPORTED,
     LATENCY_SIZES,
@@ -18,10 +19,11 @@ from benchmarks.gpu_check import (
     QUICK_PARITY,
     SANITIZED,
     TIMED,
+    TUNES,
     TUNING,
 )  # fmt: skip
 from benchmarks.gpu_check.jobs import Budget, Job, Outcome, Runner
-from benchmarks.gpu_check.participants import Export, Participant, exports, ours, peers
+from benchmarks.gpu_check.participants import Participant, exports, ours, peers
 
 ATTEMPTS = 3  # at the latency, each without whoever brought the last one down
 
@@ -96,20 +98,21 @@ class Check:
         self._latency_sizes = QUICK_LATENCY if options.quick else LATENCY_SIZES
         self._width = max(1, min(6, (os.cpu_count() or 1) // 2))
         self._references = folder / "references.npz"
+        self._exports = exports(options.device, folder)
 
     def run(self) -> None:
         """Everything; `findings` is what came of it, also where this is interrupted."""
         device, only = self._options.device, self._options.only
-        everyone = ours(device, self._folder) + peers(device, self._latency_sizes)
+        everyone = ours(self._exports) + peers(device, self._latency_sizes)
         chosen = [p for p in everyone if not only or any(part in p.name for part in only)]
         if self._options.quick:
-            tuned = {one.name for one in exports() if one.tunes}
+            tuned = {name for name, a in self._exports.items() if a["format"] in TUNES}
             for participant in [p for p in chosen if p.compiled or p.export in tuned]:
                 chosen.remove(participant)
                 reason = "--quick leaves out what is tuned on the GPU"
                 self.findings.skip(participant.name, reason)
         compiled = [p for p in chosen if p.compiled]
-        self._export({p.export for p in chosen}, compiled)
+        self._tune(self._export({p.export for p in chosen}), compiled)
         built = {name for name, outcome in self.findings.exports.items() if not outcome.reason}
         able = [p for p in chosen if p.export in built or not (p.export or p.compiled)]
         passed = self._prove(able, compiled)
@@ -117,41 +120,45 @@ class Check:
             self._sanitize([p for p in passed if p.backend == OURS])
         self._time(passed)
 
-    def _export(self, names: set[str | None], compiled: list[Participant]) -> None:
-        """Make the artifacts, and the references meanwhile.
+    def _export(self, names: set[str | None]) -> dict[str, str]:
+        """Make the artifacts that may share the GPU, and the references meanwhile.
 
-        What must be tuned at its best comes afterwards, alone: the rivals that are built, and those
-        that compile and check parity in one job. Each kind has half of the time that is left.
+        Returns:
+            The others' names, with the reason why each cannot be made; empty where it may be.
         """
-        chosen = [one for one in exports() if one.name in names]
+        kinds = {name: a["format"] for name, a in self._exports.items() if name in names}
         sizes = sorted({*self._parity_sizes, *self._latency_sizes})
         arguments = {"sizes": sizes, "path": str(self._references)}
-        shared = [
+        jobs = [
             Job("references", "references", arguments, 150.0),
             Job("probe", "probe", {"device": self._options.device}),
-            *(self._export_job(one) for one in chosen if not one.alone),
+            *(self._export_job(name) for name, kind in kinds.items() if kind not in ALONE),
         ]
-        outcomes = self._runner.run(shared, self._budget.left(EXPORTED), self._width)
+        outcomes = self._runner.run(jobs, self._budget.left(EXPORTED), self._width)
         unavailable = outcomes.pop("probe").result.get("unavailable", {})
         if reason := outcomes.pop("references").reason:
             self.findings.skip("parity of everything", f"no references: {reason}")
         self._keep_exports(outcomes)
-        alone = [one for one in chosen if one.alone]
-        missing = {one.name: unavailable.get(one.format) for one in alone}
-        self._keep_exports({name: Outcome(reason=why) for name, why in missing.items() if why})
-        jobs = [self._export_job(one) for one in alone if not missing[one.name]]
+        return {name: unavailable.get(kind, "") for name, kind in kinds.items() if kind in ALONE}
+
+    def _tune(self, rivals: dict[str, str], compiled: list[Participant]) -> None:
+        """Make what must be tuned at its best, one after the other, while nothing else runs.
+
+        The rivals that are built, and those that compile and check parity in one job, have half of
+        the time each.
+        """
+        self._keep_exports({name: Outcome(reason=why) for name, why in rivals.items() if why})
+        jobs = [self._export_job(name) for name, why in rivals.items() if not why]
         seconds = self._budget.left(EXPORTED) / (2 if compiled else 1)
         self._keep_exports(self._runner.run(jobs, seconds, 1))
         share = self._budget.left(EXPORTED) / max(1, len(compiled))
         jobs = [self._parity_job(peer, self._latency_sizes, share) for peer in compiled]
         self.findings.parity |= self._runner.run(jobs, self._budget.left(EXPORTED), 1)
 
-    def _export_job(self, export: Export) -> Job:
-        arguments = asdict(export) | {
-            "device": self._options.device, "folder": str(self._folder / export.folder),
-        }  # fmt: skip
-        tuning = 180.0 if export.alone else TUNING * self._options.budget_s
-        return Job(export.name, "export", arguments, tuning if export.tunes else 90.0)
+    def _export_job(self, name: str) -> Job:
+        kind = self._exports[name]["format"]
+        seconds = TUNING * self._options.budget_s if kind in TUNES else 90.0
+        return Job(name, "export", self._exports[name], 180.0 if kind in ALONE else seconds)
 
     def _keep_exports(self, outcomes: dict[str, Outcome]) -> None:
         self.findings.exports |= outcomes

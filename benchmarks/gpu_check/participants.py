@@ -4,45 +4,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lenet_runtime
-from benchmarks.gpu_check import COMPILED, FIRST, PROFILES, RIVALS, TUNES
+from benchmarks.gpu_check import COMPILED, FIRST, PROFILES
 from lenet_bench.field import EAGER, Contender
 from lenet_bench.report import describe
 from lenet_export.formats import FORMATS
 from lenet_runtime.backends import BACKENDS
-
-
-@dataclass(frozen=True)
-class Export:
-    """One artifact to make.
-
-    Attributes:
-        name: The name of the job that makes the artifact.
-        format: A key of `FORMATS`.
-        precision: One of the format's precisions.
-        options: Options of the format.
-    """
-
-    name: str
-    format: str
-    precision: str
-    options: dict[str, str]
-
-    @property
-    def tunes(self) -> bool:
-        """Whether building it times candidates on the GPU."""
-        return self.format in TUNES
-
-    @property
-    def alone(self) -> bool:
-        """Whether it is built while nothing else runs: a rival must be tuned at its best."""
-        return self.tunes and self.format in RIVALS
-
-    @property
-    def folder(self) -> str:
-        """The name of the artifact's folder."""
-        return self.name.removeprefix("export ").replace(" ", "-").replace(":", "-")
 
 
 @dataclass(frozen=True)
@@ -89,24 +58,31 @@ def backends(format: str) -> list[str]:
     return [name for name, backend in BACKENDS.items() if backend.takes(format, "cuda")]
 
 
-def exports() -> list[Export]:
-    """Every format that runs on CUDA in every precision, in the order of their value."""
-    return [
-        Export(f"export {label(name, precision, profile)}", name, precision,
-               {"profile": profile} if profile else {})
-        for name in formats()
-        for precision in FORMATS[name].precisions
-        for profile in (PROFILES if "profile" in FORMATS[name].options else ("",))
-    ]  # fmt: skip
+def exports(device: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """What to make, in the order of its value: the arguments of each export by the job's name.
+
+    Every format that runs on CUDA is made in every precision, each in a folder of its own.
+    """
+    jobs = {}
+    for name in formats():
+        for precision in FORMATS[name].precisions:
+            for profile in PROFILES if "profile" in FORMATS[name].options else ("",):
+                what = label(name, precision, profile)
+                jobs[f"export {what}"] = {
+                    "format": name, "precision": precision, "device": device,
+                    "folder": str(folder / what.replace(" ", "-").replace(":", "-")),
+                    "options": {"profile": profile} if profile else {},
+                }  # fmt: skip
+    return jobs
 
 
-def ours(device: str, folder: Path) -> list[Participant]:
-    """Every backend of every artifact."""
+def ours(jobs: dict[str, dict[str, Any]]) -> list[Participant]:
+    """Every backend of every artifact that `exports` makes."""
     return [
-        Participant(label(backend, one.precision, one.options.get("profile", "")), backend,
-              one.precision, device, str(folder / one.folder), one.name)
-        for one in exports()
-        for backend in backends(one.format)
+        Participant(label(backend, a["precision"], a["options"].get("profile", "")), backend,
+                    a["precision"], a["device"], a["folder"], name)
+        for name, a in jobs.items()
+        for backend in backends(a["format"])
     ]  # fmt: skip
 
 

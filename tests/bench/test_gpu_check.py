@@ -26,7 +26,7 @@ from benchmarks.gpu_check import __main__ as command
 from benchmarks.gpu_check.check import Check, Options
 from benchmarks.gpu_check.goals import ANY, LARGE, SMALL, goals
 from benchmarks.gpu_check.jobs import Outcome
-from benchmarks.gpu_check.participants import Export, Participant, exports, ours, peers
+from benchmarks.gpu_check.participants import Participant, exports, ours, peers
 from lenet_export.formats import FORMATS
 from lenet_runtime import cuda
 from lenet_runtime.backends import BACKENDS
@@ -81,12 +81,9 @@ def compiled(precision):
 @pytest.fixture
 def checked(monkeypatch, tmp_path):
     """`checked(runner, **options)`: a check of two engines and two peers, and what it found."""
-    made = [
-        Export("export cuda fp16", "cuda", "fp16", {}),
-        Export("export onnx", "onnx", "fp32", {}),
-    ]
-    monkeypatch.setattr(check, "ours", lambda device, folder: OURS)
-    monkeypatch.setattr(check, "exports", lambda: made)
+    jobs = {"export cuda fp16": {"format": "cuda"}, "export onnx": {"format": "onnx"}}
+    monkeypatch.setattr(check, "ours", lambda jobs: OURS)
+    monkeypatch.setattr(check, "exports", lambda device, folder: jobs)
     monkeypatch.setattr(check, "peers", lambda device, sizes: [EAGER, compiled("fp16")])
 
     def run(runner, **options):
@@ -157,7 +154,7 @@ def test_an_export_that_fails_is_listed_and_the_rest_goes_on(checked):
 
 
 def test_what_is_not_here_is_not_tried_alone(checked, monkeypatch):
-    monkeypatch.setattr(Export, "alone", property(lambda self: self.format == "cuda"))
+    monkeypatch.setattr(check, "ALONE", ("cuda",))
     probe = Outcome({"unavailable": {"cuda": "no nvcc"}})
     runner = FakeRunner(probe=probe, latency=timed)
     findings = checked(runner)
@@ -356,16 +353,18 @@ def test_a_figure_whose_launches_were_late_is_marked():
 
 
 def test_every_backend_on_cuda_takes_part_in_every_precision():
-    names = {participant.name for participant in ours("cuda:0", Path("here"))}
+    jobs = exports("cuda:0", Path("here"))
+    names = {participant.name for participant in ours(jobs)}
     for name, backend in BACKENDS.items():
         for precision in FORMATS[backend.format].precisions if "cuda" in backend.devices else ():
             assert any(f"{name} {precision}".removesuffix(" fp32") in found for found in names)
     assert not [name for name in names if name.startswith(("native", "ort-cpu"))]
-    assert len({one.folder for one in exports()}) == len(exports())
+    assert len({arguments["folder"] for arguments in jobs.values()}) == len(jobs)
 
 
 def test_what_is_built_for_a_range_is_built_for_both_ends():
-    profiles = [one.options["profile"] for one in exports() if one.options]
+    jobs = exports("cuda:0", Path("here")).values()
+    profiles = [a["options"]["profile"] for a in jobs if a["options"]]
     built = [name for name, one in FORMATS.items() if "profile" in one.options]
     assert set(profiles) == (set(PROFILES) if built else set())
 
