@@ -1,4 +1,4 @@
-"""`benchmarks.gpu_check`: its order, its deadlines, its record and its goals; no GPU is needed."""
+"""`benchmarks.gpu_check`: its order, its deadlines and its record; no GPU is needed."""
 
 import json
 import os
@@ -10,26 +10,14 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from device_helper import device_result, run_of
+from device_helper import run_of
 
-from benchmarks.gpu_check import (
-    BUDGET_S,
-    EXPORTED,
-    LATENCY_SIZES,
-    PROFILES,
-    TUNING,
-    check,
-    record,
-    table,
-)
+from benchmarks.gpu_check import EXPORTED, check, record
 from benchmarks.gpu_check import __main__ as command
 from benchmarks.gpu_check.check import Check, Options
-from benchmarks.gpu_check.goals import ANY, LARGE, SMALL, goals
 from benchmarks.gpu_check.jobs import Outcome
-from benchmarks.gpu_check.participants import Participant, exports, ours, peers
-from lenet_export.formats import FORMATS
+from benchmarks.gpu_check.participants import Participant
 from lenet_runtime import cuda
-from lenet_runtime.backends import BACKENDS
 
 GPU = cuda.Gpu(0, "NVIDIA H200", "00" * 16, "9.0", 2**37, 132, 2**17, "13.0")
 ROW = {"inputs": "digits", "batch_size": 1, "max_abs_diff": 1e-6, "worst_share": 0.2,
@@ -137,12 +125,6 @@ def test_compiled_peers_share_the_time_for_them_equally(checked, monkeypatch):
     checked(runner, budget_s=400.0)
     jobs = [job for job in runner.jobs if job.name.startswith("torch.compile")]
     assert [s.seconds for s in jobs] == [pytest.approx(EXPORTED * 400 / 2, rel=0.05)] * 2
-
-
-def test_of_the_default_budget_two_compiled_peers_have_a_minute_each_and_the_goals_sizes_first():
-    assert (EXPORTED - TUNING) * BUDGET_S / 2 >= 60
-    both = [peer for peer in peers("cuda:0", LATENCY_SIZES) if peer.compiled]
-    assert [peer.sizes[:2] for peer in both] == [(SMALL, LARGE)] * 2
 
 
 def test_an_export_that_fails_is_listed_and_the_rest_goes_on(checked):
@@ -296,77 +278,6 @@ def test_a_fault_of_ours_does_not_cost_the_record(run_command, tmp_path):
     with pytest.raises(ZeroDivisionError):
         run_command(latency=broken)
     assert list(tmp_path.glob("out/nvidia-h200-*.md"))
-
-
-GOOD = {
-    ("fused-cuda", "fp16", 1): 2.0, ("ort-cuda", "fp32", 1): 20.0, ("tensorrt", "fp16", 1): 4.0,
-    ("fused-cuda", "fp16", 65536): 200.0, ("tensorrt", "fp16", 65536): 1000.0,
-}  # fmt: skip
-
-
-def verdicts(figures):
-    found = goals(run_of(figures))
-    return [goal.met for goal in found if goal.precision in (ANY, "fp16")]
-
-
-def test_goals_that_are_met():
-    """65,536 images of 4 KB are 268 MB: 67 us at 4 TB/s, a third of 200 us."""
-    assert verdicts(GOOD) == [True, True, True, True, True]
-
-
-@pytest.mark.parametrize(
-    ("changed", "expected"),
-    [
-        ({("fused-cuda", "fp16", 1): 2.1}, [False, False, True, True, True]),
-        ({("tensorrt", "fp16", 65536): 990.0}, [True, True, False, False, True]),
-        ({("fused-cuda", "fp16", 65536): 230.0}, [True, True, False, False, False]),
-        ({("ort-cuda", "fp32", 1): 3.0}, [False, True, True, True, True]),
-    ],
-)
-def test_goals_that_are_missed(changed, expected):
-    assert verdicts(GOOD | changed) == expected
-
-
-def test_a_goal_that_was_not_measured_is_neither():
-    assert verdicts({("ort-cuda", "fp32", 1): 3.0}) == [None, None, None]
-
-
-def test_the_page_has_every_figure_and_says_what_is_missing(checked):
-    runner = FakeRunner(latency=timed, export_onnx=Outcome(reason="no | ORT"))
-    findings = checked(runner)
-    findings.latency = [run_of(GOOD).to_dict()]
-    found = record.document(findings, Options("cuda:0"), GPU, 300)
-    page = table.markdown(json.loads(json.dumps(found, allow_nan=False)))
-    for part in ("# NVIDIA H200", "## Goals", "## Parity", "## Latency", "## Skipped", "no | ORT"):
-        assert part in page
-    assert "| fused-cuda fp16 | **2.00** | **200" in page.replace("**200.0**", "**200")
-    assert "**yes**" in page
-    rows = [line for line in page.splitlines() if line.startswith("|")]
-    assert all(line.endswith("|") for line in rows)
-
-
-def test_a_figure_whose_launches_were_late_is_marked():
-    late = device_result("a", 1, 5.0, hidden_share=0.5)
-    assert table.mark(late, "device") == " ~"
-    assert table.mark(late, "launch") == ""
-    assert table.number("1,234 ~") == 1234
-
-
-def test_every_backend_on_cuda_takes_part_in_every_precision():
-    jobs = exports("cuda:0", Path("here"))
-    names = {participant.name for participant in ours(jobs)}
-    for name, backend in BACKENDS.items():
-        for precision in FORMATS[backend.format].precisions if "cuda" in backend.devices else ():
-            assert any(f"{name} {precision}".removesuffix(" fp32") in found for found in names)
-    assert not [name for name in names if name.startswith(("native", "ort-cpu"))]
-    assert len({arguments["folder"] for arguments in jobs.values()}) == len(jobs)
-
-
-def test_what_is_built_for_a_range_is_built_for_both_ends():
-    jobs = exports("cuda:0", Path("here")).values()
-    profiles = [a["options"]["profile"] for a in jobs if a["options"]]
-    built = [name for name, one in FORMATS.items() if "profile" in one.options]
-    assert set(profiles) == (set(PROFILES) if built else set())
 
 
 def test_from_a_plain_checkout_without_a_gpu_it_exits_4_with_the_reason(tmp_path):
