@@ -109,6 +109,6 @@ def opened(participant: Participant) -> Iterator[Contender]:
 
     backend, precision = participant.backend, participant.precision
     details = {"backend": backend, "precision": precision, "device": participant.device}
-    peer = build(participant.name, precision, participant.device, participant.sizes)
+    peer = build(participant.name, precision, participant.device, compiled=participant.compiled)
     with closing(peer):
         yield Contender(participant.name, peer.run, details | {"threads": None}, None, peer)

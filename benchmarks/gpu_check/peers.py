@@ -1,7 +1,6 @@
 """PyTorch on the GPU without us: eager, and torch.compile with CUDA graphs."""
 
 import copy
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from lenet_runtime.backends.torch.torch_cuda import (
     precision,
     require,
 )
-from lenet_runtime.errors import DeployError
 
 # What `torch.compile(mode="max-autotune")` sets, but that graphs are captured here, around what it
 # compiles: PyTorch's own replay also copies the input and manages memory, which costs more.
@@ -25,8 +23,8 @@ MODE = "max-autotune-no-cudagraphs"
 _TYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
-def build(name: str, precision: str, device: str, sizes: Sequence[int]) -> Any:
-    """A `Predictor` with `stages`: compiled for each of `sizes`; eager where there are none.
+def build(name: str, precision: str, device: str, *, compiled: bool) -> Any:
+    """A `Predictor` with `stages`: eager, or compiled for each batch size that comes.
 
     Raises:
         BackendUnavailable: PyTorch has no such GPU.
@@ -35,7 +33,7 @@ def build(name: str, precision: str, device: str, sizes: Sequence[int]) -> Any:
 
     require(device)
     net = _In(load_checkpoint(), _TYPES[precision]).eval().requires_grad_(False).to(device)
-    return Compiled(net, name, device, sizes) if sizes else predictor(net, name, device)
+    return Compiled(net, name, device) if compiled else predictor(net, name, device)
 
 
 def predictor(forward: Forward, name: str, device: str) -> CudaTorchPredictor:
@@ -56,8 +54,8 @@ class _In(nn.Module):
 class Compiled:
     """`torch.compile` for each batch size on its own, its kernels tuned for it."""
 
-    def __init__(self, net: nn.Module, name: str, device: str, sizes: Sequence[int]) -> None:
-        self._net, self._name, self._device, self._sizes = net, name, device, sizes
+    def __init__(self, net: nn.Module, name: str, device: str) -> None:
+        self._net, self._name, self._device = net, name, device
         self._by_size: dict[int, CudaTorchPredictor] = {}
         self._calls: dict[int, TorchStages] = {}
 
@@ -65,10 +63,7 @@ class Compiled:
         """A whole call through pinned memory and a captured graph."""
         size = len(images)
         if size not in self._calls:
-            stages = self.stages(images, graph=True)
-            if stages is None:
-                raise DeployError(f"{self._name} was not compiled for batches of {size} in time")
-            self._calls[size] = stages
+            self._calls[size] = self.stages(images, graph=True)
         stages = self._calls[size]
         stages._host.copy_(torch.from_numpy(images))
         stages.upload()
@@ -76,11 +71,9 @@ class Compiled:
         stages.download()
         return stages.answer()
 
-    def stages(self, images: NDArray[np.float32], *, graph: bool) -> TorchStages | None:
-        """The steps; None for a batch size that it was not compiled for."""
+    def stages(self, images: NDArray[np.float32], *, graph: bool) -> TorchStages:
+        """The steps of this batch; the first batch of its size is waited for."""
         size = len(images)
-        if size not in self._sizes:
-            return None
         if size not in self._by_size:
             forward = torch.compile(with_code_of_its_own(self._net), mode=MODE, dynamic=False)
             with torch.inference_mode(), torch.cuda.device(self._device), precision(tf32=False):

@@ -19,7 +19,7 @@ from benchmarks.gpu_check import GRAPHS_UP_TO
 from benchmarks.gpu_check.jobs import tidy
 from benchmarks.gpu_check.participants import Participant, opened
 from lenet_bench import LatencyResult, Settings, fingerprint, measure
-from lenet_bench.field import Field
+from lenet_bench.field import Contender, Field
 from lenet_bench.gpu.harness import DeviceHarness, Hooks
 from lenet_bench.harness import Engine
 from lenet_bench.report import Run
@@ -59,13 +59,14 @@ def latency(arguments: dict[str, Any], write: Callable[[dict[str, Any]], None]) 
 
     where = fingerprint(device)
     with ExitStack() as stack:
-        for participant in (Participant(**one) for one in arguments["participants"]):
+        participants = [Participant(**one) for one in arguments["participants"]]
+        for participant in participants:
             doing(participant.name)
             try:
                 field.contenders.append(stack.enter_context(opened(participant)))
             except Exception as error:  # engines raise anything
                 skip(participant.name, f"loading: {type(error).__name__}: {error}")
-        predictors = {contender.name: contender.predictor for contender in field.contenders}
+        compiled = {one.name: one.sizes for one in participants if one.compiled}
         with DeviceHarness(device) as gpu:
             for place, size in enumerate(arguments["sizes"]):
                 now, sizes_left = time.monotonic(), len(arguments["sizes"]) - place
@@ -73,21 +74,29 @@ def latency(arguments: dict[str, Any], write: Callable[[dict[str, Any]], None]) 
                     skip(f"batch {size}", "no time was left for it")
                     continue
                 until = now + (end - now) / sizes_left * (1 if sizes_left == 1 else 1.5)
-                settings = settings_of(size, quick=quick)
+                settings, able = settings_of(size, quick=quick), []
+                for contender in field.contenders:
+                    if size in compiled.get(contender.name, [size]):
+                        able.append(contender)
+                    else:
+                        skip(contender.name, f"batch {size}: it was not compiled for it in time")
+                predictors = {contender.name: contender.predictor for contender in able}
                 hooks = Hooks(skip, doing, stop=lambda until=until: time.monotonic() >= until)
                 graphs = (False, True) if size <= GRAPHS_UP_TO else (False,)
                 gpu.measure(predictors, [size], settings, hooks, graphs)
-                results += whole_calls(field, size, settings, hooks)
+                results += whole_calls(able, size, settings, hooks)
                 gc.collect()
                 write(document(gpu))
         write(document(gpu))
 
 
-def whole_calls(field: Field, size: int, settings: Settings, hooks: Hooks) -> list[LatencyResult]:
+def whole_calls(
+    contenders: list[Contender], size: int, settings: Settings, hooks: Hooks
+) -> list[LatencyResult]:
     """The calls of those that can do this size, by the host's clock."""
     calls: dict[str, Engine] = {}
     images = np.zeros((size, 1, 32, 32), np.float32)
-    for contender in field.contenders:
+    for contender in contenders:
         hooks.doing(contender.name)
         try:
             contender.run(images)

@@ -108,7 +108,7 @@ if "benchmarks.gpu_check.worker" in " ".join(os.sys.orig_argv):
     from lenet_deploy.training.checkpoint import load_checkpoint
     from lenet_runtime.backends.torch.core import TorchPredictor
 
-    def build(name, precision, device, sizes):
+    def build(name, precision, device, *, compiled):
         return Staged(TorchPredictor(name, load_checkpoint().requires_grad_(False), 1))
 
     peers.build = build
