@@ -4,12 +4,13 @@ The result is written after each batch size, and who is at work stands in a file
 a process that dies leaves what it measured and the name of who brought it down.
 """
 
-import dataclasses
 import gc
 import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,51 +44,68 @@ def latency(arguments: dict[str, Any], write: Callable[[dict[str, Any]], None]) 
         write: Called with the document so far.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    end, device, field = time.monotonic() + arguments["seconds"], arguments["device"], Field()
-    doing, quick, results = Path(arguments["doing"]).write_text, arguments["quick"], []
-
-    def skip(name: str, reason: str) -> None:
-        field.skip(name, tidy(reason))
+    end = time.monotonic() + arguments["seconds"]
+    sizes, device, quick = (arguments[key] for key in ("sizes", "device", "quick"))
+    field, results, where = Field(), [], fingerprint(device)
+    participants = [Participant(**one) for one in arguments["participants"]]
+    hooks = Hooks(
+        skip=lambda name, reason: field.skip(name, tidy(reason)),
+        doing=Path(arguments["doing"]).write_text,
+    )
 
     def document(gpu: DeviceHarness) -> dict[str, Any]:
         details = {contender.name: contender.details for contender in field.contenders}
-        section = dataclasses.replace(gpu.section(), skipped=())  # all of it is in the run's
+        section = replace(gpu.section(), skipped=())  # all of it is in the run's
         return Run(
             settings_of(1, quick=quick), where, tuple(results), details, field.baseline,
             tuple(field.skipped), device=section,
         ).to_dict()  # fmt: skip
 
-    where = fingerprint(device)
     with ExitStack() as stack:
-        participants = [Participant(**one) for one in arguments["participants"]]
-        for participant in participants:
-            doing(participant.name)
-            try:
-                field.contenders.append(stack.enter_context(opened(participant)))
-            except Exception as error:  # engines raise anything
-                skip(participant.name, f"loading: {type(error).__name__}: {error}")
-        compiled = {one.name: one.sizes for one in participants if one.compiled}
+        load(participants, field, stack, hooks)
         with DeviceHarness(device) as gpu:
-            for place, size in enumerate(arguments["sizes"]):
-                now, sizes_left = time.monotonic(), len(arguments["sizes"]) - place
+            for place, size in enumerate(sizes):
+                now, sizes_left = time.monotonic(), len(sizes) - place
                 if now >= end:
-                    skip(f"batch {size}", "no time was left for it")
+                    hooks.skip(f"batch {size}", "no time was left for it")
                     continue
                 until = now + (end - now) / sizes_left * (1 if sizes_left == 1 else 1.5)
-                settings, able = settings_of(size, quick=quick), []
-                for contender in field.contenders:
-                    if size in compiled.get(contender.name, [size]):
-                        able.append(contender)
-                    else:
-                        skip(contender.name, f"batch {size}: it was not compiled for it in time")
+                stop = partial(passed, until)
+                timed, settings = replace(hooks, stop=stop), settings_of(size, quick=quick)
+                able = able_at(size, participants, field, hooks)
                 predictors = {contender.name: contender.predictor for contender in able}
-                hooks = Hooks(skip, doing, stop=lambda until=until: time.monotonic() >= until)
                 graphs = (False, True) if size <= GRAPHS_UP_TO else (False,)
-                gpu.measure(predictors, [size], settings, hooks, graphs)
-                results += whole_calls(able, size, settings, hooks)
+                gpu.measure(predictors, [size], settings, timed, graphs)
+                results += whole_calls(able, size, settings, timed)
                 gc.collect()
                 write(document(gpu))
         write(document(gpu))
+
+
+def passed(moment: float) -> bool:
+    """Whether the monotonic clock is at this moment or later."""
+    return time.monotonic() >= moment
+
+
+def load(participants: list[Participant], field: Field, stack: ExitStack, hooks: Hooks) -> None:
+    """Let all take part that can be loaded; `stack` closes them."""
+    for participant in participants:
+        hooks.doing(participant.name)
+        try:
+            field.contenders.append(stack.enter_context(opened(participant)))
+        except Exception as error:  # engines raise anything
+            hooks.skip(participant.name, f"loading: {type(error).__name__}: {error}")
+
+
+def able_at(
+    size: int, participants: list[Participant], field: Field, hooks: Hooks
+) -> list[Contender]:
+    """Those that run batches of this size: all but the peers that were not compiled for it."""
+    late = {one.name for one in participants if one.compiled and size not in one.sizes}
+    for contender in field.contenders:
+        if contender.name in late:
+            hooks.skip(contender.name, f"batch {size}: it was not compiled for it in time")
+    return [contender for contender in field.contenders if contender.name not in late]
 
 
 def whole_calls(

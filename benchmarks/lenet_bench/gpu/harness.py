@@ -97,6 +97,12 @@ class DeviceHarness:
             hooks: What the caller is told.
             graphs: Without a CUDA graph, with one, or both.
         """
+        caller = hooks or Hooks()
+
+        def skip(engine: str, reason: str) -> None:
+            self._skipped.append({"engine": engine, "reason": reason})
+            caller.skip(engine, reason)
+
         able = {}
         for name, predictor in predictors.items():
             if hasattr(predictor, "stages"):
@@ -104,14 +110,8 @@ class DeviceHarness:
                 for size in batch_sizes:
                     self._uses_graph += uses_graph(name, able[name], size)
             else:
-                self._skip(name, "it cannot be timed step by step")
-        told = hooks or Hooks()
-
-        def skip(engine: str, reason: str) -> None:
-            self._skip(engine, reason)
-            told.skip(engine, reason)
-
-        hooks = dataclasses.replace(told, skip=skip)
+                skip(name, "it cannot be timed step by step")
+        hooks = dataclasses.replace(caller, skip=skip)
         # One by one, so that Ctrl-C leaves what is whole.
         for result in measure(able, batch_sizes, self._clock, settings, hooks, graphs):
             self._results.append(result)
@@ -127,9 +127,6 @@ class DeviceHarness:
             tuple(self._uses_graph),
             tuple(self._skipped),
         )
-
-    def _skip(self, engine: str, reason: str) -> None:
-        self._skipped.append({"engine": engine, "reason": reason})
 
 
 def uses_graph(engine: str, predictor: StagedPredictor, size: int) -> list[tuple[str, int, bool]]:

@@ -19,7 +19,7 @@ _MOST_OF_FREE = 16  # a sixteenth of the free memory at most
 
 
 class Stopwatch(Protocol):
-    """What `lenet_bench.gpu.device` times with.
+    """What `lenet_bench.gpu.steps` times with.
 
     Attributes:
         hold_us: How long a hold lasts in microseconds; 0 for a stopwatch that cannot hold.
