@@ -100,8 +100,8 @@ def peers(device: str, sizes: tuple[int, ...]) -> list[Participant]:
 def opened(participant: Participant) -> Iterator[Contender]:
     """Load the engine; it is closed at the end."""
     if participant.folder is not None:
-        load = {"backend": participant.backend, "device": participant.device, "trust": True}
-        with lenet_runtime.load(participant.folder, **load) as session:
+        where = (participant.folder, participant.backend, participant.device)
+        with lenet_runtime.load(*where, trust=True) as session:
             details = describe(session)
             yield Contender(participant.name, session.run, details, None, session.predictor)
         return
