@@ -1,7 +1,6 @@
 """PyTorch on the GPU without us: eager, and torch.compile with CUDA graphs."""
 
 import copy
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.peers.pytorch import with_code_of_its_own
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.backends.torch.torch_cuda import (
     CudaTorchPredictor,
     Forward,
@@ -23,8 +23,8 @@ MODE = "max-autotune-no-cudagraphs"
 _TYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
-def build(name: str, precision: str, device: str, *, compiled: bool) -> Any:
-    """A `Predictor` with `stages`: eager, or compiled for each batch size that comes.
+def build(name: str, precision: str, device: str, *, compiled: bool) -> Predictor:
+    """An engine with stages: eager, or compiled for each batch size that comes.
 
     Raises:
         BackendUnavailable: PyTorch has no such GPU.
@@ -51,7 +51,7 @@ class _In(nn.Module):
         return self.net(images.to(self.dtype)).float()
 
 
-class Compiled:
+class Compiled(Predictor):
     """`torch.compile` for each batch size on its own, its kernels tuned for it."""
 
     def __init__(self, net: nn.Module, name: str, device: str) -> None:

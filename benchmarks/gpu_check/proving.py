@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.gpu_check.participants import Participant, opened
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import DeployError, DeviceMemoryError, ParityError
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing, to_batch
@@ -75,7 +76,7 @@ def parity(arguments: dict[str, Any], write: Any) -> None:
 
 
 def staged_logits(
-    predictor: Any, images: NDArray[np.float32], graph: bool, skipped: list[str]
+    predictor: Predictor, images: NDArray[np.float32], graph: bool, skipped: list[str]
 ) -> NDArray[np.float32] | None:
     """The answer of the steps that latency is measured of; None where there are no such steps.
 
@@ -83,7 +84,7 @@ def staged_logits(
     """
     mode = f"steps {'with' if graph else 'without'} a graph"
     try:
-        stages = predictor.stages(images, graph=graph) if hasattr(predictor, "stages") else None
+        stages = predictor.stages(images, graph=graph) if predictor.stages else None
         if stages is None:
             return None
         with closing(stages):

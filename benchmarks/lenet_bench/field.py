@@ -14,7 +14,7 @@ from lenet_bench.gpu.harness import DeviceHarness, Hooks
 from lenet_bench.harness import Engine, Settings, measure
 from lenet_bench.report import Run, describe, engine_name
 from lenet_bench.result import LatencyResult
-from lenet_runtime.backends import Predictor
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.session import Session
 
 EAGER = "eager"

@@ -17,12 +17,13 @@ from lenet_export import formats
 from lenet_export.request import Build
 from lenet_runtime.artifact import Requirements, trust
 from lenet_runtime.backends import BACKENDS
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, InputError, ParityError
 
 CUDA = "gpu-only"
 
 
-class TorchPredictor:
+class TorchPredictor(Predictor):
     """The network itself, or another one."""
 
     net = None

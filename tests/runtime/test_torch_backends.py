@@ -329,8 +329,9 @@ def test_each_batch_goes_to_the_package_that_serves_it(tmp_path, monkeypatch, st
     starts = (2,) if static else (10, 1, 2)
     files = {f"model-from-{start}.pt2": FileEntry("0" * 64, 0) for start in starts}
     folder = write_artifact(tmp_path / "artifact", static, format="torch-compile")
-    manifest = dataclasses.replace(Artifact.open(folder).manifest, files=files)
-    artifact = Artifact(folder, manifest, "")
+    whole = Artifact.open(folder)
+    manifest = dataclasses.replace(whole.manifest, files=files)
+    artifact = dataclasses.replace(whole, manifest=manifest)
     asked = []
     monkeypatch.setattr(
         torch_compile,

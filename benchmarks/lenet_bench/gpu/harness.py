@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from lenet_bench.gpu.steps import StepTimer, label, reason
 from lenet_bench.gpu.stopwatch import Stopwatch
 from lenet_bench.harness import Settings, make_inputs
 from lenet_runtime import cuda, devices
-from lenet_runtime.backends import Predictor, StagedPredictor, Stages
+from lenet_runtime.backends.protocol import Predictor, Stages
 
 GRAPHS = (False, True)
 
@@ -103,14 +102,14 @@ class DeviceHarness:
             self._skipped.append({"engine": engine, "reason": reason})
             caller.skip(engine, reason)
 
-        able = {}
+        able = {name: one for name, one in predictors.items() if one.stages is not None}
         for name, predictor in predictors.items():
-            if hasattr(predictor, "stages"):
-                able[name] = cast(StagedPredictor, predictor)
-                for size in batch_sizes:
-                    self._uses_graph += uses_graph(name, able[name], size)
-            else:
+            if name not in able:
                 skip(name, "it cannot be timed step by step")
+                continue
+            for size in batch_sizes:
+                uses = predictor.uses_graph(size)
+                self._uses_graph += [] if uses is None else [(name, size, uses)]
         hooks = dataclasses.replace(caller, skip=skip)
         # One by one, so that Ctrl-C leaves what is whole.
         for result in measure(able, batch_sizes, self._clock, settings, hooks, graphs):
@@ -129,14 +128,8 @@ class DeviceHarness:
         )
 
 
-def uses_graph(engine: str, predictor: StagedPredictor, size: int) -> list[tuple[str, int, bool]]:
-    """The entry of `DeviceSection.uses_graph`; none where the engine does not tell."""
-    tells = getattr(predictor, "uses_graph", None)
-    return [] if tells is None else [(engine, size, bool(tells(size)))]
-
-
 def measure(  # noqa: PLR0917  named by its callers
-    engines: Mapping[str, StagedPredictor],
+    engines: Mapping[str, Predictor],
     batch_sizes: Sequence[int],
     clock: Stopwatch,
     settings: Settings,
@@ -166,7 +159,7 @@ def measure(  # noqa: PLR0917  named by its callers
 
 
 def _stages(
-    name: str, engine: StagedPredictor, images: NDArray[np.float32], graph: bool, hooks: Hooks
+    name: str, engine: Predictor, images: NDArray[np.float32], graph: bool, hooks: Hooks
 ) -> Stages | None:
     """The engine's steps; None, and the caller is told why, where it has none."""
     where = f"batch {len(images)}"
@@ -175,7 +168,7 @@ def _stages(
         return None
     hooks.doing(name)
     try:
-        stages = engine.stages(images, graph=graph)
+        stages = engine.stages(images, graph=graph) if engine.stages else None
     except Exception as error:  # an engine may raise anything
         hooks.skip(label(name, graph), f"{where}: {reason(error)}")
         return None

@@ -19,7 +19,7 @@ from lenet_bench import harness
 from lenet_bench.gpu.result import FIGURES, DeviceResult
 from lenet_bench.gpu.stopwatch import Stopwatch
 from lenet_bench.harness import Settings
-from lenet_runtime.backends import Stages
+from lenet_runtime.backends.protocol import Stages
 
 # An event's resolution is about 0.5 us; a sample of this length is good to half a percent.
 SAMPLE_US = 100.0
