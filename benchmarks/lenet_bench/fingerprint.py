@@ -63,20 +63,20 @@ def fingerprint(device: str = "cpu") -> dict[str, Any]:
 
 
 def _gpu(device: str) -> dict[str, Any]:
-    wanted = devices.parse(device)
-    if wanted.kind != "cuda":
+    parsed = devices.parse(device)
+    if parsed.kind != "cuda":
         return {}
-    from lenet_bench.gpu import gpu_state
+    from lenet_bench.gpu import state
     from lenet_runtime import cuda
 
-    found = cuda.gpu(wanted.index)
+    gpu = cuda.gpu(parsed.index)
     return {
-        "gpu": found.name,
-        "gpu_compute_capability": found.compute_capability,
-        "gpu_driver": gpu_state.read(found).get("driver"),
-        "gpu_driver_cuda": found.driver,
-        "gpu_multiprocessors": found.multiprocessors,
-        "gpu_memory_gib": round(found.memory_bytes / 2**30),
+        "gpu": gpu.name,
+        "gpu_compute_capability": gpu.compute_capability,
+        "gpu_driver": state.read(gpu).get("driver"),
+        "gpu_driver_cuda": gpu.driver,
+        "gpu_multiprocessors": gpu.multiprocessors,
+        "gpu_memory_gib": round(gpu.memory_bytes / 2**30),
     }
 
 

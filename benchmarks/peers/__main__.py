@@ -63,6 +63,7 @@ def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     from benchmarks.peers import BASELINE, PEERS
     from benchmarks.peers.peak import FLOP_PER_IMAGE, peak_gflops
     from lenet_bench import Settings, fingerprint, measure
+    from lenet_runtime.version import installed
 
     torch.set_num_threads(arguments.threads)
     before = fingerprint()
@@ -97,7 +98,7 @@ def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         "fingerprint": before,
         "niceness": os.nice(0),
         "load_average_1min_after": fingerprint()["state"]["load_average_1min"],
-        "versions": versions(),
+        "versions": {name: installed(name) for name in SOFTWARE},
         "baseline": BASELINE,
         "peak_gflops": peak,
         "flop_per_image": FLOP_PER_IMAGE,
@@ -149,12 +150,6 @@ def reason(error: Exception) -> str:
 
     text = " ".join(str(error).split()).replace(str(ROOT), ".").replace(str(Path.home()), "~")
     return text if isinstance(error, Unavailable) else f"{type(error).__name__}: {text[:500]}"
-
-
-def versions() -> dict[str, str | None]:
-    from lenet_runtime.version import installed
-
-    return {name: installed(name) for name in SOFTWARE}
 
 
 def figures(result: Any, results: list[Any]) -> dict[str, Any]:
