@@ -379,6 +379,7 @@ def test_calibration_from_a_folder_reads_the_training_set_alone(mnist_dir, monke
         return real(folder, train=train, download=download)
 
     monkeypatch.setattr(data, "load_mnist", spy)
-    assert command._calibration(mnist_dir).shape == (60000, 28, 28)
-    assert command._calibration(None) is None
+    (digits,) = command._values({"calibration": str(mnist_dir)}, ["native"]).values()
+    assert digits.shape == (60000, 28, 28)
+    assert command._values({"calibration": None}, ["native"]) == {}
     assert read == [True]
