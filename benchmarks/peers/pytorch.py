@@ -41,7 +41,7 @@ def compiled(work: Work, options: dict[str, Any]) -> Peer:
 def _compiled(work: Work, batch_size: int, options: dict[str, Any]) -> Peer:
     from torch._inductor import config
 
-    forward = torch.compile(_with_code_of_its_own(work.net), dynamic=False)
+    forward = torch.compile(with_code_of_its_own(work.net), dynamic=False)
     # Not `options=`, which Dynamo does not see: it keeps weights as inputs, and nothing freezes.
     with config.patch(options), torch.no_grad():
         forward(torch.zeros(batch_size, 1, 32, 32))
@@ -53,7 +53,7 @@ def _compiled(work: Work, batch_size: int, options: dict[str, Any]) -> Peer:
     return run
 
 
-def _with_code_of_its_own(module: nn.Module) -> nn.Module:
+def with_code_of_its_own(module: nn.Module) -> nn.Module:
     """A copy whose `forward` is another code object.
 
     Dynamo keeps what it compiled with the code object and tries one after the other at each
