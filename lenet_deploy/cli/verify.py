@@ -1,4 +1,4 @@
-"""`lenet-deploy verify`: does an artifact answer as eager PyTorch does?"""
+"""`lenet-deploy verify`: compare an artifact with eager PyTorch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from lenet_deploy.cli.console import plain, print_json, progress, stderr, stdout
+from lenet_deploy.cli.console import note, plain, print_json, progress, stdout
 from lenet_deploy.cli.options import (
     Backend,
     BatchSizes,
@@ -86,21 +86,15 @@ def verify(
         _print(report, name)
     report.require(str(artifact))
     if record:
-        stderr.print(
-            f"recorded in {plain(artifact)}, which loads from now on",
-            highlight=False,
-            soft_wrap=True,
-        )
+        note(f"recorded in {plain(artifact)}, which loads from now on")
 
 
 def _test_set(data_dir: Path) -> tuple[str, Any, Any] | None:
     """MNIST's 10,000 test digits, or None where they are not on this machine."""
     if not (data_dir / "MNIST" / "raw").is_dir():
-        stderr.print(
+        note(
             f"note: {plain(data_dir)} holds no MNIST, so accuracy is of the bundled digits; "
-            "name its folder with --data-dir",
-            highlight=False,
-            soft_wrap=True,
+            "name its folder with --data-dir"
         )
         return None
     from lenet_deploy.training.data import load_mnist
@@ -147,12 +141,12 @@ def _print_invariance(changes: "tuple[Invariance, ...]") -> None:
     for heading in ("to the bit", "max", "of tol."):
         table.add_column(heading, justify="right", no_wrap=True)
     for change in changes:
-        found = change.comparison
+        comparison = change.comparison
         table.add_row(
-            _name(change.change, found),
+            _name(change.change, comparison),
             "yes" if change.bitwise else "no",
-            _show(found.max_abs_diff, ".1e"),
-            _show(found.worst_share, ".1%"),
+            _show(comparison.max_abs_diff, ".1e"),
+            _show(comparison.worst_share, ".1%"),
         )
     stdout.print(table)
 

@@ -21,7 +21,7 @@ noise, whose logits are small, it does not. So each tolerance has an absolute an
 - int8 rounds activations to a fixed step, so its error does not shrink with the logits. On training
   digits it is 0.076 logits in the mean square and 0.46 at most, clipped activations included, and
   on noise, whose largest logit is 2.4 on average, 0.17 at most. The tolerance is a quarter of a
-  logit plus 2**-4 of the row's largest logit, together 0.9 for a typical digit.
+  logit plus 2**-4 of the row's largest logit, which is 0.9 for a typical digit.
 
 The tolerance of int8 detects a layer whose scales are off by a tenth, a channel of a convolution
 that is off by two, swapped channels, and a lost weight if it belongs to a convolution or is the

@@ -133,7 +133,7 @@ class Event:
         self.close = context._own(lambda: self._driver.cuEventDestroy_v2(handle))
 
     def record(self, stream: int) -> None:
-        """Let the event happen when `stream`, the handle of any stream, has done its work so far."""
+        """Let the event happen once a stream, given by its handle, has done its work so far."""
         check(self._driver.cuEventRecord(self._handle, stream), "recording an event")
 
     def synchronize(self) -> None:
