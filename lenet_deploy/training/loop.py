@@ -102,7 +102,7 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.
 
 
 def loss_function(loss: Loss) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Make a function from float32 logits ``(N, 10)`` and int64 labels ``(N,)`` to the mean loss."""
+    """Make a function from logits ``(N, 10)`` and int64 labels ``(N,)`` to their mean loss."""
     if loss is Loss.CROSS_ENTROPY:
         return F.cross_entropy
     return lambda logits, labels: F.mse_loss(logits, F.one_hot(labels, 10).to(logits.dtype))
