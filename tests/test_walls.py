@@ -2,12 +2,12 @@
 
 import ast
 import json
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
+from processes import python
 
 import lenet_bench
 import lenet_deploy
@@ -28,15 +28,7 @@ ALLOWED = {
 
 def run_python(code):
     """What `code` prints as JSON in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(python(code).stdout.splitlines()[-1])
 
 
 def imported_by(statement):

@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from processes import python
 
 from lenet_deploy.training import checkpoint
 from lenet_deploy.training.checkpoint import load_checkpoint, read_card, save_checkpoint
@@ -302,4 +301,4 @@ def test_importing_the_module_seeds_and_reads_nothing():
         "import lenet_deploy.training.checkpoint\n"
         "assert torch.equal(before, torch.random.get_rng_state())"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    python(code)

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -183,11 +181,6 @@ def test_wrong_flags_are_usage_errors(onnx_artifact, words):
 
 
 def test_it_runs_where_pytorch_and_onnx_are_missing(onnx_artifact):
-    script = (
-        "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx'], None));"
-        "from lenet_deploy.cli import main; main()"
-    )
-    command = [sys.executable, "-c", script, "bench", onnx_artifact.path, *QUICK, "--json", "-"]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    words = ("bench", onnx_artifact.path, *QUICK, "--json", "-")
+    done = run_alone(*words, without=["torch", "onnx"])
     assert {row["engine"] for row in json.loads(done.stdout)["results"]} == {"ort-cpu"}

@@ -6,19 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from cli_helper import assert_fits, run, set_columns
+from samples import eager, noise, snapshot
 
 import lenet_runtime
 from lenet_deploy.training.checkpoint import save_checkpoint
 from lenet_export import FORMATS
 from lenet_export.formats import onnx, torch_compile, torchscript
 from lenet_export.network import weights
-from lenet_export.network.reference import Reference
 from lenet_runtime.artifact import trust
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, ParityError
 from lenet_runtime.images.preprocess import Preprocessing
@@ -52,10 +51,6 @@ def raising(error):
         raise error
 
     return build
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 # ---- what it makes and says
@@ -156,8 +151,8 @@ def test_all_formats_for_real(export, net):
     """With a static batch, which each of them must keep to."""
     rows = json.loads(export("--json", "--static-batch", 5, format="all").stdout)["artifacts"]
     assert [row["format"] for row in rows] == ON_CPU
-    images = np.random.default_rng(0).standard_normal((5, 1, 32, 32), dtype=np.float32)
-    expected = Reference(net).eager(images)
+    images = noise(5)
+    expected = eager(net, images)
     for row in rows:
         with lenet_runtime.load(row["path"]) as session:
             np.testing.assert_allclose(session.run(images), expected, rtol=1e-4, atol=1e-5)

@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from processes import python
 from typer.testing import CliRunner
 
 import lenet_deploy.cache
@@ -263,11 +262,9 @@ def test_a_terminal_without_unicode_gets_ascii():
         "digit = module._Digit('x', load_digits().images[0]);"
         "module._print([module._Answer(digit, 7, [], [('7', 0.9)])], True)"
     )
-    environment = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, check=True)
-    assert b"'###" in done.stdout
-    assert b"#########" in done.stdout
+    drawn = python(code, PYTHONIOENCODING="ascii", COLUMNS="80").stdout
+    assert "'###" in drawn
+    assert "#########" in drawn
 
 
 def test_it_imports_no_torch(pictures):
@@ -276,9 +273,7 @@ def test_it_imports_no_torch(pictures):
         f"app(['predict', {str(pictures / 'notes.txt')!r}], standalone_mode=False);"
         "sys.exit(1 if 'torch' in sys.modules else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert b"error" in done.stderr
-    assert done.returncode == 0, done.stderr.decode()
+    assert "error" in python(code).stderr
 
 
 def test_the_real_session_answers_alike_for_arrays_pictures_and_the_command(

@@ -2,14 +2,13 @@
 
 import json
 import signal
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from mnist_files import make_digits, write_mnist
+from processes import python
 from typer.testing import CliRunner
 
 from lenet_deploy.cli import app
@@ -21,9 +20,9 @@ from lenet_runtime.errors import DeployError, InputError
 FLAGS = ("--epochs", "3", "--threads", "1", "--seed", "5")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """A run's bits depend on the number of threads, and the machine is shared."""
+    """A run's bits depend on the number of threads, and commands set it for the whole process."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -287,9 +286,8 @@ main()
 def test_sigkill_loses_at_most_one_epoch_and_mixes_nothing(straight, mnist, tmp_path, moment):
     """Killed in the second epoch: amid its steps, or while its files are being written."""
     folder = tmp_path / "run"
-    command = [sys.executable, "-c", KILLED, moment, "train", "--data-dir", mnist, "-o", folder]
-    process = subprocess.run([*map(str, command), *FLAGS], check=False, capture_output=True)
-    assert process.returncode == -signal.SIGKILL, process.stderr.decode()
+    words = ("train", "--data-dir", mnist, "-o", folder, *FLAGS)
+    python(KILLED, moment, *words, exits=-signal.SIGKILL)
     epochs_done = runs.load_state(folder).state.epochs_done
     assert epochs_done == (1 if moment in ("step", "rename") else 2)
     load_checkpoint(folder / runs.WEIGHTS)
@@ -488,8 +486,6 @@ def test_the_process_that_trains_can_be_asked_to_stop_by_a_terminal(mnist, tmp_p
         "torch.optim.SGD.step = lambda self: (os.kill(os.getpid(), signal.SIGINT), step(self))\n"
         "main()"
     )
-    command = [sys.executable, "-c", code, "train", "--data-dir", mnist, "-o", tmp_path, *FLAGS]
-    process = subprocess.run([*map(str, command)], check=False, capture_output=True, text=True)
-    assert process.returncode == 130
+    process = python(code, "train", "--data-dir", mnist, "-o", tmp_path, *FLAGS, exits=130)
     assert "Traceback" not in process.stderr
     assert "0 of 3 epochs are kept" in " ".join(process.stderr.split())

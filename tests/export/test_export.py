@@ -17,6 +17,7 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
+from samples import eager, noise, snapshot
 from torch import nn
 
 import lenet_export
@@ -49,19 +50,6 @@ EACH = [pytest.param(f, marks=pytest.mark.slow) if f in SLOW else f for f in ON_
 FAST = [f for f in ON_CPU if f not in SLOW]
 GENERAL = [f for f in FAST if f != "native"]  # which compiles LeNet's layers and no others
 NODES = [*["Conv", "Relu", "MaxPool"] * 2, "Reshape", *["Gemm", "Relu"] * 2, "Gemm"]
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def noise(count, seed=0):
-    return np.random.default_rng(seed).standard_normal((count, 1, 32, 32), dtype=np.float32)
-
-
-def eager(module, images):
-    with torch.inference_mode():
-        return copy.deepcopy(module).eval()(torch.from_numpy(images)).numpy()
 
 
 def graph_of(artifact):

@@ -13,6 +13,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from processes import python
+from samples import snapshot
 
 import lenet_runtime
 from lenet_export import publish
@@ -53,10 +55,6 @@ FSYNCS = 5  # of three files, of the staging folder, and of the parent after the
 def child(source, target, point="0", force=True, **kwargs):
     words = [sys.executable, "-c", CHILD, source, target, point, "force" if force else ""]
     return subprocess.Popen(list(map(str, words)), text=True, **kwargs)
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def names(folder: Path) -> list[str]:
@@ -308,8 +306,7 @@ def test_a_kill_in_a_real_export_costs_nothing(net, torchscript_artifact, copy_o
         "publish.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
         "lenet_export.export(Net(), 'torchscript', sys.argv[1], force=True, batch_sizes=[1])"
     )
-    done = subprocess.run([sys.executable, "-c", script, target], check=False)
-    assert done.returncode == -signal.SIGKILL
+    python(script, target, exits=-signal.SIGKILL)
     assert snapshot(target) == before
     assert len(names(tmp_path)) == 2
     lenet_runtime.load(target, trust=True).close()

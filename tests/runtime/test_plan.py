@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from cli_helper import run
 from fake_engine import FakePredictor
+from samples import noise
 
 from lenet_bench import LatencyResult, tuning
 from lenet_runtime import BACKENDS, load
@@ -62,10 +63,6 @@ def tuned(folder):
     return folder
 
 
-def images(count):
-    return np.random.default_rng(count).standard_normal((count, 1, 32, 32), np.float32)
-
-
 def test_the_plan_names_the_fastest_at_each_size_and_survives_the_disk(tuned):
     made = plan.read(tuned)
     assert [(e.batch_size, e.artifact, e.backend, e.p50_us) for e in made.entries] == [
@@ -91,20 +88,20 @@ def test_each_batch_goes_to_the_winner_at_the_nearest_size(tuned, size, engine):
                 lambda x, run=run, name=name: asked.append(name) or run(x)
                 for run, name in zip(runs, names, strict=True)
             ]
-        session.run(images(size))
-        router.run(images(size))
+        session.run(noise(size))
+        router.run(noise(size))
     assert asked == [engine, engine]
 
 
 def test_the_routed_session_answers_as_its_engines_do(tuned, onnx_artifact):
-    batch = images(8)
+    batch = noise(8)
     with (
         load(tuned, "fastest", trust=True) as session,
         load(onnx_artifact.path, threads=1) as plain,
     ):
         assert (session.run(batch) == plain.run(batch)).all()
         assert session.backend == "fastest"
-        assert session.run(images(0)).shape == (0, 10)
+        assert session.run(noise(0)).shape == (0, 10)
 
 
 def test_closing_the_routed_session_closes_every_engine(tuned):
@@ -112,10 +109,10 @@ def test_closing_the_routed_session_closes_every_engine(tuned):
     runs = session.predictor._runs
     session.close()
     with pytest.raises(DeployError, match="closed"):
-        session.run(images(1))
+        session.run(noise(1))
     for run_engine in runs:
         with pytest.raises(DeployError, match="closed"):
-            run_engine(images(1))
+            run_engine(noise(1))
 
 
 def test_a_plan_of_another_machine_is_said_and_not_followed(tuned, monkeypatch):
@@ -296,13 +293,13 @@ def test_the_plan_keeps_the_fastest_chunk_of_each_size(cut):
 )
 def test_a_plan_cuts_as_was_measured(cut, onnx_artifact, size, pieces):
     with load(cut[0], "fastest", trust=True) as session, load(onnx_artifact.path) as plain:
-        expected, asked = plain.run(images(size)), []
+        expected, asked = plain.run(noise(size)), []
         engine = session.predictor._runs[0].__self__
         real = engine._run
         engine._run = lambda o, feed, *rest: (
             asked.append(len(feed["images"])) or real(o, feed, *rest)
         )
-        assert (session.run(images(size)) == expected).all()
+        assert (session.run(noise(size)) == expected).all()
     assert asked == pieces
 
 

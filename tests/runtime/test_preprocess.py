@@ -1,8 +1,6 @@
 """to_batch: equal to torchvision's pipeline, and strict about what it takes."""
 
 import dataclasses
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+from processes import python
 
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.pictures import mnist_style
@@ -213,7 +212,7 @@ def test_arrays_need_no_pillow():
         "to_batch(np.zeros((1, 28, 28), np.uint8), Preprocessing());"
         "assert not [m for m in sys.modules if m.partition('.')[0] in ('PIL', 'torch')]"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    python(code)
 
 
 @pytest.mark.parametrize(

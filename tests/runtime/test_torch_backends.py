@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from artifact_files import edit_manifest, make_manifest, replace_file, write_artifact
 from numpy.lib.stride_tricks import as_strided
+from samples import first_ten, noise
 
 import lenet_runtime
 from lenet_runtime.artifact import Artifact, FileEntry, Requirements
@@ -30,14 +31,6 @@ from lenet_runtime.backends.torch.core import TorchPredictor  # noqa: E402
 
 MODULES = ("core", "torchscript", "torch_compile")
 HERE = str(torch.__version__)
-
-
-def first_ten(images):
-    return images.reshape(len(images), -1)[:, :10].clone()
-
-
-def noise(count):
-    return np.random.default_rng(0).standard_normal((count, 1, 32, 32), np.float32)
 
 
 @pytest.fixture
@@ -89,7 +82,7 @@ def test_its_version_is_told(backend):
 def test_a_predictor_gives_numpy_arrays():
     logits = TorchPredictor("test", first_ten, None).run(noise(3))
     assert type(logits) is np.ndarray
-    np.testing.assert_array_equal(logits, noise(3).reshape(3, -1)[:, :10])
+    np.testing.assert_array_equal(logits, first_ten(noise(3)))
 
 
 def test_gradients_are_off():
@@ -116,7 +109,7 @@ def test_what_numpy_calls_contiguous_is_taken_without_a_warning(images):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = TorchPredictor("test", first_ten, None).run(images)
-    np.testing.assert_array_equal(found, images.reshape(len(images), -1)[:, :10])
+    np.testing.assert_array_equal(found, first_ten(images))
 
 
 def test_a_plain_array_is_not_copied():
@@ -384,18 +377,6 @@ def test_a_package_for_another_cpu_is_not_opened(torch_compile_artifact, copy_of
     edit_manifest(folder, lambda d: d["requirements"]["cpu_isa"].append("avx1024"))
     with pytest.raises(BackendUnavailable, match=r"lacks: \['avx1024'\]"):
         lenet_runtime.load(folder, trust=True)
-
-
-@pytest.mark.slow
-def test_a_compiled_package_needs_this_cpu(torch_compile_artifact):
-    """The manifest says for which instructions and platform it was compiled."""
-    needs = torch_compile_artifact.manifest.requirements
-    assert needs.platform
-    assert needs.device == "cpu"
-    assert needs.engine_version == HERE
-    from lenet_runtime import cpu
-
-    assert set(needs.cpu_isa) <= cpu.flags()
 
 
 @pytest.mark.parametrize("load", [torchscript.load, torch_compile.load])

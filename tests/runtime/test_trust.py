@@ -1,12 +1,11 @@
 """Formats that run code load only for who vouches for them: the caller, or the writing process."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from artifact_files import edit_manifest, replace_file, write_artifact
 from fake_engine import BACKEND, FORMAT
+from processes import python
 
 import lenet_runtime
 from lenet_runtime.artifact import DATA_FORMATS, Artifact, trust
@@ -97,14 +96,7 @@ for trust in (False, True):
     except lenet_runtime.DeployError as error:
         print(json.dumps([type(error).__name__, str(error)]))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(artifact.path)],
-        capture_output=True,
-        check=True,
-        text=True,
-        timeout=120,
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in python(code, artifact.path).stdout.splitlines()]
 
 
 def test_onnx_needs_no_trust(onnx_artifact):
