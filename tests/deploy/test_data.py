@@ -1,15 +1,14 @@
 """MNIST comes in whole, is padded before it is normalised, and is shuffled by seed and epoch."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from mnist_files import make_digits, write_mnist
 from torchvision import transforms
+from training_runs import make_split
 
 from lenet_deploy.training import data
+from lenet_deploy.training.bundle import npz_bytes
 from lenet_runtime.errors import ArtifactError, InputError
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing, to_batch
@@ -17,8 +16,7 @@ from lenet_runtime.images.preprocess import Preprocessing, to_batch
 
 @pytest.fixture
 def split():
-    images, labels = make_digits(100, seed=1)
-    return data.Split(torch.from_numpy(images), torch.from_numpy(labels).long())
+    return make_split(100)
 
 
 def test_mnist_is_read_as_it_was_written(tmp_path):
@@ -76,14 +74,8 @@ def test_padding_comes_before_normalising(split, numbers):
     assert x.shape == (100, 1, 32, 32)
     assert x.dtype == torch.float32
     torch.testing.assert_close(x[:, :, 0], torch.full((100, 1, 32), -mean / std))
-    reference = transforms.Compose(
-        [
-            transforms.ToPILImage(),
-            transforms.Pad(2),
-            transforms.ToTensor(),
-            transforms.Normalize((mean,), (std,)),
-        ]
-    )
+    pad, normalize = transforms.Pad(2), transforms.Normalize((mean,), (std,))
+    reference = transforms.Compose([transforms.ToPILImage(), pad, transforms.ToTensor(), normalize])
     assert torch.equal(x, torch.stack([reference(image) for image in split.images]))
 
 
@@ -96,10 +88,10 @@ def test_training_and_the_runtime_preprocess_bit_for_bit_alike():
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (64, 0), (1000, 0), (64, 2)])
 def test_batches_follow_the_order_and_leave_nothing_out(split, batch_size, workers):
     order = torch.randperm(100)
-    found = list(data.batches(split, batch_size, order=order, workers=workers))
-    assert all(len(labels) <= batch_size for _, labels in found)
-    assert torch.equal(torch.cat([images for images, _ in found]), split.images[order])
-    assert torch.equal(torch.cat([labels for _, labels in found]), split.labels[order])
+    batches = list(data.batches(split, batch_size, order=order, workers=workers))
+    assert all(len(labels) <= batch_size for _, labels in batches)
+    assert torch.equal(torch.cat([images for images, _ in batches]), split.images[order])
+    assert torch.equal(torch.cat([labels for _, labels in batches]), split.labels[order])
 
 
 def test_no_digits_make_no_batches(split):
@@ -172,16 +164,8 @@ def test_nothing_draws_from_the_global_generator(split):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def real_mnist() -> Path:
-    named = os.environ.get("LENET_DEPLOY_DATA_DIR")
-    folder = Path(named) if named else Path(__file__).parents[3] / "shared" / "mnist"
-    if not (folder / "MNIST" / "raw").is_dir():
-        pytest.skip("no real MNIST: set LENET_DEPLOY_DATA_DIR to a folder that holds MNIST/raw")
-    return folder
-
-
-def test_the_bundled_digits_are_the_first_six_of_each_class_in_the_real_test_set():
-    test = data.load_mnist(real_mnist(), train=False)
+def test_the_bundled_digits_are_the_first_six_of_each_class_in_the_real_test_set(mnist_dir):
+    test = data.load_mnist(mnist_dir, train=False)
     digits = load_digits()
     assert (test.images.numpy()[digits.indices] == digits.images).all()
     assert (test.labels.numpy()[digits.indices] == digits.labels).all()
@@ -199,8 +183,6 @@ def test_the_bundled_digits_have_the_dtypes_and_shapes_that_are_promised():
     assert (np.diff(digits.indices) > 0).all()
 
 
-def test_the_bundled_digits_file_is_reproducible(tmp_path):
-    from lenet_deploy.training.bundle import npz_bytes
-
+def test_the_bundled_digits_file_is_reproducible():
     array = np.arange(5)
     assert npz_bytes(a=array) == npz_bytes(a=array.copy())
