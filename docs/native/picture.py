@@ -23,7 +23,7 @@ IN_TILE = {"edge": TILE, "line": 2}  # how `box` marks what belongs to the tile
 LANES = 16
 
 
-def panel(figure, place, title, words, size):
+def panel(figure, place, size, title, words):
     """Make axes with y downwards, a title above and an explanation below."""
     axes = figure.add_axes(place)
     axes.set_xlim(0, size[0])
@@ -62,30 +62,22 @@ def row(axes, left, number, width, colour, edge):
 
 
 def the_image(figure, image):
-    axes = panel(
-        figure,
-        [0.03, 0.58, 0.20, 0.32],
+    axes = panel(figure, [0.03, 0.58, 0.20, 0.32], (16, 14),
         "1  An image, four rows at a time",
         "Four rows of pixels make one pooled row of each\nchannel. Two of them serve the "
-        "next row again.",
-        (16, 14),
-    )
+        "next row again.")  # fmt: skip
     picture(axes, image, 14)
     frame(axes, 0, 14 * 12 / 32, 14, 14 * 4 / 32)
     axes.text(14.3, 14 * 14 / 32, "4", color=TILE, fontsize=11, va="center", weight="bold")
 
 
 def conv1_lanes(figure):
-    axes = panel(
-        figure,
-        [0.28, 0.57, 0.32, 0.32],
+    axes = panel(figure, [0.28, 0.57, 0.32, 0.32], (18, 9),
         "2  conv1: pooled columns in the lanes",
         "Pixels are parted by column modulo 4, even pooled columns left, odd ones\n"
         "right. Then all is lane by lane: F(2,3) takes d0-d2, d1+d2, d2-d1, d1-d3,\n"
         "multiplies by the transformed filter and adds up three rows; bias, ReLU\n"
-        "and the 2x2 maximum follow in registers. Lanes x are not used.",
-        (18, 9),
-    )
+        "and the 2x2 maximum follow in registers. Lanes x are not used.")  # fmt: skip
     first = [*range(0, 32, 4), *range(2, 32, 4)]
     for lane in range(LANES):
         colour = EVEN if lane < 8 else ODD
@@ -103,16 +95,12 @@ def conv1_lanes(figure):
 
 
 def winograd_tiles(figure, pooled):
-    axes = panel(
-        figure,
-        [0.66, 0.58, 0.32, 0.32],
+    axes = panel(figure, [0.66, 0.58, 0.32, 0.32], (26, 14),
         "3  A Winograd tile is two pooling windows",
         "conv2 is F(4,3) down, F(2,3) along: a tile of 6x4 gives 4x2 outputs,\n"
         "just what two pooling windows take. Tiles step by two: tile j wants\n"
         "columns 2j to 2j+3, lanes j and j+1 of both halves, so that the input\n"
-        "transform is lane-wise, too: all tiles of a row at once.",
-        (26, 14),
-    )
+        "transform is lane-wise, too: all tiles of a row at once.")  # fmt: skip
     picture(axes, pooled[:14, :14], 14)
     frame(axes, 4, 4, 4, 6)
     frame(axes, 6, 4, 4, 6, style=":", line=1.6)
@@ -129,16 +117,12 @@ def winograd_tiles(figure, pooled):
 
 
 def conv2_lanes(figure):
-    axes = panel(
-        figure,
-        [0.03, 0.13, 0.30, 0.30],
+    axes = panel(figure, [0.03, 0.13, 0.30, 0.30], (24, 14),
         "4  conv2: output channels in the lanes",
         "Each of the 24 positions of a tile: its value, copied to all lanes,\n"
         "times the filters of 16 output channels, summed over conv1's six\n"
         "channels. The bias starts one of the sums. The way back leaves eight\n"
-        "registers; the maxima of fours are 16 features each of two pixels.",
-        (24, 14),
-    )
+        "registers; the maxima of fours are 16 features each of two pixels.")  # fmt: skip
     for i, j in np.ndindex(6, 4):
         mark = {"colour": "#f2b8b5", **IN_TILE} if (i, j) == (1, 2) else {}
         box(axes, j * 1.3, 1.5 + i * 1.3, size=1.2, **mark)
@@ -157,14 +141,9 @@ def conv2_lanes(figure):
 
 
 def features(figure, mask):
-    axes = panel(
-        figure,
-        [0.40, 0.13, 0.20, 0.30],
-        "5  Features and their bit mask",
+    axes = panel(figure, [0.40, 0.13, 0.20, 0.30], (20, 14), "5  Features and their bit mask",
         f"(6, 6, 16): a register for each pixel. Here\n{mask.mean():.0%} of this digit's "
-        "576 features are not zero.\nEach pixel brings a mask of 16 bits.",
-        (20, 14),
-    )
+        "576 features are not zero.\nEach pixel brings a mask of 16 bits.")  # fmt: skip
     style = {"cmap": "Greys", "vmin": 0, "vmax": 1.2, "aspect": "auto", "interpolation": "nearest"}
     for half in range(2):
         left = half * 10.2
@@ -177,16 +156,11 @@ def features(figure, mask):
 
 
 def dense(figure, mask):
-    axes = panel(
-        figure,
-        [0.66, 0.13, 0.32, 0.30],
-        "6  Dense layers skip zeros",
+    axes = panel(figure, [0.66, 0.13, 0.32, 0.30], (26, 14), "6  Dense layers skip zeros",
         "Only rows of weights whose input is not zero are read and added: the\n"
         "dark ones. Images of a chunk take turns at 64 rows (32 KiB), which stay\n"
         "in the L1 cache; one or two images run right through, and their sums\n"
-        "stay in registers. Outputs make the next masks, down to ten logits.",
-        (26, 14),
-    )
+        "stay in registers. Outputs make the next masks, down to ten logits.")  # fmt: skip
     bits = mask.ravel()[:40]
     axes.text(0, -0.0, "masks of images", fontsize=9)
     for image, its_bits in enumerate([bits, np.roll(bits, 7), np.roll(bits[::-1], 3)]):

@@ -4,7 +4,7 @@ import glob
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
+import lenet_runtime
+from lenet_deploy import cache
 from lenet_deploy.cli.console import print_json, progress, stderr, stdout
 from lenet_deploy.cli.drawing import bar, half_blocks
 from lenet_deploy.cli.options import Backend, Device, Json, Threads, Trust
 from lenet_runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from lenet_runtime import Session
-    from lenet_runtime.images.prediction import Prediction
+from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.pictures import picture_suffixes, read_digit
 
 _DRAWN = 10  # pictures to draw; a longer list needs --draw
 _BATCH = 1024  # images in one call of the session
@@ -103,7 +103,11 @@ def predict(
     document: dict[str, Any] = {"artifact": None, "backend": None, "device": device}
     answers: list[_Answer] = []
     if inputs:
-        with _load(artifact, backend, device, threads, trust) as session:
+        with progress() as step:
+            path = artifact or cache.default_artifact(progress=step)
+        with lenet_runtime.load(
+            path, backend=backend, device=device, threads=threads, trust=trust
+        ) as session:
             document |= {"artifact": str(session.artifact.path), "backend": session.backend}
             answers = list(_classify(session, inputs, top_k))
     for name, message in errors.items():
@@ -119,8 +123,6 @@ def predict(
 
 
 def _bundled(count: int) -> tuple[list[_Digit], dict[str, str]]:
-    from lenet_runtime.images.digits import load_digits
-
     digits = load_digits()
     return [
         _Digit(f"MNIST test digit {index}", image, label=int(label))
@@ -155,8 +157,6 @@ def _match(arguments: Iterable[str]) -> tuple[list[Path], dict[str, str]]:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    from lenet_runtime.images.pictures import picture_suffixes
-
     suffixes = picture_suffixes()
     return sorted(
         path
@@ -166,8 +166,6 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 
 def _read(files: list[Path], errors: dict[str, str]) -> tuple[list[_Digit], dict[str, str]]:
-    from lenet_runtime.images.pictures import read_digit
-
     digits = []
     for file in files:
         try:
@@ -181,18 +179,9 @@ def _read(files: list[Path], errors: dict[str, str]) -> tuple[list[_Digit], dict
     return digits, errors
 
 
-def _load(
-    artifact: Path | None, backend: str, device: str, threads: int | None, trust: bool
-) -> "Session":
-    import lenet_runtime
-    from lenet_deploy.cache import default_artifact
-
-    with progress() as step:
-        path = artifact or default_artifact(progress=step)
-    return lenet_runtime.load(path, backend=backend, device=device, threads=threads, trust=trust)
-
-
-def _classify(session: "Session", digits: list[_Digit], top_k: int) -> Iterator[_Answer]:
+def _classify(
+    session: lenet_runtime.Session, digits: list[_Digit], top_k: int
+) -> Iterator[_Answer]:
     """Run the digits in few calls; if the batch size is fixed, black images fill the last batch."""
     fixed = session.artifact.manifest.batch_size
     size = fixed or _BATCH
@@ -200,7 +189,7 @@ def _classify(session: "Session", digits: list[_Digit], top_k: int) -> Iterator[
         chunk = digits[start : start + size]
         batch = np.zeros((fixed or len(chunk), 28, 28), np.uint8)
         batch[: len(chunk)] = [digit.pixels for digit in chunk]
-        prediction: Prediction = session.predict(batch, top_k=top_k)
+        prediction = session.predict(batch, top_k=top_k)
         for i, digit in enumerate(chunk):
             yield _Answer(
                 digit,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+import lenet_runtime
 from lenet_deploy.cli.console import note, plain, print_json, progress, stdout
 from lenet_deploy.cli.options import (
     Backend,
@@ -19,6 +20,7 @@ from lenet_deploy.cli.options import (
     Trust,
     batch_sizes_of,
 )
+from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,10 +57,8 @@ def verify(
     anything differs by more than the tolerance of the artifact's precision.
     """
     import lenet_export
-    import lenet_runtime
     from lenet_deploy.training.checkpoint import load_checkpoint
     from lenet_export.verification import with_both_sides
-    from lenet_runtime.backends import BACKENDS
 
     if record and backend == "fastest":
         raise InputError(
@@ -104,14 +104,12 @@ def _test_set(data_dir: Path) -> tuple[str, Any, Any] | None:
 
 
 def _print(report: "Verification", backend: str) -> None:
-    table = Table(
-        title=f"Difference from eager PyTorch on {backend}, in logits",
-        caption="eager: distance of eager float32 from float64\n"
-        "times: max in units of it; of tol.: share of what the tolerance allows",
+    title = f"Difference from eager PyTorch on {backend}, in logits"
+    table = _table(title, "images", "batch", "max", "mean", "eager", "times", "of tol.", "top-1")
+    table.caption = (
+        "eager: distance of eager float32 from float64\n"
+        "times: max in units of it; of tol.: share of what the tolerance allows"
     )
-    table.add_column("images")
-    for heading in ("batch", "max", "mean", "eager", "times", "of tol.", "top-1"):
-        table.add_column(heading, justify="right", no_wrap=True)
     data_set = report.data_set
     for comparison in report.parity.comparisons:
         table.add_row(*_cells(comparison.inputs, comparison))
@@ -136,10 +134,8 @@ def _print(report: "Verification", backend: str) -> None:
 
 
 def _print_invariance(changes: "tuple[Invariance, ...]") -> None:
-    table = Table(title="The same images in another batch: do their logits stay?")
-    table.add_column("batch")
-    for heading in ("to the bit", "max", "of tol."):
-        table.add_column(heading, justify="right", no_wrap=True)
+    title = "The same images in another batch: do their logits stay?"
+    table = _table(title, "batch", "to the bit", "max", "of tol.")
     for change in changes:
         comparison = change.comparison
         table.add_row(
@@ -149,6 +145,13 @@ def _print_invariance(changes: "tuple[Invariance, ...]") -> None:
             _show(comparison.worst_share, ".1%"),
         )
     stdout.print(table)
+
+
+def _table(title: str, first: str, *headings: str) -> Table:
+    table = Table(first, title=title)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _cells(name: str, comparison: "Comparison") -> list[str]:

@@ -15,6 +15,8 @@ import typer
 from numpy.typing import NDArray
 
 from lenet_deploy.cli.options import DataDir
+from lenet_deploy.training.checkpoint import load_checkpoint, read_card, save_checkpoint
+from lenet_deploy.training.data import load_mnist
 from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import ArtifactError
 
@@ -40,8 +42,6 @@ def npz_bytes(**arrays: NDArray[np.generic]) -> bytes:
 
 def first_of_each_class(data_dir: Path, count: int, *, train: bool) -> dict[str, NDArray[Any]]:
     """Images, labels and ascending indices of the first `count` digits of each class."""
-    from lenet_deploy.training.data import load_mnist
-
     split = load_mnist(data_dir, train=train)
     labels = split.labels.numpy()
     places = np.concatenate([np.flatnonzero(labels == digit)[:count] for digit in range(10)])
@@ -71,8 +71,6 @@ def checkpoint(
     ),
 ) -> None:
     """Install a run's checkpoint and card, from the repository's root."""
-    from lenet_deploy.training.checkpoint import load_checkpoint, read_card, save_checkpoint
-
     source = run / "lenet.safetensors"
     card = read_card(source)
     if card.get("epochs_done") != card["recipe"]["epochs"] or not card["accuracy"]["test"]:

@@ -13,15 +13,19 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from lenet_deploy import __version__
+from lenet_deploy.training import data, evaluation, loop
+from lenet_deploy.training.checkpoint import UNREADABLE, check_weights, json_bytes, save_checkpoint
+from lenet_deploy.training.data import Split
+from lenet_deploy.training.evaluation import Evaluation
+from lenet_deploy.training.loop import State, Step
 from lenet_deploy.training.recipe import Recipe
+from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import ArtifactError, InputError
-
-if TYPE_CHECKING:
-    from lenet_deploy.training.data import Split
-    from lenet_deploy.training.evaluation import Evaluation
-    from lenet_deploy.training.loop import State, Step
 
 STATE, HISTORY, CURVES = "resume.pt", "history.json", "curves.png"
 WEIGHTS, CARD = "lenet.safetensors", "lenet.json"
@@ -42,8 +46,8 @@ class Run:
     """
 
     folder: Path
-    digits: "Split"
-    held_out: "Split | None"
+    digits: Split
+    held_out: Split | None
     data_sha256: str
     machines: list[Machine]
 
@@ -57,8 +61,6 @@ def open_run(
         ArtifactError: MNIST is missing or damaged.
         InputError: the recipe holds out more digits than there are.
     """
-    from lenet_deploy.training import data
-
     digits = data.load_mnist(data_dir, train=True, download=download)
     digest = digits.sha256()
     kept, held_out = data.hold_out(digits, recipe.validation)
@@ -75,7 +77,7 @@ def refuse_existing(folder: Path) -> None:
         )
 
 
-def begin(run: Run, state: "State") -> None:
+def begin(run: Run, state: State) -> None:
     """Make the run's folder, remove the files of an earlier run, and save the first weights.
 
     From here on there is always a state to resume from. The state of an earlier run is replaced
@@ -94,12 +96,8 @@ def _remove_half_written(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def save_state(run: Run, state: "State") -> None:
+def save_state(run: Run, state: State) -> None:
     """Write everything that training needs to go on, atomically."""
-    import torch
-
-    from lenet_runtime.artifact.files import write_atomically
-
     buffer = io.BytesIO()
     document = {
         "recipe": json.dumps(asdict(state.recipe)),
@@ -124,7 +122,7 @@ class Saved:
         machines: Machines that the run was on, in order.
     """
 
-    state: "State"
+    state: State
     data_sha256: str
     machines: list[Machine]
 
@@ -136,11 +134,6 @@ def load_state(folder: Path, device: str | None = None) -> Saved:
         ArtifactError: the file is missing or damaged.
         BackendUnavailable: this machine has no such device.
     """
-    import torch
-
-    from lenet_deploy.training import loop
-    from lenet_deploy.training.checkpoint import UNREADABLE, check_weights
-
     path = folder / STATE
     if not path.is_file():
         raise ArtifactError(
@@ -166,8 +159,6 @@ def load_state(folder: Path, device: str | None = None) -> Saved:
 
 def machine(device: str) -> Machine:
     """What the bits of the weights depend on besides the recipe and the digits."""
-    import torch
-
     threads, release = torch.get_num_threads(), torch.__version__
     return {"device": device, "threads": str(threads), "torch": str(release)}
 
@@ -182,15 +173,13 @@ def describe(machines: list[Machine]) -> Machine:
 
 def train(
     run: Run,
-    state: "State",
+    state: State,
     *,
     workers: int = 0,
-    on_step: "Callable[[Step], None]" = lambda step: None,
+    on_step: Callable[[Step], None] = lambda step: None,
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
 ) -> None:
     """Train `state` to the recipe's last epoch; judge it and save everything after each epoch."""
-    from lenet_deploy.training import loop
-
     while state.epochs_done < state.recipe.epochs:
         record = loop.train_epoch(state, run.digits, workers=workers, on_step=on_step)
         if run.held_out is not None:
@@ -201,29 +190,22 @@ def train(
         on_epoch(record)
 
 
-def judge(state: "State", digits: "Split") -> "Evaluation":
+def judge(state: State, digits: Split) -> Evaluation:
     """Evaluate the network in its present state."""
-    from lenet_deploy.training import evaluation
-
     state.net.eval()
     batches = evaluation.examples(digits, state.recipe.preprocessing)
     return evaluation.evaluate(evaluation.as_classifier(state.net), batches)
 
 
-def publish(run: Run, state: "State", test: "Evaluation | None" = None) -> str:
+def publish(run: Run, state: State, test: Evaluation | None = None) -> str:
     """Write weights, card and history of `state`; return the SHA-256 of the weights' file."""
-    from lenet_deploy.training.checkpoint import json_bytes, save_checkpoint
-    from lenet_runtime.artifact.files import write_atomically
-
     history = {"recipe": asdict(state.recipe), "epochs": state.history}
     write_atomically(run.folder / HISTORY, json_bytes(history))
     return save_checkpoint(state.net, run.folder / WEIGHTS, card(run, state, test))
 
 
-def card(run: Run, state: "State", test: "Evaluation | None" = None) -> dict[str, Any]:
+def card(run: Run, state: State, test: Evaluation | None = None) -> dict[str, Any]:
     """Describe the weights and how they were trained; equal runs give equal cards."""
-    from lenet_deploy import __version__
-
     last = state.history[-1] if state.history else {}
     first, machines = run.machines[0], describe(run.machines)
     flags = f"--device {first['device']} --threads {first['threads']}"

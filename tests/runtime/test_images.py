@@ -63,11 +63,10 @@ def box(pixels):
 
 
 @pytest.mark.parametrize("index", range(0, 60, 6))
-@pytest.mark.parametrize("negative", [False, True])
-def test_a_large_drawing_becomes_the_digit_it_was_drawn_from(index, negative):
-    picture = rendered(index, ink=240, paper=15) if negative else rendered(index)
-    digit = mnist_style(picture)
-    assert digit.inverted is not negative
+@pytest.mark.parametrize(("ink", "paper"), [(15, 240), (240, 15), (170, 220)])
+def test_a_large_drawing_becomes_the_digit_it_was_drawn_from(index, ink, paper):
+    digit = mnist_style(rendered(index, ink=ink, paper=paper))
+    assert digit.inverted is (ink < paper)
     assert_like(digit.pixels, index, 0.93)
     assert max(box(digit.pixels)) == 20
     assert np.abs(centre_of_mass(digit.pixels) - 14).max() <= 0.51
@@ -94,12 +93,6 @@ def test_a_shadow_across_the_paper_is_not_ink():
 
 def test_grey_levels_of_the_strokes_edges_stay():
     assert len(np.unique(mnist_style(rendered()).pixels)) > 30
-
-
-def test_faint_ink_is_stretched():
-    pixels = mnist_style(rendered(ink=170, paper=220)).pixels
-    assert pixels.max() == 255
-    assert_like(pixels)
 
 
 def test_specks_of_dust_do_not_move_the_digit():
@@ -209,12 +202,11 @@ def test_noise_a_gradient_without_ink_and_full_transparency_are_blank():
             mnist_style(picture)
 
 
-@pytest.mark.parametrize(("size", "stroke"), [((4000, 12), (500, 4, 3500, 8)),
-                                               ((12, 4000), (4, 500, 8, 3500))])  # fmt: skip
-def test_extreme_aspect_ratios_keep_their_shape(size, stroke):
-    picture = Image.new("L", size, 255)
-    picture.paste(0, stroke)
-    assert sorted(box(mnist_style(picture).pixels)) == [1, 20]
+@pytest.mark.parametrize("turn", [Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_90])
+def test_extreme_aspect_ratios_keep_their_shape(turn):
+    picture = Image.new("L", (4000, 12), 255)
+    picture.paste(0, (500, 4, 3500, 8))
+    assert sorted(box(mnist_style(picture.transpose(turn)).pixels)) == [1, 20]
 
 
 def test_a_small_digit_in_a_large_photo_is_found():
@@ -298,6 +290,6 @@ def test_the_callers_picture_is_left_alone():
 
 
 def test_a_digit_image_is_frozen():
-    digit = mnist_style(rendered())
+    digit = mnist_style(Image.fromarray(DIGITS.images[0]))
     with pytest.raises(dataclasses.FrozenInstanceError):
         digit.inverted = False  # type: ignore[misc]
