@@ -19,38 +19,34 @@ TUNED = (1, 8)  # batch sizes to search; larger batches loop over the kernel of 
 
 def looped(work: Work) -> Peer:
     """The kernel of eight images, called N / 8 times, or at batch size 1 the kernel of one."""
-    kernels = {size: Kernel(work, size) for size in TUNED}
+    kernels = {size: kernel(work, size) for size in TUNED}
 
     def run(images: Images) -> Logits:
-        kernel = kernels[8 if len(images) % 8 == 0 else 1]
-        return in_chunks(kernel.run, images, kernel.batch_size)
+        size = 8 if len(images) % 8 == 0 else 1
+        return in_chunks(kernels[size], images, size)
 
     return run
 
 
-class Kernel:
+def kernel(work: Work, batch_size: int) -> Peer:
     """The whole network as one function for one batch size, called without TVM's interpreter.
 
     At batch size 1 the interpreter's 45 instructions would take longer than LeNet itself.
     """
+    os.environ["TVM_NUM_THREADS"] = str(work.threads)
+    import tvm
 
-    def __init__(self, work: Work, batch_size: int) -> None:
-        os.environ["TVM_NUM_THREADS"] = str(work.threads)
-        import tvm
+    function, weights = compile_tuned(work, batch_size)
+    images, logits = aligned((batch_size, 1, 32, 32)), aligned((batch_size, 10))
+    as_tensor = tvm.runtime.from_dlpack
+    arguments = [as_tensor(images), *weights, as_tensor(logits)]
 
-        self.batch_size = batch_size
-        function, weights = compile_tuned(work, batch_size)
-        self._function = function
-        self._images = aligned((batch_size, 1, 32, 32))
-        self._logits = aligned((batch_size, 10))
-        tensors = [tvm.runtime.from_dlpack(self._images), *weights]
-        self._arguments = (*tensors, tvm.runtime.from_dlpack(self._logits))
+    def run(batch: Images) -> Logits:
+        np.copyto(images, batch)
+        function(*arguments)
+        return logits.copy()
 
-    def run(self, images: Images) -> Logits:
-        """Copy the images to aligned memory, compute, and copy the logits."""
-        np.copyto(self._images, images)
-        self._function(*self._arguments)
-        return self._logits.copy()
+    return run
 
 
 def compile_tuned(work: Work, batch_size: int) -> tuple[Any, list[Any]]:

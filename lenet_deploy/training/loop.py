@@ -149,7 +149,7 @@ def train_epoch(
     distortion = data.generator(recipe.seed, epoch, purpose=data.DISTORTION)
     order = torch.randperm(len(digits), generator=shuffled)
     steps = math.ceil(len(digits) / recipe.batch_size)
-    began, seen, loss_sum, correct = time.perf_counter(), 0, 0.0, 0
+    began, count, loss_sum, correct = time.perf_counter(), 0, 0.0, 0
 
     net.train()
     loader = data.batches(digits, recipe.batch_size, order=order, workers=workers)
@@ -170,10 +170,10 @@ def train_epoch(
         if not math.isfinite(loss.item()):
             place = f"in epoch {epoch + 1}, step {step + 1}"
             raise _diverged(place, f"a finite loss, found {loss.item()}", recipe)
-        seen += len(labels)
+        count += len(labels)
         loss_sum += loss.item() * len(labels)
         correct += int((logits.argmax(dim=1) == labels).sum())
-        on_step(Step(epoch + 1, step + 1, steps, loss_sum / seen, correct / seen))
+        on_step(Step(epoch + 1, step + 1, steps, loss_sum / count, correct / count))
 
     # What the last step did to the weights shows in no loss of this epoch.
     damaged = [name for name, tensor in net.named_parameters() if not tensor.isfinite().all()]
@@ -183,8 +183,8 @@ def train_epoch(
     state.epochs_done += 1
     return {
         "epoch": epoch + 1,
-        "loss": loss_sum / seen,
-        "accuracy": correct / seen,
+        "loss": loss_sum / count,
+        "accuracy": correct / count,
         "seconds": round(time.perf_counter() - began, 3),
     }
 

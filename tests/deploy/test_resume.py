@@ -1,5 +1,6 @@
 """A run that was stopped, however hard, goes on to the very bits it would have had."""
 
+import contextlib
 import json
 import signal
 from dataclasses import asdict
@@ -14,11 +15,28 @@ from lenet_deploy.training import loop, runs
 from lenet_deploy.training.checkpoint import load_checkpoint, read_card
 from lenet_deploy.training.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def resume(mnist, folder):
     """Resume a run; returns the number of epochs that it had done."""
     result = train(mnist, folder, "--resume", "--threads", "1", "--json")
     return json.loads(result.stdout)["resumed_from_epoch"]
+
+
+@contextlib.contextmanager
+def stopped_after(epochs, monkeypatch):
+    """Ctrl-C after this many epochs."""
+    train_epoch = loop.train_epoch
+
+    def interrupted(state, *arguments, **options):
+        if state.epochs_done == epochs:
+            raise KeyboardInterrupt
+        return train_epoch(state, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_epoch", interrupted)
+        yield
 
 
 @pytest.mark.parametrize("at_step", [1, 8, 12])
@@ -45,15 +63,7 @@ def test_ctrl_c_exits_130_and_resume_ends_bit_for_bit_where_it_would_have(
 def test_the_optimizers_own_state_is_resumed(mnist, tmp_path, monkeypatch, optimizer):
     flags = ("--epochs", "2", "--optimizer", optimizer, "--threads", "1")
     train(mnist, tmp_path / "straight", *flags)
-    train_epoch = loop.train_epoch
-
-    def interrupted(state, *arguments, **options):
-        if state.epochs_done == 1:
-            raise KeyboardInterrupt
-        return train_epoch(state, *arguments, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_epoch", interrupted)
+    with stopped_after(1, monkeypatch):
         train(mnist, tmp_path / "run", *flags, code=130)
     train(mnist, tmp_path / "run", "--resume")
     assert weights(tmp_path / "run") == weights(tmp_path / "straight")
@@ -65,8 +75,6 @@ import os, signal, sys
 import torch
 from lenet_deploy.training import checkpoint
 from lenet_deploy.cli import main
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 owner, name, count = {"step": (torch.optim.SGD, "step", 8),
                       "publish": (checkpoint, "save_checkpoint", 2),
@@ -124,11 +132,7 @@ def test_a_finished_run_is_resumed_without_a_change(straight, mnist):
 def test_resume_keeps_the_threads_and_says_when_others_may_change_the_bits(
     mnist, tmp_path, monkeypatch
 ):
-    def stop(*arguments, **options):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_epoch", stop)
+    with stopped_after(0, monkeypatch):
         train(mnist, tmp_path, *FLAGS, code=130)
         torch.set_num_threads(2)
         assert "note" not in train(mnist, tmp_path, "--resume", code=130).stderr

@@ -176,7 +176,7 @@ TURNS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("orientation", "turn"), enumerate(("", *TURNS), start=1))
+@pytest.mark.parametrize(("orientation", "turn"), list(enumerate(("", *TURNS), start=1)))
 def test_exif_orientation_is_followed(orientation, turn):
     upright = rendered(3)
     stored = upright.transpose(Image.Transpose[turn]) if turn else upright
