@@ -23,8 +23,10 @@ def evaluate(
     ] = 1000,
     workers: Workers = 0,
     threads: Threads = None,
-    mean: Annotated[float | None, typer.Option(help="Of a pixel. Default: the card's.")] = None,
-    std: Annotated[float | None, typer.Option(help="Of a pixel. Default: the card's.")] = None,
+    mean: Annotated[float | None, typer.Option(help="Mean pixel. Default: the card's.")] = None,
+    std: Annotated[
+        float | None, typer.Option(help="Standard deviation of a pixel. Default: the card's.")
+    ] = None,
     download: Download = False,
     plot: Annotated[
         Path | None, typer.Option(help="Write the confusion matrix as a PNG.", metavar="PNG")

@@ -33,7 +33,7 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the digits.")] = Recipe.epochs,
     batch_size: Annotated[int, typer.Option(help="Digits in a step.")] = Recipe.batch_size,
     loss: Annotated[Loss, typer.Option(help="What training minimises.")] = Recipe.loss,
-    optimizer: Annotated[Optimizer, typer.Option(help="How it steps.")] = Recipe.optimizer,
+    optimizer: Annotated[Optimizer, typer.Option(help="How training steps.")] = Recipe.optimizer,
     lr: Annotated[
         float | None,
         typer.Option(help="Peak learning rate.", show_default=DEFAULT_LRS),
@@ -52,18 +52,20 @@ def train(
             "digits alone. 0: train on all, then look at the test digits once.",
         ),
     ] = Recipe.validation,
-    mean: Annotated[float, typer.Option(help="Of a pixel in [0, 1].")] = Recipe.mean,
-    std: Annotated[float, typer.Option(help="Of a pixel in [0, 1].")] = Recipe.std,
+    mean: Annotated[float, typer.Option(help="Mean of a pixel in [0, 1].")] = Recipe.mean,
+    std: Annotated[float, typer.Option(help="Its standard deviation.")] = Recipe.std,
     seed: Seed = Recipe.seed,
     threads: Threads = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     workers: Workers = 0,
     download: Download = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run there.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the run there.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --output.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the run in --output.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train LeNet on MNIST. The defaults repeat the bundled checkpoint's loop."""
+    """Train LeNet on MNIST. The defaults repeat the training of the bundled checkpoint."""
     if resume and force:
         raise InputError("--resume and --force: expected at most one, found both")
     began = time.perf_counter()
