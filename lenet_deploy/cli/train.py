@@ -17,7 +17,7 @@ from lenet_runtime.errors import InputError
 if TYPE_CHECKING:
     from lenet_deploy.training.evaluation import Evaluation
     from lenet_deploy.training.loop import State
-    from lenet_deploy.training.runs import Run
+    from lenet_deploy.training.runs import TrainingRun
 
 DEFAULT_LRS = ", ".join(f"{name} {rate}" for name, rate in DEFAULT_LR.items())
 
@@ -91,7 +91,7 @@ def _explicit(ctx: typer.Context) -> dict[str, Any]:
     return {name: ctx.params[name] for name in names if _is_explicit(ctx, name)}
 
 
-def _begin(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["Run", "State"]:
+def _begin(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["TrainingRun", "State"]:
     from lenet_deploy.training import loop, runs
 
     flags, values = ctx.params, _explicit(ctx)
@@ -108,7 +108,7 @@ def _begin(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["Run", "St
     return run, state
 
 
-def _resume(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["Run", "State"]:
+def _resume(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["TrainingRun", "State"]:
     """Load the run in `output`, on the same device and threads unless flags name others."""
     from lenet_deploy.training import loop, runs
 
@@ -142,7 +142,7 @@ def _resume(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["Run", "S
     return run, saved.state
 
 
-def _train(run: "Run", state: "State", workers: int) -> None:
+def _train(run: "TrainingRun", state: "State", workers: int) -> None:
     from lenet_deploy.training import runs
 
     epochs = state.recipe.epochs
@@ -181,15 +181,10 @@ def _progress(state: "State") -> Iterator[Any]:
             "", total=None, epochs=epochs, epoch=first + 1, loss=0.0, accuracy=0.0
         )
 
-        def on_step(step: Any) -> None:
-            progress.update(
-                task,
-                total=(epochs - first) * step.steps,
-                completed=(step.epoch - 1 - first) * step.steps + step.step,
-                epoch=step.epoch,
-                loss=step.loss,
-                accuracy=step.accuracy,
-            )
+        def on_step(record: dict[str, Any]) -> None:
+            step, steps = record.pop("step"), record.pop("steps")
+            done = (record["epoch"] - 1 - first) * steps + step
+            progress.update(task, total=(epochs - first) * steps, completed=done, **record)
 
         yield on_step
 
@@ -204,7 +199,7 @@ def _line(record: dict[str, Any], epochs: int) -> str:
     )
 
 
-def _finish(run: "Run", state: "State", data_dir: Path) -> dict[str, Any]:
+def _finish(run: "TrainingRun", state: "State", data_dir: Path) -> dict[str, Any]:
     """Judge the weights of the last epoch, and write the files that are still missing."""
     from lenet_deploy.training import curves, data, runs
 

@@ -17,6 +17,7 @@ from lenet_deploy.training.recipe import Loss, Optimizer, Recipe, Schedule
 from lenet_runtime import devices
 from lenet_runtime.errors import BackendUnavailable, DeployError
 
+Record = dict[str, Any]  # progress, as `train_epoch` describes it
 _OPTIMIZERS: dict[Optimizer, Callable[..., torch.optim.Optimizer]] = {
     Optimizer.SGD: torch.optim.SGD,
     Optimizer.MOMENTUM: partial(torch.optim.SGD, momentum=0.9),
@@ -24,25 +25,6 @@ _OPTIMIZERS: dict[Optimizer, Callable[..., torch.optim.Optimizer]] = {
     Optimizer.ADAM: torch.optim.Adam,
     Optimizer.RMSPROP: torch.optim.RMSprop,
 }
-
-
-@dataclass(frozen=True)
-class Step:
-    """The progress after one step of an epoch.
-
-    Attributes:
-        epoch: Number of the epoch, from 1.
-        step: Number of the step in this epoch, from 1.
-        steps: Number of steps in an epoch.
-        loss: Mean loss over the digits of this epoch so far.
-        accuracy: Share of these digits that were classified right.
-    """
-
-    epoch: int
-    step: int
-    steps: int
-    loss: float
-    accuracy: float
 
 
 @dataclass
@@ -61,7 +43,7 @@ class State:
     net: Net
     optimizer: torch.optim.Optimizer
     epochs_done: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[Record] = field(default_factory=list)
 
 
 def check_device(name: str) -> None:
@@ -132,11 +114,15 @@ def train_epoch(
     digits: data.Split,
     *,
     workers: int = 0,
-    on_step: Callable[[Step], None] = lambda step: None,
-) -> dict[str, Any]:
-    """Train on every digit once, count the epoch as done, and return a record of the epoch.
+    on_step: Callable[[Record], None] = lambda record: None,
+) -> Record:
+    """Train on every digit once, and count the epoch as done.
 
     The order of the digits and their distortions depend on the seed and the epoch's number alone.
+
+    Returns:
+        The number of the epoch, from 1, its mean loss and accuracy, and the seconds it took.
+        `on_step` gets the same after each step, without seconds but with the step and the steps.
 
     Raises:
         DeployError: the loss or a weight is not finite. `state` is no longer of use then, but
@@ -173,7 +159,8 @@ def train_epoch(
         count += len(labels)
         loss_sum += loss.item() * len(labels)
         correct += int((logits.argmax(dim=1) == labels).sum())
-        on_step(Step(epoch + 1, step + 1, steps, loss_sum / count, correct / count))
+        record = {"epoch": epoch + 1, "loss": loss_sum / count, "accuracy": correct / count}
+        on_step(record | {"step": step + 1, "steps": steps})
 
     # What the last step did to the weights shows in no loss of this epoch.
     damaged = [name for name, tensor in net.named_parameters() if not tensor.isfinite().all()]
@@ -181,12 +168,7 @@ def train_epoch(
         expected = f"finite weights, found NaN or infinity in {', '.join(damaged)}"
         raise _diverged(f"after epoch {epoch + 1}", expected, recipe)
     state.epochs_done += 1
-    return {
-        "epoch": epoch + 1,
-        "loss": loss_sum / count,
-        "accuracy": correct / count,
-        "seconds": round(time.perf_counter() - began, 3),
-    }
+    return record | {"seconds": round(time.perf_counter() - began, 3)}
 
 
 def _diverged(place: str, expected: str, recipe: Recipe) -> DeployError:

@@ -22,7 +22,7 @@ from lenet_deploy.training import data, evaluation, loop
 from lenet_deploy.training.checkpoint import UNREADABLE, check_weights, json_bytes, save_checkpoint
 from lenet_deploy.training.data import Split
 from lenet_deploy.training.evaluation import Evaluation
-from lenet_deploy.training.loop import State, Step
+from lenet_deploy.training.loop import Record, State
 from lenet_deploy.training.recipe import Recipe
 from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import ArtifactError, InputError
@@ -34,7 +34,7 @@ Machine = dict[str, str]  # device, threads and torch's version, as `machine` re
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """A training run, with its digits in memory.
 
     Attributes:
@@ -54,7 +54,7 @@ class Run:
 
 def open_run(
     recipe: Recipe, data_dir: Path, folder: Path, machines: list[Machine], *, download: bool = False
-) -> Run:
+) -> TrainingRun:
     """Read MNIST's training digits and hold out those of the recipe; nothing is written yet.
 
     Raises:
@@ -64,7 +64,7 @@ def open_run(
     digits = data.load_mnist(data_dir, train=True, download=download)
     digest = digits.sha256()
     kept, held_out = data.hold_out(digits, recipe.validation)
-    return Run(folder, kept, held_out if recipe.validation else None, digest, machines)
+    return TrainingRun(folder, kept, held_out if recipe.validation else None, digest, machines)
 
 
 def refuse_existing(folder: Path) -> None:
@@ -77,7 +77,7 @@ def refuse_existing(folder: Path) -> None:
         )
 
 
-def begin(run: Run, state: State) -> None:
+def begin(run: TrainingRun, state: State) -> None:
     """Make the run's folder, remove the files of an earlier run, and save the first weights.
 
     From here on there is always a state to resume from. The state of an earlier run is replaced
@@ -96,7 +96,7 @@ def _remove_half_written(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def save_state(run: Run, state: State) -> None:
+def save_state(run: TrainingRun, state: State) -> None:
     """Write everything that training needs to go on, atomically."""
     buffer = io.BytesIO()
     document = {
@@ -172,12 +172,12 @@ def describe(machines: list[Machine]) -> Machine:
 
 
 def train(
-    run: Run,
+    run: TrainingRun,
     state: State,
     *,
     workers: int = 0,
-    on_step: Callable[[Step], None] = lambda step: None,
-    on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
+    on_step: Callable[[Record], None] = lambda record: None,
+    on_epoch: Callable[[Record], None] = lambda record: None,
 ) -> None:
     """Train `state` to the recipe's last epoch; judge it and save everything after each epoch."""
     while state.epochs_done < state.recipe.epochs:
@@ -197,14 +197,14 @@ def judge(state: State, digits: Split) -> Evaluation:
     return evaluation.evaluate(evaluation.as_classifier(state.net), batches)
 
 
-def publish(run: Run, state: State, test: Evaluation | None = None) -> str:
+def publish(run: TrainingRun, state: State, test: Evaluation | None = None) -> str:
     """Write weights, card and history of `state`; return the SHA-256 of the weights' file."""
     history = {"recipe": asdict(state.recipe), "epochs": state.history}
     write_atomically(run.folder / HISTORY, json_bytes(history))
     return save_checkpoint(state.net, run.folder / WEIGHTS, card(run, state, test))
 
 
-def card(run: Run, state: State, test: Evaluation | None = None) -> dict[str, Any]:
+def card(run: TrainingRun, state: State, test: Evaluation | None = None) -> dict[str, Any]:
     """Describe the weights and how they were trained; equal runs give equal cards."""
     last = state.history[-1] if state.history else {}
     first, machines = run.machines[0], describe(run.machines)
