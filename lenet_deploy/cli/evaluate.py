@@ -35,11 +35,11 @@ def evaluate(
 ) -> None:
     """Report accuracy on MNIST's 10,000 test digits, recall per class and the confusion matrix."""
     from lenet_deploy.training import curves, data, evaluation, loop
-    from lenet_deploy.training.checkpoint import load_checkpoint, read_card
+    from lenet_deploy.training.checkpoint import read_checkpoint
 
     loop.set_threads(threads)
-    net = load_checkpoint(checkpoint)
-    preprocessing = _preprocessing(read_card(checkpoint), mean, std)
+    net, card = read_checkpoint(checkpoint)
+    preprocessing = _preprocessing(card, mean, std)
     digits = data.load_mnist(data_dir, train=False, download=download)
     examples = evaluation.examples(digits, preprocessing, batch_size=batch_size, workers=workers)
     result = evaluation.evaluate(evaluation.as_classifier(net), examples)

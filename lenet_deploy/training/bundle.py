@@ -15,7 +15,7 @@ import typer
 from numpy.typing import NDArray
 
 from lenet_deploy.cli.options import DataDir
-from lenet_deploy.training.checkpoint import load_checkpoint, read_card, save_checkpoint
+from lenet_deploy.training.checkpoint import read_checkpoint, save_checkpoint
 from lenet_deploy.training.data import load_mnist
 from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import ArtifactError
@@ -72,13 +72,13 @@ def checkpoint(
 ) -> None:
     """Install a run's checkpoint and card, from the repository's root."""
     source = run / "lenet.safetensors"
-    card = read_card(source)
+    net, card = read_checkpoint(source)
     if card.get("epochs_done") != card["recipe"]["epochs"] or not card["accuracy"]["test"]:
         raise ArtifactError(
             f"{source}: expected a finished run on all training digits, with its test accuracy; "
             "train without --validation, or go on with --resume"
         )
-    digest = save_checkpoint(load_checkpoint(source), output / "lenet.safetensors", card)
+    digest = save_checkpoint(net, output / "lenet.safetensors", card)
     typer.echo(f"{digest}  {output / 'lenet.safetensors'}")
 
 

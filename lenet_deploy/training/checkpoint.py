@@ -42,46 +42,55 @@ def load_checkpoint(path: Path | None = None) -> Net:
         ArtifactError: the file is missing or damaged, is not a checkpoint of LeNet, holds code, or
             holds weights that are not finite. No code in it was run.
     """
-    where = "the bundled checkpoint" if path is None else str(path)
+    return _net(path, _read(path))
+
+
+def read_checkpoint(path: Path | None = None) -> tuple[Net, dict[str, Any]]:
+    """Read the weights as `load_checkpoint` does, and the card; an absent card is empty.
+
+    Raises:
+        ArtifactError: the weights cannot be read, or the card is not a JSON object with valid
+            preprocessing numbers.
+    """
     data = _read(path)
-    if path is None or path.suffix == ".safetensors":
-        weights = _from_safetensors(data, where)
-    else:
-        weights = _from_torch(data, where)
-    net = Net()
+    return _net(path, data), _card(path, data)
+
+
+def _net(path: Path | None, data: bytes) -> Net:
+    where, net = _where(path), Net()
+    read_weights = _from_safetensors if _is_safetensors(path) else _from_torch
+    weights = read_weights(data, where)
     check_weights(net, weights, where)
     net.load_state_dict(weights)
     return net.eval()
 
 
-def read_card(path: Path | None = None) -> dict[str, Any]:
-    """Read the card of the checkpoint at `path`, or of the bundled one; empty if it has none.
-
-    Raises:
-        ArtifactError: the checkpoint cannot be read, or its card is not a JSON object with valid
-            preprocessing numbers.
-    """
-    data = _read(path)
-    if path is None or path.suffix == ".safetensors":
-        _from_safetensors(data, str(path))
+def _card(path: Path | None, data: bytes) -> dict[str, Any]:
+    if path is None or _is_safetensors(path):
         length = int.from_bytes(data[:8], "little")
         text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("card")
     else:
         file = path.with_suffix(".json")
         text = file.read_text(errors="replace") if file.is_file() else None
-    return _checked_card(text or "{}", str(path))
-
-
-def _checked_card(text: str, where: str) -> dict[str, Any]:
+    text = text or "{}"
     try:
         card = json.loads(text)
         Preprocessing(**card.get("preprocessing", {}))
     except (ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
-            f"{where}: expected a card that is a JSON object with sound preprocessing numbers, "
-            f"found {text[:100]!r} ({error}). Mend it, or delete it if it lies beside the weights."
+            f"{_where(path)}: expected a card that is a JSON object with sound preprocessing "
+            f"numbers, found {text[:100]!r} ({error}). Mend it, or delete it if it lies beside the "
+            "weights."
         ) from error
     return cast(dict[str, Any], card)
+
+
+def _where(path: Path | None) -> str:
+    return "the bundled checkpoint" if path is None else str(path)
+
+
+def _is_safetensors(path: Path | None) -> bool:
+    return path is None or path.suffix == ".safetensors"
 
 
 def save_checkpoint(net: Net, path: Path, card: dict[str, Any]) -> str:

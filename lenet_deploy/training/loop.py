@@ -2,14 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it, in all its tutorials
-from torch import nn
 
 from lenet_deploy.training import data
 from lenet_deploy.training.model import Net
@@ -74,13 +73,9 @@ def start(recipe: Recipe, device: str = "cpu") -> State:
         torch.manual_seed(data.generator(recipe.seed, 0, purpose=data.WEIGHTS).initial_seed())
         net = Net()
     net.to(device)
-    return State(recipe, net, make_optimizer(recipe, net.parameters()))
-
-
-def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Make the recipe's optimizer for `parameters`."""
-    make = _OPTIMIZERS[recipe.optimizer]
-    return make(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    make_optimizer = _OPTIMIZERS[recipe.optimizer]
+    optimizer = make_optimizer(net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    return State(recipe, net, optimizer)
 
 
 def loss_function(loss: Loss) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

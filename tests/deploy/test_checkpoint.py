@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from processes import python
 
 from lenet_deploy.training import checkpoint
-from lenet_deploy.training.checkpoint import load_checkpoint, read_card, save_checkpoint
+from lenet_deploy.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from lenet_deploy.training.model import Net
 from lenet_runtime.errors import ArtifactError
 from lenet_runtime.images.digits import load_digits
@@ -75,14 +75,14 @@ def test_the_card_travels_in_the_file_and_lies_beside_it(net, tmp_path):
     beside = json.loads((tmp_path / "a.json").read_text())
     assert beside == {"file": "a.safetensors", "sha256": digest, **CARD}
     (tmp_path / "a.json").unlink()
-    assert read_card(tmp_path / "a.safetensors") == CARD
+    assert read_checkpoint(tmp_path / "a.safetensors")[1] == CARD
 
 
 def test_a_card_beside_a_state_dict_is_read(net, tmp_path):
     path = write(net, tmp_path, ".pt")
-    assert read_card(path) == {}
+    assert read_checkpoint(path)[1] == {}
     path.with_suffix(".json").write_text(json.dumps(CARD))
-    assert read_card(path) == CARD
+    assert read_checkpoint(path)[1] == CARD
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_card_that_makes_no_sense_is_refused(net, tmp_path, text):
     path = write(net, tmp_path, ".pt")
     path.with_suffix(".json").write_text(text)
     with pytest.raises(ArtifactError, match="expected a card"):
-        read_card(path)
+        read_checkpoint(path)
 
 
 def test_a_whole_module_is_refused_and_the_safe_way_named(net, tmp_path):
@@ -227,7 +227,7 @@ def test_flipped_bytes_are_an_error_of_ours_or_harmless(net, tmp_path, kind, fli
 )
 def test_a_path_that_is_no_checkpoint_is_refused(tmp_path, name, found):
     (tmp_path / "folder.pt").mkdir()
-    for function in (load_checkpoint, read_card):
+    for function in (load_checkpoint, read_checkpoint):
         with pytest.raises(ArtifactError, match=f"expected a checkpoint.*found {found}|no suffix"):
             function(tmp_path / name)
 
@@ -236,7 +236,7 @@ def test_the_bundled_checkpoint_loads_and_its_card_names_these_very_bytes():
     folder = files("lenet_deploy") / "bundled"
     beside = json.loads((folder / "lenet.json").read_text())
     digest = hashlib.sha256((folder / checkpoint.BUNDLED).read_bytes()).hexdigest()
-    card = read_card()
+    card = read_checkpoint()[1]
     assert beside == {"file": "lenet.safetensors", "sha256": digest, **card}
     assert card["accuracy"]["test"]["accuracy"] >= 0.995
     assert card["data"]["digits"] == 60_000
@@ -244,10 +244,10 @@ def test_the_bundled_checkpoint_loads_and_its_card_names_these_very_bytes():
 
 
 def test_the_bundled_checkpoint_knows_the_bundled_digits():
-    digits = load_digits()
-    x = torch.from_numpy(to_batch(digits.images, Preprocessing(**read_card()["preprocessing"])))
+    digits, (net, card) = load_digits(), read_checkpoint()
+    x = torch.from_numpy(to_batch(digits.images, Preprocessing(**card["preprocessing"])))
     with torch.inference_mode():
-        right = load_checkpoint()(x).argmax(dim=1).numpy() == digits.labels
+        right = net(x).argmax(dim=1).numpy() == digits.labels
     assert right.sum() >= 59
 
 

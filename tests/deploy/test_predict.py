@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -190,15 +191,11 @@ def test_a_wrong_digit_is_said_to_be_wrong(fake, monkeypatch):
 
 def test_options_reach_the_session(fake, pictures):
     run(pictures / "7.png", "--artifact", "mine", "--backend", "ort-cpu", "--threads", 2, "--trust")
-    assert str(fake.sessions[0].artifact.path) == "mine"
-    expected = {"backend": "ort-cpu", "device": "cpu", "threads": 2, "trust": True}
-    assert fake.arguments == [expected]
-
-
-def test_without_an_artifact_it_takes_the_default(fake, pictures):
     run(pictures / "7.png")
-    assert str(fake.sessions[0].artifact.path) == "default"
-    assert fake.arguments[0]["trust"] is False
+    assert [str(session.artifact.path) for session in fake.sessions] == ["mine", "default"]
+    expected = {"backend": "ort-cpu", "device": "cpu", "threads": 2, "trust": True}
+    assert fake.arguments[0] == expected
+    assert fake.arguments[1]["trust"] is False
 
 
 def test_a_static_artifact_gets_full_batches(fake):
@@ -209,10 +206,7 @@ def test_a_static_artifact_gets_full_batches(fake):
 
 
 def test_a_missing_engine_ends_with_4(monkeypatch, pictures):
-    def load(*_, **__):
-        raise BackendUnavailable("no engine")
-
-    monkeypatch.setattr(lenet_runtime, "load", load)
+    monkeypatch.setattr(lenet_runtime, "load", Mock(side_effect=BackendUnavailable("no engine")))
     run(pictures / "7.png", "--artifact", "x", code=4)
 
 

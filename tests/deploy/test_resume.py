@@ -9,10 +9,10 @@ import pytest
 import torch
 from mnist_files import write_mnist
 from processes import python
-from training_runs import FLAGS, train, weights
+from training_runs import FLAGS, card_of, train, weights
 
 from lenet_deploy.training import loop, runs
-from lenet_deploy.training.checkpoint import load_checkpoint, read_card
+from lenet_deploy.training.checkpoint import load_checkpoint
 from lenet_deploy.training.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -101,7 +101,7 @@ def test_sigkill_loses_at_most_one_epoch_and_mixes_nothing(straight, mnist, tmp_
     epochs_done = runs.load_state(folder).state.epochs_done
     assert epochs_done == (1 if moment in ("step", "rename") else 2)
     load_checkpoint(folder / runs.WEIGHTS)
-    assert read_card(folder / runs.WEIGHTS)["epochs_done"] == 1
+    assert card_of(folder)["epochs_done"] == 1
 
     assert resume(mnist, folder) == epochs_done
     assert weights(folder) == weights(straight)
@@ -139,7 +139,7 @@ def test_resume_keeps_the_threads_and_says_when_others_may_change_the_bits(
         assert torch.get_num_threads() == 1
     result = train(mnist, tmp_path, "--resume", "--threads", "2")
     assert "note: threads: 1, then 2" in result.stderr
-    card = read_card(tmp_path / runs.WEIGHTS)
+    card = card_of(tmp_path)
     assert card["machine"]["threads"] == "1, then 2"
     assert card["command"].endswith("--device cpu --threads 1")
     before = weights(tmp_path)

@@ -4,17 +4,17 @@ import json
 
 import pytest
 import torch
-from training_runs import FLAGS, train, weights
+from training_runs import FLAGS, card_of, train, weights
 
 from lenet_deploy.training import data, runs
-from lenet_deploy.training.checkpoint import load_checkpoint, read_card
+from lenet_deploy.training.checkpoint import load_checkpoint
 from lenet_deploy.training.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_the_command_on_the_card_makes_the_same_run(straight, mnist, tmp_path):
-    command = read_card(straight / runs.WEIGHTS)["command"].split()
+    command = card_of(straight)["command"].split()
     assert command[:2] == ["lenet-deploy", "train"]
     train(mnist, tmp_path / "again", *command[2:])
     assert weights(tmp_path / "again") == weights(straight)
@@ -22,9 +22,9 @@ def test_the_command_on_the_card_makes_the_same_run(straight, mnist, tmp_path):
 
 def test_no_flags_means_the_default_recipe_and_sgd_its_own_rate(mnist, tmp_path):
     train(mnist, tmp_path / "a", "--epochs", 1)
-    assert Recipe.from_dict(read_card(tmp_path / "a" / runs.WEIGHTS)["recipe"]) == Recipe(epochs=1)
+    assert Recipe.from_dict(card_of(tmp_path / "a")["recipe"]) == Recipe(epochs=1)
     train(mnist, tmp_path / "b", "--epochs", 1, "--optimizer", "sgd")
-    assert read_card(tmp_path / "b" / runs.WEIGHTS)["recipe"]["lr"] == 0.01
+    assert card_of(tmp_path / "b")["recipe"]["lr"] == 0.01
 
 
 def test_workers_change_no_bit(straight, mnist, tmp_path):
@@ -97,7 +97,7 @@ def test_a_run_leaves_weights_card_history_and_curves(straight):
     history = json.loads((straight / runs.HISTORY).read_text())
     assert [record["epoch"] for record in history["epochs"]] == [1, 2, 3]
     assert (straight / runs.CURVES).read_bytes().startswith(b"\x89PNG")
-    card = read_card(straight / runs.WEIGHTS)
+    card = card_of(straight)
     assert card["epochs_done"] == 3
     assert card["data"]["digits"] == 320
     assert card["accuracy"]["test"]["total"] == 50
@@ -116,7 +116,7 @@ def test_a_trial_holds_digits_out_and_never_reads_the_test_digits(mnist, tmp_pat
     accuracy = json.loads(result.stdout)["accuracy"]
     assert accuracy["test"] is None
     assert 0 <= accuracy["validation"] <= 1
-    card = read_card(tmp_path / runs.WEIGHTS)
+    card = card_of(tmp_path)
     assert (card["data"]["digits"], card["data"]["held_out"]) == (220, 100)
 
 

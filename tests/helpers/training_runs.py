@@ -5,6 +5,7 @@ from cli_helper import run
 from mnist_files import make_digits
 
 from lenet_deploy.training import data, runs
+from lenet_deploy.training.checkpoint import read_checkpoint
 
 FLAGS = ("--epochs", "3", "--threads", "1", "--seed", "5")
 
@@ -17,6 +18,11 @@ def train(mnist, folder, *flags, code=0):
 def weights(folder):
     """The bytes of the weights in the folder of a run."""
     return (folder / runs.WEIGHTS).read_bytes()
+
+
+def card_of(folder):
+    """The card of the weights in the folder of a run."""
+    return read_checkpoint(folder / runs.WEIGHTS)[1]
 
 
 def make_split(count):
