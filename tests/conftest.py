@@ -17,6 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from lenet_runtime import BACKENDS, load
 from lenet_runtime.artifact import Artifact, trust
 
+# Fixtures of several files, in tests/helpers.
+pytest_plugins = ("fake_sessions", "publishing", "training_runs")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would the processes that tests

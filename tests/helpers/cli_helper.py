@@ -7,9 +7,9 @@ from lenet_deploy.cli import app
 from lenet_deploy.cli.console import stdout
 
 
-def run(*words, code=0):
+def run(*words, code=0, **env):
     """Run a command, which must end with `code` and without a traceback; returns its result."""
-    result = CliRunner().invoke(app, [str(word) for word in words])
+    result = CliRunner(env=env).invoke(app, [str(word) for word in words])
     assert result.exit_code == code, result.output + repr(result.exception)
     assert result.exception is None or isinstance(result.exception, SystemExit)
     assert "Traceback" not in result.output

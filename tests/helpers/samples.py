@@ -39,3 +39,14 @@ def eager(module, images):
 def snapshot(folder):
     """Each file below `folder` with its bytes."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def read_only(x):
+    """`x` itself, which nobody may write into from here on."""
+    x.flags.writeable = False
+    return x
+
+
+def logits(rows=3, seed=0):
+    """Float32 logits ``(rows, 10)``, the same for the same seed."""
+    return np.random.default_rng(seed).normal(0, 5, (rows, 10)).astype(np.float32)

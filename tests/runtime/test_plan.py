@@ -12,6 +12,7 @@ from samples import noise
 
 from lenet_bench import LatencyResult, tuning
 from lenet_runtime import BACKENDS, load
+from lenet_runtime.artifact import trust
 from lenet_runtime.errors import ArtifactError, DeployError, InputError
 from lenet_runtime.plans import plan
 from lenet_runtime.plans.routing import PlanWarning, Router, require_one_network
@@ -137,16 +138,10 @@ def test_without_an_onnx_artifact_a_misfit_is_an_error(tuned, monkeypatch):
         load(tuned, "fastest", trust=True)
 
 
-def test_the_plan_runs_no_code_that_is_not_trusted(tuned):
-    from lenet_runtime.artifact import trust
-
-    written = set(trust._written)
-    trust._written.clear()
-    try:
-        with pytest.raises(ArtifactError, match="runs code"):
-            load(tuned, "fastest")
-    finally:
-        trust._written.update(written)
+def test_the_plan_runs_no_code_that_is_not_trusted(tuned, monkeypatch):
+    monkeypatch.setattr(trust, "_written", set())
+    with pytest.raises(ArtifactError, match="runs code"):
+        load(tuned, "fastest")
 
 
 def test_an_artifact_that_was_exchanged_is_refused(tuned):
@@ -187,16 +182,10 @@ def test_a_plan_never_mixes_precisions(folder, native_artifact, net):
         require_one_network(sessions)
 
 
-def test_what_cannot_be_measured_is_skipped_with_its_reason(folder):
-    from lenet_runtime.artifact import trust
-
+def test_what_cannot_be_measured_is_skipped_with_its_reason(folder, monkeypatch):
     only_onnx = measure_as({"onnx on ort-cpu": dict.fromkeys(SIZES, 1)})
-    written = set(trust._written)
-    trust._written.clear()
-    try:
-        made, _, skipped = tuning.tune(folder, SIZES, only_onnx)
-    finally:
-        trust._written.update(written)
+    monkeypatch.setattr(trust, "_written", set())
+    made, _, skipped = tuning.tune(folder, SIZES, only_onnx)
     assert {entry.artifact for entry in made.entries} == {"onnx"}
     assert "runs code" in skipped["torchscript on torchscript"]
 

@@ -3,21 +3,20 @@
 import json
 
 import pytest
-from artifact_files import edit_manifest, replace_file, write_artifact
-from fake_engine import BACKEND, FORMAT
+from artifact_files import edit_manifest, replace_file
+from fake_engine import FORMAT
 from processes import python
 
 import lenet_runtime
 from lenet_runtime.artifact import DATA_FORMATS, Artifact, trust
-from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import ArtifactError, InputError
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setitem(BACKENDS, "fake", BACKEND)
+def folder(folder, monkeypatch):
+    """An artifact of the fake engine, where this process has written none."""
     monkeypatch.setattr(trust, "_written", set())
-    return write_artifact(tmp_path / "artifact")
+    return folder
 
 
 def test_code_is_not_loaded_without_trust(folder, monkeypatch):
