@@ -38,7 +38,7 @@ def compiled(work: Work, batch_size: int, options: dict[str, Any]) -> Peer:
     """`torch.compile` for one batch size."""
     from torch._inductor import config
 
-    forward = torch.compile(_with_own_code(work.net), dynamic=False)
+    forward = torch.compile(with_code_of_its_own(work.net), dynamic=False)
     # Dynamo does not see `options=`: it would keep weights as inputs, and nothing would freeze.
     with config.patch(options), torch.no_grad():
         forward(torch.zeros(batch_size, 1, 32, 32))
@@ -50,7 +50,7 @@ def compiled(work: Work, batch_size: int, options: dict[str, Any]) -> Peer:
     return run
 
 
-def _with_own_code(module: nn.Module) -> nn.Module:
+def with_code_of_its_own(module: nn.Module) -> nn.Module:
     """Copy `module` with another code object as its `forward`.
 
     Dynamo attaches all compiled programs to the code object and tries them one after the other
