@@ -32,8 +32,8 @@ class Buffer:
         if len(data) > self.nbytes:
             raise ValueError(f"expected at most {self.nbytes} bytes, found {len(data)}")
         check(library().cuMemcpyHtoD_v2(self.pointer, data, len(data)), "copying to the GPU")
-        # From memory that is not pinned the driver copies on its default stream, which it does not
-        # wait for and our own streams do not either.
+        # The driver puts memory aside that is not pinned, returns, and copies it on its default
+        # stream, which our own streams do not wait for.
         check(library().cuStreamSynchronize(None), "copying to the GPU")
 
     def copy_from(self, source: "Buffer", nbytes: int, stream: int) -> None:
