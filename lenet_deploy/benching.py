@@ -15,7 +15,8 @@ from lenet_deploy.cache import default_artifact
 from lenet_export.formats import FORMATS
 from lenet_runtime import cuda, devices
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import BACKENDS, Predictor, none_runs
+from lenet_runtime.backends import BACKENDS, none_runs
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import BackendUnavailable, DeployError
 
 EAGER = "eager"

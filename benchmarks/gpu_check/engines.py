@@ -13,7 +13,8 @@ import lenet_runtime
 from benchmarks.gpu_check import FIRST, PROFILES, TUNES
 from lenet_bench.harness import Engine as Run
 from lenet_export.formats import FORMATS
-from lenet_runtime.backends import BACKENDS, Predictor
+from lenet_runtime.backends import BACKENDS
+from lenet_runtime.backends.protocol import Predictor
 
 
 @dataclass(frozen=True)

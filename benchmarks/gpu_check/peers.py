@@ -4,7 +4,6 @@ import copy
 import itertools
 import types
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.gpu_check.engines import Engine, engine_label
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.backends.torch.torch_cuda import (
     CudaTorchPredictor,
     TorchStages,
@@ -39,7 +39,7 @@ def peers(device: str, sizes: tuple[int, ...]) -> list[Engine]:
     ]
 
 
-def build(engine: Engine) -> Any:
+def build(engine: Engine) -> Predictor:
     """A `Predictor` with `stages`; raises `BackendUnavailable` where PyTorch has no such GPU."""
     from lenet_deploy.training.checkpoint import load_checkpoint
 
@@ -62,7 +62,7 @@ class _In(nn.Module):
         return self.net(images.to(self.dtype)).float()
 
 
-class Compiled:
+class Compiled(Predictor):
     """`torch.compile` for each batch size on its own, its kernels tuned for it."""
 
     def __init__(self, net: nn.Module, engine: Engine) -> None:

@@ -76,12 +76,13 @@ def _steps(
     Steps that fail are not timed, but whole calls may be.
     """
     rows = []
-    if not hasattr(runner.predictor, "stages"):
+    make_stages = runner.predictor.stages
+    if make_stages is None:
         return rows
     for graph in (False, True):
 
         def answer(images: NDArray[np.float32], graph: bool = graph) -> NDArray[np.float32]:
-            stages = runner.predictor.stages(images, graph=graph)
+            stages = make_stages(images, graph=graph)
             if stages is None:
                 raise LookupError
             try:

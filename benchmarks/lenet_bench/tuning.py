@@ -14,10 +14,10 @@ from lenet_bench.result import LatencyResult
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import DeployError, InputError
-from lenet_runtime.plans import chunks
+from lenet_runtime.loading import start
 from lenet_runtime.plans.plan import SCHEMA_VERSION, Entry, Plan, artifacts_in, machine
 from lenet_runtime.plans.routing import require_one_network
-from lenet_runtime.session import Session, load
+from lenet_runtime.session import Session
 
 Measure = Callable[[Mapping[str, Engine], Sequence[int]], Sequence[LatencyResult]]
 # Images in a piece to try; `lenet_runtime.plans.chunks` says why cutting may pay.
@@ -66,7 +66,7 @@ def tune(
                         raise InputError("a static batch cannot serve every call")
                     if artifact.manifest.precision != precision:
                         raise InputError(f"its precision is not {precision}; see --precision")
-                    session = load(path, name, device, threads, trust)
+                    session = start(artifact, name, device, threads, trust)
                     sessions[f"{path.name} on {name}"] = stack.enter_context(session)
                 except DeployError as error:
                     skipped[f"{path.name} on {name}"] = str(error)
@@ -82,20 +82,20 @@ def tune(
             best = _best_ways(sessions, size, measure)
             results += [result for _, result in best]
             entries.append(_entry(*min(best, key=lambda pair: pair[1].percentile_us(50))))
-    return Plan(SCHEMA_VERSION, machine(), threads, tuple(entries)), results, skipped
+    return Plan(SCHEMA_VERSION, machine(device), threads, tuple(entries)), results, skipped
 
 
 @dataclass(frozen=True)
 class _Way:
-    """One way to run a batch: a session, and what it cuts the batch into."""
+    """One way to run a batch: a session with a size of its chunks, or with none."""
 
     engine: str
     session: Session
-    chunk: int | None
 
     @property
     def name(self) -> str:
-        return self.engine if self.chunk is None else f"{self.engine} in chunks of {self.chunk}"
+        chunk = self.session.chunk
+        return self.engine if chunk is None else f"{self.engine} in chunks of {chunk}"
 
 
 def _ways(sessions: Mapping[str, Session], batch_size: int) -> Iterator[_Way]:
@@ -103,8 +103,8 @@ def _ways(sessions: Mapping[str, Session], batch_size: int) -> Iterator[_Way]:
         # A batch of fewer than two pieces is not cut.
         pieces = [size for size in CHUNKS if 2 * size <= batch_size]
         for chunk in (None, *(pieces if BACKENDS[session.backend].cut else ())):
-            predictor = chunks.cut(session.predictor, chunk)
-            yield _Way(engine, Session(predictor, session.artifact, session.backend), chunk)
+            way = Session(session.predictor, session.artifact, session.backend, chunk=chunk)
+            yield _Way(engine, way)
 
 
 def _best_ways(
@@ -127,6 +127,6 @@ def _entry(way: _Way, result: LatencyResult) -> Entry:
         artifact=artifact.path.name,
         digest=artifact.digest,
         backend=way.session.backend,
-        chunk=way.chunk,
+        chunk=way.session.chunk,
         p50_us=round(result.percentile_us(50), 3),
     )

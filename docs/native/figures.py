@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
-from native_c import DRIVER, FLAGS, drive, levels_here, library, noise, shell, write
+from native_c import DRIVER, FLAGS, drive, levels_here, library, noise, shell, sources_of, write
 
 from lenet_deploy.training.checkpoint import load_checkpoint
 from lenet_export.network.reference import Reference
@@ -59,8 +59,7 @@ def in_chunks(run, images, size=STEP):
 
 def aarch64(net):
     """The generic kernels, built for 64-bit ARM and run by qemu on the first images."""
-    folder = write(net)
-    (folder / "main.c").write_text(DRIVER)
+    folder = write(sources_of(net) | {"main.c": DRIVER})
     build = ("aarch64-linux-gnu-gcc", *FLAGS, "-static", "-o", "main", "main.c", "lenet.c")
     shell(*build, cwd=folder)
     command = ["qemu-aarch64", "./main"]

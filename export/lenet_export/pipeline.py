@@ -1,5 +1,6 @@
 """`export`: from a module to a published artifact, through proof; the order is the promise."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -34,9 +35,8 @@ from lenet_runtime.backends import BACKENDS, choose
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing
+from lenet_runtime.loading import start
 from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, check_parity, parity_batches
-from lenet_runtime.plans import chunks
-from lenet_runtime.session import Session
 
 DIGIT_LABELS = tuple("0123456789")
 GOLDEN_ROWS = 8
@@ -120,19 +120,19 @@ def export(
     sizes = (static_batch,) if static_batch else tuple(batch_sizes)
     with publish.staging(target) as folder:
         files = build.files | {GOLDEN_NAME: _golden(reference, digits, static_batch)}
-        publish.write_files(folder, files)
-        unproven = ParityReport(precision, TOLERANCES[precision], ())
-        draft = Artifact(folder, _manifest(request, format, build, files, unproven), "draft")
-        report = unproven
+        report = ParityReport(precision, TOLERANCES[precision], ())
+        unproven = _manifest(request, format, build, files, report)
+        publish.write_files(folder, files | {MANIFEST_NAME: unproven.to_bytes()})
         if backend is not None:
+            draft = Artifact.open(folder)
             if static_batch is None:
                 sizes = with_both_sides(sizes, BACKENDS[backend].starts(draft))
             progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
             batches = parity_batches(digits, sizes)
             report = _verify(reference, draft, backend, str(where), batches)
             report.require(f"{format} on {backend}")
-        manifest = _manifest(request, format, build, files, report)
-        publish.write_files(folder, {MANIFEST_NAME: manifest.to_bytes()})
+            proven = dataclasses.replace(unproven, parity=report)
+            publish.write_files(folder, {MANIFEST_NAME: proven.to_bytes()})
         artifact = publish.publish(folder, target, force)
     trust.remember(artifact)
     return artifact
@@ -231,15 +231,8 @@ def _verify(
     device: str,
     batches: Iterable[tuple[str, NDArray[np.float32]]],
 ) -> ParityReport:
-    """Load the staged files as a user's process will, and hold them against the module.
-
-    Large batches are not cut into chunks here: a plan may cut them elsewhere or not at all.
-    """
-    predictor = chunks.cut(BACKENDS[backend].load(artifact, device, None), None)
-    with Session(predictor, artifact, backend, device=device) as session:
-        starts = BACKENDS[backend].starts(artifact)
-        golden.self_test(session.run, artifact, backend, starts)
-        golden.pixel_test(predictor, artifact, backend, starts)
+    """Start the staged files as a user's process will, and hold them against the module."""
+    with start(artifact, backend, device, trust=True, unproven=True) as session:
         return check_parity(
             session.run,
             reference.eager,

@@ -255,7 +255,8 @@ def _write_source(
     as_json: bool,
 ) -> None:
     """`lenet_export.formats.native.write_source`, and what it wrote."""
-    from lenet_export.formats.native import DEFAULT_ISA, calibration_batch, write_source
+    from lenet_export.formats.native import DEFAULT_ISA, write_source
+    from lenet_export.network.quantize import calibration_batch
 
     calibration = calibration_batch(precision, given["calibration"], preprocessing)
     paths = write_source(net, folder, given["isa"] or DEFAULT_ISA, precision, calibration)

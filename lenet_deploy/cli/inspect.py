@@ -24,8 +24,8 @@ def inspect(
 
     Runs nothing from the artifact. Exits 1 if a file does not match the manifest.
     """
-    opened = Artifact.open(artifact)
-    states = {name: _state(opened, name) for name in opened.manifest.files}
+    opened, damage = Artifact.examine(artifact)
+    states = {name: damage.get(name, "ok") for name in opened.manifest.files}
     report = {
         "path": str(artifact),
         "digest": opened.digest,
@@ -42,14 +42,6 @@ def inspect(
     damaged = [state for state in states.values() if state != "ok"]
     if damaged:
         raise ArtifactError("; ".join(damaged))
-
-
-def _state(artifact: Artifact, name: str) -> str:
-    try:
-        artifact.read(name)
-    except ArtifactError as error:
-        return str(error)
-    return "ok"
 
 
 def _graph(artifact: Artifact, states: dict[str, str]) -> dict[str, Any] | None:

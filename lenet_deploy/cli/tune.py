@@ -31,7 +31,7 @@ def tune(
 ) -> None:
     """Measure every artifact of a folder and write the winners to its plan.json.
 
-    lenet_runtime.load(FOLDER, backend="fastest") then sends each batch to the fastest engine, cut
+    lenet_runtime.load_plan(FOLDER) then sends each batch to the fastest engine, cut
     into chunks of the fastest size.
     """
     import dataclasses

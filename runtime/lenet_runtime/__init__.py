@@ -8,7 +8,8 @@ with lenet_runtime.load("artifacts/onnx-fp32") as session:
 """
 
 from lenet_runtime.artifact import Artifact, Manifest, TensorSpec
-from lenet_runtime.backends import BACKENDS, Backend, Predictor
+from lenet_runtime.backends import BACKENDS, Backend
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import (
     ArtifactError,
     BackendUnavailable,
@@ -19,8 +20,9 @@ from lenet_runtime.errors import (
 )
 from lenet_runtime.images.prediction import Prediction
 from lenet_runtime.images.preprocess import Preprocessing
+from lenet_runtime.loading import load, load_plan
 from lenet_runtime.parity import ParityReport
-from lenet_runtime.session import Session, load
+from lenet_runtime.session import Session
 from lenet_runtime.version import __version__
 
 __all__ = [
@@ -42,4 +44,5 @@ __all__ = [
     "TensorSpec",
     "__version__",
     "load",
+    "load_plan",
 ]

@@ -1,33 +1,25 @@
 """`Session`: what users hold. It checks the input once for all engines; engines only compute."""
 
-import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime import devices
-from lenet_runtime.artifact import Artifact, Manifest, golden, requirements
-from lenet_runtime.artifact import trust as trusted
-from lenet_runtime.backends import BACKENDS, Predictor, choose
-from lenet_runtime.errors import ArtifactError, DeployError, InputError
+from lenet_runtime.artifact import Artifact, Manifest
+from lenet_runtime.backends.protocol import Predictor
+from lenet_runtime.errors import DeployError, InputError
 from lenet_runtime.images.prediction import Prediction, from_logits
 from lenet_runtime.images.preprocess import to_batch
+from lenet_runtime.plans.chunks import run_in_chunks
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _FLOAT32 = np.dtype(np.float32)
 _IMAGE_SHAPE = (1, 32, 32)
-_INFINITY = float("inf")
-# OpenBLAS splits dot products of more than 10,000 elements over its own threads, which a session
-# with threads=1 must not wake; 8 images have 8,192.
-_MAX_DOT_IMAGES = 8
-_EXCHANGES = 10  # of the artifact's folder, that one load outlasts
-_MAX_THREADS = 1024  # engines take more, and then fail to start them in ways of their own
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32] | None]
 
 
 class Session:
@@ -37,10 +29,12 @@ class Session:
     context manager, or call `close`.
 
     Attributes:
-        artifact: what was loaded.
-        backend: the key of `lenet_runtime.BACKENDS` that runs it.
-        device: that it runs on.
+        artifact: the artifact that was loaded.
+        backend: the key of `lenet_runtime.BACKENDS` whose engine runs the artifact.
+        device: the device that the engine runs on: ``cpu`` or ``cuda:N``.
         threads: CPU threads asked for; None is the engine's own choice.
+        chunk: images in a chunk that batches of two chunks or more are cut into; None where no
+            batch is cut.
     """
 
     def __init__(
@@ -51,17 +45,18 @@ class Session:
         *,
         device: str = "cpu",
         threads: int | None = None,
+        chunk: int | None = None,
         check_finite: bool = True,
     ) -> None:
         self.artifact = artifact
         self.backend = backend
         self.device = device
         self.threads = threads
-        self._check_finite = check_finite
+        self.chunk = chunk
         self._batch_size = artifact.manifest.batch_size
         self._predictor: Predictor | None = predictor
-        # Of a `CheckingPredictor`, whose check replaces ours; None for all others.
-        self._run_checked = getattr(predictor, "run_checked", None) if check_finite else None
+        # What `run` calls; it returns None where a value is not finite.
+        self._run: Run | None = predictor.run_checked if check_finite else predictor.run
 
     @property
     def manifest(self) -> Manifest:
@@ -79,8 +74,9 @@ class Session:
             raise DeployError(f"this session of {self.artifact.path} is closed; load it again")
         return self._predictor
 
-    # The order of the checks is by cost, and the common case falls through without a call: they
-    # cost less than 2 us, where an engine takes 20 (benchmarks/overhead.py measures both).
+    # The order of the checks is by cost, and the common case falls through without a call, but for
+    # the predictor's own: they cost less than 2 us, where an engine takes 20
+    # (benchmarks/overhead.py measures both).
     def run(
         self, images: NDArray[np.float32], out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
@@ -115,20 +111,18 @@ class Session:
                 f"images: this artifact was exported for batches of {self._batch_size}, "
                 f"found {size}; export without --static-batch for any size"
             )
-        run_checked = self._run_checked
-        if run_checked is None and self._check_finite and not all_finite(images, size):
-            _refuse_non_finite(images)
         if out is not None:
             _check_out(out, size)
-        predictor = self._predictor or self.predictor  # the property says what a closed one is
+        run = self._run or self.predictor.run  # the property says that the session is closed
+        logits: NDArray[np.float32] | None
         if size == 0:
             logits = np.empty((0, 10), np.float32)
-        elif run_checked is None:
-            logits = predictor.run(images)
+        elif self.chunk is None or size <= self.chunk:
+            logits = run(images)
         else:
-            logits = run_checked(images)
-            if logits is None:
-                _refuse_non_finite(images)
+            logits = run_in_chunks(run, images, self.chunk)
+        if logits is None:
+            _refuse_non_finite(images)
         if out is None:
             return logits
         np.copyto(out, logits)
@@ -155,16 +149,15 @@ class Session:
 
     def _run_pixels(self, images: object) -> NDArray[np.float32] | None:
         """The logits of raw digits, of an engine that prepares them itself; None for all else."""
-        predictor = self.predictor
-        if not getattr(predictor, "takes_pixels", False) or not isinstance(images, np.ndarray):
+        run_pixels = self.predictor.run_pixels
+        if run_pixels is None or not isinstance(images, np.ndarray):
             return None
         plain = images.dtype == np.uint8 and images.ndim == 3 and images.shape[1:] == (28, 28)
         if not plain or isinstance(images, np.ma.MaskedArray) or not len(images):
             return None
         if self._batch_size not in (None, len(images)):
             return None
-        logits: NDArray[np.float32] = predictor.run_pixels(np.ascontiguousarray(images))  # type: ignore[attr-defined]
-        return logits
+        return run_pixels(np.ascontiguousarray(images))
 
     def warmup(self, batch_sizes: Sequence[int] = (1,), runs: int = 3) -> None:
         """Run black images at each batch size, so that no user pays for lazy set-up.
@@ -187,7 +180,7 @@ class Session:
         Closing twice is fine.
         """
         predictor, self._predictor = self._predictor, None
-        self._run_checked = None
+        self._run = None
         if predictor is not None:
             predictor.close()
 
@@ -205,116 +198,6 @@ class Session:
     def __repr__(self) -> str:
         state = "closed" if self._predictor is None else f"{self.backend} on {self.device}"
         return f"<Session {self.artifact.path} ({state})>"
-
-
-def load(
-    path: str | os.PathLike[str],
-    backend: str = "auto",
-    device: str = "cpu",
-    threads: int | None = None,
-    trust: bool = False,
-    *,
-    check_finite: bool = True,
-    unproven: bool = False,
-) -> Session:
-    """Load an artifact, prove on its golden images that it answers rightly, and return it.
-
-    Args:
-        path: the artifact's folder; with ``fastest``, a folder of artifacts with a plan.
-        backend: a key of `lenet_runtime.BACKENDS`; or ``auto``, the first of the table that runs
-            this format on this device; or ``fastest``, which follows the plan of
-            ``lenet-deploy tune`` (`lenet_runtime.plans.routing`).
-        device: ``cpu``, ``cuda`` (the first GPU) or ``cuda:N``. What is asked for is what runs;
-            there is no fallback.
-        threads: CPU threads of the engine, 1 to 1024; None is the engine's own choice.
-        trust: allow an artifact that runs code; needed for every format but ``onnx``, unless
-            this process exported it.
-        check_finite: refuse NaN and infinities in every `Session.run`.
-        unproven: allow an artifact of ``export --no-verify`` that was not proven since. For what
-            proves it: ``lenet-deploy verify --record``.
-
-    Raises:
-        ArtifactError: the artifact is damaged, foreign, or runs code and is not trusted.
-        BackendUnavailable: the engine, the device or a CPU extension is not here.
-        InputError: an argument is wrong.
-        ParityError: the self-test failed.
-    """
-    if threads is not None and (type(threads) is not int or not 1 <= threads <= _MAX_THREADS):
-        raise InputError(
-            f"threads: expected an integer from 1 to {_MAX_THREADS} or None, found {threads!r}"
-        )
-    for argument, value in (("trust", trust), ("unproven", unproven)):
-        if type(value) is not bool:  # a configuration's "false" is true
-            raise InputError(f"{argument}: expected True or False, found {value!r}")
-    for _ in range(_EXCHANGES):
-        before = _identity(path)
-        try:
-            return _load(path, backend, device, threads, trust, check_finite, unproven)
-        except ArtifactError:
-            # An export replaced the folder while it was read: half of what was read is the old
-            # artifact's. The new one is whole.
-            if _identity(path) == before:
-                raise
-    return _load(path, backend, device, threads, trust, check_finite, unproven)
-
-
-def _identity(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
-    """Which folder `path` leads to at this moment; None for none.
-
-    With the time of its last change, since a new folder may get the number of a deleted one.
-    """
-    try:
-        found = Path(path).stat()
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino, found.st_ctime_ns
-
-
-def _load(  # noqa: PLR0917  the arguments of load, which are checked
-    path: str | os.PathLike[str],
-    backend: str,
-    device: str,
-    threads: int | None,
-    trust: bool,
-    check_finite: bool,
-    unproven: bool,
-) -> Session:
-    if backend == "fastest":
-        from lenet_runtime.plans.routing import load_fastest
-
-        return load_fastest(Path(path), device, threads, trust, check_finite=check_finite)
-    device = str(devices.parse(device))
-    artifact = Artifact.open(path)
-    name = choose(artifact.manifest.format, backend, device)
-    requirements.require(artifact.manifest, device, artifact.path)
-    _require_proof(artifact, device, unproven=unproven)
-    trusted.require(artifact, trust)
-    predictor = BACKENDS[name].load(artifact, device, threads)
-    session = Session(
-        predictor, artifact, name, device=device, threads=threads, check_finite=check_finite
-    )
-    try:
-        starts = BACKENDS[name].starts(artifact)
-        golden.self_test(session.run, artifact, name, starts)
-        golden.pixel_test(predictor, artifact, name, starts)
-    except BaseException:
-        session.close()
-        raise
-    return session
-
-
-def _require_proof(artifact: Artifact, device: str, *, unproven: bool) -> None:
-    report = artifact.manifest.parity
-    if not report.comparisons:
-        if unproven:
-            return
-        raise ArtifactError(
-            f"{artifact.path}: it was exported with --no-verify, and nobody has compared it with "
-            f"eager PyTorch; run lenet-deploy verify {artifact.path} --device {device} --trust "
-            "--record on a machine like this one"
-        )
-    if not report.ok:
-        raise ArtifactError(f"{artifact.path}: its parity report says it failed; export it again")
 
 
 def _checked_layout(images: object) -> NDArray[np.float32]:
@@ -336,18 +219,6 @@ def _checked_layout(images: object) -> NDArray[np.float32]:
             "Session.predict takes (N, 28, 28) and pads"
         )
     return np.require(images, requirements=["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])
-
-
-def all_finite(images: NDArray[np.float32], size: int) -> bool:
-    """Whether no value is NaN or infinite.
-
-    A sum of squares cannot cancel, so it is finite only if all values are, and BLAS does it in
-    0.5 us where ``isfinite().all()`` takes 1.6. Squares of values beyond 1e19 overflow; the exact
-    test then decides.
-    """
-    if size <= _MAX_DOT_IMAGES and np.vdot(images, images) < _INFINITY:
-        return True
-    return bool(np.isfinite(images).all())
 
 
 def _refuse_non_finite(images: NDArray[np.float32]) -> NoReturn:

@@ -14,6 +14,7 @@ from lenet_bench.gpu import staged, stopwatch
 from lenet_bench.html import report as html_report
 from lenet_deploy import benching
 from lenet_deploy.benching import Contender, Field
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.backends.torch import torch_cuda
 from lenet_runtime.errors import BackendUnavailable
 
@@ -44,12 +45,17 @@ class HostStages:
         pass
 
 
-class Staged:
+class Staged(Predictor):
     """A predictor with steps, one mode of which fails where it is told to."""
 
     def __init__(self, predictor, context, fails=False):
-        self.run, self.close = predictor.run, predictor.close
-        self._context, self._fails = context, fails
+        self._predictor, self._context, self._fails = predictor, context, fails
+
+    def run(self, images):
+        return self._predictor.run(images)
+
+    def close(self):
+        self._predictor.close()
 
     def stages(self, images, *, graph):
         if graph and self._fails:

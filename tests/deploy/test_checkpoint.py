@@ -14,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from processes import python
+from samples import Payload
 
 from lenet_deploy.training import checkpoint
 from lenet_deploy.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
@@ -110,19 +111,9 @@ def test_a_whole_module_is_refused_and_the_safe_way_named(net, tmp_path):
         load_checkpoint(tmp_path / "a.pt")
 
 
-class Trap:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, command: str) -> None:
-        self.command = command
-
-    def __reduce__(self):
-        return os.system, (self.command,)
-
-
 def test_code_in_a_pickle_is_not_run(tmp_path):
-    torch.save({"conv1.weight": Trap(f"touch {tmp_path}/ran")}, tmp_path / "a.pt")
-    (tmp_path / "b.pt").write_bytes(pickle.dumps(Trap(f"touch {tmp_path}/ran")))
+    torch.save({"conv1.weight": Payload(tmp_path / "ran")}, tmp_path / "a.pt")
+    (tmp_path / "b.pt").write_bytes(pickle.dumps(Payload(tmp_path / "ran")))
     for name in ("a.pt", "b.pt"):
         with pytest.raises(ArtifactError, match="not loaded, because unpickling runs"):
             load_checkpoint(tmp_path / name)

@@ -71,6 +71,14 @@ def test_the_callers_module_is_left_as_it_was(tmp_path):
     assert (torch.get_num_threads(), torch.is_grad_enabled()) == (threads, grad_mode)
 
 
+def assert_refused(module, folder, message=None, format="torchscript", error=InputError):
+    """It is not exported, and nothing is left of the attempt; returns what was raised."""
+    with pytest.raises(error, match=message) as caught:
+        lenet_export.export(module, format, folder / "a")
+    assert not list(folder.iterdir())
+    return caught
+
+
 class InPlace(Net):
     def forward(self, x):
         return super().forward(x.mul_(0.5))
@@ -79,9 +87,7 @@ class InPlace(Net):
 @pytest.mark.parametrize("format", GENERAL)
 def test_a_module_that_writes_into_its_input_is_refused(tmp_path, format):
     """Its artifact would write into the memory of whoever calls it."""
-    with pytest.raises(InputError, match=r"it writes into its input; .*x\.clone\(\)"):
-        lenet_export.export(InPlace(), format, tmp_path / "a", batch_sizes=[2])
-    assert not list(tmp_path.iterdir())
+    assert_refused(InPlace(), tmp_path, r"it writes into its input; .*x\.clone\(\)", format)
 
 
 # ---- modules that are refused
@@ -116,16 +122,12 @@ def raise_key_error(logits):
     ids=["9 classes", "1 row", "float64", "labels", "tuple", "dict", "bfloat16", "raises", "key"],
 )
 def test_a_module_of_another_shape_is_refused(tmp_path, make, message):
-    with pytest.raises(InputError, match=message):
-        lenet_export.export(Shaped(make), "torchscript", tmp_path / "a")
-    assert not list(tmp_path.iterdir())
+    assert_refused(Shaped(make), tmp_path, message)
 
 
 def test_a_module_for_other_images_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"float32 images \(2, 1, 32, 32\)"):
-        lenet_export.export(nn.Conv2d(3, 8, 3), "onnx", tmp_path / "a")
-    with pytest.raises(InputError, match="it fails on float32 images"):
-        lenet_export.export(Net().double(), "onnx", tmp_path / "a")
+    assert_refused(nn.Conv2d(3, 8, 3), tmp_path, r"float32 images \(2, 1, 32, 32\)", "onnx")
+    assert_refused(Net().double(), tmp_path, "it fails on float32 images", "onnx")
 
 
 def test_each_tensor_that_is_not_finite_is_named(tmp_path):
@@ -134,12 +136,10 @@ def test_each_tensor_that_is_not_finite_is_named(tmp_path):
         module.net.conv1.weight[0, 0, 0, :2] = float("nan")
         module.net.fc3.bias[3] = float("-inf")
         module.norm.running_var[0] = float("inf")
-    with pytest.raises(InputError) as caught:
-        lenet_export.export(module, "onnx", tmp_path / "a")
+    caught = assert_refused(module, tmp_path, format="onnx")
     for part in ("net.conv1.weight (2 of 54)", "net.fc3.bias (1 of 10)", "norm.running_var (1"):
         assert part in str(caught.value)
     assert "fc1" not in str(caught.value)
-    assert not list(tmp_path.iterdir())
 
 
 class Branching(Net):
@@ -152,9 +152,7 @@ class Branching(Net):
 @pytest.mark.parametrize(("format", "error"), [("onnx", DeployError), ("torchscript", ParityError)])
 def test_a_branch_on_the_data_is_found(tmp_path, format, error):
     """torch.export refuses it; a trace takes one branch only, which parity shows."""
-    with pytest.raises(error):
-        lenet_export.export(Branching(), format, tmp_path / "a")
-    assert not list(tmp_path.iterdir())
+    assert_refused(Branching(), tmp_path, format=format, error=error)
 
 
 class FailsAtSeven(Net):
@@ -165,9 +163,8 @@ class FailsAtSeven(Net):
 
 
 def test_a_module_that_fails_at_one_batch_size_is_refused_by_name(tmp_path):
-    with pytest.raises(InputError, match=r"fails on float32 images \(7, 1, 32, 32\) \(seven is"):
-        lenet_export.export(FailsAtSeven(), "torchscript", tmp_path / "a")
-    assert not list(tmp_path.iterdir())
+    message = r"fails on float32 images \(7, 1, 32, 32\) \(seven is"
+    assert_refused(FailsAtSeven(), tmp_path, message)
 
 
 class FixedToOne(Net):
@@ -176,8 +173,7 @@ class FixedToOne(Net):
 
 
 def test_a_module_of_one_batch_size_exports_as_static_alone(tmp_path):
-    with pytest.raises(InputError, match="fails on float32 images"):
-        lenet_export.export(FixedToOne(), "torchscript", tmp_path / "a")
+    assert_refused(FixedToOne(), tmp_path, "fails on float32 images")
     lenet_export.export(FixedToOne(), "torchscript", tmp_path / "a", static_batch=1)
 
 
@@ -189,5 +185,5 @@ class Untraceable(Net):
 
 
 def test_a_module_that_cannot_be_traced_is_a_deploy_error(tmp_path):
-    with pytest.raises(DeployError, match="torchscript: the module cannot be traced"):
-        lenet_export.export(Untraceable(), "torchscript", tmp_path / "a")
+    message = "torchscript: the module cannot be traced"
+    assert_refused(Untraceable(), tmp_path, message, error=DeployError)

@@ -6,9 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from native_c import COMPILERS, digits, library, need_level, noise
+from native_c import COMPILERS, LEVELS, digits, library, need_level, noise
 
-from lenet_export.formats.native.source import LEVELS
 from lenet_export.network.reference import Reference
 from lenet_runtime.parity import TOLERANCES, check_parity, compare, parity_batches
 
@@ -56,7 +55,7 @@ def kinds(logits):
 
 
 def test_it_runs_the_kernels_that_it_was_generated_for(native, level):
-    assert native.c.lenet_isa().decode() == level
+    assert native.isa == level
 
 
 def test_parity_with_eager(native, reference, level):

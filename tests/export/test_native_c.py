@@ -14,14 +14,12 @@ from native_c import (
     any_compiler,
     digits,
     drive,
-    each_level,
-    entry_name,
-    every_level,
     levels_here,
     library,
     need,
     noise,
     shell,
+    sources_of,
     write,
 )
 
@@ -54,7 +52,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def folder(net):
-    return write(net)
+    return write(sources_of(net))
 
 
 def require_parity(net, run, sizes=(1, 33)):
@@ -93,27 +91,19 @@ def test_header_from_cpp(folder, compiler):
 
 def test_sanitizers_find_nothing(net, images):
     """No read or write beside an array, nothing undefined; and the answers are the same."""
-    compiler, cwd = any_compiler(), write(net)
-    (cwd / "each.c").write_text(every_level())
-    (cwd / "main.c").write_text(DRIVER)
-    shell(compiler, "-std=c11", *SANITIZE, "-c", "each.c", cwd=cwd)
-    for level, native in each_level(net).items():
-        name = entry_name(level)
-        declared = f"-DRUN={name}", "-include", "run.h"
-        (cwd / "run.h").write_text(
-            "#include <stddef.h>\n"
-            f"int {name}(const float *images, float *logits, size_t batch, void *workspace);\n"
-        )
-        shell(compiler, *SANITIZE, *declared, "-o", "main", "main.c", "each.o", cwd=cwd)
-        np.testing.assert_array_equal(drive(["./main"], images, cwd), native.run(images))
+    compiler = any_compiler()
+    for level in levels_here():
+        cwd = write(sources_of(net, level) | {"main.c": DRIVER})
+        shell(compiler, "-std=c11", *SANITIZE, "-o", "main", "main.c", "lenet.c", cwd=cwd)
+        expected = library(net, compiler, level).run(images)
+        np.testing.assert_array_equal(drive(["./main"], images, cwd), expected)
 
 
 def test_aarch64_answers_as_eager_does(net, images):
     """Its vectors are NEON's, which fuses multiplications with additions."""
     need("aarch64-linux-gnu-gcc")
     need("qemu-aarch64")
-    cwd = write(net)
-    (cwd / "main.c").write_text(DRIVER)
+    cwd = write(sources_of(net) | {"main.c": DRIVER})
     shell("aarch64-linux-gnu-gcc", *FLAGS, "-static", "-o", "main", "main.c", "lenet.c", cwd=cwd)
     found = drive(["qemu-aarch64", "./main"], images, cwd)
     report = compare(found, Reference(net).eager(images), TOLERANCES["fp32"])
@@ -142,7 +132,7 @@ def test_no_global_can_be_written(folder):
 def test_equal_weights_give_equal_bytes(net):
     first, second = (generate(net, "x86-64-v4", "0" * 64) for _ in range(2))
     assert first == second
-    folders = [write(net) for _ in range(2)]
+    folders = [write(sources_of(net)) for _ in range(2)]
     for folder in folders:
         flags = ("-O1", "-shared", "-o", "lenet.so", "lenet.c")
         shell(any_compiler(), *FLAGS, *flags, cwd=folder)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from native_c import any_compiler, digits, levels_here, library, shell, write
+from native_c import any_compiler, digits, levels_here, library, shell, sources_of, write
 
 from lenet_runtime.images.digits import load_digits
 
@@ -14,7 +14,7 @@ STRICT = ("-std=c11", "-Wall", "-Wextra", "-pedantic", "-Werror", "-O2")
 @pytest.fixture(scope="module")
 def folder(net):
     """Where ``./example`` is."""
-    folder = write(net)
+    folder = write(sources_of(net))
     command = (any_compiler(), *STRICT, "-I.", "-o", "example", EXAMPLE, "lenet.c")
     shell(*command, cwd=folder)
     return folder

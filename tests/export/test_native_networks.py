@@ -1,12 +1,10 @@
 """Reading a network: the family is compiled right in any style, everything else is refused."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
-from native_c import digits, each_level, noise
+from native_c import any_compiler, digits, levels_here, library, noise, seeded, sequential
 from torch import nn
 
 from lenet_deploy.training.model import Net
@@ -15,25 +13,6 @@ from lenet_export.network import layers
 from lenet_export.network.reference import Reference
 from lenet_runtime.errors import InputError
 from lenet_runtime.parity import check_parity, parity_batches
-
-
-def sequential(first=6, second=16, widths=(120, 84), bias=True):
-    """LeNet's chain with other numbers."""
-    sizes = (second * 36, *widths, 10)
-    dense = [nn.Linear(a, b, bias=bias) for a, b in itertools.pairwise(sizes)]
-    parts = [
-        nn.Conv2d(1, first, 3, bias=bias), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(first, second, 3, bias=bias), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), dense[0],
-    ]  # fmt: skip
-    for layer in dense[1:]:
-        parts += [nn.ReLU(), layer]
-    return nn.Sequential(*parts)
-
-
-def seeded(make, seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make().eval().requires_grad_(False)
 
 
 class Styled(Net):
@@ -99,7 +78,8 @@ FAMILY = {
 def test_other_sizes_answer_as_eager_does(make):
     module = seeded(make)
     reference = Reference(module)
-    for level, native in each_level(module).items():
+    for level in levels_here():
+        native = library(module, any_compiler(), level, "-O0")
         batches = parity_batches(digits(), (1, 2, 3, 35))
         report = check_parity(native.run, reference.eager, reference.exact, batches, "fp32")
         report.require(level)
@@ -267,9 +247,9 @@ OTHERS = {
     "one bias for all": (written(
         lambda n, x: F.linear(n.hidden(n.features(x)), n.fc3.weight, n.b),
         b=nn.Parameter(torch.ones(1))), "bias"),
-    "another input": (written(None), "native"),
-    "float64": (lambda: Net().double(), "native"),
-    "another network": (lambda: nn.LSTM(3, 4), "native"),
+    "another input": (written(None), "module: torch.export"),
+    "float64": (lambda: Net().double(), "module: torch.export"),
+    "another network": (lambda: nn.LSTM(3, 4), "module: torch.export"),
 }  # fmt: skip
 
 

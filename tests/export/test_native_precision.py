@@ -1,35 +1,37 @@
 """native in bf16 and int8: the integers, the kernels, the scales, and what is refused."""
 
-import ctypes
-import dataclasses
+import copy
 import importlib
-import itertools
 import math
-import os
-import shutil
-import subprocess
 
 import int8_reference
+import native_c
 import numpy as np
 import pytest
+import torch
+from native_c import (
+    COMPILERS,
+    any_compiler,
+    calibration,
+    compiled,
+    library,
+    noise,
+    seeded,
+    sequential,
+    sources_of,
+)
 
-torch = pytest.importorskip("torch")
+import lenet_export
+from lenet_deploy.training import bundle, data
+from lenet_deploy.training.model import Net
+from lenet_export.formats.native import bf16
+from lenet_export.network import layers, quantize, rounding
+from lenet_export.verification import mnist_batch
+from lenet_runtime import cpu, load
+from lenet_runtime.errors import BackendUnavailable, InputError
+from lenet_runtime.images.preprocess import Preprocessing
+from lenet_runtime.parity import TOLERANCES, compare, parity_batches
 
-import lenet_export  # noqa: E402
-from lenet_deploy.training import bundle, data  # noqa: E402
-from lenet_deploy.training.model import Net  # noqa: E402
-from lenet_export.formats import native  # noqa: E402
-from lenet_export.formats.native import bf16, int8, int8_pack, pack  # noqa: E402
-from lenet_export.network import layers, quantize  # noqa: E402
-from lenet_export.verification import mnist_batch  # noqa: E402
-from lenet_runtime import cpu, load  # noqa: E402
-from lenet_runtime.errors import BackendUnavailable, InputError  # noqa: E402
-from lenet_runtime.images.digits import load_digits  # noqa: E402
-from lenet_runtime.images.preprocess import Preprocessing  # noqa: E402
-from lenet_runtime.parity import TOLERANCES, compare, parity_batches  # noqa: E402
-
-SHA = "0" * 64
-STRICT = ("-std=c11", "-O2", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fPIC", "-shared")
 needs_bf16 = pytest.mark.skipif(
     not cpu.flags().issuperset(bf16.FLAGS), reason="this CPU has no avx512_bf16"
 )
@@ -38,67 +40,18 @@ needs_vnni = pytest.mark.skipif(
 )
 
 
-class Library:
-    """``lenet.c``, compiled and called through ctypes, in a workspace full of 0xFF bytes."""
-
-    def __init__(self, sources, folder, *flags, cc=None):
-        cc = cc or os.environ.get("CC", "cc")
-        if shutil.which(cc) is None:
-            pytest.skip(f"no C compiler {cc!r} on PATH")
-        folder.mkdir()
-        for name, text in sources.items():
-            (folder / name).write_text(text)
-        command = [cc, *STRICT, *flags, "-o", "lenet.so", "lenet.c"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        self._library = ctypes.CDLL(str(folder / "lenet.so"))
-        self._library.lenet_workspace_size.restype = ctypes.c_size_t
-        self._library.lenet_isa.restype = ctypes.c_char_p
-        self.isa = self._library.lenet_isa().decode()
-
-    def call(self, name, images):
-        """The code that a function returns, and the logits that it wrote."""
-        images = np.ascontiguousarray(images, np.float32)
-        logits = np.full((len(images), 10), 7, np.float32)
-        workspace = np.full(self._library.lenet_workspace_size(), 255, np.uint8)
-        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (images, logits, workspace)]
-        run = getattr(self._library, name)
-        return run(*pointers[:2], ctypes.c_size_t(len(images)), pointers[2]), logits
-
-    def __call__(self, images):
-        code, logits = self.call("lenet_run", images)
-        assert code == 0
-        return logits
-
-
-def noise(count, seed=0, scale=1.0):
-    shape = (count, 1, 32, 32)
-    return np.random.default_rng(seed).standard_normal(shape, np.float32) * np.float32(scale)
-
-
 def quantized_of(module):
     network = layers.read(module)
-    images = native.calibration_batch("int8", None, Preprocessing())
-    return quantize.quantize(network, quantize.calibrate(network, images))
+    return quantize.quantize(network, quantize.calibrate(network, calibration()))
 
 
-def other_net(*sizes, seed=3):
-    """A chain of LeNet's layers with other numbers of channels and features."""
-    channels, outputs, *features = sizes
-    widths = [outputs * 36, *features, 10]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        modules = [torch.nn.Conv2d(1, channels, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
-        modules += [torch.nn.Conv2d(channels, outputs, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
-        modules.append(torch.nn.Flatten())
-        for number, (a, b) in enumerate(itertools.pairwise(widths)):
-            modules += [torch.nn.ReLU()] * (number > 0) + [torch.nn.Linear(a, b)]
-        return torch.nn.Sequential(*modules).eval()
+def other_net(first, second, *widths):
+    return seeded(lambda: sequential(first, second, widths), seed=3)
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return mnist_batch(load_digits().images, Preprocessing())
+    return native_c.digits()
 
 
 @pytest.fixture(scope="module")
@@ -114,69 +67,56 @@ def quantized(net):
     return quantized_of(net)
 
 
-@pytest.fixture(scope="module")
-def libraries(quantized, tmp_path_factory):
-    """int8: with every kernel, and with the portable one alone."""
-    packed, folder = int8_pack.pack(quantized), tmp_path_factory.mktemp("int8")
-    return {
-        level: Library(int8.sources(packed, SHA, level), folder / level)
-        for level in ("x86-64-v4", "generic")
-    }
+@pytest.fixture(scope="module", params=["x86-64-v4", "generic"])
+def int8(request, net):
+    """With every kernel, and with the portable ones alone."""
+    return library(net, any_compiler(), request.param, precision="int8")
 
 
-def test_the_portable_kernels_equal_integers_in_numpy(libraries, quantized, images):
-    assert libraries["generic"].isa == "generic"
-    found = libraries["generic"](images)
-    np.testing.assert_array_equal(found, int8_reference.logits(quantized, images))
-
-
-@needs_vnni
-def test_the_dot_products_equal_integers_in_numpy(libraries, quantized, images):
-    assert libraries["x86-64-v4"].isa == "avx512_vnni"
-    found = libraries["x86-64-v4"](images)
-    np.testing.assert_array_equal(found, int8_reference.logits(quantized, images))
+@pytest.mark.parametrize(
+    ("level", "isa"),
+    [pytest.param("x86-64-v4", "avx512_vnni", marks=needs_vnni), ("generic", "generic")],
+)
+def test_the_kernels_equal_integers_in_numpy(net, quantized, images, level, isa):
+    native = library(net, any_compiler(), level, precision="int8")
+    assert native.isa == isa
+    np.testing.assert_array_equal(native.run(images), int8_reference.logits(quantized, images))
 
 
 @pytest.mark.parametrize("sizes", [(1, 16), (3, 20, 30), (5, 7, 120, 84), (8, 33, 17), (11, 4, 5)])
-def test_other_sizes_equal_integers_in_numpy(sizes, images, tmp_path):
+def test_other_sizes_equal_integers_in_numpy(sizes, images):
     """Odd channels, several blocks of outputs, layers that end in the middle of a register."""
-    quantized = quantized_of(other_net(*sizes))
-    packed, expected = int8_pack.pack(quantized), int8_reference.logits(quantized, images)
+    module = other_net(*sizes)
+    expected = int8_reference.logits(quantized_of(module), images)
     for level in ("x86-64-v4", "generic"):
-        library = Library(int8.sources(packed, SHA, level), tmp_path / level)
-        np.testing.assert_array_equal(library(images), expected)
+        native = library(module, any_compiler(), level, precision="int8")
+        np.testing.assert_array_equal(native.run(images), expected)
 
 
-@pytest.mark.parametrize("cc", ["gcc", "clang"])
+@pytest.mark.parametrize("cc", COMPILERS)
 @pytest.mark.parametrize("flags", [("-DLENET_PLAIN_C",), ("-O3", "-march=native", "-std=gnu11")])
-def test_compilers_and_their_flags_change_no_bit(quantized, images, tmp_path, cc, flags):
+def test_compilers_and_their_flags_change_no_bit(net, quantized, images, cc, flags):
     """Not even where the compiler may fuse products and sums, or has no vectors."""
     for level in ("x86-64-v4", "generic"):
-        sources = int8.sources(int8_pack.pack(quantized), SHA, level)
-        library = Library(sources, tmp_path / level, *flags, cc=cc)
-        np.testing.assert_array_equal(library(images), int8_reference.logits(quantized, images))
+        native = library(net, cc, level, *flags, precision="int8")
+        np.testing.assert_array_equal(native.run(images), int8_reference.logits(quantized, images))
 
 
-@pytest.mark.parametrize("level", ["x86-64-v4", "generic"])
-def test_int8_answers_do_not_depend_on_the_batch(libraries, digits, level):
-    run = libraries[level]
-    alone = np.concatenate([run(digits[i : i + 1]) for i in range(len(digits))])
+def test_int8_answers_do_not_depend_on_the_batch(int8, digits):
+    alone = np.concatenate([int8.run(digits[i : i + 1]) for i in range(len(digits))])
     for size in (2, 3, 4, 5, 6, 7, 13, 31, 32, 33, 60):
-        np.testing.assert_array_equal(run(digits[:size]), alone[:size])
+        np.testing.assert_array_equal(int8.run(digits[:size]), alone[:size])
 
 
-@pytest.mark.parametrize("level", ["x86-64-v4", "generic"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_int8_says_nan_of_an_image_that_is_not_finite_and_of_no_other(
-    libraries, digits, level, value
-):
+def test_int8_says_nan_of_an_image_that_is_not_finite_and_of_no_other(int8, digits, value):
     spoilt = digits[:7].copy()
     spoilt[3, 0, 31, 31] = value
-    found, expected = libraries[level](spoilt), libraries[level](digits[:7])
-    assert np.isnan(found[3]).all()
-    np.testing.assert_array_equal(np.delete(found, 3, 0), np.delete(expected, 3, 0))
-    assert libraries[level].call("lenet_run_finite", spoilt)[0] == 2
-    assert libraries[level].call("lenet_run_finite", digits)[0] == 0
+    logits, expected = int8.run(spoilt), int8.run(digits[:7])
+    assert np.isnan(logits[3]).all()
+    np.testing.assert_array_equal(np.delete(logits, 3, 0), np.delete(expected, 3, 0))
+    int8.run(spoilt, function="lenet_run_finite", code=2)
+    int8.run(digits, function="lenet_run_finite", code=0)
 
 
 def test_codes_stay_within_their_types(quantized):
@@ -213,16 +153,16 @@ def test_extreme_weights_do_not_overflow(digits):
 def test_bfloat16_is_rounded_as_torch_rounds():
     values = np.concatenate([noise(2).ravel(), [0.0, -0.0, 1 + 2**-8, 1 + 3 * 2**-8, 3e38]])
     expected = torch.tensor(values, dtype=torch.float32).to(torch.bfloat16).view(torch.uint16)
-    found = bf16.rounded(values.astype(np.float32))
+    found = rounding.bfloat16(values.astype(np.float32))
     np.testing.assert_array_equal(found, expected.numpy())
 
 
 @needs_bf16
-def test_bf16_computes_the_stated_layers_in_bfloat16(net, digits, tmp_path):
+def test_bf16_computes_the_stated_layers_in_bfloat16(net, digits):
     """Near what rounding gives in those layers, ten times nearer than to float32."""
     network = layers.read(net)
-    library = Library(bf16.sources(network, pack.pack(network), SHA), tmp_path / "bf16")
-    assert library.isa == "avx512_bf16"
+    native = library(net, any_compiler(), "x86-64-v4", precision="bf16")
+    assert native.isa == "avx512_bf16"
 
     def linear(x, layer):
         weight, bias = torch.tensor(layer.weight), torch.tensor(layer.bias)
@@ -233,30 +173,29 @@ def test_bf16_computes_the_stated_layers_in_bfloat16(net, digits, tmp_path):
         x = torch.nn.functional.max_pool2d(torch.relu(net.conv2(x)), 2).flatten(1)
         expected = net.fc3(linear(linear(x, network.dense[0]), network.dense[1])).numpy()
         eager = net(torch.tensor(digits)).numpy()
-    found = library(digits)
-    alone = np.concatenate([library(digits[i : i + 1]) for i in range(len(digits))])
+    found = native.run(digits)
+    alone = np.concatenate([native.run(digits[i : i + 1]) for i in range(len(digits))])
     np.testing.assert_array_equal(found, alone)
     assert np.abs(found - expected).mean() < np.abs(found - eager).mean() / 10
 
 
 @needs_bf16
 @pytest.mark.parametrize("sizes", [(1, 16), (3, 20, 30), (5, 7, 120, 84), (8, 33, 17, 40)])
-def test_bf16_takes_other_sizes(sizes, digits, tmp_path):
+def test_bf16_takes_other_sizes(sizes, digits):
     module = other_net(*sizes)
-    network = layers.read(module)
-    library = Library(bf16.sources(network, pack.pack(network), SHA), tmp_path / "bf16")
-    expected = module(torch.tensor(digits)).detach().numpy()
-    assert compare(library(digits), expected, TOLERANCES["bf16"]).ok
+    native = library(module, any_compiler(), "x86-64-v4", precision="bf16")
+    expected = module(torch.tensor(digits)).numpy()
+    assert compare(native.run(digits), expected, TOLERANCES["bf16"]).ok
 
 
-def test_bf16_without_its_instructions_is_an_error_code(net, digits, tmp_path):
+def test_bf16_without_its_instructions_is_an_error_code(net, digits):
     """Not a crash, and not float32."""
-    network = layers.read(net)
-    sources = bf16.sources(network, pack.pack(network), SHA)
+    sources = sources_of(net, precision="bf16")
     lacking = {name: text.replace(bf16.BF16.supported, "0") for name, text in sources.items()}
-    library = Library(lacking, tmp_path / "bf16")
-    assert library.isa == "none"
-    assert library.call("lenet_run", digits[:2])[0] == 3
+    assert lacking != sources
+    native = compiled(lacking, any_compiler())
+    assert native.isa == "none"
+    native.run(digits[:2], code=3)
 
 
 MUTATIONS = {
@@ -290,18 +229,7 @@ def _swapped(weight):
 def test_the_tolerance_of_int8_sees_wrong_scales_and_large_wrong_weights(
     net, quantized, digits, mutation
 ):
-    spoilt = dataclasses.replace(
-        quantized,
-        layers=tuple(
-            dataclasses.replace(
-                layer,
-                weight=layer.weight.copy(),
-                bias=layer.bias.copy(),
-                scale=layer.scale.copy(),
-            )
-            for layer in quantized.layers
-        ),
-    )
+    spoilt = copy.deepcopy(quantized)
     MUTATIONS[mutation](spoilt.layers)
     results = []
     for network in (quantized, spoilt):
@@ -379,7 +307,7 @@ def test_int8_loads_where_the_cpu_lacks_dot_products(exported, digits, monkeypat
 @pytest.mark.parametrize("level", ["x86-64-v3", "generic"])
 def test_bf16_has_no_kernels_for_lower_levels(net, level):
     with pytest.raises(InputError, match=f"bf16 has kernels for x86-64-v4 alone, found '{level}'"):
-        native.generate(net, level, SHA, "bf16")
+        sources_of(net, level, "bf16")
 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript", "torch-compile"])
@@ -415,15 +343,12 @@ def test_fp32_is_not_calibrated(net, tmp_path):
 def test_scales_follow_the_calibration_digits(net):
     network = layers.read(net)
     digits = quantize.calibration_digits()
-    few = native.calibration_batch("int8", digits[:3], Preprocessing())
-    many = native.calibration_batch("int8", digits, Preprocessing())
-    ranges = quantize.calibrate(network, many)
-    assert all(
-        a <= b
-        for a, b in zip(
-            quantize.calibrate(network, few).activations, ranges.activations, strict=True
-        )
+    few, many = (
+        quantize.calibration_batch("int8", images, Preprocessing())
+        for images in (digits[:3], digits)
     )
+    ranges = quantize.calibrate(network, many)
+    assert np.all(quantize.calibrate(network, few).activations <= np.array(ranges.activations))
     with torch.inference_mode():
         pooled = torch.nn.functional.max_pool2d(torch.relu(net.conv1(torch.tensor(many))), 2)
     assert ranges.activations[0] == pytest.approx(float(pooled.max()))
@@ -432,14 +357,12 @@ def test_scales_follow_the_calibration_digits(net):
 
 def test_the_bundled_calibration_digits_are_of_the_training_set(mnist_dir, tmp_path):
     """The very bytes that the maintainers' tool makes of it, and no digit of the test set."""
-    made = tmp_path / "calibration.npz"
-    bundle.calibration(mnist_dir, made)
+    bundle.calibration(mnist_dir, tmp_path / "calibration.npz")
     bundled = quantize.calibration_digits()
-    with np.load(made) as arrays:
-        np.testing.assert_array_equal(arrays["images"], bundled)
+    with np.load(tmp_path / "calibration.npz") as arrays:
+        images, indices = arrays["images"], arrays["indices"]
+    np.testing.assert_array_equal(images, bundled)
     train = data.load_mnist(mnist_dir, train=True)
-    with np.load(made) as arrays:
-        indices = arrays["indices"]
     np.testing.assert_array_equal(train.images.numpy()[indices], bundled)
     assert (np.bincount(train.labels.numpy()[indices]) == 25).all()
     test = {image.tobytes() for image in data.load_mnist(mnist_dir, train=False).images.numpy()}

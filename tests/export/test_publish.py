@@ -40,44 +40,30 @@ def test_an_artifact_is_replaced_only_with_force(old, new):
     assert names(old.parent) == ["a"]
 
 
-def make_file(target):
-    target.write_text("precious")
-
-
-def make_web_app(target):
+def web_app(target):
     target.mkdir()
     (target / "manifest.json").write_text('{"name": "my app", "start_url": "/"}')
     (target / "index.html").write_text("precious")
 
 
-def make_manifest_folder(target):
-    (target / "manifest.json").mkdir(parents=True)
+def link_to(make):
+    return lambda target: (make(target.with_name("other")), target.symlink_to("other"))
 
 
-def make_link_to_file(target):
-    target.with_name("file").write_text("precious")
-    target.symlink_to("file")
-
-
-def make_link_to_folder(target):
-    make_notes(target.with_name("folder"))
-    target.symlink_to("folder")
-
-
-def make_link_to_nothing(target):
-    target.symlink_to("nowhere")
-
-
-def make_fifo(target):
-    os.mkfifo(target)
+IN_THE_WAY = {
+    "a file": lambda target: target.write_text("precious"),
+    "notes": make_notes,
+    "a web app": web_app,
+    "a folder for a manifest": lambda target: (target / "manifest.json").mkdir(parents=True),
+    "a link to a file": link_to(lambda target: target.write_text("precious")),
+    "a link to a folder": link_to(make_notes),
+    "a link to nothing": lambda target: target.symlink_to("nowhere"),
+    "a fifo": os.mkfifo,
+}
 
 
 @pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize(
-    "make",
-    [make_file, make_notes, make_web_app, make_manifest_folder, make_link_to_file,
-     make_link_to_folder, make_link_to_nothing, make_fifo],
-)  # fmt: skip
+@pytest.mark.parametrize("make", IN_THE_WAY.values(), ids=IN_THE_WAY)
 def test_what_is_not_ours_is_refused_even_with_force(new, tmp_path, make, force):
     site = tmp_path / "site"
     site.mkdir()

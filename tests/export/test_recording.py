@@ -17,6 +17,7 @@ from lenet_export import formats
 from lenet_export.request import Build
 from lenet_runtime.artifact import Requirements, trust
 from lenet_runtime.backends import BACKENDS
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, InputError, ParityError
 
 CUDA = "gpu-only"
@@ -24,7 +25,7 @@ CUDA = "gpu-only"
 WORDS = ("--device", "cuda", "--trust", "--batch-sizes", "2", "--data-dir", "no-mnist")
 
 
-class TorchPredictor:
+class TorchPredictor(Predictor):
     """The network itself, or another one."""
 
     net = None

@@ -14,6 +14,7 @@ import lenet_runtime
 from lenet_export.network import weights
 from lenet_export.network.reference import Reference
 from lenet_runtime.artifact import IMAGES, LOGITS, TensorSpec
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import ArtifactError, DeployError, InputError, ParityError
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing, to_batch
@@ -30,9 +31,12 @@ CHANGES = (
 )
 
 
-class FakeEngine:
+class FakeEngine(Predictor):
     def __init__(self, answer):
-        self.run = answer
+        self.answer = answer
+
+    def run(self, images):
+        return self.answer(images)
 
     def close(self):
         pass

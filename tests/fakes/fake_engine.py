@@ -4,13 +4,14 @@ import dataclasses
 import threading
 
 from lenet_runtime.backends import BACKENDS
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import DeployError
 
 FORMAT = "fake"
 BACKEND = dataclasses.replace(BACKENDS["ort-cpu"], module="fake_engine", format=FORMAT)
 
 
-class FakePredictor:
+class FakePredictor(Predictor):
     """Remembers what it was asked; `entered` and `proceed` hold a run in the middle."""
 
     def __init__(self, offset=0.0):

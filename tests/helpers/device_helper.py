@@ -6,6 +6,7 @@ from lenet_bench import LatencyResult, Settings, fingerprint
 from lenet_bench.gpu.device_result import DeviceResult
 from lenet_bench.gpu.on_gpu import DeviceSection
 from lenet_bench.report import Run
+from lenet_runtime.backends.protocol import Predictor
 
 QUICK = Settings(min_seconds=0.05, min_iterations=5, warmup_seconds=0.001)
 
@@ -59,11 +60,17 @@ class FakeStages:
         self.closed += 1
 
 
-class FakeStaged:
+class FakeStaged(Predictor):
     """An engine with these steps; `without` lists the modes that it lacks."""
 
     def __init__(self, gpu, name, without=(), **cost):
         self.gpu, self.name, self.without, self.cost, self.made = gpu, name, without, cost, []
+
+    def run(self, images):
+        raise NotImplementedError
+
+    def close(self):
+        pass
 
     def stages(self, images, *, graph):
         if graph in self.without:

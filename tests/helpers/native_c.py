@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import itertools
 import shutil
 import subprocess
 import tempfile
@@ -9,15 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
-from lenet_export.formats.native import generate
+from lenet_export.formats.native import PRECISIONS, generate
 from lenet_export.formats.native.compiler import FLAGS as BUILD_FLAGS
-from lenet_export.formats.native.source import LEVELS
+from lenet_export.network.quantize import calibration_batch
 from lenet_runtime import cpu
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing, to_batch
 
 COMPILERS = ("gcc", "clang")
+LEVELS = PRECISIONS["fp32"].levels
 FLAGS = (*BUILD_FLAGS, "-pedantic")
 GUARD = 4096
 POISON = 0xFF  # four such bytes are a NaN, which no answer survives
@@ -25,9 +29,6 @@ POISON = 0xFF  # four such bytes are a NaN, which no answer survives
 # Reads images from stdin and writes logits to stdout, each batch in memory of exactly its size.
 DRIVER = """\
 #include "lenet.h"
-#ifndef RUN
-#define RUN lenet_run
-#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,7 @@ static int run(const float *images, size_t batch, int show)
         return 1;
     memcpy(x, images, batch * LENET_PIXELS * sizeof *x);
     memset(workspace, 0xff, lenet_workspace_size());
-    int failed = RUN(x, y, batch, workspace) || !lenet_all_finite(x, batch);
+    int failed = lenet_run(x, y, batch, workspace) || !lenet_all_finite(x, batch);
     if (show)
         failed |= fwrite(y, LENET_LOGITS * sizeof *y, batch, stdout) != batch;
     free(x);
@@ -82,10 +83,20 @@ def need_level(level):
         pytest.skip(f"this CPU has {cpu.level()}, not {level}")
 
 
-def write(module, level="x86-64-v4"):
-    """A new folder with lenet.c and lenet.h of `module`."""
+@functools.cache
+def calibration():
+    return calibration_batch("int8", None, Preprocessing())
+
+
+def sources_of(module, level="x86-64-v4", precision="fp32"):
+    """lenet.c and lenet.h of `module`; int8 is calibrated with the bundled digits."""
+    return generate(module, level, "0" * 64, precision, calibration())
+
+
+def write(sources):
+    """A new folder with these files."""
     folder = new_folder()
-    for name, text in generate(module, level, "0" * 64).items():
+    for name, text in sources.items():
         (folder / name).write_text(text)
     return folder
 
@@ -103,51 +114,20 @@ def drive(command, images, cwd):
     return np.frombuffer(out, np.float32).reshape(-1, 10)
 
 
-@functools.cache
-def library(module, compiler, level, *flags):
-    """A `Library` of `module`, compiled once in a session."""
+def compiled(sources, compiler, *flags):
+    """A `Library` of these files."""
     need(compiler)
-    need_level(level)
-    folder = write(module, level)
+    folder = write(sources)
     shell(compiler, *FLAGS, *flags, "-shared", "-o", "lenet.so", "lenet.c", cwd=folder)
     return Library(folder / "lenet.so")
 
 
 @functools.cache
-def each_level(module):
-    """A `Library` for every level that this CPU runs, all of one compilation."""
-    folder = write(module)
-    (folder / "each.c").write_text(every_level())
-    flags = ("-O0", "-shared", "-o", "each.so", "each.c")
-    shell(any_compiler(), *FLAGS, *flags, cwd=folder)
-    return {level: Library(folder / "each.so", entry_name(level)) for level in levels_here()}
-
-
-def every_level():
-    """C text: lenet.c, and for each level a function that runs its kernels."""
-    return '#include "lenet.c"\n' + "".join(map(_entry, levels_here()))
-
-
-def entry_name(level):
-    return f"run_{level.replace('-', '_')}"
-
-
-def _entry(level):
-    """C text of `lenet_run` with the kernels of `level`, whatever the CPU would choose."""
-    return f"""
-int {entry_name(level)}(const float *images, float *logits, size_t batch, void *workspace);
-int {entry_name(level)}(const float *images, float *logits, size_t batch, void *workspace)
-{{
-    float *const work = workspace;
-    for (; batch > LENET_CHUNK; batch -= LENET_CHUNK) {{
-        {LEVELS[level][0].name}_chunk(images, logits, LENET_CHUNK, work);
-        images += LENET_PIXELS * LENET_CHUNK;
-        logits += LENET_LOGITS * LENET_CHUNK;
-    }}
-    {LEVELS[level][0].name}_chunk(images, logits, batch, work);
-    return 0;
-}}
-"""
+def library(module, compiler, level, *flags, precision="fp32"):
+    """A `Library` of `module`, compiled once in a session."""
+    if precision == "fp32":
+        need_level(level)
+    return compiled(sources_of(module, level, precision), compiler, *flags)
 
 
 def any_compiler():
@@ -166,33 +146,36 @@ def levels_here():
 class Library:
     """lenet.so by ctypes; every run is in poisoned memory between guards."""
 
-    def __init__(self, path, function="lenet_run"):
+    def __init__(self, path):
         self.c = ctypes.CDLL(str(path))
-        self._function = self.c[function]
         self.c.lenet_workspace_size.restype = ctypes.c_size_t
         self.c.lenet_isa.restype = ctypes.c_char_p
+        self.isa = self.c.lenet_isa().decode()
 
-    def run(self, images, shift=0):
-        """Logits; the workspace begins `shift` bytes behind the start of a cache line."""
+    def run(self, images, shift=0, function="lenet_run", code=0):
+        """Logits of a function, which must return `code`.
+
+        The workspace begins `shift` bytes behind the start of a cache line.
+        """
         size, count = self.c.lenet_workspace_size(), len(images)
         memory = np.full(size + 3 * GUARD, POISON, np.uint8)
         start = GUARD + -memory.ctypes.data % 64 + shift
         out = np.full((count + 2, 10), 12345, np.float32)
         before = images.tobytes()
-        assert self.call(images, out[1:], count, memory[start:]) == 0
+        assert self.call(images, out[1:], count, memory[start:], function) == code
         assert np.all(memory[:start] == POISON), "wrote before the workspace"
         assert np.all(memory[start + size :] == POISON), "wrote behind the workspace"
         assert np.all(out[[0, -1]] == 12345), "wrote around the logits"
         assert images.tobytes() == before, "wrote into the images"
         return out[1:-1].copy()
 
-    def call(self, images, logits, batch, workspace):
-        """`lenet_run` itself, of arrays, or None for NULL."""
+    def call(self, images, logits, batch, workspace, function="lenet_run"):
+        """The code that a function returns for arrays, or None for NULL."""
         pointers = [
             None if a is None else ctypes.c_void_p(a.ctypes.data)
             for a in (images, logits, workspace)
         ]
-        return self._function(*pointers[:2], ctypes.c_size_t(batch), pointers[2])
+        return self.c[function](*pointers[:2], ctypes.c_size_t(batch), pointers[2])
 
     def all_finite(self, images):
         return self.c.lenet_all_finite(
@@ -200,8 +183,28 @@ class Library:
         )
 
 
-def noise(count, seed=0):
-    return np.random.default_rng(seed).standard_normal((count, 1, 32, 32), dtype=np.float32)
+def sequential(first=6, second=16, widths=(120, 84), bias=True):
+    """LeNet's chain with other numbers."""
+    sizes = (second * 36, *widths, 10)
+    dense = [nn.Linear(a, b, bias=bias) for a, b in itertools.pairwise(sizes)]
+    parts = [
+        nn.Conv2d(1, first, 3, bias=bias), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(first, second, 3, bias=bias), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), dense[0],
+    ]  # fmt: skip
+    for layer in dense[1:]:
+        parts += [nn.ReLU(), layer]
+    return nn.Sequential(*parts)
+
+
+def seeded(make, seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make().eval().requires_grad_(False)
+
+
+def noise(count, seed=0, scale=1):
+    shape = (count, 1, 32, 32)
+    return np.random.default_rng(seed).standard_normal(shape, np.float32) * np.float32(scale)
 
 
 def digits():

@@ -13,7 +13,7 @@ from artifact_files import edit_manifest, replace_file, write_artifact
 import lenet_export
 from lenet_runtime.artifact import golden
 
-WRAPPER = Path(lenet_export.__file__).parent / "formats" / "native" / "python_module.c"
+WRAPPER = Path(lenet_export.__file__).parent / "formats" / "native" / "c" / "python_module.c"
 HEADER = """
 #include <stddef.h>
 #define LENET_OK 0

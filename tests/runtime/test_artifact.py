@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from artifact_files import edit_manifest, replace_file, write_artifact
 
-from lenet_runtime.artifact import MAX_MANIFEST_BYTES, Artifact, files
+from lenet_runtime.artifact import MAX_MANIFEST_BYTES, Artifact, Manifest, files
+from lenet_runtime.artifact import folder as folders
 from lenet_runtime.errors import ArtifactError
 
 NAMES = ["manifest.json", "model.fake", "golden.npz"]
@@ -121,11 +122,32 @@ def test_a_damaged_file_is_refused(folder, name, damage):
         read_all(folder)
 
 
-def test_a_file_that_changes_after_the_manifest_was_read_is_refused(folder):
+def test_a_file_that_changes_after_the_manifest_was_read_is_refused(folder, monkeypatch):
+    from_bytes = Manifest.from_bytes
+
+    def change(data, where):
+        (folder / "model.fake").write_bytes(b"ten PIXELS")
+        return from_bytes(data, where)
+
+    monkeypatch.setattr(Manifest, "from_bytes", change)
+    with pytest.raises(ArtifactError, match="SHA-256"):
+        Artifact.open(folder)
+
+
+def test_what_was_hashed_is_what_is_read(folder):
     artifact = Artifact.open(folder)
     (folder / "model.fake").write_bytes(b"ten PIXELS")
-    with pytest.raises(ArtifactError, match="SHA-256"):
-        artifact.read("model.fake")
+    assert artifact.read("model.fake") == b"ten pixels"
+    shutil.rmtree(folder)
+    assert artifact.read("model.fake") == b"ten pixels"
+
+
+def test_the_damaged_files_are_told_apart_from_the_others(folder):
+    (folder / "model.fake").write_bytes(b"ten PIXELS")
+    artifact, damage = Artifact.examine(folder)
+    assert list(artifact.contents) == ["golden.npz"]
+    assert list(damage) == ["model.fake"]
+    assert "SHA-256" in damage["model.fake"]
 
 
 def test_swapped_files_are_refused(folder):
@@ -203,16 +225,21 @@ def test_no_more_is_read_than_the_manifest_promises(folder, monkeypatch):
     """The file may have grown to terabytes since."""
     asked = []
 
-    class File(io.BytesIO):
+    class File(io.FileIO):
         def read(self, size=-1):
             asked.append(size)
-            return b""
+            return super().read(size)
 
+    monkeypatch.setattr(files.os, "fdopen", File)
     artifact = Artifact.open(folder)
-    monkeypatch.setattr(files.os, "fdopen", lambda *arguments, **keywords: File())
-    with pytest.raises(ArtifactError):
-        artifact.read("model.fake")
-    assert asked == [artifact.manifest.files["model.fake"].size + 1]
+    sizes = [entry.size for entry in artifact.manifest.files.values()]
+    assert asked == [limit + 1 for limit in (MAX_MANIFEST_BYTES, *sizes)]
+
+
+def test_no_more_is_read_than_the_bound_of_an_artifact(folder, monkeypatch):
+    monkeypatch.setattr(folders, "MAX_BYTES", (folder / "golden.npz").stat().st_size + 9)
+    with pytest.raises(ArtifactError, match=r"model\.fake: expected at most 9 bytes"):
+        Artifact.open(folder)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -230,10 +257,9 @@ def test_a_disk_that_fails_is_an_artifact_error(folder, monkeypatch):
     def fail(*arguments, **keywords):
         raise OSError(5, "Input/output error")
 
-    artifact = Artifact.open(folder)
     monkeypatch.setattr(files.os, "fdopen", fail)
     with pytest.raises(ArtifactError, match=r"cannot be read \(Input/output error\)"):
-        artifact.read("model.fake")
+        Artifact.open(folder)
 
 
 def test_no_descriptor_is_left_open(folder):

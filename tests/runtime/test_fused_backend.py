@@ -138,12 +138,12 @@ def test_raw_digits_are_prepared_on_the_gpu(net, artifact, driver, monkeypatch):
 
 
 def test_a_kernel_that_answers_raw_digits_otherwise_is_not_loaded(artifact, driver, monkeypatch):
-    right = fused_cuda.FusedCuda.run_pixels
+    right = fused_cuda.FusedCuda._run
 
-    def wrong(self, pixels):
-        return right(self, pixels) + (len(pixels) >= STARTS[1])
+    def wrong(self, images):
+        return right(self, images) + (images.dtype == np.uint8 and len(images) >= STARTS[1])
 
-    monkeypatch.setattr(fused_cuda.FusedCuda, "run_pixels", wrong)
+    monkeypatch.setattr(fused_cuda.FusedCuda, "_run", wrong)
     with pytest.raises(ParityError, match=r"raw digits otherwise .* in a batch of 8"):
         load(artifact)
 
@@ -165,10 +165,10 @@ def test_other_pictures_go_the_common_way(artifact, driver, pixels):
 def test_another_padding_goes_the_common_way(net, artifact, driver):
     other = dataclasses.replace(artifact.manifest, preprocessing=Preprocessing(padding=3))
     with load(dataclasses.replace(artifact)) as session:
-        assert session.predictor.takes_pixels
+        assert session.predictor.run_pixels is not None
     context = fused_cuda.cuda.Context(0)
     engine = fused_cuda.FusedCuda(dataclasses.replace(artifact, manifest=other), context)
-    assert not engine.takes_pixels
+    assert engine.run_pixels is None
     engine.close()
 
 

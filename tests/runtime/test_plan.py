@@ -11,11 +11,11 @@ from fake_engine import FakePredictor
 from samples import noise
 
 from lenet_bench import LatencyResult, tuning
-from lenet_runtime import BACKENDS, load
-from lenet_runtime.artifact import trust
+from lenet_runtime import BACKENDS, load, load_plan
+from lenet_runtime.artifact import golden, trust
 from lenet_runtime.errors import ArtifactError, DeployError, InputError
 from lenet_runtime.plans import plan
-from lenet_runtime.plans.routing import PlanWarning, Router, require_one_network
+from lenet_runtime.plans.routing import PlanWarning, Route, Router, require_one_network
 
 SIZES = (1, 8, 64)
 
@@ -80,24 +80,22 @@ def test_the_plan_names_the_fastest_at_each_size_and_survives_the_disk(tuned):
 )
 def test_each_batch_goes_to_the_winner_at_the_nearest_size(tuned, size, engine):
     """8 and 64 meet at their geometric mean, 22.6."""
-    with load(tuned, backend="fastest", trust=True) as session:
+    with load_plan(tuned, trust=True) as session:
+        engines = [route.predictor for route in session.predictor.routes]
+        assert engines[0] is engines[1] is not engines[2]
         asked = []
-        router = session.predictor
-        names = ["onnx", "onnx", "torchscript"]
-        for runs in (router._runs, router._checked_runs):
-            runs[:] = [
-                lambda x, run=run, name=name: asked.append(name) or run(x)
-                for run, name in zip(runs, names, strict=True)
-            ]
+        for number, name in ((0, "onnx"), (2, "torchscript")):
+            run = engines[number].run
+            engines[number].run = lambda x, run=run, name=name: asked.append(name) or run(x)
         session.run(noise(size))
-        router.run(noise(size))
+        session.predictor.run(noise(size))
     assert asked == [engine, engine]
 
 
 def test_the_routed_session_answers_as_its_engines_do(tuned, onnx_artifact):
     batch = noise(8)
     with (
-        load(tuned, "fastest", trust=True) as session,
+        load_plan(tuned, trust=True) as session,
         load(onnx_artifact.path, threads=1) as plain,
     ):
         assert (session.run(batch) == plain.run(batch)).all()
@@ -106,8 +104,8 @@ def test_the_routed_session_answers_as_its_engines_do(tuned, onnx_artifact):
 
 
 def test_closing_the_routed_session_closes_every_engine(tuned):
-    session = load(tuned, "fastest", trust=True)
-    runs = session.predictor._runs
+    session = load_plan(tuned, trust=True)
+    runs = [route.predictor.run for route in session.predictor.routes]
     session.close()
     with pytest.raises(DeployError, match="closed"):
         session.run(noise(1))
@@ -119,14 +117,14 @@ def test_closing_the_routed_session_closes_every_engine(tuned):
 def test_a_plan_of_another_machine_is_said_and_not_followed(tuned, monkeypatch):
     monkeypatch.setattr(plan.cpu, "model", lambda: "another CPU")
     with pytest.warns(PlanWarning, match="does not fit this machine.*another CPU"):
-        session = load(tuned, "fastest", trust=True)
+        session = load_plan(tuned, trust=True)
     assert session.backend == "ort-cpu"
     session.close()
 
 
 def test_other_threads_than_the_plans_are_said_too(tuned):
     with pytest.warns(PlanWarning, match="threads: 1 in the plan, 2 asked for"):
-        session = load(tuned, "fastest", threads=2, trust=True)
+        session = load_plan(tuned, threads=2, trust=True)
     assert (session.backend, session.threads) == ("ort-cpu", 2)
     session.close()
 
@@ -135,20 +133,20 @@ def test_without_an_onnx_artifact_a_misfit_is_an_error(tuned, monkeypatch):
     shutil.rmtree(tuned / "onnx")
     monkeypatch.setattr(plan.cpu, "model", lambda: "another CPU")
     with pytest.raises(ArtifactError, match="holds no onnx artifact"):
-        load(tuned, "fastest", trust=True)
+        load_plan(tuned, trust=True)
 
 
 def test_the_plan_runs_no_code_that_is_not_trusted(tuned, monkeypatch):
     monkeypatch.setattr(trust, "_written", set())
     with pytest.raises(ArtifactError, match="runs code"):
-        load(tuned, "fastest")
+        load_plan(tuned)
 
 
 def test_an_artifact_that_was_exchanged_is_refused(tuned):
     manifest = tuned / "onnx" / "manifest.json"
     manifest.write_text(manifest.read_text() + "\n")
     with pytest.raises(ArtifactError, match="not the artifact that the plan was measured with"):
-        load(tuned, "fastest", trust=True)
+        load_plan(tuned, trust=True)
 
 
 def test_artifacts_of_two_networks_cannot_be_tuned_together(folder, tmp_path_factory):
@@ -183,8 +181,8 @@ def test_a_plan_never_mixes_precisions(folder, native_artifact, net):
 
 
 def test_what_cannot_be_measured_is_skipped_with_its_reason(folder, monkeypatch):
-    only_onnx = measure_as({"onnx on ort-cpu": dict.fromkeys(SIZES, 1)})
     monkeypatch.setattr(trust, "_written", set())
+    only_onnx = measure_as({"onnx on ort-cpu": dict.fromkeys(SIZES, 1)})
     made, _, skipped = tuning.tune(folder, SIZES, only_onnx)
     assert {entry.artifact for entry in made.entries} == {"onnx"}
     assert "runs code" in skipped["torchscript on torchscript"]
@@ -214,24 +212,26 @@ def test_a_foreign_plan_is_refused(tuned, change):
         plan.read(tuned)
 
 
-def test_a_plan_cannot_lead_out_of_its_folder(tuned):
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"artifact": "../elsewhere"}, "plain name"),
+        ({"batch_size": 9}, "ascending"),
+        ({"chunk": 0}, "chunks of 1 image or more"),
+        ({"chunk": -64}, "chunks of 1 image or more"),
+    ],
+)
+def test_an_entry_that_is_wrong_is_refused(tuned, change, reason):
     made = plan.read(tuned)
-    first = dataclasses.replace(made.entries[0], artifact="../elsewhere")
+    first = dataclasses.replace(made.entries[0], **change)
     plan.write(tuned, dataclasses.replace(made, entries=(first, *made.entries[1:])))
-    with pytest.raises(ArtifactError, match="plain name"):
-        plan.read(tuned)
-
-
-def test_entries_must_ascend(tuned):
-    made = plan.read(tuned)
-    plan.write(tuned, dataclasses.replace(made, entries=made.entries[::-1]))
-    with pytest.raises(ArtifactError, match="ascending"):
+    with pytest.raises(ArtifactError, match=reason):
         plan.read(tuned)
 
 
 def test_a_folder_without_a_plan_says_so(folder):
     with pytest.raises(ArtifactError, match=r"plan\.json"):
-        load(folder, "fastest")
+        load_plan(folder)
 
 
 def test_a_plan_is_bound_to_the_version_of_every_engine(monkeypatch):
@@ -241,8 +241,46 @@ def test_a_plan_is_bound_to_the_version_of_every_engine(monkeypatch):
     assert plan.machine() != before
 
 
+def test_a_plan_is_bound_to_the_gpu(tuned, fake_cuda):
+    """Another GPU, or none, does not follow it silently."""
+    fake_cuda(capability=(9, 0))
+    on_gpu = plan.machine("cuda:0")
+    assert on_gpu["gpu"] == "Fake GPU 0"
+    made = dataclasses.replace(plan.read(tuned), machine=on_gpu)
+    assert plan.misfits(made, "cuda:0", None) == []
+    plan.write(tuned, made)
+    with (
+        pytest.warns(PlanWarning, match="gpu: 'Fake GPU 0' in the plan, None here"),
+        load_plan(tuned, trust=True) as session,
+    ):
+        assert session.backend == "ort-cpu"
+    fake_cuda(capability=(8, 6))
+    (misfit,) = plan.misfits(made, "cuda:0", None)
+    assert misfit == "gpu_compute_capability: '9.0' in the plan, '8.6' here"
+
+
+def test_the_old_spelling_of_load_plan_works_and_says_so(tuned):
+    with (
+        pytest.warns(DeprecationWarning, match="load_plan"),
+        load(tuned, "fastest", trust=True) as session,
+    ):
+        assert session.backend == "fastest"
+
+
+def test_every_route_and_its_chunks_are_tested_before_they_serve(cut, monkeypatch):
+    sizes = []
+    self_test = golden.self_test
+
+    def watched(run, artifact, name, starts):
+        self_test(lambda x: sizes.append(len(x)) or run(x), artifact, name, starts)
+
+    monkeypatch.setattr(golden, "self_test", watched)
+    load_plan(cut[0], trust=True).close()
+    assert sizes[-8:] == [7, 8, 23, 64, 91, 128, 182, 256]
+
+
 def test_one_engine_needs_no_bounds():
-    assert Router([(8, FakePredictor())], None)._bounds == []
+    assert Router([Route(8, FakePredictor())], None)._bounds == []
 
 
 CUTTING_WINS = measure_as(
@@ -281,24 +319,15 @@ def test_the_plan_keeps_the_fastest_chunk_of_each_size(cut):
     [(8, [8]), (63, [63]), (64, [32, 32]), (100, [32, 32, 32, 4]), (256, [64] * 4)],
 )
 def test_a_plan_cuts_as_was_measured(cut, onnx_artifact, size, pieces):
-    with load(cut[0], "fastest", trust=True) as session, load(onnx_artifact.path) as plain:
+    with load_plan(cut[0], trust=True) as session, load(onnx_artifact.path) as plain:
         expected, asked = plain.run(noise(size)), []
-        engine = session.predictor._runs[0].__self__
+        engine = session.predictor.routes[0].predictor
         real = engine._run
         engine._run = lambda o, feed, *rest: (
             asked.append(len(feed["images"])) or real(o, feed, *rest)
         )
         assert (session.run(noise(size)) == expected).all()
     assert asked == pieces
-
-
-@pytest.mark.parametrize("chunk", [0, -64])
-def test_a_chunk_of_no_image_is_refused(tuned, chunk):
-    made = plan.read(tuned)
-    first = dataclasses.replace(made.entries[0], chunk=chunk)
-    plan.write(tuned, dataclasses.replace(made, entries=(first, *made.entries[1:])))
-    with pytest.raises(ArtifactError, match="chunks of 1 image or more"):
-        plan.read(tuned)
 
 
 def test_tune_writes_the_plan_and_shows_the_winners(folder):

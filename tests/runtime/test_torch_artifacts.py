@@ -3,7 +3,6 @@
 import dataclasses
 import gc
 import io
-import os
 import pickle
 import tempfile
 import warnings
@@ -11,7 +10,7 @@ import zipfile
 
 import pytest
 from artifact_files import edit_manifest, make_manifest, replace_file, write_artifact
-from samples import first_ten, noise
+from samples import Payload, first_ten, noise
 
 import lenet_runtime
 from lenet_runtime.artifact import Artifact, FileEntry, Requirements
@@ -22,16 +21,6 @@ torch = pytest.importorskip("torch")
 from lenet_runtime.backends.torch import torch_compile, torchscript  # noqa: E402  after the skip
 
 HERE = str(torch.__version__)
-
-
-class Payload:
-    """Leaves a file behind where somebody unpickles it."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.path),))
 
 
 def archive(**members):
@@ -163,8 +152,9 @@ def test_each_batch_goes_to_the_package_that_serves_it(tmp_path, monkeypatch, st
     starts = (2,) if static else (10, 1, 2)
     files = {f"model-from-{start}.pt2": FileEntry("0" * 64, 0) for start in starts}
     folder = write_artifact(tmp_path / "artifact", static, format="torch-compile")
-    manifest = dataclasses.replace(Artifact.open(folder).manifest, files=files)
-    artifact = Artifact(folder, manifest, "")
+    whole = Artifact.open(folder)
+    manifest = dataclasses.replace(whole.manifest, files=files)
+    artifact = dataclasses.replace(whole, manifest=manifest)
     asked = []
     monkeypatch.setattr(
         torch_compile,

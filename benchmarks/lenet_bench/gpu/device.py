@@ -21,7 +21,7 @@ from lenet_bench import harness
 from lenet_bench.gpu.device_result import FIGURES, DeviceResult
 from lenet_bench.gpu.stopwatch import Stopwatch
 from lenet_bench.harness import Settings, make_inputs
-from lenet_runtime.backends import StagedPredictor, Stages
+from lenet_runtime.backends.protocol import Predictor, Stages
 
 # An event's resolution is about 0.5 us; a sample of this length is good to half a percent.
 SAMPLE_US = 100.0
@@ -51,7 +51,7 @@ class Hooks:
 
 
 def measure(  # noqa: PLR0917  named by its callers
-    engines: Mapping[str, StagedPredictor],
+    engines: Mapping[str, Predictor],
     batch_sizes: Sequence[int],
     stopwatch: Stopwatch,
     settings: Settings,
@@ -84,7 +84,7 @@ def measure(  # noqa: PLR0917  named by its callers
 
 
 def _measure_batch(  # noqa: PLR0917  one caller, which names them
-    engines: Mapping[str, StagedPredictor],
+    engines: Mapping[str, Predictor],
     images: NDArray[np.float32],
     stopwatch: Stopwatch,
     settings: Settings,
@@ -116,7 +116,7 @@ def _measure_batch(  # noqa: PLR0917  one caller, which names them
 
 def _made(  # noqa: PLR0917  one caller, which names them
     name: str,
-    engine: StagedPredictor,
+    engine: Predictor,
     images: NDArray[np.float32],
     graph: bool,
     stopwatch: Stopwatch,
@@ -128,7 +128,7 @@ def _made(  # noqa: PLR0917  one caller, which names them
         return []
     hooks.doing(name)
     try:
-        stages = engine.stages(images, graph=graph)
+        stages = None if engine.stages is None else engine.stages(images, graph=graph)
     except Exception as error:  # an engine may raise anything
         hooks.skip(_label(name, graph), f"batch {len(images)}: {_reason(error)}")
         return []

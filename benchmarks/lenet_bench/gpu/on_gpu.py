@@ -8,7 +8,7 @@ from typing import Any
 from lenet_bench.gpu import device_result
 from lenet_bench.gpu.device_result import DeviceResult, Split, split
 from lenet_bench.result import LatencyResult
-from lenet_runtime.backends import StagedPredictor
+from lenet_runtime.backends.protocol import Predictor
 
 # What the memory of a float32 image is, that every engine has to read.
 BYTES_PER_IMAGE = 4096
@@ -103,7 +103,7 @@ def from_json(document: dict[str, Any]) -> DeviceSection:
     )
 
 
-def uses_graph(engine: str, predictor: StagedPredictor, size: int) -> list[tuple[str, int, bool]]:
+def uses_graph(engine: str, predictor: Predictor, size: int) -> list[tuple[str, int, bool]]:
     """The entry of `DeviceSection.uses_graph`; none where the engine does not tell."""
-    tells = getattr(predictor, "uses_graph", None)
-    return [] if tells is None else [(engine, size, bool(tells(size)))]
+    uses = predictor.uses_graph(size)
+    return [] if uses is None else [(engine, size, uses)]

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 from lenet_bench.gpu import device, gpu_state, stopwatch
 from lenet_bench.gpu.device import Hooks
@@ -10,21 +9,18 @@ from lenet_bench.gpu.device_result import DeviceResult
 from lenet_bench.gpu.on_gpu import DeviceSection, uses_graph
 from lenet_bench.harness import Settings
 from lenet_runtime import cuda, devices
-from lenet_runtime.backends import Predictor, StagedPredictor
+from lenet_runtime.backends.protocol import Predictor
 
 
 def with_stages(
     predictors: Mapping[str, Predictor],
-) -> tuple[dict[str, StagedPredictor], list[dict[str, str]]]:
+) -> tuple[dict[str, Predictor], list[dict[str, str]]]:
     """Those that can be timed step by step, and the others with their reason."""
-    able: dict[str, StagedPredictor] = {}
-    others = []
-    for name, predictor in predictors.items():
-        if hasattr(predictor, "stages"):
-            able[name] = cast(StagedPredictor, predictor)
-        else:
-            others.append({"engine": name, "reason": "it cannot be timed step by step"})
-    return able, others
+    staged = {name: each for name, each in predictors.items() if each.stages is not None}
+    others = [name for name in predictors if name not in staged]
+    return staged, [
+        {"engine": name, "reason": "it cannot be timed step by step"} for name in others
+    ]
 
 
 def measure_section(

@@ -22,8 +22,8 @@ class Step:
 
     Attributes:
         kind: ``conv2d`` of ``aten::conv2d``, and likewise of its form in place, ``aten::conv2d_``.
-        arguments: by the operation's own names for them, defaults filled in.
-        shape: of the activations that it is given, as text, the batch first.
+        arguments: the operation's arguments by name, defaults filled in.
+        shape: the shape of the activations that it takes, as text, the batch first.
     """
 
     kind: str
@@ -45,7 +45,7 @@ def export(module: nn.Module) -> torch.export.ExportedProgram:
     except Exception as error:  # somebody else's code may raise anything
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"native: torch.export cannot record the module for any number of images ({reason})"
+            f"torch.export cannot record the module for any number of images ({reason})"
         ) from error
 
 
@@ -62,7 +62,7 @@ def chain(program: torch.export.ExportedProgram) -> Iterator[Step]:
         source = next(iter(step.arguments.values()), None)
         if source is not value:
             raise InputError(
-                f"native: expected a chain of layers, found that {node} takes {source}, and not "
+                f"expected a chain of layers, found that {node} takes {source}, and not "
                 f"{value}, which comes before it"
             )
         yield step
@@ -70,7 +70,7 @@ def chain(program: torch.export.ExportedProgram) -> Iterator[Step]:
     (results,) = next(node for node in program.graph.nodes if node.op == "output").args
     if tuple(results) != (value,) or _shape(value)[1:] != ("10",):
         raise InputError(
-            f"native: expected one output, the logits (N, 10), found {list(results)} at the end "
+            f"expected one output, the logits (N, 10), found {list(results)} at the end "
             f"of a chain that makes {value} ({', '.join(_shape(value))})"
         )
 
@@ -85,7 +85,7 @@ def operations(program: torch.export.ExportedProgram) -> list[Any]:
 
 
 def kind(node: Any) -> str:
-    """See `Step`; an operation that is not PyTorch's own keeps its full name."""
+    """The operation of a node, see `Step`; one that is not PyTorch's own keeps its full name."""
     schema = getattr(node.target, "_schema", None)
     return str(schema.name if schema else node.target).removeprefix("aten::").rstrip("_")
 
@@ -94,8 +94,8 @@ def _arguments(node: Any) -> dict[str, Any]:
     defaults: dict[str, Any] = {
         argument.name: argument.default_value for argument in node.target._schema.arguments
     }
-    given = dict(zip(defaults, node.args, strict=False))
-    return defaults | given | dict(node.kwargs)
+    positional = dict(zip(defaults, node.args, strict=False))
+    return defaults | positional | dict(node.kwargs)
 
 
 def _shape(node: Any) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ Array = NDArray[np.float32]
 _CONVOLUTION = ["conv2d", "relu", "max_pool2d"]
 # They keep the order of an image's values, so that only a layer's input must have its shape.
 _RESHAPES = ("flatten", "view", "reshape")
-# What else an operation may be told, as the family tells it.
+# The other arguments of each operation, with the only values that the family has.
 _PLAIN: dict[str, dict[str, tuple[object, ...]]] = {
     "conv2d": {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": (1,)},
     "max_pool2d": {
@@ -70,12 +70,23 @@ class Network:
     dense: tuple[Dense, ...]
 
 
-def read(module: nn.Module) -> Network:
+def read(module: nn.Module, reader: str = "module") -> Network:
     """The layers of a module in eval mode.
 
+    Args:
+        module: written in any style.
+        reader: the format that needs the layers; the error message begins with it.
+
     Raises:
-        InputError: it computes something else than LeNet's chain of layers.
+        InputError: the module computes something else than LeNet's chain of layers.
     """
+    try:
+        return _read(module)
+    except InputError as error:
+        raise InputError(f"{reader}: {error}") from error
+
+
+def _read(module: nn.Module) -> Network:
     program = graph.export(module)
     kinds = [graph.kind(node) for node in graph.operations(program)]
     _require_order(kinds)
@@ -89,7 +100,7 @@ def read(module: nn.Module) -> Network:
             _require_shape(step, shape)
             weight, bias = weights.of(step)
             if weight.shape[2:] != (3, 3):
-                raise InputError(f"native: expected 3x3 kernels, found {weight.shape[2:]}")
+                raise InputError(f"expected 3x3 kernels, found {weight.shape[2:]}")
             convolutions.append(Convolution(weight, bias))
             shape = (len(weight), shape[1] - 2, shape[2] - 2)
         elif step.kind == "max_pool2d":
@@ -111,23 +122,23 @@ def _require_order(kinds: list[str]) -> None:
     count = order.count("linear")
     if order != _CONVOLUTION * 2 + (["linear", "relu"] * count)[:-1] or not count:
         raise InputError(
-            "native: expected a module of the layers conv2d, relu, max_pool2d, twice, then linear "
+            "expected a module of the layers conv2d, relu, max_pool2d, twice, then linear "
             f"layers with relu between them; found {', '.join(kinds)}"
         )
 
 
 def _require_plain(step: Step) -> None:
-    for name, wanted in _PLAIN.get(step.kind, {}).items():
-        found = step.arguments[name]
-        given = tuple(np.ravel(found).tolist())
-        if given not in (wanted, wanted[:1]) and (step.kind, name, given) not in _OTHER_WORDS:
-            raise InputError(f"native: {step.kind}: expected {name} {list(wanted)}, found {found}")
+    for name, expected in _PLAIN.get(step.kind, {}).items():
+        argument = step.arguments[name]
+        values = tuple(np.ravel(argument).tolist())
+        if values not in (expected, expected[:1]) and (step.kind, name, values) not in _OTHER_WORDS:
+            raise InputError(f"{step.kind}: expected {name} {list(expected)}, found {argument}")
 
 
 def _require_shape(step: Step, shape: tuple[int, ...]) -> None:
     if step.shape[1:] != tuple(map(str, shape)):
         raise InputError(
-            f"native: {step.kind}: expected activations ({', '.join(map(str, ('N', *shape)))}), "
+            f"{step.kind}: expected activations ({', '.join(map(str, ('N', *shape)))}), "
             f"found ({', '.join(step.shape)})"
         )
 
@@ -148,18 +159,16 @@ class _Weights:
             return weight, np.zeros(len(weight), np.float32)
         bias = self._array(step, "bias")
         if bias.shape != weight.shape[:1]:  # F.linear repeats a bias of one number
-            raise InputError(
-                f"native: {step.kind}: expected a bias {weight.shape[:1]}, found {bias.shape}"
-            )
+            raise InputError(f"{step.kind}: expected a bias {weight.shape[:1]}, found {bias.shape}")
         return weight, bias
 
     def _array(self, step: Step, role: str) -> Array:
         node = step.arguments[role]
         if node.name not in self._tensors:
             raise InputError(
-                f"native: {step.kind}: expected a parameter of the module as {role}, found {node}"
+                f"{step.kind}: expected a parameter of the module as {role}, found {node}"
             )
         values: Array = self._tensors[node.name].detach().cpu().contiguous().numpy()
         if values.dtype != np.float32:
-            raise InputError(f"native: expected float32 weights, found {values.dtype}")
+            raise InputError(f"expected float32 weights, found {values.dtype}")
         return values

@@ -24,7 +24,9 @@ import torch.nn.functional as F  # noqa: N812  torch's own name for it, in all i
 from numpy.typing import NDArray
 
 from lenet_export.network.layers import Array, Convolution, Dense, Network
+from lenet_export.verification import mnist_batch
 from lenet_runtime.errors import InputError
+from lenet_runtime.images.preprocess import Preprocessing
 
 # Digits lie between -0.42 and 2.82; normalised noise may reach 5 and must not be cut off.
 INPUT_HEADROOM = 4.0
@@ -44,8 +46,8 @@ class Ranges:
     """Largest magnitudes that calibration met.
 
     Attributes:
-        pixel: of the normalised input.
-        activations: after the ReLU and pooling of each layer but the last.
+        pixel: the largest magnitude in the normalised input.
+        activations: the largest values after the ReLU and pooling of each layer but the last.
     """
 
     pixel: float
@@ -59,7 +61,7 @@ class QuantizedLayer:
     Attributes:
         weight: integer codes in the shape of the network's weight.
         bias: int32 ``(outputs,)``.
-        scale: float32 ``(outputs,)``; of the last layer, the sums times it are the logits.
+        scale: float32 ``(outputs,)``; the last layer's sums times its scale are the logits.
     """
 
     weight: NDArray[np.signedinteger[Any]]
@@ -92,12 +94,26 @@ def calibration_digits() -> NDArray[np.uint8]:
     return images
 
 
-def require_calibration(images: object) -> NDArray[np.uint8]:
-    """`images` as they are, where they can calibrate.
+def calibration_batch(
+    precision: str, images: NDArray[np.uint8] | None, preprocessing: Preprocessing
+) -> Array | None:
+    """Normalised digits ``(N, 1, 32, 32)`` to calibrate int8 with; None for other precisions.
+
+    Args:
+        precision: the precision of the export.
+        images: training digits, uint8 ``(N, 28, 28)``; None for `calibration_digits`.
+        preprocessing: how pixels become the network's input.
 
     Raises:
-        InputError: not uint8 ``(N, 28, 28)`` with N at least 1.
+        InputError: another precision came with digits, or they are not uint8 ``(N, 28, 28)``
+            with N at least 1.
     """
+    if precision != "int8":
+        if images is not None:
+            raise InputError(f"calibration: int8 alone is calibrated, found precision {precision}")
+        return None
+    if images is None:
+        images = calibration_digits()
     if (
         not isinstance(images, np.ndarray)
         or images.dtype != np.uint8
@@ -106,16 +122,23 @@ def require_calibration(images: object) -> NDArray[np.uint8]:
     ):
         found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images)
         raise InputError(f"calibration: expected uint8 digits (N, 28, 28), found {found}")
-    return images
+    return mnist_batch(images, preprocessing)
 
 
 def calibrate(network: Network, images: Array) -> Ranges:
-    """What the network's activations reach on normalised images ``(N, 1, 32, 32)``."""
+    """The largest activations of a network on normalised images ``(N, 1, 32, 32)``.
+
+    Raises:
+        InputError: one is not finite: the network overflows on the calibration digits.
+    """
     chunks = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
     with torch.inference_mode():
         largest = [_largest(network, torch.tensor(chunk)) for chunk in chunks]
     pixel, *activations = (max(values) for values in zip(*largest, strict=True))
-    return Ranges(pixel, tuple(activations))
+    ranges = Ranges(pixel, tuple(activations))
+    if not np.isfinite((pixel, *activations)).all():
+        raise InputError(f"int8: expected finite activations in calibration, found {ranges}")
+    return ranges
 
 
 def _largest(network: Network, x: torch.Tensor) -> list[float]:
@@ -132,13 +155,7 @@ def _largest(network: Network, x: torch.Tensor) -> list[float]:
 
 
 def quantize(network: Network, ranges: Ranges) -> Quantized:
-    """Round weights and biases to codes.
-
-    Raises:
-        InputError: a range is not finite: the network overflows on the calibration digits.
-    """
-    if not np.isfinite((ranges.pixel, *ranges.activations)).all():
-        raise InputError(f"int8: expected finite activations in calibration, found {ranges}")
+    """Round weights and biases to codes."""
     step = INPUT_HEADROOM * (ranges.pixel or 1.0) / INPUT_LIMIT
     input_scale = np.float32(1 / step)
     # A layer that calibration found silent may have any scale.
@@ -162,7 +179,7 @@ def _layer(
     Args:
         weight: ``(outputs, ...)``.
         bias: ``(outputs,)``.
-        steps: what a code of the input, and one of the output, stands for.
+        steps: the values that one step of the input's and of the output's codes stands for.
         inputs: the largest code of the input.
         limit: the largest code of a weight.
     """

@@ -40,14 +40,14 @@ def _logits(module: nn.Module, images: torch.Tensor) -> NDArray[Any]:
     Raises:
         InputError: it raised, whatever that was, wrote into its input, or gave no tensor.
     """
-    given = images.clone()
+    copy_of_images = images.clone()
     kind = f"{images.dtype} images {tuple(images.shape)}".removeprefix("torch.")
     try:
         with torch.inference_mode():
-            logits = module(given)
+            logits = module(copy_of_images)
     except Exception as error:  # somebody else's code may raise anything
         raise InputError(f"module: it fails on {kind} ({error})") from error
-    if not torch.equal(given, images):
+    if not torch.equal(copy_of_images, images):
         # So would the artifact, into the memory of whoever calls it.
         raise InputError("module: it writes into its input; let it work on a copy, x.clone()")
     if not isinstance(logits, torch.Tensor) or logits.dtype not in _FLOATS:

@@ -1,14 +1,13 @@
 """What an artifact is on disk: the manifest, the files, the golden answers, whom to trust."""
 
+from lenet_runtime.artifact.folder import MAX_MANIFEST_BYTES, Artifact
 from lenet_runtime.artifact.manifest import (
     DATA_FORMATS,
     GOLDEN_NAME,
     IMAGES,
     LOGITS,
     MANIFEST_NAME,
-    MAX_MANIFEST_BYTES,
     SCHEMA_VERSION,
-    Artifact,
     FileEntry,
     Manifest,
     Requirements,

@@ -7,13 +7,13 @@ import re
 import sys
 import zipfile
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime import parity
 from lenet_runtime.artifact import GOLDEN_NAME, Artifact
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import ArtifactError, ParityError
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import to_batch
@@ -120,28 +120,24 @@ def self_test(
             )
 
 
-def pixel_test(predictor: Any, artifact: Artifact, name: str, starts: Sequence[int]) -> None:
+def pixel_test(predictor: Predictor, artifact: Artifact, name: str, starts: Sequence[int]) -> None:
     """Where an engine prepares raw digits itself, hold that against its answers to prepared ones.
 
-    Those are what `self_test` and every proof run; raw digits go through programs of their own.
-
-    Args:
-        predictor: may be a `lenet_runtime.backends.PixelPredictor`; any other passes.
-        artifact: see `self_test`.
-        name: see `self_test`.
-        starts: see `self_test`.
+    Those are what `self_test`, which says what the other arguments are, and every proof run; raw
+    digits go through programs of their own. A predictor without `run_pixels` passes.
 
     Raises:
         ParityError: it answers otherwise.
     """
-    if not getattr(predictor, "takes_pixels", False):
+    run_pixels = predictor.run_pixels
+    if run_pixels is None:
         return
     digits, manifest = load_digits().images, artifact.manifest
     tolerance = parity.TOLERANCES[manifest.precision]
     for size in _sizes(manifest.batch_size or _RAW_DIGITS, starts):
         pixels = np.resize(digits, (size, *digits.shape[1:]))
         expected = predictor.run(to_batch(pixels, manifest.preprocessing))
-        comparison = parity.compare(predictor.run_pixels(pixels), expected, tolerance)
+        comparison = parity.compare(run_pixels(pixels), expected, tolerance)
         if not comparison.ok:
             raise ParityError(
                 f"{artifact.path}: {name} answers raw digits otherwise than prepared ones in a "

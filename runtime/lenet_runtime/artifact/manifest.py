@@ -1,4 +1,4 @@
-"""`Artifact`: a verified model on disk, and `Manifest`, which says everything about it.
+"""`Manifest`: everything about an artifact, a verified model on disk.
 
 An artifact is a directory of regular files: ``manifest.json``, the model file or files, and
 ``golden.npz`` with a few inputs and eager PyTorch's answers. The manifest lists every other
@@ -7,7 +7,6 @@ file with its size and SHA-256; a file that is not listed, or does not match, is
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +18,6 @@ from lenet_runtime.parity import ParityReport
 SCHEMA_VERSION = 3
 MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.npz"
-# LeNet's artifacts are below 3 MB; these bound what a foreign one can make us read.
-MAX_MANIFEST_BYTES = 2**20
-MAX_FILE_BYTES = 2**30
 
 # Formats whose files are data to their engine. Every other format's files are code.
 DATA_FORMATS = frozenset({"onnx"})
@@ -163,62 +159,3 @@ def _check_tensors(manifest: Manifest) -> None:
     labels = manifest.labels
     if not len(labels) == len(set(labels)) == LOGITS.shape[1]:
         raise ValueError(f"expected {LOGITS.shape[1]} different labels, found {list(labels)}")
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """An artifact on disk whose manifest was read and whose folder lists what it should.
-
-    Attributes:
-        path: its folder.
-        manifest: see `Manifest`.
-        digest: SHA-256 of ``manifest.json``; since that lists every file's hash, it names the
-            whole content.
-    """
-
-    path: Path
-    manifest: Manifest
-    digest: str
-
-    @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> "Artifact":
-        """Read the manifest and check the listing; no model file is read.
-
-        Raises:
-            ArtifactError: see `Manifest.from_bytes`; or a listed file is missing, or a file
-                that is not listed is there.
-        """
-        folder = Path(path)
-        with files.opened_directory(folder) as directory:
-            data = files.read_regular(directory, MANIFEST_NAME, MAX_MANIFEST_BYTES, folder)
-            listing = set(os.listdir(directory)) - {MANIFEST_NAME}
-        manifest = Manifest.from_bytes(data, folder / MANIFEST_NAME)
-        missing = sorted(set(manifest.files) - listing)
-        unlisted = sorted(listing - set(manifest.files))
-        if missing or unlisted:
-            raise ArtifactError(
-                f"{folder}: the folder must hold what the manifest lists; "
-                f"missing {missing}, not listed {unlisted}"
-            )
-        return cls(folder, manifest, files.sha256(data))
-
-    def read(self, name: str) -> bytes:
-        """The bytes of the file `name`, checked against the manifest.
-
-        Raises:
-            ArtifactError: the file is not listed, not a plain regular file, or was changed.
-        """
-        entry = self.manifest.files.get(name)
-        if entry is None:
-            raise ArtifactError(f"{self.path}: the manifest lists no file {name!r}")
-        with files.opened_directory(self.path) as directory:
-            limit = min(max(entry.size, 0), MAX_FILE_BYTES)
-            data = files.read_regular(directory, name, limit, self.path)
-        found = files.sha256(data)
-        if len(data) != entry.size or found != entry.sha256:
-            raise ArtifactError(
-                f"{self.path / name}: expected {entry.size} bytes with SHA-256 {entry.sha256}, "
-                f"found {len(data)} bytes with {found}; the file was damaged or changed after "
-                "the export: export it again"
-            )
-        return data

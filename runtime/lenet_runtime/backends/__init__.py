@@ -2,118 +2,14 @@
 
 import contextlib
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from lenet_runtime import devices
-from lenet_runtime.artifact import Artifact
+from lenet_runtime.artifact import Artifact, Manifest
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import BackendUnavailable, InputError
 from lenet_runtime.plans import chunks
-
-
-class Predictor(Protocol):
-    """What an engine implements, and all of it.
-
-    `Session` has checked the input before it calls: C-contiguous native float32 images
-    ``(N, 1, 32, 32)`` with N at least 1, and equal to the batch size of a static artifact. A
-    predictor computes and nothing else, may be called from many threads at once, and raises
-    only errors of `lenet_runtime.errors`.
-    """
-
-    # Only a method and `close`: what users want beyond that (checks, `out=`, labels, warm-up)
-    # is the same for every engine and lives in Session once.
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return new float32 logits ``(N, 10)``, once they are in host memory."""
-        ...
-
-    def close(self) -> None:
-        """Give back the engine's memory; `run` is not called afterwards."""
-        ...
-
-
-class CheckingPredictor(Predictor, Protocol):
-    """A predictor that looks for NaN and infinities while it computes: optional.
-
-    An engine that reads the images itself can do so in passing; `Session` then makes no pass of
-    its own over them.
-    """
-
-    def run_checked(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Return what `run` does; None, and leave no trace, if a value is not finite."""
-        ...
-
-
-class PixelPredictor(Predictor, Protocol):
-    """A predictor that also takes raw digits: optional.
-
-    It pads and normalises by itself, as the artifact's preprocessing says and to the same bits.
-
-    Attributes:
-        takes_pixels: whether it does so for this artifact's preprocessing.
-    """
-
-    takes_pixels: bool
-
-    def run_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return what `run` does, for C-contiguous uint8 digits ``(N, 28, 28)``, N at least 1."""
-        ...
-
-
-class Stages(Protocol):
-    """One batch on the GPU in the steps that a benchmark times apart.
-
-    Each step only puts its work on the stream and returns; the memory stays where it is, so a
-    step may be repeated any number of times.
-
-    Attributes:
-        stream: CUDA's handle of it.
-    """
-
-    stream: int
-
-    def upload(self) -> None:
-        """Copy the images from pinned host memory to the device."""
-        ...
-
-    def compute(self) -> None:
-        """Compute the logits, from device memory to device memory."""
-        ...
-
-    def download(self) -> None:
-        """Copy the logits from the device to pinned host memory."""
-        ...
-
-    def answer(self) -> NDArray[np.float32]:
-        """Wait, and return a copy of the logits ``(N, 10)`` of the last download."""
-        ...
-
-    def close(self) -> None:
-        """Give back what was made for this batch."""
-        ...
-
-
-class StagedPredictor(Predictor, Protocol):
-    """A predictor on a GPU that can be timed step by step: optional.
-
-    It may have ``uses_graph(batch_size) -> bool``, whether its `run` launches a graph there. Of one
-    that has not, a benchmark takes the faster of the two modes for what `run` does.
-    """
-
-    def stages(self, images: NDArray[np.float32], *, graph: bool) -> Stages | None:
-        """The steps of this batch, which `Session` would accept; None where there is no such mode.
-
-        Args:
-            images: to compute.
-            graph: launch a captured CUDA graph in `Stages.compute`, or every kernel by itself.
-
-        Raises:
-            DeviceMemoryError: the batch does not fit.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -128,7 +24,7 @@ class Backend:
         devices: kinds of them that it can run on, ``cpu`` and ``cuda``.
         extra: of lenet-deploy that installs it; None where the base install has it.
         distributions: on PyPI that bring the engine; one of them is enough.
-        cut: whether large batches are given to it in pieces, see `lenet_runtime.plans.chunks`;
+        cut: whether large batches are given to it in chunks, see `lenet_runtime.plans.chunks`;
             False for an engine that cuts them itself.
     """
 
@@ -167,14 +63,17 @@ class Backend:
 
     def load(self, artifact: Artifact, device: str, threads: int | None) -> Predictor:
         """Load the artifact into the engine; see `lenet_runtime.load` for the arguments."""
-        make: Callable[[Artifact, str, int | None], Predictor] = self._module().load
-        predictor = make(artifact, device, threads)
-        # A piece of a static artifact's batch would be no batch of its size.
-        # A GPU is filled by large batches; the reason to cut is a CPU's cache.
-        on_gpu = devices.parse(device).kind != "cpu"
-        if artifact.manifest.batch_size is not None or not self.cut or on_gpu:
-            return predictor
-        return chunks.cut(predictor, chunks.DEFAULT)
+        predictor: Predictor = self._module().load(artifact, device, threads)
+        return predictor
+
+    def chunk(self, manifest: Manifest, device: str) -> int | None:
+        """Images in a chunk that large batches are cut into by default; None for no cutting.
+
+        A chunk of a static artifact's batch would be no batch of its size. A GPU is filled by
+        large batches; the reason to cut is a CPU's cache.
+        """
+        whole = manifest.batch_size is not None or devices.parse(device).kind != "cpu"
+        return chunks.DEFAULT if self.cut and not whole else None
 
     def starts(self, artifact: Artifact) -> tuple[int, ...]:
         """The least batch size of each program that the engine runs this artifact with.
@@ -184,8 +83,8 @@ class Backend:
         Raises:
             ArtifactError: the files are not this backend's.
         """
-        found: tuple[int, ...] = self._module().starts(artifact)
-        return found
+        batch_sizes: tuple[int, ...] = self._module().starts(artifact)
+        return batch_sizes
 
     def _module(self) -> Any:
         return importlib.import_module(self.module)

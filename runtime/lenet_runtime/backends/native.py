@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 
 from lenet_runtime import cpu
 from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.backends.workers import Workers
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
 from lenet_runtime.version import __version__
 
 FILE = "lenet.so"
-INTERFACE = 1  # of the module's functions, see lenet_export/formats/native/python_module.c
+INTERFACE = 1  # of the module's functions, see lenet_export/formats/native/c/python_module.c
 # The fewest images that a thread is woken for. Handing them over costs some 40 us, and computing 32
 # takes 90 with AVX-512: on two free cores 64 images gain a factor of 1.4, and 32 would gain 1.06.
 SHARE = 32
@@ -56,7 +57,7 @@ def probe(device: str) -> str:
     return __version__
 
 
-class Native:
+class Native(Predictor):
     """One loaded library.
 
     Args:
@@ -79,7 +80,7 @@ class Native:
         return logits
 
     def run_checked(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """See `lenet_runtime.backends.CheckingPredictor.run_checked`."""
+        """See `lenet_runtime.backends.Predictor.run_checked`."""
         logits = np.empty((len(images), 10), _FLOAT32)
         return logits if self._fill(images, logits, check_finite=True) else None
 

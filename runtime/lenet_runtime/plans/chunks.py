@@ -1,6 +1,7 @@
-"""Cutting large batches into pieces whose intermediate results stay in the cache."""
+"""Cutting large batches into chunks whose intermediate results stay in the cache."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,37 +11,25 @@ from numpy.typing import NDArray
 # `lenet-deploy tune` measures other sizes.
 DEFAULT = 64
 
-if TYPE_CHECKING:
-    from lenet_runtime.backends import Predictor
+Logits = TypeVar("Logits", NDArray[np.float32], NDArray[np.float32] | None)
 
 
-class InChunks:
-    """A predictor that gives its engine `chunk` images at a time.
+def run_in_chunks(
+    run: Callable[[NDArray[np.float32]], Logits], images: NDArray[np.float32], chunk: int | None
+) -> Logits:
+    """The logits of `images`, of which `run` gets `chunk` at a time and at last what is left.
 
-    The last piece holds what is left. A batch of fewer than two pieces is not cut.
+    A batch of fewer than two chunks is not cut, and none is where `chunk` is None.
 
-    Attributes:
-        engine: that answers.
-        chunk: images in a piece.
+    Returns:
+        Logits ``(N, 10)``; None as soon as `run` returns None for a chunk.
     """
-
-    def __init__(self, engine: "Predictor", chunk: int) -> None:
-        self.engine = engine
-        self.chunk = chunk
-
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `lenet_runtime.backends.Predictor.run`."""
-        size, run = self.chunk, self.engine.run
-        if len(images) < 2 * size:
-            return run(images)
-        return np.concatenate([run(images[i : i + size]) for i in range(0, len(images), size)])
-
-    def close(self) -> None:
-        """Close the engine."""
-        self.engine.close()
-
-
-def cut(predictor: "Predictor", chunk: int | None) -> "Predictor":
-    """The same engine, cutting at `chunk` images in place of where it did; None is never."""
-    engine = predictor.engine if isinstance(predictor, InChunks) else predictor
-    return engine if chunk is None else InChunks(engine, chunk)
+    if chunk is None or len(images) < 2 * chunk:
+        return run(images)
+    answers = []
+    for start in range(0, len(images), chunk):
+        logits = run(images[start : start + chunk])
+        if logits is None:
+            return None
+        answers.append(logits)
+    return np.concatenate(answers)

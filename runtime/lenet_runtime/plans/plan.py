@@ -1,9 +1,9 @@
 """The plan: which verified artifact answers fastest here, at each batch size.
 
 `lenet-deploy tune FOLDER` measures every artifact in a folder on every backend that runs here and
-writes ``plan.json`` beside them. ``lenet_runtime.load(FOLDER, backend="fastest")`` then sends each
-call to the engine that won at the nearest measured batch size. A plan is bound to the machine it
-was measured on; anywhere else it is not followed, and that is said.
+writes ``plan.json`` beside them. ``lenet_runtime.load_plan(FOLDER)`` then sends each call to the
+engine that won at the nearest measured batch size. A plan is bound to the machine, and to the GPU,
+that it was measured on; anywhere else it is not followed, and that is said.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from lenet_runtime import cpu
+from lenet_runtime import cpu, devices
 from lenet_runtime.artifact import MANIFEST_NAME, decode, files
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import ArtifactError
@@ -26,12 +26,12 @@ class Entry:
     """The winner at one batch size.
 
     Attributes:
-        batch_size: that was measured.
-        artifact: its folder's name, beside the plan.
-        digest: of the artifact, see `lenet_runtime.artifact.Artifact`.
+        batch_size: the batch size that was measured.
+        artifact: the name of the artifact's folder, beside the plan.
+        digest: the artifact's digest, see `lenet_runtime.artifact.Artifact`.
         backend: a key of `lenet_runtime.BACKENDS`.
-        chunk: images in a piece that the batch was cut into, see `lenet_runtime.plans.chunks`; None
-            where it was not.
+        chunk: images in a chunk that the batch was cut into, see `lenet_runtime.plans.chunks`; None
+            where it was not cut.
         p50_us: median microseconds of a call.
     """
 
@@ -48,9 +48,9 @@ class Plan:
     """Winners by batch size, ascending, for one machine and number of threads.
 
     Attributes:
-        schema_version: of this layout.
-        machine: CPU, level, cores and engine versions that it was measured with, see `machine`.
-        threads: of every engine; None is each engine's own choice.
+        schema_version: the version of this layout.
+        machine: CPU, level, cores, engine versions and GPU of the measurement, see `machine`.
+        threads: CPU threads of every engine; None is each engine's own choice.
         entries: one per batch size.
     """
 
@@ -60,12 +60,44 @@ class Plan:
     entries: tuple[Entry, ...]
 
 
-def machine() -> dict[str, str]:
-    """What a plan is bound to: CPU, level, usable cores, and the version of each engine here."""
+def machine(device: str = "cpu") -> dict[str, str]:
+    """What a plan is bound to: CPU, level, usable cores, engine versions, and the GPU it is for.
+
+    Raises:
+        BackendUnavailable: there is no such GPU.
+    """
     cores = str(cpu.usable_cores())
-    return {"cpu": cpu.model(), "cpu_level": cpu.level(), "cores": cores} | {
-        name: backend.version() or "not installed" for name, backend in BACKENDS.items()
-    }
+    versions = {name: backend.version() or "not installed" for name, backend in BACKENDS.items()}
+    facts = {"cpu": cpu.model(), "cpu_level": cpu.level(), "cores": cores} | versions
+    wanted = devices.parse(device)
+    if wanted.kind == "cuda":
+        from lenet_runtime import cuda
+
+        gpu = cuda.gpu(wanted.index)
+        facts |= {
+            "gpu": gpu.name,
+            "gpu_compute_capability": gpu.compute_capability,
+            "gpu_driver_cuda": gpu.driver,
+            "gpu_multiprocessors": str(gpu.multiprocessors),  # fewer on a slice of a GPU
+        }
+    return facts
+
+
+def misfits(plan: Plan, device: str, threads: int | None) -> list[str]:
+    """In what the plan is not for this machine, device and number of threads (None takes any).
+
+    Raises:
+        BackendUnavailable: there is no such GPU.
+    """
+    here = machine(device)
+    reasons = [
+        f"{key}: {plan.machine.get(key)!r} in the plan, {here.get(key)!r} here"
+        for key in sorted(set(here) | set(plan.machine))
+        if here.get(key) != plan.machine.get(key)
+    ]
+    if threads not in (None, plan.threads):
+        reasons.append(f"threads: {plan.threads} in the plan, {threads} asked for")
+    return reasons
 
 
 def write(folder: Path, plan: Plan) -> Path:

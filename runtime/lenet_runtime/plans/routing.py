@@ -1,106 +1,23 @@
-"""Following a plan: each call goes to the engine that won at the nearest measured batch size."""
+"""Following a plan: each batch goes to the engine that won at the nearest measured batch size."""
 
 import bisect
 import itertools
 import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import Predictor
+from lenet_runtime.backends.protocol import Predictor, Stages
 from lenet_runtime.errors import ArtifactError
-from lenet_runtime.plans import chunks
-from lenet_runtime.plans import plan as plans
-from lenet_runtime.session import Session, all_finite, load
-
-CheckedRun = Callable[[NDArray[np.float32]], NDArray[np.float32] | None]
+from lenet_runtime.plans.chunks import run_in_chunks
+from lenet_runtime.session import Session
 
 
 class PlanWarning(UserWarning):
     """A plan does not fit this machine, and the default runs instead."""
-
-
-def load_fastest(
-    folder: Path, device: str, threads: int | None, trust: bool, *, check_finite: bool
-) -> Session:
-    """`lenet_runtime.load` with ``backend="fastest"``; see there.
-
-    Raises:
-        ArtifactError: there is no plan, or an artifact of it is gone, changed or not trusted.
-        PlanWarning: (a warning) the plan was made elsewhere, so the default runs.
-    """
-    plan = plans.read(folder)
-    arguments: dict[str, Any] = {
-        "device": device, "threads": plan.threads, "trust": trust, "check_finite": check_finite,
-    }  # fmt: skip
-    unfit = _unfit(plan, threads)
-    if unfit:
-        return _default(folder, unfit, arguments | {"threads": threads})
-    with ExitStack() as stack:
-        sessions: dict[tuple[str, str], Session] = {}
-        for entry in plan.entries:
-            key = (entry.artifact, entry.backend)
-            if key not in sessions:
-                path = folder / entry.artifact
-                if Artifact.open(path).digest != entry.digest:
-                    raise ArtifactError(
-                        f"{path}: not the artifact that the plan was measured with; "
-                        f"run lenet-deploy tune {folder} again"
-                    )
-                session = load(path, entry.backend, **arguments)
-                sessions[key] = stack.enter_context(session)
-        require_one_network(list(sessions.values()))
-        routes = [
-            (e.batch_size, chunks.cut(sessions[e.artifact, e.backend].predictor, e.chunk))
-            for e in plan.entries
-        ]
-        first = next(iter(sessions.values()))
-        router = Router(routes, stack.pop_all())
-    return Session(
-        router,
-        first.artifact,
-        "fastest",
-        device=device,
-        threads=plan.threads,
-        check_finite=check_finite,
-    )
-
-
-def _unfit(plan: plans.Plan, threads: int | None) -> list[str]:
-    here = plans.machine()
-    unfit = [
-        f"{key}: {plan.machine.get(key)!r} in the plan, {here.get(key)!r} here"
-        for key in sorted(set(here) | set(plan.machine))
-        if here.get(key) != plan.machine.get(key)
-    ]
-    if threads not in (None, plan.threads):
-        unfit.append(f"threads: {plan.threads} in the plan, {threads} asked for")
-    return unfit
-
-
-def _default(folder: Path, unfit: Sequence[str], arguments: Mapping[str, Any]) -> Session:
-    """The first ONNX artifact of the folder, announced; ONNX is data and runs anywhere."""
-    misfit = f"{folder / plans.PLAN_NAME} does not fit this machine ({'; '.join(unfit)})"
-    for path in plans.artifacts_in(folder):
-        artifact = Artifact.open(path)
-        if artifact.manifest.format == "onnx" and artifact.manifest.batch_size is None:
-            warnings.warn(
-                f"{misfit}, so {path} runs for every batch size; "
-                f"run lenet-deploy tune {folder} here",
-                PlanWarning,
-                stacklevel=4,
-            )
-            return load(path, "auto", **arguments)
-    raise ArtifactError(
-        f"{misfit}, and {folder} holds no onnx artifact with a dynamic batch to run instead; "
-        f"run lenet-deploy tune {folder} here"
-    )
 
 
 def require_one_network(sessions: Sequence[Session]) -> None:
@@ -117,35 +34,70 @@ def require_one_network(sessions: Sequence[Session]) -> None:
             )
 
 
-class Router:
-    """A predictor that sends each batch to the predictor that is fastest at its size."""
+@dataclass(frozen=True)
+class Route:
+    """The engine of one measured batch size.
 
-    def __init__(self, routes: Sequence[tuple[int, Predictor]], owned: ExitStack) -> None:
-        self._owned = owned
-        self._runs = [predictor.run for _, predictor in routes]
-        self._checked_runs = [_checked_run(predictor) for _, predictor in routes]
-        sizes = [size for size, _ in routes]
+    Attributes:
+        batch_size: the batch size that was measured.
+        predictor: the engine that was fastest.
+        chunk: images in a chunk that the engine gets at a time; None for whole batches.
+    """
+
+    batch_size: int
+    predictor: Predictor
+    chunk: int | None = None
+
+
+class Router(Predictor):
+    """A predictor that sends each batch to the predictor that is fastest at its size.
+
+    Args:
+        routes: one for each measured batch size, ascending.
+        owned: closed with the router; holds the sessions of the predictors.
+    """
+
+    def __init__(self, routes: Sequence[Route], owned: ExitStack) -> None:
+        self.routes, self._owned = list(routes), owned
+        sizes = [route.batch_size for route in routes]
         # Cost grows with the batch, so the nearest size is the nearest by ratio.
         self._bounds = [math.sqrt(a * b) for a, b in itertools.pairwise(sizes)]
+        pixel_runs = [run for route in routes if (run := route.predictor.run_pixels) is not None]
+        if len(pixel_runs) == len(routes):
+            self.run_pixels = lambda pixels: pixel_runs[self._nearest(len(pixels))](pixels)
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Where another engine or chunk begins, for a proof: see `Backend.starts`.
+
+        The measured sizes are among them, so that a route's chunks are part of the proof.
+        """
+        bounds = (math.ceil(bound) for bound in self._bounds)
+        return tuple(sorted({1, *bounds, *(route.batch_size for route in self.routes)}))
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lenet_runtime.backends.Predictor.run`."""
-        return self._runs[bisect.bisect_right(self._bounds, len(images))](images)
+        route = self.routes[self._nearest(len(images))]
+        return run_in_chunks(route.predictor.run, images, route.chunk)
 
     def run_checked(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """See `lenet_runtime.backends.CheckingPredictor.run_checked`."""
-        return self._checked_runs[bisect.bisect_right(self._bounds, len(images))](images)
+        """See `lenet_runtime.backends.Predictor.run_checked`."""
+        route = self.routes[self._nearest(len(images))]
+        return run_in_chunks(route.predictor.run_checked, images, route.chunk)
+
+    def stages(self, images: NDArray[np.float32], *, graph: bool) -> Stages | None:
+        """See `lenet_runtime.backends.protocol.MakeStages`."""
+        make = self.routes[self._nearest(len(images))].predictor.stages
+        return None if make is None else make(images, graph=graph)
+
+    def uses_graph(self, batch_size: int) -> bool | None:
+        """See `lenet_runtime.backends.Predictor.uses_graph`."""
+        return self.routes[self._nearest(batch_size)].predictor.uses_graph(batch_size)
 
     def close(self) -> None:
         """Close every session of the plan."""
         self._owned.close()
 
-
-def _checked_run(predictor: Predictor) -> CheckedRun:
-    """The engine's own check of the images, or Session's."""
-
-    def run_checked(images: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        return predictor.run(images) if all_finite(images, len(images)) else None
-
-    own: CheckedRun = getattr(predictor, "run_checked", run_checked)
-    return own
+    def _nearest(self, batch_size: int) -> int:
+        """Which route has the measured size that is nearest."""
+        return bisect.bisect_right(self._bounds, batch_size)

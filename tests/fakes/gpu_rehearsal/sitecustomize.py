@@ -17,6 +17,7 @@ from lenet_bench.gpu import gpu_state, stopwatch
 from lenet_runtime import cuda
 from lenet_runtime.artifact import requirements
 from lenet_runtime.backends import BACKENDS, Backend
+from lenet_runtime.backends.protocol import Predictor
 
 GPU = cuda.Gpu(0, "Pretended GPU", "00" * 16, "9.0", 2**36, 132, 2**17, "13.0")
 STATE = {
@@ -51,9 +52,15 @@ class HostStages:
         pass
 
 
-class Staged:
+class Staged(Predictor):
     def __init__(self, predictor):
-        self._predictor, self.run, self.close = predictor, predictor.run, predictor.close
+        self._predictor = predictor
+
+    def run(self, images):
+        return self._predictor.run(images)
+
+    def close(self):
+        self._predictor.close()
 
     def stages(self, images, *, graph):
         return HostStages(self._predictor.run, images)

@@ -32,7 +32,7 @@ def build(request: Request) -> Build:
     """
     nvrtc = compiler.load()
     wanted = _architectures(request.options.get(OPTION), compiler.supported(nvrtc))
-    network = layers.read(request.module)
+    network = layers.read(request.module, "cuda")
     weights = pack.pack(network, request.precision, request.preprocessing)
     ptx = compiler.compile_for(nvrtc, compiler.PTX, request.precision).code.rstrip(b"\0")
     found = {f"lenet-{compiler.PTX}.ptx": ptx} if compiler.PTX in wanted else {}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_export.network import rounding
 from lenet_export.network.layers import Array, Network
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.preprocess import Preprocessing, pixel_table
@@ -157,13 +158,11 @@ def rounded(values: Array, precision: str) -> Words:
     Raises:
         InputError: fp16 cannot hold them.
     """
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    one, sixteen = np.uint32(1), np.uint32(16)
     if precision == "tf32":  # halves away from zero
+        bits = _floats(values)
         return np.asarray((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000), np.uint32)
-    if precision == "bf16":  # halves to even
-        odd = bits >> sixteen & one
-        return np.asarray((bits + np.uint32(0x7FFF) + odd) >> sixteen, np.uint32)
+    if precision == "bf16":
+        return rounding.bfloat16(values).astype(np.uint32)
     with np.errstate(over="ignore"):
         halves = values.astype(np.float16)
     if not np.isfinite(halves).all():

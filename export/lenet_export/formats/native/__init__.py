@@ -1,35 +1,79 @@
 """``native``: the network itself, compiled to C and to a library that needs no engine.
 
-The stages, each a module: `graph` and `layers` read the network from the torch module, `pack`
-brings its weights into the order and the domain of the loops, `isa` says what each instruction set
-offers and how its loops are tiled, `conv` and `dense` write the kernels, `source` puts the C files
-together, and `compiler` makes the library. docs/native.md explains the result with a picture.
+The stages, each a module: `pack` brings the network's weights into the order and the domain of the
+loops, `isa` says what each instruction set offers and how its loops are tiled, `conv` and `dense`
+write the unrolled kernels, `fp32` adds the constants, `assembly` puts the C files of ``c/`` round
+them, and `compiler` makes the library. docs/native.md explains the result with a picture.
 
-For ``int8``, `quantize` makes integers of the network, `int8_pack` orders them, `vnni` writes the
-kernels for CPUs with dot products of bytes, and `int8` those for all others and the C files;
-`bf16` writes what differs from ``fp32``.
+For ``int8``, `int8_pack` orders the quantised network, `vnni` writes the kernels for CPUs with dot
+products of bytes, and `int8` adds the constants; ``c/int8.c`` has the kernels for all other CPUs.
+`bf16` says what differs from ``fp32``.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from lenet_export.formats.native import bf16, compiler, int8, int8_pack, pack, source
-from lenet_export.network import layers, quantize, weights
+from lenet_export.formats.native import assembly, bf16, compiler, fp32, int8
+from lenet_export.formats.native.assembly import Program
+from lenet_export.formats.native.isa import BASE, NONE, V3, V4, VNNI, Level
+from lenet_export.network import layers, weights
 from lenet_export.network.layers import Array, Network
+from lenet_export.network.quantize import calibration_batch
 from lenet_export.network.reference import Reference
 from lenet_export.request import Build, Request
-from lenet_export.verification import mnist_batch
 from lenet_runtime import cpu
 from lenet_runtime.artifact import Requirements, files
 from lenet_runtime.artifact.requirements import this_platform
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, InputError
-from lenet_runtime.images.preprocess import Preprocessing
 
 DEFAULT_ISA = "x86-64-v4"
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What the format has for one precision.
+
+    Attributes:
+        levels: the kernels by the option ``isa``, best first.
+        program: writes a network's C for these kernels; int8 with normalised calibration digits.
+        arithmetic: what conv1, conv2, the dense layers and the last of them are computed in and
+            by which kernels, where ``*`` is all of `levels`.
+        flags: the CPU flags, in Linux's spelling, that the library needs.
+    """
+
+    levels: Mapping[str, tuple[Level, ...]]
+    program: Callable[[Network, tuple[Level, ...], Array | None], Program]
+    arithmetic: tuple[str, str, str, str]
+    flags: tuple[str, ...] = ()
+
+
+PRECISIONS = {
+    "fp32": Precision(
+        {"x86-64-v4": (V4, V3, BASE), "x86-64-v3": (V3, BASE), "generic": (BASE,)},
+        lambda network, levels, calibration: fp32.program(network, levels),
+        ("fp32 *", "fp32 *", "fp32 *", "fp32 *"),
+    ),
+    "bf16": Precision(
+        {DEFAULT_ISA: (bf16.BF16, NONE)},
+        lambda network, levels, calibration: fp32.program(network, levels, "bf16"),
+        ("fp32 x86-64-v4", "fp32 x86-64-v4", "bf16 avx512_bf16", "fp32 x86-64-v4"),
+        bf16.FLAGS,
+    ),
+    "int8": Precision(
+        {
+            "x86-64-v4": (VNNI, int8.GENERIC),
+            "x86-64-v3": (int8.GENERIC,),
+            "generic": (int8.GENERIC,),
+        },
+        int8.program,
+        ("int16 *", "int8 *", "int8 *", "int8 *"),
+    ),
+}
 
 
 def build(request: Request) -> Build:
@@ -51,27 +95,33 @@ def build(request: Request) -> Build:
             would have to be proven.
         DeployError: the compiler failed.
     """
-    level = request.options.get("isa") or DEFAULT_ISA
+    isa = request.options.get("isa") or DEFAULT_ISA
     calibration = calibration_batch(
         request.precision, request.options.get("calibration"), request.preprocessing
     )
-    flags = bf16.FLAGS if request.precision == "bf16" else ()
+    flags = PRECISIONS[request.precision].flags
     lacking = sorted(set(flags) - cpu.flags())
     if lacking:
         raise BackendUnavailable(
-            f"native: bf16 is computed by CPU extensions that this CPU lacks: {lacking}; export on "
-            "one that has them, or take --precision fp32 or int8"
+            f"native: {request.precision} is computed by CPU extensions that this CPU lacks: "
+            f"{lacking}; export on one that has them, or take --precision fp32 or int8"
         )
-    found = compiler.find()
-    network = _read(request.module, level, request.precision)
-    sources = _sources(network, level, request.weights_sha256, request.precision, calibration)
-    library = compiler.build_library(found, sources)
-    kernels = kernels_of(network, level, request.precision)
-    titles = ", ".join(dict.fromkeys(t for text in kernels.values() for t in _titles(text)))
+    c_compiler = compiler.find()
+    network = _read(request.module, isa, request.precision)
+    sources = _sources(network, isa, request.weights_sha256, request.precision, calibration)
+    library = compiler.build_library(c_compiler, sources)
+    kernels = kernels_of(network, isa, request.precision)
+    titles = [t for text in kernels.values() for t in text.partition(" ")[2].split(" | ")]
     return Build(
         {name: text.encode() for name, text in sources.items()} | {compiler.LIBRARY: library},
-        Requirements("cpu", "native", titles, cpu_isa=flags, platform=this_platform()),
-        {"torch": str(torch.__version__), found.name: found.version},
+        Requirements(
+            "cpu",
+            "native",
+            ", ".join(dict.fromkeys(titles)),
+            cpu_isa=flags,
+            platform=this_platform(),
+        ),
+        {"torch": str(torch.__version__), c_compiler.name: c_compiler.version},
         kernels,
     )
 
@@ -80,22 +130,6 @@ def require() -> None:
     """Raise `BackendUnavailable` where there is no C compiler or no Python.h."""
     compiler.find()
     compiler.python_headers()
-
-
-def calibration_batch(
-    precision: str, images: NDArray[np.uint8] | None, preprocessing: Preprocessing
-) -> Array | None:
-    """Normalised digits ``(N, 1, 32, 32)`` to calibrate int8 with; None for other precisions.
-
-    Raises:
-        InputError: another precision was given digits, or they are not uint8 ``(N, 28, 28)``.
-    """
-    if precision != "int8":
-        if images is not None:
-            raise InputError(f"calibration: int8 alone is calibrated, found precision {precision}")
-        return None
-    digits = quantize.calibration_digits() if images is None else images
-    return mnist_batch(quantize.require_calibration(digits), preprocessing)
 
 
 def generate(
@@ -109,10 +143,10 @@ def generate(
 
     Args:
         module: in eval mode on the CPU.
-        isa: the highest level, a key of `source.LEVELS`.
+        isa: the highest level to write kernels for, a key of `Precision.levels`.
         weights_sha256: see `lenet_export.network.weights.fingerprint`.
-        precision: ``fp32``, ``bf16`` or ``int8``.
-        calibration: of int8, see `calibration_batch`.
+        precision: a key of `PRECISIONS`.
+        calibration: for int8, see `lenet_export.network.quantize.calibration_batch`.
 
     Raises:
         InputError: see `build`.
@@ -123,48 +157,28 @@ def generate(
 
 def _read(module: nn.Module, isa: str, precision: str) -> Network:
     """The network, once it is known that there are kernels for what is asked."""
-    if isa not in source.LEVELS:
-        raise InputError(f"isa: expected one of {list(source.LEVELS)}, found {isa!r}")
-    if precision == "bf16" and isa != DEFAULT_ISA:
-        raise InputError(f"isa: bf16 has kernels for {DEFAULT_ISA} alone, found {isa!r}")
-    return layers.read(module)
+    every, own = PRECISIONS["fp32"].levels, PRECISIONS[precision].levels
+    if isa not in every:
+        raise InputError(f"isa: expected one of {list(every)}, found {isa!r}")
+    if isa not in own:
+        raise InputError(f"isa: {precision} has kernels for {', '.join(own)} alone, found {isa!r}")
+    return layers.read(module, "native")
 
 
 def _sources(
     network: Network, isa: str, weights_sha256: str, precision: str, calibration: Array | None
 ) -> dict[str, str]:
-    if precision == "int8":
-        assert calibration is not None
-        quantized = quantize.quantize(network, quantize.calibrate(network, calibration))
-        return int8.sources(int8_pack.pack(quantized), weights_sha256, isa)
-    packed = pack.pack(network)
-    if precision == "bf16":
-        return bf16.sources(network, packed, weights_sha256)
-    return {
-        "lenet.c": source.source(network, packed, weights_sha256, isa),
-        "lenet.h": source.header(packed, weights_sha256, isa),
-    }
+    kind = PRECISIONS[precision]
+    return assembly.sources(kind.program(network, kind.levels[isa], calibration), weights_sha256)
 
 
 def kernels_of(network: Network, isa: str, precision: str) -> dict[str, str]:
     """What computes each layer, for `Manifest.kernels`."""
-    names = ["conv1", "conv2", *(f"fc{i + 1}" for i in range(len(network.dense)))]
-    if precision == "int8":
-        titles = " | ".join(int8.LEVELS[isa])
-        return {name: f"{'int8' if name != 'conv1' else 'int16'} {titles}" for name in names}
-    if precision == "bf16":
-        dense = [f"fc{i + 1}" for i in bf16.layers_in_bf16(network)]
-        return {
-            name: f"bf16 {bf16.BF16.title}" if name in dense else f"fp32 {DEFAULT_ISA}"
-            for name in names
-        }
-    titles = " | ".join(level.title for level in source.LEVELS[isa])
-    return dict.fromkeys(names, f"fp32 {titles}")
-
-
-def _titles(kernel: str) -> list[str]:
-    """The instruction sets of one entry of `kernels_of`."""
-    return kernel.partition(" ")[2].split(" | ")
+    kind = PRECISIONS[precision]
+    titles = " | ".join(level.title for level in kind.levels[isa])
+    conv1, conv2, dense, last = (text.replace("*", titles) for text in kind.arithmetic)
+    numbered = {f"fc{i + 1}": dense for i in range(len(network.dense))}
+    return {"conv1": conv1, "conv2": conv2} | numbered | {f"fc{len(network.dense)}": last}
 
 
 def write_source(

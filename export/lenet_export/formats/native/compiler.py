@@ -9,9 +9,9 @@ import sys
 import sysconfig
 import tempfile
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
+from lenet_export.formats.native import assembly
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 
 LIBRARY = "lenet.so"
@@ -27,8 +27,8 @@ class Compiler:
     """A C compiler.
 
     Attributes:
-        command: with arguments that CC may bring.
-        version: as it reports it.
+        command: the program, with the arguments that CC may bring.
+        version: the version that it reports.
     """
 
     command: tuple[str, ...]
@@ -36,7 +36,7 @@ class Compiler:
 
     @property
     def name(self) -> str:
-        """Its file's name, for the manifest."""
+        """The name of the program's file, for the manifest."""
         return Path(self.command[0]).name
 
 
@@ -47,16 +47,16 @@ def find() -> Compiler:
         BackendUnavailable: there is none.
         InputError: CC is no command.
     """
-    wanted = os.environ.get("CC", "")
+    variable = os.environ.get("CC", "")
     try:
-        commands = [shlex.split(wanted)] if wanted.strip() else [[c] for c in _CANDIDATES]
+        commands = [shlex.split(variable)] if variable.strip() else [[c] for c in _CANDIDATES]
     except ValueError as error:
-        raise InputError(f"CC: expected a command, found {wanted!r} ({error})") from error
+        raise InputError(f"CC: expected a command, found {variable!r} ({error})") from error
     for command in commands:
         if shutil.which(command[0]):
-            done = _run([*command, "--version"], None)
-            found = re.search(r"\d+(\.\d+)+", done.stdout)
-            return Compiler(tuple(command), found[0] if found else "unknown")
+            text = _run([*command, "--version"], None).stdout
+            version = re.search(r"\d+(\.\d+)+", text)
+            return Compiler(tuple(command), version[0] if version else "unknown")
     tried = ", ".join(repr(command[0]) for command in commands)
     raise BackendUnavailable(
         f"native: expected a C compiler, found none of {tried} on PATH; install gcc (Debian: "
@@ -83,15 +83,15 @@ def build_library(compiler: Compiler, sources: dict[str, str]) -> bytes:
     """Compile ``lenet.c`` with its Python entry into one shared library.
 
     Args:
-        compiler: see `find`.
-        sources: ``lenet.c`` and ``lenet.h``.
+        compiler: the one that `find` chose.
+        sources: ``lenet.c`` and ``lenet.h`` by name.
 
     Raises:
         BackendUnavailable: Python's headers are not installed.
         DeployError: the compiler failed; its own words are in the message.
     """
     headers = python_headers()
-    module = (files("lenet_export.formats.native") / "python_module.c").read_text(encoding="utf-8")
+    module = assembly.text("python_module.c")
     link = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
     with tempfile.TemporaryDirectory(prefix="lenet-export-") as name:
         folder = Path(name)

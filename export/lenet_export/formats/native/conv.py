@@ -10,7 +10,7 @@ activations never leave the L1 cache:
   needs the columns 2j, 2j+1, 2j+2 and 2j+3, which are lane j of both halves and lane j+1 of both.
 """
 
-from lenet_export.formats.native import conv2
+from lenet_export.formats.native import assembly, conv2
 from lenet_export.formats.native.isa import V4, Isa, indent
 from lenet_export.formats.native.pack import LANES, POSITIONS, Packed
 
@@ -105,7 +105,7 @@ def load_row(isa: Isa, row: str, y: int) -> list[str]:
     lines = ["{", f"    const float *const row = {row};"]
     w = isa.word
     vectors = range(LANES // isa.width)
-    lines += indent(isa.parted.splitlines())
+    lines += indent(assembly.text(f"{isa.name}_columns.c").splitlines())
     for v in vectors:
         d = [f"d{t}_{v}" for t in range(4)]
         r = [f"r{y}_{t}_{v}" for t in range(4)]

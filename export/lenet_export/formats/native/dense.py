@@ -6,68 +6,88 @@ the weights that it selects are read and added. Images of a chunk take turns at 
 that fits the L1 cache; one image alone runs through, since the sums then stay in registers.
 """
 
-from lenet_export.formats.native.isa import Isa
+from lenet_export.formats.native.isa import Isa, indent
 from lenet_export.formats.native.pack import LANES, PackedDense
 
-WORD = 64  # inputs whose bits are looked at together
+WORD = 64  # inputs, or pairs of inputs, whose bits are looked at together
 PER_WORD = WORD // LANES  # masks
 
 
-def layer(isa: Isa, number: int, dense: PackedDense, last: bool) -> str:
-    """``NAME_denseN``: inputs and masks of n images to outputs and their masks."""
-    name, w = f"{isa.name}_dense{number}", isa.word
-    used = -(-dense.outputs // isa.width)  # vectors that hold an output
-    words, mask_count = -(-dense.inputs // WORD), dense.inputs // LANES
+def layer(isa: Isa, number: int, dense: PackedDense, last: bool, paired: bool) -> str:
+    """``NAME_denseN``: inputs and masks of n images to outputs and their masks.
+
+    A layer that is `paired` takes two inputs at once in bfloat16: it first replaces the inputs and
+    the masks by those of the pairs.
+    """
+    name, masks = f"{isa.name}_dense{number}", dense.inputs // LANES
+    words = -(-dense.inputs // (WORD * (1 + paired)))
+    const = "" if paired else "const "
     lines = [
-        f"static {isa.attribute} void {name}(const float *x, const uint16_t *masks,",
+        f"static {isa.attribute} void {name}({const}float *x, {const}uint16_t *masks,",
         f"    float *y{'' if last else ', uint16_t *next'}, size_t n)",
         "{",
         f"    const int step = n < 3 ? {words} : 1;",
+    ]
+    if paired:
+        lines += [
+            "    for (size_t i = 0; i < n; i++)",
+            f"        bf16_pairs(x + i * {dense.inputs}, masks + i * {masks}, {dense.inputs});",
+        ]
+    lines += [
         f"    for (int start = 0; start < {words}; start += step)",
         "        for (size_t i = 0; i < n; i++) {",
     ]
-    body: list[str] = []
-    for first in range(0, used, isa.accumulators):
-        group = range(first, min(first + isa.accumulators, used))
-        body += [
-            "{",
-            f"    float *const sum = y + i * {dense.stride};",
-            f"    const float *const from = start ? sum : lenet_dense{number}_bias;",
-        ]
-        body += [f"    {isa.vec} a{v} = {w('load', f'from + {v * isa.width}')};" for v in group]
-        body += [
-            "    for (int s = start; s < start + step; s++) {",
-            f"        const int left = {mask_count} - {PER_WORD} * s;",
-            f"        uint64_t bits = lenet_word(masks + i * {mask_count} + {PER_WORD} * s,",
-            f"                                   left < {PER_WORD} ? left : {PER_WORD});",
-            f"        const float *const values = x + i * {dense.inputs} + {WORD} * s;",
-            f"        const float *const weights = lenet_dense{number}[{WORD} * s];",
-            "        while (bits) {",
-            "            const int k = lenet_lowest(bits);",
-            f"            const {isa.vec} value = {w('splat', 'values + k')};",
-            f"            const float *const row = weights + {dense.stride} * k;",
-            "            bits &= bits - 1;",
-        ]
-        for v in group:
-            weight = w("load", f"row + {v * isa.width}")
-            body.append(f"            a{v} = {w('fma', 'value', weight, f'a{v}')};")
-        body += ["        }", "    }"]
+    vectors = range(-(-dense.outputs // isa.width))  # those that hold an output
+    body = []
+    for first in range(0, len(vectors), isa.accumulators):
+        group = vectors[first : first + isa.accumulators]
+        body += ["{", *indent(_sums(isa, number, dense, group, paired))]
         if not last:
             body.append(f"    if (start + step == {words}) {{")
-            body += [f"        a{v} = {w('max', w('zero'), f'a{v}')};" for v in group]
+            body += [f"        a{v} = {isa.word('max', isa.word('zero'), f'a{v}')};" for v in group]
             body.append("    }")
-        body += [f"    {w('store', f'sum + {v * isa.width}', f'a{v}')};" for v in group]
+        body += [f"    {isa.word('store', f'sum + {v * isa.width}', f'a{v}')};" for v in group]
         body.append("}")
     if not last:
-        masks, rest = dense.stride // LANES, dense.outputs % LANES
+        following, rest = dense.stride // LANES, dense.outputs % LANES
         nonzero = isa.word("nonzero", f"y + i * {dense.stride} + 16 * v")
         body += [
             f"if (start + step == {words}) {{",
-            f"    for (int v = 0; v < {masks}; v++)",
-            f"        next[i * {masks} + v] = {nonzero};",
+            f"    for (int v = 0; v < {following}; v++)",
+            f"        next[i * {following} + v] = {nonzero};",
         ]
         if rest:  # beyond them the memory may hold anything
-            body.append(f"    next[i * {masks} + {masks - 1}] &= {(1 << rest) - 1:#x};")
+            body.append(f"    next[i * {following} + {following - 1}] &= {(1 << rest) - 1:#x};")
         body.append("}")
-    lines += ["            " + line for line in body]
-    return "\n".join([*lines, "        }", "}"])
+    return "\n".join([*lines, *indent(body, 3), "        }", "}"])
+
+
+def _sums(isa: Isa, number: int, dense: PackedDense, group: range, paired: bool) -> list[str]:
+    """The vectors ``aV`` of a group of outputs, summed over the words from ``start`` on."""
+    if paired:
+        prefix, vec, weight, size = "bf16", "bf16_vec", "uint16_t", 2
+    else:
+        prefix, vec, weight, size = isa.name, isa.vec, "float", 1
+    masks = dense.inputs // LANES
+    lines = [
+        f"float *const sum = y + i * {dense.stride};",
+        f"const float *const from = start ? sum : lenet_dense{number}_bias;",
+    ]
+    lines += [f"{isa.vec} a{v} = {isa.word('load', f'from + {v * isa.width}')};" for v in group]
+    lines += [
+        "for (int s = start; s < start + step; s++) {",
+        f"    const int left = {-(-masks // size)} - {PER_WORD} * s;",
+        f"    uint64_t bits = lenet_word(masks + i * {masks} + {PER_WORD} * s,",
+        f"                               left < {PER_WORD} ? left : {PER_WORD});",
+        f"    const float *const values = x + i * {dense.inputs} + {WORD} * s;",
+        f"    const {weight} *const weights = lenet_dense{number}[{WORD} * s];",
+        "    while (bits) {",
+        "        const int k = lenet_lowest(bits);",
+        f"        const {vec} value = {prefix}_splat(values + k);",
+        f"        const {weight} *const row = weights + {size * dense.stride} * k;",
+        "        bits &= bits - 1;",
+    ]
+    for v in group:
+        row = f"{prefix}_load(row + {size * v * isa.width})"
+        lines.append(f"        a{v} = {prefix}_fma(value, {row}, a{v});")
+    return [*lines, "    }", "}"]

@@ -1,52 +1,32 @@
 """Packing of the quantised network: bytes in the order in which the int8 kernels read them."""
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_export.formats.native.pack import PIXELS, padded
+from lenet_export.formats.native.pack import CHUNK, LANES, PackedDense, dense_weight, pad
 from lenet_export.network.layers import Array
 from lenet_export.network.quantize import Quantized, QuantizedLayer
 
-LANES = 16
-CHUNK = 32  # images that are worked on together
 ROWS = 14  # of conv1's pooled output, those that conv2's pooling reaches
 COLUMNS = 16  # of the same, in lanes; 14 of them are used
 TILES = 6  # a side of the second pooling's output
 _PADDING = 64  # bytes that a last, wide load or store may reach beyond an array
 
-_T = TypeVar("_T", np.int32, np.float32)
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class PackedInt8Dense:
-    """One dense layer; inputs are padded to whole dot products, outputs to whole registers.
+class PackedInt8Dense(PackedDense):
+    """One dense layer in bytes: weights int8, biases int32.
 
     Attributes:
-        weight: int8 ``(inputs, padded outputs)``.
-        bias: int32 ``(padded outputs,)``.
         scale: float32 ``(padded outputs,)``.
-        outputs: before padding.
     """
 
-    weight: Int8
-    bias: Int32
     scale: Array
-    outputs: int
-
-    @property
-    def inputs(self) -> int:
-        """Bytes of an image's input."""
-        return int(self.weight.shape[0])
-
-    @property
-    def stride(self) -> int:
-        """Bytes of an image's output."""
-        return int(self.weight.shape[1])
 
     @property
     def halves(self) -> NDArray[np.int16]:
@@ -178,39 +158,28 @@ def pack(quantized: Quantized) -> PackedInt8:
     """Permute and pad all codes."""
     conv1, conv2, *dense = quantized.layers
     outputs, channels = conv2.weight.shape[:2]
-    wide, pixel = padded(outputs), channels + channels % 2
-    taps = np.zeros((3, 3, pixel, wide), np.int8)
-    taps[:, :, :channels, :outputs] = conv2.weight.transpose(2, 3, 1, 0)
-    blocks = taps.reshape(3, 3 * pixel, wide // LANES, LANES).transpose(2, 0, 1, 3)
+    taps = np.zeros((3, 3, channels + channels % 2, outputs), np.int8)
+    taps[:, :, :channels] = conv2.weight.transpose(2, 3, 1, 0)
+    blocks = pad(taps).reshape(3, 3 * taps.shape[2], -1, LANES).transpose(2, 0, 1, 3)
     return PackedInt8(
         quantized.input_scale,
         conv1.weight.reshape(channels, 9).astype(np.int16),
         conv1.bias,
         conv1.scale,
         np.ascontiguousarray(blocks),
-        _pad(conv2.bias, wide).reshape(-1, LANES),
-        _pad(conv2.scale, wide).reshape(-1, LANES),
-        tuple(_dense(layer, i == 0, outputs, wide) for i, layer in enumerate(dense)),
+        pad(conv2.bias).reshape(-1, LANES),
+        pad(conv2.scale).reshape(-1, LANES),
+        tuple(_dense(layer, outputs if i == 0 else 0) for i, layer in enumerate(dense)),
     )
 
 
-def _dense(layer: QuantizedLayer, first: bool, channels: int, wide: int) -> PackedInt8Dense:
-    weight = layer.weight.T  # inputs first
-    if first:  # from PyTorch's (channel, y, x) to (y, x, channel)
-        pixels = weight.reshape(channels, PIXELS, -1).transpose(1, 0, 2)
-        weight = np.pad(pixels, ((0, 0), (0, wide - channels), (0, 0))).reshape(PIXELS * wide, -1)
-    inputs, outputs = weight.shape
-    stride = padded(outputs)
-    full = np.zeros((padded(inputs), stride), np.int8)
-    full[:inputs, :outputs] = weight
-    return PackedInt8Dense(full, _pad(layer.bias, stride), _pad(layer.scale, stride), outputs)
+def _dense(layer: QuantizedLayer, channels: int) -> PackedInt8Dense:
+    """A dense layer; see `dense_weight` for `channels`."""
+    weight = dense_weight(layer.weight, channels)
+    return PackedInt8Dense(weight, pad(layer.bias), len(layer.bias), pad(layer.scale))
 
 
 def _halves(weight: Int8) -> NDArray[np.int16]:
     """As int16, and of each eight outputs the first four and the last four in turn."""
     eights = weight.astype(np.int16).reshape(*weight.shape[:-1], -1, 2, 4)
     return np.ascontiguousarray(eights.swapaxes(-1, -2)).reshape(weight.shape)
-
-
-def _pad(values: NDArray[_T], count: int) -> NDArray[_T]:
-    return np.pad(values, (0, count - len(values)))

@@ -3,84 +3,32 @@
 conv1 has pooled columns in lanes, as the fp32 kernel does, and takes two int16 taps at once
 (VPDPWSSD): nine taps are five products. conv2 has output channels in lanes; all its weights stay
 in registers, and a broadcast of four bytes brings taps and channels of a row as they lie in
-memory (VPDPBUSD). Dense layers use each weight that they load for up to `IMAGES` images.
+memory (VPDPBUSD). `vnni_dense` has the dense layers.
 """
 
-from lenet_export.formats.native.int8_pack import LANES, ROWS, TILES, PackedInt8, PackedInt8Dense
-from lenet_export.formats.native.isa import V4_FEATURES, supports, target
+from lenet_export.formats.native import assembly, vnni_dense
+from lenet_export.formats.native.int8_pack import ROWS, TILES, PackedInt8
+from lenet_export.formats.native.isa import VNNI, indent
+from lenet_export.formats.native.pack import LANES
+from lenet_export.formats.native.vnni_dense import IMAGES, KERNEL
 
-TITLE = "avx512_vnni"  # Linux's spelling of the CPU flag
-_FEATURES = (*V4_FEATURES, "avx512vnni")
-ATTRIBUTE = target(_FEATURES)
-# Inlined into one function, gcc 12 keeps fewer of the kernels' constants in registers.
-_KERNEL = f"__attribute__((noinline)) {ATTRIBUTE}"
-SUPPORTED = supports(_FEATURES)
-# Images and vectors of outputs that a dense layer sums at once. 4 x 4 dot products outlast the
-# 4 + 4 loads that feed them; with 20 and more, gcc 12 moves sums to memory and takes twice as long.
-IMAGES, GROUP = 4, 4
 _IMAGE_BYTES = 4 * 32 * 32
 
-_WORDS = """\
-/* Four neighbouring bytes in every lane. */
-#define vnni_splat(p) _mm512_set1_epi32(lenet_load32(p))
-/* Codes of the next layer, clipped by packing, but for what is too large to convert: it would
-   become the least integer. */
-#define vnni_rescale(sum, scale) \\
-    _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), \\
-                                     _mm512_set1_ps(32767.0f)))
 
-static inline int32_t lenet_load32(const void *p)
-{
-    int32_t value;
-    memcpy(&value, p, sizeof value);
-    return value;
-}
-
-static inline ATTRIBUTE void vnni_store16(uint8_t *y, __m512i codes)
-{
-    const __m512i positive = _mm512_max_epi32(codes, _mm512_setzero_si512());
-    _mm_storeu_si128((__m128i *)(void *)y, _mm512_cvtusepi32_epi8(positive));
-}
-
-/* Codes of the pixels, and the bits of the largest magnitude. */
-static KERNEL uint32_t vnni_input(const float *image, int16_t *codes)
-{
-    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    const __m512 scale = _mm512_set1_ps(LENET_INPUT_SCALE), limit = _mm512_set1_ps(32767.0f);
-    __m512i most = _mm512_setzero_si512();
-    for (int i = 0; i < LENET_PIXELS; i += 32) {
-        const __m512 a = _mm512_loadu_ps(image + i), b = _mm512_loadu_ps(image + i + 16);
-        most = _mm512_max_epu32(most, _mm512_and_si512(magnitude, _mm512_castps_si512(a)));
-        most = _mm512_max_epu32(most, _mm512_and_si512(magnitude, _mm512_castps_si512(b)));
-        /* What is too large to convert becomes the least integer: right for negatives alone. */
-        const __m512i u = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(a, scale), limit));
-        const __m512i v = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(b, scale), limit));
-        const __m512i packed = _mm512_permutexvar_epi64(order, _mm512_packs_epi32(u, v));
-        _mm512_storeu_si512(codes + i, packed);
-    }
-    return _mm512_reduce_max_epu32(most);
-}
-"""
-
-
-def kernels(packed: PackedInt8) -> str:
-    """``vnni_chunk``, and all that it calls."""
-    parts = [
-        _WORDS.replace("ATTRIBUTE", ATTRIBUTE).replace("KERNEL", _KERNEL),
-        _conv1(packed),
-        _conv2(packed),
-    ]
+def kernels(packed: PackedInt8, arrays: str) -> str:
+    """``vnni_chunk``, and all that it calls; `arrays` declares the workspace's x0, x1, ..."""
+    words = {"ATTRIBUTE": VNNI.attribute, "KERNEL": KERNEL}
     last = len(packed.dense) - 1
-    parts += [_dense(packed, number, number == last) for number in range(last + 1)]
-    return "\n".join([*parts, _chunk(packed)])
+    parts = [assembly.text("vnni.h", words), _conv1(packed), _conv2(packed)]
+    parts += [vnni_dense.layer(i, layer, i == last) for i, layer in enumerate(packed.dense)]
+    return "\n".join([*parts, _chunk(packed, arrays)])
 
 
 def _conv1(packed: PackedInt8) -> str:
     """Pixel codes to pooled codes; a row of 14 columns at a time, its channels interleaved."""
     lines = [
         "/* conv1: pixel codes to pooled codes [row][column][channel]. */",
-        f"static {_KERNEL} void vnni_conv1(const int16_t *image, uint8_t *pooled)",
+        f"static {KERNEL} void vnni_conv1(const int16_t *image, uint8_t *pooled)",
         "{",
         "    const __m512i transpose = _mm512_broadcast_i32x4(_mm_setr_epi8(",
         "        0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));",
@@ -140,7 +88,7 @@ def _conv1(packed: PackedInt8) -> str:
                     f"    _mm512_loadu_si512(lenet_interleave[{r}][{s}]), s{s});",
                 ]
         body.append(f"_mm512_storeu_si512(pooled + {packed.row} * p + {64 * r}, out{r});")
-    lines += ["        " + line for line in body]
+    lines += indent(body, 2)
     return "\n".join([*lines, "    }", "}"])
 
 
@@ -155,7 +103,7 @@ def _conv2(packed: PackedInt8) -> str:
     lines = [
         "/* conv2: pooled codes to feature codes [row][column][channel]. Prefetches what lies at",
         " * `ahead`, `step` bytes after that, and so on. */",
-        f"static {_KERNEL} void vnni_conv2(const uint8_t *pooled, uint8_t *features,",
+        f"static {KERNEL} void vnni_conv2(const uint8_t *pooled, uint8_t *features,",
         "    const char *ahead, size_t step)",
         "{",
         f"    for (int b = 0; b < {packed.blocks}; b++) {{",
@@ -198,176 +146,25 @@ def _conv2(packed: PackedInt8) -> str:
             f"vnni_store16(features + ({TILES} * y + x + {t}) * {packed.blocks * LANES} + 16 * b,",
             f"             vnni_rescale(best{t}, scale));",
         ]
-    body += ["        " + line for line in inner] + ["    }"]
-    lines += ["        " + line for line in body]
+    body += [*indent(inner, 2), "    }"]
+    lines += indent(body, 2)
     return "\n".join([*lines, "    }", "}"])
 
 
-def _dense(packed: PackedInt8, number: int, last: bool) -> str:
-    """One dense layer for n images, n at most `IMAGES`, and the choice of n."""
-    layer = packed.dense[number]
-    name = f"vnni_dense{number}"
-    output = "float *y" if last else "uint8_t *y"
-    vectors = range(layer.stride // LANES)
-    lines = [
-        f"static inline __attribute__((always_inline)) {ATTRIBUTE}",
-        f"void {name}_n(const uint8_t *x, {output}, const int n)",
-        "{",
-    ]
-    for first in range(0, len(vectors), GROUP):
-        group = vectors[first : first + GROUP]
-        lines += [
-            "    {",
-            *_sums(layer, number, group),
-            *_codes(layer, number, group, last),
-            "    }",
-        ]
-    calls = {n: f"{name}_n(x, y, {n})" for n in range(1, IMAGES)}
-    if _reads_much(layer):
-        calls[1] = f"{name}_one(x, y)"
-        lines = [*_one(layer, number, output, last), "", *lines]
-    cases = [f"    case {n}:\n        {call};\n        break;" for n, call in calls.items()]
-    lines += [
-        "}",
-        "",
-        f"static {_KERNEL} void {name}(const uint8_t *x, {output}, size_t n)",
-        "{",
-        "    switch (n) {",
-        *cases,
-        "    default:",
-        f"        {name}_n(x, y, {IMAGES});",
-        "    }",
-        "}",
-    ]
-    return "\n".join(lines)
-
-
-def _reads_much(layer: PackedInt8Dense) -> bool:
-    """Whether the weights do not fit the L1 cache, so that one image alone waits for them."""
-    return layer.weight.size > 32 * 1024
-
-
-def _one(layer: PackedInt8Dense, number: int, output: str, last: bool) -> list[str]:
-    """One dense layer for one image, which reads no weights of four inputs that are all zero."""
-    lines = [
-        f"static inline {ATTRIBUTE} void vnni_dense{number}_one(const uint8_t *x, {output})",
-        "{",
-    ]
-    vectors, quads = range(layer.stride // LANES), layer.inputs // 4
-    for first in range(0, len(vectors), 2 * GROUP):
-        group = vectors[first : first + 2 * GROUP]
-        body = [
-            f"__m512i a0_{v} = _mm512_loadu_si512(lenet_dense{number}_bias + {16 * v});"
-            for v in group
-        ]
-        for start in range(0, quads, 64):
-            body.append("{")
-            masks = []
-            for part in range(start, min(start + 64, quads), 16):
-                inside = (1 << min(16, quads - part)) - 1
-                body.append(
-                    f"    const __m512i x{part} = "
-                    f"_mm512_maskz_loadu_epi32({inside:#x}, x + {4 * part});"
-                )
-                mask = f"(uint64_t)_mm512_test_epi32_mask(x{part}, x{part})"
-                masks.append(f"{mask} << {part - start}" if part > start else mask)
-            body += [
-                "    uint64_t bits = " + " |\n                    ".join(masks) + ";",
-                "    while (bits) {",
-                f"        const size_t k = {start} + (size_t)__builtin_ctzll(bits);",
-                f"        const int8_t *const w = lenet_dense{number}_bytes[k][{first}];",
-                "        const __m512i v = vnni_splat(x + 4 * k);",
-                "        bits &= bits - 1;",
-            ]
-            for v in group:
-                load = f"_mm512_loadu_si512(w + {64 * (v - first)})"
-                body.append(f"        a0_{v} = _mm512_dpbusd_epi32(a0_{v}, v, {load});")
-            body += ["    }", "}"]
-        lines += ["    {", *("        " + line for line in body)]
-        lines += [*_codes(layer, number, group, last, images=1), "    }"]
-    return [*lines, "}"]
-
-
-def _sums(layer: PackedInt8Dense, number: int, group: range) -> list[str]:
-    """Sums ``aI_V`` of image I and vector V of a group of outputs."""
-    constant, at = f"lenet_dense{number}", group[0]
-    lines = [f"const __m512i b{v} = _mm512_loadu_si512({constant}_bias + {16 * v});" for v in group]
-    for i in range(IMAGES):
-        lines.append("__m512i " + ", ".join(f"a{i}_{v} = b{v}" for v in group) + ";")
-    lines += [
-        f"for (int k = 0; k < {layer.inputs // 4}; k++) {{",
-        f"    const int8_t *const w = {constant}_bytes[k][{at}];",
-    ]
-    lines += [f"    const __m512i w{v} = _mm512_loadu_si512(w + {64 * (v - at)});" for v in group]
-    for i in range(IMAGES):
-        lines += [
-            f"    if (n > {i}) {{",
-            f"        const __m512i v = vnni_splat(x + {i * layer.inputs} + 4 * k);",
-        ]
-        for v in group:
-            lines.append(f"        a{i}_{v} = _mm512_dpbusd_epi32(a{i}_{v}, v, w{v});")
-        lines.append("    }")
-    return ["        " + line for line in [*lines, "}"]]
-
-
-def _codes(
-    layer: PackedInt8Dense, number: int, group: range, last: bool, images: int = IMAGES
-) -> list[str]:
-    """From sums to the next layer's codes, or to logits."""
-    lines = []
-    for v in group:
-        scale = f"_mm512_loadu_ps(lenet_dense{number}_scale + {16 * v})"
-        lines.append(f"const __m512 s{v} = {scale};")
-    for i in range(images):
-        lines.append("{" if images == 1 else f"if (n > {i}) {{")
-        for v in group:
-            if last:
-                mask = (1 << min(16, layer.outputs - 16 * v)) - 1
-                value = f"_mm512_mul_ps(_mm512_cvtepi32_ps(a{i}_{v}), s{v})"
-                to = f"y + {i * layer.outputs + 16 * v}"
-                lines.append(f"    _mm512_mask_storeu_ps({to}, {mask:#x}, {value});")
-            else:
-                to = f"y + {i * layer.stride + 16 * v}"
-                lines.append(f"    vnni_store16({to}, vnni_rescale(a{i}_{v}, s{v}));")
-        lines.append("}")
-    return ["        " + line for line in lines]
-
-
-def _chunk(packed: PackedInt8) -> str:
-    at, count = packed.layout(), len(packed.dense)
+def _chunk(packed: PackedInt8, arrays: str) -> str:
     prefetches = TILES * TILES // 2 * 4 * packed.dots * packed.blocks
-    own = min(64, packed.dense[0].weight.size // prefetches)  # none lies beyond the weights
-    lines = [
-        "/* At most LENET_CHUNK images, from pixels to logits. */",
-        f"static {ATTRIBUTE} int vnni_chunk(",
-        "    const float *images, float *logits, size_t n, uint8_t *work)",
-        "{",
-        f"    int16_t *const codes = (int16_t *)(void *)(work + {at['codes']});",
-        f"    uint8_t *const pooled = work + {at['pooled']};",
-    ]
-    lines += [f"    uint8_t *const x{i} = work + {at[f'x{i}']};" for i in range(count)]
-    lines += [
-        "    uint32_t largest[LENET_CHUNK];",
-        "    for (size_t i = 0; i < n; i++) {",
-        "        largest[i] = vnni_input(images + LENET_PIXELS * i, codes);",
-        "        vnni_conv1(codes, pooled);",
-        "        const char *const weights = (const char *)lenet_dense0_bytes[0][0];",
-        "        const char *const next = (const char *)(images + LENET_PIXELS * (i + 1));",
-        f"        vnni_conv2(pooled, x0 + {packed.dense[0].inputs} * i,",
-        "                   i + 1 < n ? next : weights,",
-        f"                   i + 1 < n ? {_IMAGE_BYTES // prefetches} : n == 1 ? {own} : 0);",
-        "    }",
-        f"    const size_t parts = (n + {IMAGES - 1}) / {IMAGES};",
-        "    for (size_t part = 0, i = 0; part < parts; part++) {",
-        "        const size_t end = n * (part + 1) / parts, m = end - i;",
-    ]
+    calls = []
     for i, layer in enumerate(packed.dense):
-        to = f"logits + {layer.outputs}" if i == count - 1 else f"x{i + 1} + {layer.stride}"
-        lines.append(f"        vnni_dense{i}(x{i} + {layer.inputs} * i, {to} * i, m);")
-    lines += [
-        "        i = end;",
-        "    }",
-        "    return lenet_poison(logits, largest, n);",
-        "}",
-    ]
-    return "\n".join(lines)
+        last = i == len(packed.dense) - 1
+        to = f"logits + {layer.outputs}" if last else f"x{i + 1} + {layer.stride}"
+        calls.append(f"        vnni_dense{i}(x{i} + {layer.inputs} * i, {to} * i, m);\n")
+    words = {
+        "ATTRIBUTE": VNNI.attribute,
+        "INPUTS": packed.dense[0].inputs,
+        "IMAGE_STEP": _IMAGE_BYTES // prefetches,
+        # None lies beyond the weights.
+        "WEIGHTS_STEP": min(64, packed.dense[0].weight.size // prefetches),
+        "TURNS": IMAGES,
+    }
+    parts = {"arrays.c": arrays, "vnni_layers.c": "".join(calls)}
+    return assembly.text("vnni_chunk.c", {k: str(v) for k, v in words.items()}, parts)

@@ -11,8 +11,8 @@ from typing import Any
 import onnx
 
 from lenet_export.formats import onnx as onnx_format
-from lenet_export.formats.native import calibration_batch
 from lenet_export.formats.tensorrt import casts, int8, process, targets
+from lenet_export.network.quantize import calibration_batch
 from lenet_export.request import Build, Request
 from lenet_runtime.artifact import Requirements
 from lenet_runtime.artifact.requirements import this_platform

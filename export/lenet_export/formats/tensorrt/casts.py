@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lenet_export.formats.native import bf16
 from lenet_export.formats.onnx import OPERATORS
+from lenet_export.network import rounding
 from lenet_runtime.artifact import IMAGES, LOGITS
 from lenet_runtime.errors import InputError
 
@@ -104,5 +104,5 @@ def _lower(tensor: TensorProto, precision: str) -> TensorProto:
         name=tensor.name,
         data_type=TensorProto.BFLOAT16,
         dims=tensor.dims,
-        raw_data=bf16.rounded(values).astype("<u2").tobytes(),
+        raw_data=rounding.bfloat16(values).astype("<u2").tobytes(),
     )

@@ -23,6 +23,7 @@ from lenet_runtime.backends.fused.programs import (
     programs,
     require_capability,
 )
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import ArtifactError, DeployError
 
 # Images of a piece of a large batch. While one lane computes a piece, the CPU fills the other's
@@ -55,7 +56,7 @@ def starts(artifact: Artifact) -> tuple[int, ...]:
     return tuple(program.start for program in programs(artifact))
 
 
-class FusedCuda:
+class FusedCuda(Predictor):
     """The kernels of one artifact on one GPU.
 
     Args:
@@ -84,7 +85,8 @@ class FusedCuda:
         self._starts = [program.start for program in table]
         self._kernels = {False: pixels, True: raw}  # by whether they are for raw digits
         # Raw digits get two pixels on every side in the kernel.
-        self.takes_pixels = artifact.manifest.preprocessing.padding == 2
+        pads_so = artifact.manifest.preprocessing.padding == 2
+        self.run_pixels = self._run if pads_so else None
         self._lock = threading.Lock()
         self._idle: dict[int, list[Lane]] = {GRAPHED: [], PIECE: []}  # by capacity
         self._users, self._closed = 0, False
@@ -93,12 +95,8 @@ class FusedCuda:
         """See `lenet_runtime.backends.Predictor.run`."""
         return self._run(images)
 
-    def run_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See `lenet_runtime.backends.PixelPredictor.run_pixels`."""
-        return self._run(pixels)
-
     def stages(self, images: NDArray[np.float32], *, graph: bool) -> "FusedStages":
-        """See `lenet_runtime.backends.StagedPredictor.stages`."""
+        """See `lenet_runtime.backends.protocol.MakeStages`."""
         with self._using():
             lane = Lane(self._context, self._weights, len(images), copies=True)
             lane.fill(images)
@@ -109,7 +107,7 @@ class FusedCuda:
                 raise
 
     def uses_graph(self, batch_size: int) -> bool:
-        """See `lenet_runtime.backends.StagedPredictor`."""
+        """See `lenet_runtime.backends.Predictor.uses_graph`."""
         return batch_size <= GRAPHED
 
     def close(self) -> None:

@@ -32,6 +32,7 @@ from lenet_runtime import cuda
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends.ort import core
 from lenet_runtime.backends.ort.batch import Batch
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import DeployError, DeviceMemoryError
 
 GRAPH_BATCH = 64
@@ -48,8 +49,8 @@ class MakeSession(Protocol):
         ...
 
 
-class OrtGpu:
-    """A predictor that can be timed step by step: `lenet_runtime.backends.StagedPredictor`.
+class OrtGpu(Predictor):
+    """A predictor that can be timed step by step.
 
     Args:
         name: of the backend, for messages.
@@ -87,7 +88,7 @@ class OrtGpu:
             return self._batch(len(images)).answer(images)
 
     def stages(self, images: NDArray[np.float32], *, graph: bool) -> "Stages | None":
-        """See `lenet_runtime.backends.StagedPredictor.stages`."""
+        """See `lenet_runtime.backends.protocol.MakeStages`."""
         with self.using(f"{self._name} on {images.shape}"):
             batch = self._make(len(images))
             try:
@@ -103,7 +104,7 @@ class OrtGpu:
         return Stages(self, batch)
 
     def uses_graph(self, batch_size: int) -> bool:
-        """See `lenet_runtime.backends.StagedPredictor`."""
+        """See `lenet_runtime.backends.Predictor.uses_graph`."""
         return self._graphs and batch_size <= GRAPH_BATCH
 
     @contextlib.contextmanager

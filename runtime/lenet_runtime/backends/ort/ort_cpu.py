@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends.ort import core
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import BackendUnavailable, DeployError
 
 PROVIDERS = [core.CPU]
@@ -16,7 +17,7 @@ def probe(device: str) -> str:
     return version
 
 
-class OrtCpu:
+class OrtCpu(Predictor):
     """One `onnxruntime.InferenceSession`, which any number of threads may run at once."""
 
     def __init__(self, artifact: Artifact, threads: int | None) -> None:

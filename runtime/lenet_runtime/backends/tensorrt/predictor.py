@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime import cuda, devices
 from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.backends.tensorrt import core
 from lenet_runtime.backends.tensorrt.core import FILE, MODULES, TITLES
 from lenet_runtime.backends.tensorrt.engine import Engine
@@ -36,7 +37,7 @@ def probe(device: str) -> str:
     return title
 
 
-class TensorRt:
+class TensorRt(Predictor):
     """One loaded engine, and lanes to run it in: as many as threads ran it at once.
 
     Batches above the profile's largest are run in pieces, those below its least are filled up.
@@ -66,8 +67,8 @@ class TensorRt:
         return logits
 
     def stages(self, images: NDArray[np.float32], *, graph: bool) -> TensorRtStages | None:
-        """See `lenet_runtime.backends.StagedPredictor.stages`; a batch above the profile's largest
-        is no single computation, and has none."""
+        """See `lenet_runtime.backends.protocol.MakeStages`; a batch above the profile's
+        largest is no single computation, and has none."""
         if len(images) > self._most:
             return None
         lane = self._take(new=True)

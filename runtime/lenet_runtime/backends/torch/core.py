@@ -1,17 +1,14 @@
 """What the two backends that run on PyTorch share."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lenet_runtime import devices
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import BackendUnavailable, DeployError
-
-if TYPE_CHECKING:
-    from lenet_runtime.backends.torch.torch_cuda import CudaTorchPredictor
 
 _STRIDES = (4096, 4096, 128, 4)  # of contiguous float32 images (N, 1, 32, 32)
 
@@ -31,7 +28,7 @@ def predictor(
     device: str,
     threads: int | None,
     precision: str,
-) -> "TorchPredictor | CudaTorchPredictor":
+) -> Predictor:
     """What calls `forward` on this device in this precision.
 
     Raises:
@@ -46,7 +43,7 @@ def predictor(
     return CudaTorchPredictor(name, forward, device, tf32=precision == "tf32")
 
 
-class TorchPredictor:
+class TorchPredictor(Predictor):
     """Calls `forward`, a function from a float32 CPU tensor to another.
 
     Args:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from lenet_runtime import devices
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import Predictor, torch_missing
+from lenet_runtime.backends import torch_missing
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import ArtifactError
 
 try:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from lenet_runtime import cuda, devices
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import BackendUnavailable, DeployError, DeviceMemoryError
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
@@ -62,7 +63,7 @@ def precision(tf32: bool) -> Iterator[None]:
             convolutions.fp32_precision, products.fp32_precision = before
 
 
-class CudaTorchPredictor:
+class CudaTorchPredictor(Predictor):
     """Calls `forward`, a function from a float32 tensor on the GPU to another.
 
     Args:
@@ -91,12 +92,12 @@ class CudaTorchPredictor:
         self._forward = None
 
     def stages(self, images: NDArray[np.float32], *, graph: bool) -> "TorchStages":
-        """See `lenet_runtime.backends.StagedPredictor.stages`."""
+        """See `lenet_runtime.backends.protocol.MakeStages`."""
         with self._translated(images.shape):
             return TorchStages(self._open(), images, self._device, tf32=self._tf32, graph=graph)
 
     def uses_graph(self, batch_size: int) -> bool:
-        """See `lenet_runtime.backends.StagedPredictor`: `run` launches every kernel by itself."""
+        """See `lenet_runtime.backends.Predictor`: `run` launches every kernel by itself."""
         return False
 
     def _open(self) -> Forward:

@@ -10,7 +10,8 @@ import io
 import warnings
 
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import Predictor, torch_missing
+from lenet_runtime.backends import torch_missing
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import ArtifactError
 
 try:

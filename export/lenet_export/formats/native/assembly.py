@@ -1,0 +1,93 @@
+"""Assembling ``lenet.c`` and ``lenet.h`` from the C files of ``c/`` and from generated C.
+
+``c/PRECISION.c`` is the outline of a precision's ``lenet.c``. It includes further files of ``c/``
+and generated parts, all of which take the place of their ``#include``, so that one file results;
+a part that is empty leaves nothing. A few words in capitals, such as ``ATTRIBUTE`` and ``ISA``,
+stand for what C's preprocessor cannot say or what depends on the instruction set.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+
+from lenet_export.formats.native.isa import NONE, Level
+from lenet_export.formats.native.pack import CHUNK
+from lenet_runtime import __version__
+
+_INCLUDE = re.compile(r'^#include "(?!lenet\.h)(.+)"\n', re.MULTILINE)
+_X86 = "#if defined(__x86_64__) && defined(__GNUC__)\n"  # compilers with intrinsics
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network's C, not yet assembled.
+
+    Attributes:
+        precision: the name of the outline, ``c/PRECISION.c``.
+        levels: the kernels, best first; the last runs on every CPU.
+        parts: generated C text by the name that the outline includes.
+        work: the C type of the workspace's elements.
+        work_bytes: the size of the workspace in bytes.
+        logits: the number of classes.
+        not_finite: a sentence for the header, which logits NaN and infinities give.
+    """
+
+    precision: str
+    levels: tuple[Level, ...]
+    parts: Mapping[str, str]
+    work: str
+    work_bytes: int
+    logits: int
+    not_finite: str
+
+
+def sources(program: Program, weights_sha256: str) -> dict[str, str]:
+    """``lenet.c`` and ``lenet.h`` by name."""
+    *chosen, last = program.levels
+    words = {
+        "VERSION": __version__,
+        "WEIGHTS": weights_sha256,
+        "CLASSES": str(program.logits),
+        "CHUNK": str(CHUNK),
+        "TITLES": ", ".join(f'"{level.title}"' for level in program.levels),
+        "BEHAVIOUR": program.not_finite,
+        "LEVELS": ", ".join(level.name.upper() for level in program.levels),
+        "LAST": last.name.upper(),
+        "FALLBACK": last.name,
+        "WORK": program.work,
+        "BYTES": str(program.work_bytes + 64),
+    }
+    choice = "    if ({0.supported})\n        return {1};\n"
+    case = "    case {1}:\n        return {0.name}_chunk(images, logits, n, work);\n"
+    parts = {
+        "choices.c": "".join(choice.format(level, level.name.upper()) for level in chosen),
+        "cases.c": "".join(case.format(level, level.name.upper()) for level in chosen),
+        "refusal.c": text("none_refusal.c") if last is NONE else "",
+    }
+    return {
+        "lenet.c": text(f"{program.precision}.c", words, parts | dict(program.parts)),
+        "lenet.h": text("lenet.h", words),
+    }
+
+
+def text(
+    name: str, words: Mapping[str, str] | None = None, parts: Mapping[str, str] | None = None
+) -> str:
+    """A file of ``c/``, with `words` replaced and its includes, of ``c/`` or `parts`, in place."""
+    source = (files("lenet_export.formats.native") / "c" / name).read_text(encoding="utf-8")
+    words, parts = words or {}, parts or {}
+    if words:  # also as the first part of a name: ISA_chunk
+        names = "|".join(words)
+        source = re.sub(rf"(?<!\w)({names})(?![^\W_])", lambda word: words[word[1]], source)
+    return _INCLUDE.sub(
+        lambda line: parts[line[1]] if line[1] in parts else text(line[1], words, parts), source
+    )
+
+
+def section(level: Level, *parts: str) -> str:
+    """The kernels of one instruction set, hidden from compilers that do not know it."""
+    lines = [f"/* ---- {level.title}: {level.comment} ---- */\n", *parts]
+    if level.features:
+        lines[1:] = [_X86, *parts, "#endif\n\n"]
+    return "".join(lines)

@@ -1,0 +1,28 @@
+/* Of Winograd's transforms. */
+static const float lenet_2 = 2, lenet_4 = 4, lenet_8 = 8, lenet_minus_2 = -2, lenet_minus_4 = -4;
+
+/* The number of the lowest bit that is set. */
+static inline int lenet_lowest(uint64_t bits)
+{
+#if defined(__GNUC__)
+    return __builtin_ctzll(bits);
+#else
+    int number = 0;
+    for (; !(bits & 1); bits >>= 1)
+        number++;
+    return number;
+#endif
+}
+
+/* Up to four masks of sixteen inputs each, as one word. */
+static inline uint64_t lenet_word(const uint16_t *masks, int count)
+{
+    uint64_t word = masks[0];
+    if (count > 1)
+        word |= (uint64_t)masks[1] << 16;
+    if (count > 2)
+        word |= (uint64_t)masks[2] << 32;
+    if (count > 3)
+        word |= (uint64_t)masks[3] << 48;
+    return word;
+}

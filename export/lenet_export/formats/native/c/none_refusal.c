@@ -1,0 +1,2 @@
+    if (level == NONE)
+        return LENET_ERROR_CPU;

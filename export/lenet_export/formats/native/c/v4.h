@@ -1,0 +1,36 @@
+typedef __m512 v4_vec;
+#define v4_load(p) _mm512_loadu_ps(p)
+#define v4_store(p, a) _mm512_storeu_ps(p, a)
+#define v4_zero() _mm512_setzero_ps()
+#define v4_splat(p) _mm512_set1_ps(*(p))
+#define v4_add(a, b) _mm512_add_ps(a, b)
+#define v4_sub(a, b) _mm512_sub_ps(a, b)
+#define v4_mul(a, b) _mm512_mul_ps(a, b)
+#define v4_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define v4_max(a, b) _mm512_max_ps(a, b)
+/* a + b and a - b on the units for FMAs, which have nothing else to do at these places. */
+#define v4_add2(a, b) _mm512_fmadd_ps(a, one, b)
+#define v4_sub2(a, b) _mm512_fmsub_ps(a, one, b)
+/* The compiler must keep a in a register: read from memory by each of its FMAs, it would compete
+   with their other operand for the two loads of a cycle. */
+#define v4_keep(a) __asm__("" : "+v"(a))
+#define v4_nonzero(p) \
+    ((uint16_t)_mm512_cmp_ps_mask(_mm512_loadu_ps(p), _mm512_setzero_ps(), _CMP_NEQ_UQ))
+typedef __m256 v4h_vec;
+#define v4h_load(p) _mm256_loadu_ps(p)
+#define v4h_store(p, a) _mm256_storeu_ps(p, a)
+#define v4h_add(a, b) _mm256_add_ps(a, b)
+#define v4h_sub(a, b) _mm256_sub_ps(a, b)
+#define v4h_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define v4h_splat(p) _mm256_broadcast_ss(p)
+
+static inline ATTRIBUTE uint32_t v4_largest(const float *image)
+{
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    __m512i most = _mm512_setzero_si512();
+    for (int i = 0; i < LENET_PIXELS; i += 16) {
+        const __m512i bits = _mm512_castps_si512(_mm512_loadu_ps(image + i));
+        most = _mm512_max_epu32(most, _mm512_and_si512(magnitude, bits));
+    }
+    return _mm512_reduce_max_epu32(most);
+}

@@ -1,0 +1,208 @@
+"""From a folder to a `Session` that has proven that it answers rightly here.
+
+`start` is the one way there: users' `load` and `load_plan` go it, and so does the proof of an
+export, so that what is proven is what is served.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from lenet_runtime import devices
+from lenet_runtime.artifact import Artifact, golden, requirements
+from lenet_runtime.artifact import trust as trusted
+from lenet_runtime.backends import BACKENDS, choose
+from lenet_runtime.errors import ArtifactError, InputError
+from lenet_runtime.session import Session
+
+_MAX_THREADS = 1024  # engines take more, and then fail to start them in ways of their own
+
+
+def load(
+    path: str | os.PathLike[str],
+    backend: str = "auto",
+    device: str = "cpu",
+    threads: int | None = None,
+    trust: bool = False,
+    *,
+    check_finite: bool = True,
+    unproven: bool = False,
+) -> Session:
+    """Load an artifact, prove on its golden images that it answers rightly, and return it.
+
+    Args:
+        path: the artifact's folder.
+        backend: a key of `lenet_runtime.BACKENDS`; or ``auto``, the first of the table that runs
+            this format on this device. (``fastest`` is the old spelling of `load_plan`.)
+        device: ``cpu``, ``cuda`` (the first GPU) or ``cuda:N``. What is asked for is what runs;
+            there is no fallback.
+        threads: CPU threads of the engine, 1 to 1024; None is the engine's own choice.
+        trust: allow an artifact that runs code; needed for every format but ``onnx``, unless
+            this process exported it.
+        check_finite: refuse NaN and infinities in every `Session.run`.
+        unproven: allow an artifact of ``export --no-verify`` that was not proven since. For what
+            proves it: ``lenet-deploy verify --record``.
+
+    Raises:
+        ArtifactError: the artifact is damaged, foreign, or runs code and is not trusted.
+        BackendUnavailable: the engine, the device or a CPU extension is not here.
+        InputError: an argument is wrong.
+        ParityError: the self-test failed.
+    """
+    _check_arguments(threads, trust=trust, unproven=unproven)
+    if backend == "fastest":
+        warnings.warn(
+            'load(..., backend="fastest") is now spelt load_plan(...)',
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return load_plan(path, device, threads, trust, check_finite=check_finite)
+    return start(
+        Artifact.open(path), backend, device, threads, trust,
+        check_finite=check_finite, unproven=unproven,
+    )  # fmt: skip
+
+
+def start(
+    artifact: Artifact,
+    backend: str = "auto",
+    device: str = "cpu",
+    threads: int | None = None,
+    trust: bool = False,
+    *,
+    check_finite: bool = True,
+    unproven: bool = False,
+) -> Session:
+    """Start an artifact that was opened; see `load` for the arguments, the errors and the proof."""
+    device = str(devices.parse(device))
+    name = choose(artifact.manifest.format, backend, device)
+    requirements.require(artifact.manifest, device, artifact.path)
+    _require_proof(artifact, device, unproven=unproven)
+    trusted.require(artifact, trust)
+    engine = BACKENDS[name]
+    starts = engine.starts(artifact)
+    session = Session(
+        engine.load(artifact, device, threads), artifact, name, device=device, threads=threads,
+        chunk=engine.chunk(artifact.manifest, device), check_finite=check_finite,
+    )  # fmt: skip
+    return _tested(session, starts)
+
+
+def load_plan(
+    folder: str | os.PathLike[str],
+    device: str = "cpu",
+    threads: int | None = None,
+    trust: bool = False,
+    *,
+    check_finite: bool = True,
+) -> Session:
+    """Load a folder of artifacts with a plan of ``lenet-deploy tune``; see `load`.
+
+    Each batch goes to the artifact and backend that were fastest at the nearest measured size.
+
+    Args:
+        folder: artifacts of one network, and ``plan.json``.
+        device: see `load`.
+        threads: see `load`; None is the plan's own number.
+        trust: see `load`.
+        check_finite: see `load`.
+
+    Raises:
+        ArtifactError: there is no plan, or an artifact of it is gone, changed or not trusted.
+        PlanWarning: (a warning) the plan was made elsewhere, so an ONNX artifact runs alone.
+    """
+    from lenet_runtime.plans import plan as plans  # 1 ms, which no other load pays
+    from lenet_runtime.plans.routing import Route, Router, require_one_network
+
+    _check_arguments(threads, trust=trust)
+    folder, device = Path(folder), str(devices.parse(device))
+    plan = plans.read(folder)
+    options: dict[str, Any] = {"device": device, "check_finite": check_finite}
+    misfits = plans.misfits(plan, device, threads)
+    if misfits:
+        return _without_plan(folder, misfits, options | {"threads": threads, "trust": trust})
+    options["threads"] = plan.threads
+    with ExitStack() as stack:
+        sessions: dict[tuple[str, str], Session] = {}
+        routes = []
+        for entry in plan.entries:
+            key = entry.artifact, entry.backend
+            if key not in sessions:
+                artifact = _open_planned(folder / entry.artifact, entry.digest)
+                session = start(artifact, entry.backend, trust=trust, **options)
+                sessions[key] = stack.enter_context(session)
+            routes.append(Route(entry.batch_size, sessions[key].predictor, entry.chunk))
+        require_one_network(list(sessions.values()))
+        router = Router(routes, stack.pop_all())
+    first = next(iter(sessions.values())).artifact
+    return _tested(Session(router, first, "fastest", **options), router.starts)
+
+
+def _tested(session: Session, starts: Sequence[int]) -> Session:
+    """The session after its self-tests at these starts; it is closed if one fails."""
+    try:
+        golden.self_test(session.run, session.artifact, session.backend, starts)
+        golden.pixel_test(session.predictor, session.artifact, session.backend, starts)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _check_arguments(threads: int | None, **switches: bool) -> None:
+    if threads is not None and (type(threads) is not int or not 1 <= threads <= _MAX_THREADS):
+        raise InputError(
+            f"threads: expected an integer from 1 to {_MAX_THREADS} or None, found {threads!r}"
+        )
+    for name, value in switches.items():
+        if type(value) is not bool:  # a configuration's "false" is true
+            raise InputError(f"{name}: expected True or False, found {value!r}")
+
+
+def _require_proof(artifact: Artifact, device: str, *, unproven: bool) -> None:
+    report = artifact.manifest.parity
+    if not report.comparisons:
+        if unproven:
+            return
+        raise ArtifactError(
+            f"{artifact.path}: it was exported with --no-verify, and nobody has compared it with "
+            f"eager PyTorch; run lenet-deploy verify {artifact.path} --device {device} --trust "
+            "--record on a machine like this one"
+        )
+    if not report.ok:
+        raise ArtifactError(f"{artifact.path}: its parity report says it failed; export it again")
+
+
+def _open_planned(path: Path, digest: str) -> Artifact:
+    artifact = Artifact.open(path)
+    if artifact.digest != digest:
+        raise ArtifactError(
+            f"{artifact.path}: not the artifact that the plan was measured with; "
+            f"run lenet-deploy tune {path.parent} again"
+        )
+    return artifact
+
+
+def _without_plan(folder: Path, misfits: Sequence[str], options: Mapping[str, Any]) -> Session:
+    """Start the first ONNX artifact of the folder, announced; ONNX is data and runs anywhere."""
+    from lenet_runtime.plans import plan as plans
+    from lenet_runtime.plans.routing import PlanWarning
+
+    misfit = f"{folder / plans.PLAN_NAME} does not fit this machine ({'; '.join(misfits)})"
+    for path in plans.artifacts_in(folder):
+        artifact = Artifact.open(path)
+        if artifact.manifest.format == "onnx" and artifact.manifest.batch_size is None:
+            warnings.warn(
+                f"{misfit}, so {path} runs for every batch size; "
+                f"run lenet-deploy tune {folder} here",
+                PlanWarning,
+                stacklevel=3,
+            )
+            return start(artifact, "auto", **options)
+    raise ArtifactError(
+        f"{misfit}, and {folder} holds no onnx artifact with a dynamic batch to run instead; "
+        f"run lenet-deploy tune {folder} here"
+    )
