@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import pickle
 from importlib.resources import files
 from pathlib import Path
