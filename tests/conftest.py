@@ -201,3 +201,19 @@ def fake_trt(fake_gpu, monkeypatch):
     library.library.cache_clear()
     yield state
     library.library.cache_clear()
+
+
+@pytest.fixture
+def fake_ort(fake_cuda, monkeypatch, tmp_path):
+    """The `Machine` of an ONNX Runtime with a GPU for the length of a test."""
+    pytest.importorskip("onnxruntime")
+    import fake_onnxruntime
+
+    return fake_onnxruntime.install(monkeypatch, tmp_path, fake_cuda())
+
+
+@pytest.fixture
+def on_cpu(onnx_artifact):
+    """What ONNX Runtime answers on the CPU."""
+    with load(onnx_artifact.path, device="cpu") as session:
+        yield session.run

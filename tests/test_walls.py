@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY
 from processes import python
 
 import lenet_bench
@@ -23,7 +24,10 @@ ALLOWED = {
     "lenet_export": {"lenet_runtime"},
     "lenet_bench": {"lenet_runtime"},
     "lenet_deploy": {"lenet_runtime", "lenet_export", "lenet_bench"},
+    "benchmarks": PACKAGES.keys(),
 }
+# What is no package of the wheel, and is held to the same rules.
+DRIVERS = [REPOSITORY / "benchmarks" / name for name in ("gpu_check", "peers")]
 
 
 def run_python(code):
@@ -40,8 +44,9 @@ def imported_by(statement):
 def sources():
     """Each module of ours by its full name: its file."""
     found = {}
-    for name, package in PACKAGES.items():
-        folder = Path(package.__file__).parent
+    folders = {name: Path(package.__file__).parent for name, package in PACKAGES.items()}
+    folders |= {f"benchmarks.{folder.name}": folder for folder in DRIVERS}
+    for name, folder in folders.items():
         for path in folder.rglob("*.py"):
             parts = path.relative_to(folder).with_suffix("").parts
             found[".".join((name, *parts)).removesuffix(".__init__")] = path

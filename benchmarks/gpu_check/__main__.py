@@ -15,7 +15,9 @@ from benchmarks.gpu_check import (
     PASSED,
     QUICK_BUDGET_S,
     RESULTS,
+    record,
 )
+from benchmarks.gpu_check.check import Check, Options
 from lenet_runtime import cuda, devices
 from lenet_runtime.errors import BackendUnavailable, InputError
 
@@ -39,22 +41,20 @@ def main(words: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__)
-    made.add_argument("--output", type=Path, default=RESULTS, metavar="DIR")
-    made.add_argument("--device", default="cuda", metavar="cuda[:N]")
-    made.add_argument("--quick", action="store_true", help="small batches, a minute")
-    made.add_argument("--only", default="", metavar="TEXT,TEXT", help="engines whose name has it")
-    made.add_argument("--sanitize", action="store_true", help="parity under compute-sanitizer, too")
-    made.add_argument("--budget", type=float, metavar="SECONDS")
-    return made
+    flags = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__)
+    flags.add_argument("--output", type=Path, default=RESULTS, metavar="DIR")
+    flags.add_argument("--device", default="cuda", metavar="cuda[:N]")
+    flags.add_argument("--quick", action="store_true", help="small batches, a minute")
+    flags.add_argument("--only", default="", metavar="TEXT,TEXT", help="engines whose name has it")
+    flags.add_argument(
+        "--sanitize", action="store_true", help="parity under compute-sanitizer, too"
+    )
+    flags.add_argument("--budget", type=float, metavar="SECONDS")
+    return flags
 
 
 def check(arguments: argparse.Namespace, device: str, gpu: cuda.Gpu) -> int:
     """The check itself; the record is written however it ends."""
-    from benchmarks.gpu_check import record
-    from benchmarks.gpu_check.check import Check, Options
-    from benchmarks.gpu_check.table import markdown
-
     only = tuple(text for text in arguments.only.split(",") if text)
     budget = arguments.budget or (QUICK_BUDGET_S if arguments.quick else BUDGET_S)
     options = Options(device, only, arguments.quick, arguments.sanitize, budget)
@@ -69,17 +69,17 @@ def check(arguments: argparse.Namespace, device: str, gpu: cuda.Gpu) -> int:
             work.findings.interrupted = True
         finally:
             # In `finally`: a fault of ours must not cost the time on the GPU.
-            found = record.document(work.findings, options, gpu, time.monotonic() - start)
-            paths = record.write(found, arguments.output)
+            document = record.document(work.findings, options, gpu, time.monotonic() - start)
+            paths = record.write(document, arguments.output)
             signal.signal(signal.SIGTERM, before)
-    print(markdown(found))
+    print(paths[1].read_text(), end="")
     for path in paths:
         say(f"wrote {path}")
     if work.findings.interrupted:
         return INTERRUPTED
-    for failure in found["failures"]:
+    for failure in document["failures"]:
         say(f"failed: {failure}")
-    return FAILED if found["failures"] else PASSED
+    return FAILED if document["failures"] else PASSED
 
 
 def _as_interrupt(number: int, frame: object) -> None:

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from benchmarks.gpu_check import OURS, RIVALS
-from lenet_bench.gpu.device_result import DeviceResult
-from lenet_bench.gpu.on_gpu import BYTES_PER_IMAGE
+from lenet_bench.gpu.result import BYTES_PER_IMAGE, DeviceResult
 from lenet_bench.report import Run
 
 ANY = "any precision"
@@ -17,10 +16,11 @@ class Goal:
     """One goal.
 
     Attributes:
-        text: what it asks for.
-        precision: of which engines; `ANY` is the best of ours against the best of all rivals.
-        found: what was measured, in words.
-        met: whether it is met; None where it was not measured.
+        text: What the goal asks for.
+        precision: The precision of the engines that are compared; `ANY` is the best of ours against
+            the best of all rivals.
+        found: What was measured, in words.
+        met: Whether the goal is met; None where it was not measured.
     """
 
     text: str
@@ -31,16 +31,15 @@ class Goal:
 
 def goals(run: Run) -> list[Goal]:
     """Each goal, first for the best of any precision and then for each one by itself."""
-    ours = {run.engines[r.engine]["precision"] for r in _of(run, (OURS,), SMALL, ANY)}
-    ours |= {run.engines[r.engine]["precision"] for r in _of(run, (OURS,), LARGE, ANY)}
-    found = []
-    for size, least, text in (
-        (SMALL, LEAST_SMALL, f"batch {SMALL}: at most half the time of the best rival"),
-        (LARGE, LEAST_LARGE, f"batch {LARGE}: at least 5 times the speed of the best rival"),
-    ):
-        for precision in (ANY, *sorted(ours)):
-            found.append(_against_rivals(run, size, least, text, precision))
-    return [*found, _memory(run)]
+    ours = _of(run, (OURS,), SMALL, ANY) + _of(run, (OURS,), LARGE, ANY)
+    precisions = (ANY, *sorted({run.engines[result.engine]["precision"] for result in ours}))
+    small = f"batch {SMALL}: at most half the time of the best rival"
+    large = f"batch {LARGE}: at least 5 times the speed of the best rival"
+    return [
+        *(_against_rivals(run, SMALL, LEAST_SMALL, small, one) for one in precisions),
+        *(_against_rivals(run, LARGE, LEAST_LARGE, large, one) for one in precisions),
+        _memory(run),
+    ]
 
 
 def _against_rivals(run: Run, size: int, least: float, text: str, precision: str) -> Goal:
@@ -63,7 +62,7 @@ def _memory(run: Run) -> Goal:
     rate = None if run.device is None else run.device.bytes_per_second
     if ours is None or rate is None:
         return Goal(text, "fp16", "not measured", None)
-    share = ours.bytes_share(rate, BYTES_PER_IMAGE)
+    share = ours.bytes_share(rate)
     words = f"{share:.1%}: {ours.images_per_second:,.0f} images/s of {rate / BYTES_PER_IMAGE:,.0f}"
     return Goal(text, "fp16", words, share >= LEAST_SHARE)
 

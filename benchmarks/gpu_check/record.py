@@ -1,7 +1,6 @@
 """The record of a check: one JSON document, and its Markdown beside it."""
 
 import datetime
-import importlib.metadata
 import json
 import re
 import sys
@@ -11,8 +10,10 @@ from typing import Any
 
 from benchmarks.gpu_check.check import Findings, Options, wrong_rows
 from benchmarks.gpu_check.goals import goals
-from benchmarks.gpu_check.steps import tidy
+from benchmarks.gpu_check.jobs import Outcome, tidy
+from benchmarks.gpu_check.table import markdown
 from lenet_bench import report
+from lenet_bench.fingerprint import installed_version
 from lenet_bench.report import Run
 from lenet_runtime import cuda
 from lenet_runtime.artifact.files import write_atomically
@@ -23,7 +24,7 @@ SOFTWARE = ("torch", "triton", "onnxruntime-gpu", "onnxruntime", "tensorrt", "nu
 
 def document(findings: Findings, options: Options, gpu: cuda.Gpu, seconds: float) -> dict[str, Any]:
     """Everything that is known, JSON types."""
-    run = merged(findings.latency)
+    run, versions = merged(findings.latency), map(installed_version, SOFTWARE)
     return {
         "schema": SCHEMA,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
@@ -33,7 +34,7 @@ def document(findings: Findings, options: Options, gpu: cuda.Gpu, seconds: float
         "interrupted": findings.interrupted,
         "quick": options.quick,
         "gpu": asdict(gpu),
-        "versions": {"python": sys.version.split()[0]} | {name: version(name) for name in SOFTWARE},
+        "versions": {"python": sys.version.split()[0]} | dict(zip(SOFTWARE, versions, strict=True)),
         "failures": findings.failures(),
         "goals": [] if run is None else [asdict(goal) for goal in goals(run)],
         "exports": {name: asdict(outcome) for name, outcome in findings.exports.items()},
@@ -53,14 +54,11 @@ def merged(documents: list[dict[str, Any]]) -> Run | None:
     if not runs:
         return None
     sections = [run.device for run in runs if run.device is not None]
-    device = None
-    if sections:
-        device = replace(
-            sections[0],
-            results=tuple(r for section in sections for r in section.results),
-            uses_graph=tuple(u for section in sections for u in section.uses_graph),
-            state=sections[-1].state,
-        )
+    device = sections and replace(
+        sections[-1],
+        results=tuple(r for section in sections for r in section.results),
+        uses_graph=tuple(u for section in sections for u in section.uses_graph),
+    )
     engines: dict[str, dict[str, Any]] = {}
     for run in runs:
         engines |= run.engines
@@ -69,37 +67,27 @@ def merged(documents: list[dict[str, Any]]) -> Run | None:
         results=tuple(r for run in runs for r in run.results),
         engines=engines,
         skipped=tuple(s for run in runs for s in run.skipped),
-        device=device,
+        device=device or None,
     )
 
 
-def verdict(outcome: Any) -> str:
+def verdict(outcome: Outcome) -> str:
     """``passed``, ``failed`` where answers differ, or ``not finished``."""
-    if outcome.result and wrong_rows(outcome.result):
+    if wrong_rows(outcome.result):
         return "failed"
     return "passed" if outcome.result.get("ok") and not outcome.reason else "not finished"
 
 
-def version(name: str) -> str | None:
-    """Of an installed distribution; None without it."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def stem(found: dict[str, Any]) -> str:
+def stem(record: dict[str, Any]) -> str:
     """``nvidia-h200-2026-11-25``."""
-    name = re.sub(r"[^a-z0-9]+", "-", found["gpu"]["name"].lower()).strip("-")
-    return f"{name}-{found['date']}" + ("-quick" if found["quick"] else "")
+    name = re.sub(r"[^a-z0-9]+", "-", record["gpu"]["name"].lower()).strip("-")
+    return f"{name}-{record['date']}" + ("-quick" if record["quick"] else "")
 
 
-def write(found: dict[str, Any], folder: Path) -> list[Path]:
+def write(record: dict[str, Any], folder: Path) -> list[Path]:
     """Write both files; returns their paths."""
-    from benchmarks.gpu_check.table import markdown
-
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{stem(found)}.json", folder / f"{stem(found)}.md"]
-    write_atomically(paths[0], (json.dumps(found, allow_nan=False) + "\n").encode())
-    write_atomically(paths[1], (markdown(found) + "\n").encode())
+    paths = [folder / f"{stem(record)}.json", folder / f"{stem(record)}.md"]
+    write_atomically(paths[0], (json.dumps(record, allow_nan=False) + "\n").encode())
+    write_atomically(paths[1], (markdown(record) + "\n").encode())
     return paths

@@ -7,43 +7,40 @@ from pathlib import Path
 from typing import Any
 
 from lenet_bench import report
-from lenet_bench.gpu.device_result import MOSTLY, DeviceResult
-from lenet_bench.gpu.on_gpu import BYTES_PER_IMAGE, DeviceSection
+from lenet_bench.gpu.result import BYTES_PER_IMAGE, MOSTLY, DeviceResult, DeviceSection
 from lenet_bench.report import Run
 
 Cell = Callable[[str, int], str]
 
 
-def markdown(found: dict[str, Any]) -> str:
+def markdown(record: dict[str, Any]) -> str:
     """The whole page."""
-    run = None if found["latency"] is None else report.from_dict(found["latency"])
-    parts = [*head(found, run), *goal_lines(found), *parity_lines(found)]
-    if run is not None and run.device is not None:
-        parts += latency_lines(run, run.device)
-    parts += sanitizer_lines(found) + skipped_lines(found, run)
-    return "\n".join(parts)
+    run = None if record["latency"] is None else report.from_dict(record["latency"])
+    section = None if run is None else run.device
+    parts = [*head(record, section), *goal_lines(record), *parity_lines(record)]
+    if run is not None and section is not None:
+        parts += latency_lines(run, section)
+    return "\n".join([*parts, *sanitizer_lines(record), *skipped_lines(record, run)])
 
 
-def head(found: dict[str, Any], run: Run | None) -> list[str]:
+def head(record: dict[str, Any], section: DeviceSection | None) -> list[str]:
     """What was measured on what, and how it ended."""
-    gpu = found["gpu"]
-    software = ", ".join(f"{name} {v}" for name, v in found["versions"].items() if v)
+    gpu = record["gpu"]
+    software = ", ".join(f"{name} {v}" for name, v in record["versions"].items() if v)
     lines = [
-        f"# {gpu['name']}, {found['date']}",
+        f"# {gpu['name']}, {record['date']}",
         "",
         f"Compute capability {gpu['compute_capability']}, {gpu['multiprocessors']} "
         f"multiprocessors, {gpu['memory_bytes'] / 2**30:.0f} GiB, CUDA {gpu['driver']} of the "
         f"driver. {software}.",
         "",
-        f"`{found['command']}`, {found['seconds']:.0f} s.",
+        f"`{record['command']}`, {record['seconds']:.0f} s.",
     ]
-    if found["interrupted"]:
+    if record["interrupted"]:
         lines += ["", "**Interrupted: this is what was known by then.**"]
-    if found["failures"]:
-        lines += ["", f"**Failed: {', '.join(found['failures'])}.**"]
-    if run is not None and run.device is not None:
-        lines += ["", *state_lines(run.device)]
-    return lines
+    if record["failures"]:
+        lines += ["", f"**Failed: {', '.join(record['failures'])}.**"]
+    return lines if section is None else [*lines, "", *state_lines(section)]
 
 
 def state_lines(section: DeviceSection) -> list[str]:
@@ -61,29 +58,28 @@ def state_lines(section: DeviceSection) -> list[str]:
         reason = (section.state.get("before") or {}).get("reason", "no samples")
         return [*lines, "", f"Power and clocks: unknown ({reason})."]
     facts = [
-        f"{text} {spread(during[key], unit)}"
-        for key, text, unit in (
-            ("power_w", "power", "W"),
-            ("sm_mhz", "SM clock", "MHz"),
-            ("memory_mhz", "memory clock", "MHz"),
-            ("temperature_c", "temperature", "C"),
-        )
+        f"{text} {during[key]['p50']:.0f} {unit} "
+        f"({during[key]['min']:.0f} to {during[key]['max']:.0f})"
+        for key, (text, unit) in STATE.items()
         if during.get(key)
     ]
     reasons = ", ".join(during["throttle_reasons"]) or "none"
     return [*lines, "", f"During the latency: {'; '.join(facts)}; clocks limited by: {reasons}."]
 
 
-def spread(values: dict[str, float], unit: str) -> str:
-    """Median and range."""
-    return f"{values['p50']:.0f} {unit} ({values['min']:.0f} to {values['max']:.0f})"
+STATE = {
+    "power_w": ("power", "W"),
+    "sm_mhz": ("SM clock", "MHz"),
+    "memory_mhz": ("memory clock", "MHz"),
+    "temperature_c": ("temperature", "C"),
+}
 
 
-def goal_lines(found: dict[str, Any]) -> list[str]:
+def goal_lines(record: dict[str, Any]) -> list[str]:
     """Each goal with yes, no, or that it was not measured."""
     rows = [
         [goal["text"], goal["precision"], MET[goal["met"]], goal["found"]]
-        for goal in found["goals"]
+        for goal in record["goals"]
     ]
     lines = table(["goal", "precision", "met", "found"], rows, "---")
     return ["", "## Goals", "", *(lines if rows else ["No latency was measured."])]
@@ -92,39 +88,35 @@ def goal_lines(found: dict[str, Any]) -> list[str]:
 MET = {True: "**yes**", False: "no", None: "unknown"}
 
 
-def parity_lines(found: dict[str, Any]) -> list[str]:
+def parity_lines(record: dict[str, Any]) -> list[str]:
     """For each engine the worst share of its tolerance, by batch size."""
-    sizes = sorted({r["batch_size"] for p in found["parity"].values() for r in rows_of(p)})
-    rows = []
-    for name, outcome in found["parity"].items():
-        cells = [share_cell(outcome, size) for size in sizes]
-        rows.append([name, outcome["verdict"], *cells])
-    lines = ["", "## Parity", "", *table(["engine", "verdict", *map(str, sizes)], rows)]
+    results = {name: outcome["result"] for name, outcome in record["parity"].items()}
+    compared = {
+        name: [*result.get("comparisons", ()), *result.get("steps", ())]
+        for name, result in results.items()
+    }
+    sizes = sorted({row["batch_size"] for rows in compared.values() for row in rows})
+    cells = [
+        [name, record["parity"][name]["verdict"], *(share_cell(rows, size) for size in sizes)]
+        for name, rows in compared.items()
+    ]
+    lines = ["", "## Parity", "", *table(["engine", "verdict", *map(str, sizes)], cells)]
     lines += ["", "The worst of noise and digits, whole calls and steps, as a share of what the "]
     lines[-1] += "precision's tolerance allows: above 100% is a failure."
-    for name, outcome in found["parity"].items():
-        wrong = [row for row in rows_of(outcome) if row["reason"]]
+    for name, rows in compared.items():
         lines += [
             f"- {name}, {row['inputs']} at batch {row['batch_size']}: {row['reason']}"
-            for row in wrong[:3]
+            for row in [row for row in rows if row["reason"]][:3]
         ]
     return lines
 
 
-def rows_of(outcome: dict[str, Any]) -> list[dict[str, Any]]:
-    """All comparisons of an engine."""
-    result = outcome["result"]
-    return [*result.get("comparisons", ()), *result.get("steps", ())]
-
-
-def share_cell(outcome: dict[str, Any], size: int) -> str:
-    """The worst share at a batch size."""
-    rows = [row for row in rows_of(outcome) if row["batch_size"] == size]
-    if not rows:
-        return ""
+def share_cell(rows: list[dict[str, Any]], size: int) -> str:
+    """The worst share at a batch size; bold where a comparison failed."""
+    rows = [row for row in rows if row["batch_size"] == size]
     if any(row["worst_share"] is None for row in rows):
         return "**failed**"
-    text = percent(max(row["worst_share"] for row in rows))
+    text = percent(max(row["worst_share"] for row in rows)) if rows else ""
     return f"**{text}**" if any(row["reason"] for row in rows) else text
 
 
@@ -151,19 +143,15 @@ def latency_lines(run: Run, section: DeviceSection) -> list[str]:
 
     rate = section.bytes_per_second or float("inf")
     parts = [
-        ("The GPU alone, without a graph (`device`, us)", steps("device", False)),
-        ("The GPU alone, with a CUDA graph (`device`, us)", steps("device", True)),
-        ("One launch on an idle stream, without a graph (`device_single`, us)",
-         steps("device_single", False)),
-        ("One launch on an idle stream, with a graph (`device_single`, us)",
-         steps("device_single", True)),
-        ("The host's time in a launch, without a graph (`launch`, us)", steps("launch", False)),
-        ("The host's time in a launch, with a graph (`launch`, us)", steps("launch", True)),
+        (f"{what}, {'with a' if graph else 'without a'}{' CUDA' * (graph and cuda)} graph "
+         f"(`{figure}`, us)", steps(figure, graph))
+        for what, figure, cuda in FIGURE_TITLES for graph in (False, True)
+    ]  # fmt: skip
+    parts += [
         ("Host to host (`end_to_end`, us)", whole),
         ("Images/s of the GPU alone, the better of both", best(lambda r: big(r.images_per_second))),
-        ("Share of the memory bound",
-         best(lambda r: percent(r.bytes_share(rate, BYTES_PER_IMAGE)))),
-    ]  # fmt: skip
+        ("Share of the memory bound", best(lambda r: percent(r.bytes_share(rate)))),
+    ]
     lines = ["", "## Latency", "", "Medians. The fastest of a column is bold."]
     for title, cell in parts:
         lines += ["", f"### {title}", "", *by_size(run, section, cell, bold="us)" in title)]
@@ -172,6 +160,13 @@ def latency_lines(run: Run, section: DeviceSection) -> list[str]:
         "~ not all launches were queued in time, so it is the host's rate, not the GPU's.",
     ]
     return lines + split_lines(run, section)
+
+
+FIGURE_TITLES = (
+    ("The GPU alone", "device", True),
+    ("One launch on an idle stream", "device_single", False),
+    ("The host's time in a launch", "launch", False),
+)
 
 
 def by_size(run: Run, section: DeviceSection, cell: Cell, *, bold: bool) -> list[str]:
@@ -206,18 +201,18 @@ def split_lines(run: Run, section: DeviceSection) -> list[str]:
     ]  # fmt: skip
 
 
-def sanitizer_lines(found: dict[str, Any]) -> list[str]:
+def sanitizer_lines(record: dict[str, Any]) -> list[str]:
     """What compute-sanitizer said."""
     words = {True: "no errors", False: "**errors**", None: "not finished"}
-    rows = [[s["tool"], s["engine"], words[s["ok"]], s["reason"]] for s in found["sanitizer"]]
+    rows = [[s["tool"], s["engine"], words[s["ok"]], s["reason"]] for s in record["sanitizer"]]
     if not rows:
         return []
     return ["", "## compute-sanitizer", "", *table(["tool", "engine", "", "reason"], rows, "---")]
 
 
-def skipped_lines(found: dict[str, Any], run: Run | None) -> list[str]:
+def skipped_lines(record: dict[str, Any], run: Run | None) -> list[str]:
     """What was not done and why; equal reasons of one thing once."""
-    items = [f"- {entry['what']}: {entry['reason']}" for entry in found["skipped"]]
+    items = [f"- {entry['what']}: {entry['reason']}" for entry in record["skipped"]]
     if run is not None:
         items += [f"- latency of {s['engine']}: {s['reason']}" for s in run.skipped]
     return ["", "## Skipped", "", *(dict.fromkeys(items) or ["Nothing."])]
@@ -236,13 +231,7 @@ def line(cells: list[str]) -> str:
 
 def us(value: float) -> str:
     """Microseconds with as many digits as they are good for."""
-    return (
-        f"{value:,.0f}"
-        if abs(value) >= 1000
-        else f"{value:.1f}"
-        if abs(value) >= 100
-        else f"{value:.2f}"
-    )
+    return f"{value:,.{2 - (abs(value) >= 100) - (abs(value) >= 1000)}f}"
 
 
 def percent(share: float) -> str:

@@ -1,18 +1,24 @@
-"""One step in a process of its own: ``python -m benchmarks.gpu_check.worker KIND ARGUMENTS.json``.
+"""One job in a process of its own: ``python -m benchmarks.gpu_check.worker KIND ARGUMENTS.json``.
 
 It writes its result, JSON, to the path ``out`` of its arguments, as soon as there is a part of it.
-A failure ends it with the reason as its last line.
+A failure ends it with the reason as its last line. A plain checkout has no `typer`, so a job calls
+what a public command calls, not the command.
 """
 
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_check import proving, timing
-from benchmarks.gpu_check.steps import tidy
+from benchmarks.gpu_check.jobs import tidy
+from benchmarks.gpu_check.participants import formats
+from lenet_export.formats import FORMATS
 from lenet_runtime.artifact.files import write_atomically
+from lenet_runtime.backends import choose
+from lenet_runtime.errors import BackendUnavailable
 
 Write = Callable[[dict[str, Any]], None]
 
@@ -32,17 +38,12 @@ def export(arguments: dict[str, Any], write: Write) -> None:
 
 def probe(arguments: dict[str, Any], write: Write) -> None:
     """Formats that nothing here runs or builds, each with the reason."""
-    from benchmarks.gpu_check.engines import formats
-    from lenet_export.formats import FORMATS
-    from lenet_runtime.backends import choose
-    from lenet_runtime.errors import BackendUnavailable
-
     unavailable = {}
     for name in formats():
         try:
             choose(name, "auto", arguments["device"])
             FORMATS[name].require()
-        except BackendUnavailable as error:
+        except (BackendUnavailable, ImportError) as error:
             unavailable[name] = tidy(str(error))
     write({"unavailable": unavailable})
 
@@ -57,7 +58,7 @@ KINDS: dict[str, Callable[[dict[str, Any], Write], None]] = {
 
 
 def main() -> int:
-    """Run the step of the command line; returns the exit code."""
+    """Run the job of the command line; returns the exit code."""
     kind, path = sys.argv[1:]
     arguments = json.loads(Path(path).read_text())
 
@@ -68,8 +69,6 @@ def main() -> int:
     try:
         KINDS[kind](arguments, write)
     except Exception as error:  # engines raise anything; it is a line of the record
-        import traceback
-
         traceback.print_exc()
         print(f"{type(error).__name__}: {tidy(str(error))}", file=sys.stderr, flush=True)
         return 1

@@ -12,7 +12,7 @@ memory out (scope ``host``). The method, in the order in which it matters:
 - Raw samples are kept, by slice. Percentiles are read off them; intervals come from a bootstrap
   over rounds, since samples of one slice share their moment and are not independent.
 
-On a GPU the steps of a call are timed as well, see `lenet_bench.gpu.device`.
+On a GPU the steps of a call are timed as well, see `lenet_bench.gpu.harness`.
 
 ``lenet-deploy bench`` is its command.
 """

@@ -59,9 +59,9 @@ def measure(
     """Start each engine `repeats` times in turn.
 
     Args:
-        engines: by name, the keyword arguments of `lenet_runtime.load`, JSON types all; with a
-            ``backend`` of `lenet_runtime.BACKENDS`.
-        repeats: fresh processes of each.
+        engines: For each engine's name the keyword arguments of `lenet_runtime.load`, all JSON
+            types, with a ``backend`` of `lenet_runtime.BACKENDS`.
+        repeats: The number of fresh processes for each engine.
 
     Returns:
         For each engine medians in milliseconds: ``numpy_ms``, ``import_ms``, ``load_ms`` (with
@@ -70,7 +70,7 @@ def measure(
         ``installed_mib`` of the packages that the backend needs.
 
     Raises:
-        DeployError: a process failed; its last line is quoted.
+        DeployError: A process failed; its last line is quoted.
     """
     starts: dict[str, list[dict[str, float]]] = {name: [] for name in engines}
     for _ in range(repeats):

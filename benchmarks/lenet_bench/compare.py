@@ -36,13 +36,13 @@ class Change:
     """One engine at one batch size, now against before.
 
     Attributes:
-        engine: its name.
-        batch_size: images in a call.
-        ratio: new over old, of the fast tenth; 1.2 is 20% slower.
-        relative: whether the machine's drift was divided out by the base line.
-        preempted: whether other processes took the CPU in so many samples that noise explains any
+        engine: The engine's name.
+        batch_size: Images in a call.
+        ratio: New over old, of the fast tenth; 1.2 is 20% slower.
+        relative: Whether the machine's drift was divided out by the base line.
+        preempted: Whether other processes took the CPU in so many samples that noise explains any
             ratio.
-        regressed: whether the whole interval lies beyond the limit, by the clock as well where
+        regressed: Whether the whole interval lies beyond the limit, by the clock as well where
             `relative`; never the base line that other engines were held against.
     """
 
@@ -60,13 +60,13 @@ def compare(run: Run, before: Run, fail_above: float, *, force: bool = False) ->
     The GPU's own times are compared likewise, where both runs have them.
 
     Args:
-        run: now.
-        before: the run to compare with.
-        fail_above: share by which the lower end of the interval must exceed 1; 0.1 is 10%.
-        force: compare although the machines or settings differ.
+        run: The run of now.
+        before: The run to compare with.
+        fail_above: The share by which the lower end of the interval must exceed 1; 0.1 is 10%.
+        force: Compare although the machines or settings differ.
 
     Raises:
-        InputError: the runs have nothing in common, or are of unlike machines or settings, or
+        InputError: The runs have nothing in common, or are of unlike machines or settings, or
             the limit is none.
     """
     if not 0 <= fail_above < math.inf:

@@ -50,7 +50,7 @@ def fingerprint(device: str = "cpu") -> dict[str, Any]:
             "python": platform.python_version(),
             "numpy": np.__version__,
             "lenet_deploy": __version__,
-            **{name: _version(name) for name in _SOFTWARE},
+            **{name: installed_version(name) for name in _SOFTWARE},
         },
         "state": {
             "measured_at": datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds"),
@@ -63,20 +63,20 @@ def fingerprint(device: str = "cpu") -> dict[str, Any]:
 
 
 def _gpu(device: str) -> dict[str, Any]:
-    wanted = devices.parse(device)
-    if wanted.kind != "cuda":
+    parsed = devices.parse(device)
+    if parsed.kind != "cuda":
         return {}
-    from lenet_bench.gpu import gpu_state
+    from lenet_bench.gpu import state
     from lenet_runtime import cuda
 
-    found = cuda.gpu(wanted.index)
+    gpu = cuda.gpu(parsed.index)
     return {
-        "gpu": found.name,
-        "gpu_compute_capability": found.compute_capability,
-        "gpu_driver": gpu_state.read(found).get("driver"),
-        "gpu_driver_cuda": found.driver,
-        "gpu_multiprocessors": found.multiprocessors,
-        "gpu_memory_gib": round(found.memory_bytes / 2**30),
+        "gpu": gpu.name,
+        "gpu_compute_capability": gpu.compute_capability,
+        "gpu_driver": state.read(gpu).get("driver"),
+        "gpu_driver_cuda": gpu.driver,
+        "gpu_multiprocessors": gpu.multiprocessors,
+        "gpu_memory_gib": round(gpu.memory_bytes / 2**30),
     }
 
 
@@ -88,6 +88,13 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any], group: str) -> lis
         for key in sorted(set(a) | set(b))
         if a.get(key) != b.get(key)
     ]
+
+
+def installed_version(distribution: str) -> str | None:
+    """The version of an installed distribution; None without one."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(distribution)
+    return None
 
 
 def _affinity() -> list[int] | None:
@@ -114,10 +121,4 @@ def _load() -> float | None:
 def _read(path: str) -> str | None:
     with contextlib.suppress(OSError):
         return Path(path).read_text(encoding="ascii", errors="replace").strip()
-    return None
-
-
-def _version(distribution: str) -> str | None:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(distribution)
     return None

@@ -32,12 +32,12 @@ class Settings:
     """How to measure.
 
     Attributes:
-        min_seconds: to measure each engine for, at each batch size.
-        min_iterations: samples to take at least.
-        warmup_seconds: to warm up for at least; up to four times that while still falling.
+        min_seconds: The least time to measure each engine at each batch size.
+        min_iterations: The least number of samples.
+        warmup_seconds: The least time to warm up; up to four times that while latency still falls.
         inputs: ``rotating`` through fresh arrays, ``hot`` on a single one, or ``cold``: the
             caches are swept before each call.
-        seed: of inputs and of the order of turns.
+        seed: The seed of the inputs and of the order of turns.
     """
 
     min_seconds: float = 0.5
@@ -66,16 +66,17 @@ def measure(  # noqa: PLR0917  named by its callers
     """Time every engine at every batch size.
 
     Args:
-        engines: by name, each from float32 images ``(N, 1, 32, 32)`` to logits ``(N, 10)``.
-        batch_sizes: images in a call.
-        settings: see `Settings`.
-        progress: called with the step and the share done, 0 to 1.
-        keep: called with each result as soon as it is whole, so that an interrupted run still
+        engines: The engines by name, each from float32 images ``(N, 1, 32, 32)`` to float32 logits
+            ``(N, 10)``.
+        batch_sizes: Images in a call.
+        settings: How to measure.
+        progress: Called with the step and the share done, 0 to 1.
+        keep: Called with each result as soon as it is whole, so that an interrupted run still
             has what it measured.
-        stop: asked after each round; once it says True, what was measured is kept and that is all.
+        stop: Asked after each round; once it says True, what was measured is kept and that is all.
 
     Raises:
-        InputError: there is no engine, no batch size, or one below 1.
+        InputError: There is no engine, no batch size, or a batch size below 1.
     """
     if not engines or not batch_sizes or min(batch_sizes) < 1:
         raise InputError(

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_bench import result as results_json
-from lenet_bench.gpu import on_gpu
-from lenet_bench.gpu.device_result import FIGURES
-from lenet_bench.gpu.on_gpu import DeviceSection
+from lenet_bench.gpu.result import FIGURES, DeviceSection, section_from_json
 from lenet_bench.harness import Settings
 from lenet_bench.result import LatencyResult, Ratio, paired_ratio
 from lenet_runtime.errors import InputError
@@ -34,17 +32,17 @@ class Run:
     """Everything one run measured.
 
     Attributes:
-        settings: how it was measured.
-        fingerprint: what it was measured on, see `lenet_bench.fingerprint`.
-        results: one per engine and batch size.
-        engines: by name: backend, format, precision, threads, artifact, digest.
-        baseline: name of the engine that ratios are to; None where there is none.
-        skipped: engines that could not be measured: ``engine`` and ``reason``.
-        cold_start: see `lenet_bench.coldstart`.
-        scaling: see `lenet_bench.scaling`.
-        interrupted: whether the run was cut short.
-        device: what was measured on a GPU beyond whole calls; None on a CPU.
-        scope: what one sample spans; ``host`` is NumPy in, NumPy out.
+        settings: How the run measured.
+        fingerprint: What machine and software it measured on, see `lenet_bench.fingerprint`.
+        results: One result per engine and batch size.
+        engines: For each engine's name its backend, format, precision, threads, artifact, digest.
+        baseline: The name of the engine that ratios are to; None where there is none.
+        skipped: The ``engine`` and the ``reason`` of each that could not be measured.
+        cold_start: Rows of `lenet_bench.coldstart`.
+        scaling: Rows of `lenet_bench.scaling`.
+        interrupted: Whether the run was cut short.
+        device: What was measured on a GPU beyond whole calls; None on a CPU.
+        scope: What one sample spans; ``host`` is NumPy in, NumPy out.
     """
 
     settings: Settings
@@ -178,7 +176,7 @@ def from_dict(document: Any) -> Run:
         scaling=tuple(document["scaling"]),
         interrupted=bool(document["interrupted"]),
         scope=document["scope"],
-        device=None if (section := document.get("device")) is None else on_gpu.from_json(section),
+        device=None if (part := document.get("device")) is None else section_from_json(part),
     )
 
 

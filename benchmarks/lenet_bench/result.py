@@ -15,13 +15,13 @@ class LatencyResult:
     """One engine at one batch size.
 
     Attributes:
-        engine: its name in this run.
-        batch_size: images in a call.
-        rounds_ns: wall-clock nanoseconds of each sample, by round. A sample is one call, or the
+        engine: The engine's name in this run.
+        batch_size: Images in a call.
+        rounds_ns: Wall-clock nanoseconds of each sample, by round. A sample is one call, or the
             mean of `calls_per_sample` calls where one is too short for the clock.
-        calls_per_sample: see `rounds_ns`.
-        warm: whether the warm-up ended because the engine had settled, not because time was up.
-        preempted_share: of the samples, in which the system gave the caller's CPU to another
+        calls_per_sample: The number of calls in a sample.
+        warm: Whether the warm-up ended because the engine had settled, not because time was up.
+        preempted_share: Share of the samples in which the system gave the caller's CPU to another
             process; 0 to 1, None where it does not tell. A slow engine is hit more often.
     """
 
@@ -64,9 +64,9 @@ class Ratio:
     """How one latency compares with another.
 
     Attributes:
-        value: median over median; below 1 is faster.
-        low: lower end of the 95% interval.
-        high: upper end of it.
+        value: Median over median; below 1 is faster.
+        low: The lower end of the 95% interval.
+        high: The upper end of the 95% interval.
     """
 
     value: float

@@ -15,9 +15,9 @@ def over_threads(
     """Images per second of one caller, for sessions that were loaded with 1, 2, ... threads.
 
     Args:
-        engines: by number of threads; measured interleaved.
-        batch_size: images in a call.
-        settings: see `Settings`.
+        engines: The engine at each number of threads; they are measured interleaved.
+        batch_size: Images in a call.
+        settings: How to measure.
     """
     results = measure({str(count): run for count, run in engines.items()}, [batch_size], settings)
     single = results[0].images_per_second

@@ -37,21 +37,21 @@ def tune(
     """Measure every artifact in `folder` on every backend of its format; write nothing.
 
     Args:
-        folder: of artifacts of one network.
-        batch_sizes: to find a winner for.
-        measure: `lenet_runtime.latency.measure` with its settings bound.
-        device: to run on.
-        threads: of every engine.
-        trust: see `lenet_runtime.load`.
-        precision: of the artifacts to measure; a plan never mixes two, or answers would depend on
-            the batch.
+        folder: A folder with artifacts of one network.
+        batch_sizes: The batch sizes to find a winner for.
+        measure: `lenet_bench.measure` with its settings bound.
+        device: The device to run on.
+        threads: The number of threads of every engine.
+        trust: See `lenet_runtime.load`.
+        precision: The precision of the artifacts to measure; a plan never mixes two, or answers
+            would depend on the batch.
 
     Returns:
         The plan; of every artifact, backend and size the result at the chunk size that was
         fastest; and what was skipped with its reason.
 
     Raises:
-        InputError: no artifact in `folder` can be measured here; every reason is given.
+        InputError: No artifact in `folder` can be measured here; every reason is given.
     """
     skipped: dict[str, str] = {}
     with ExitStack() as stack:

@@ -2,7 +2,6 @@
 
 import argparse
 import datetime
-import importlib.metadata
 import json
 import os
 import sys
@@ -65,6 +64,7 @@ def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     from benchmarks.peers import BASELINE, PEERS
     from benchmarks.peers.peak import FLOP_PER_IMAGE, peak_gflops
     from lenet_bench import Settings, fingerprint, measure
+    from lenet_bench.fingerprint import installed_version
 
     torch.set_num_threads(arguments.threads)
     before = fingerprint()
@@ -99,7 +99,7 @@ def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         "fingerprint": before,
         "niceness": os.nice(0),
         "load_average_1min_after": fingerprint()["state"]["load_average_1min"],
-        "versions": versions(),
+        "versions": {name: installed_version(name) for name in SOFTWARE},
         "baseline": BASELINE,
         "peak_gflops": peak,
         "flop_per_image": FLOP_PER_IMAGE,
@@ -151,16 +151,6 @@ def reason(error: Exception) -> str:
 
     text = " ".join(str(error).split()).replace(str(ROOT), ".").replace(str(Path.home()), "~")
     return text if isinstance(error, Unavailable) else f"{type(error).__name__}: {text[:500]}"
-
-
-def versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for name in SOFTWARE:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
 
 
 def figures(result: Any, results: list[Any]) -> dict[str, Any]:

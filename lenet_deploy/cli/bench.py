@@ -1,28 +1,26 @@
 """`lenet-deploy bench`: latency per batch size."""
 
-import dataclasses
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from lenet_deploy.cli.bench_tables import microseconds, print_rows, print_steps
-from lenet_deploy.cli.console import plain, print_json, progress, stderr, stdout
+from lenet_deploy.cli.bench_tables import print_changes, print_run
+from lenet_deploy.cli.console import plain, print_json, progress, stderr
 from lenet_deploy.cli.options import BatchSizes, Device, Seed, Trust, batch_sizes_of, integers_of
-from lenet_runtime import cpu, devices
+from lenet_runtime import devices
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
 
 REGRESSION = 5  # exit code
 
 if TYPE_CHECKING:
-    from lenet_bench.compare import Change
+    from lenet_bench.field import Field
     from lenet_bench.harness import Settings
     from lenet_bench.report import Run
-    from lenet_deploy.benching import Field
 
 
 def bench(
@@ -98,7 +96,7 @@ def bench(
     """
     from lenet_bench import Settings
     from lenet_bench.compare import compare
-    from lenet_bench.html.plots import plotly
+    from lenet_bench.html.style import plotly
     from lenet_bench.report import read
     from lenet_deploy import benching
 
@@ -123,19 +121,15 @@ def bench(
                 stack=stack,
                 step=step,
             )
-        run = _measure(field, sizes, settings, device)
-        if devices.parse(device).kind == "cuda" and not run.interrupted:
-            run = _measure_steps(run, field, sizes, device)
-        if not run.interrupted:
-            run = _extras(run, field, cold_start=cold_start, scaling=scaling)
+        run = _measure(field, sizes, settings, device, cold_start=cold_start, scaling=scaling)
     if json_file != Path("-"):
-        _print(run)
+        print_run(run)
     _write(run, json_file, csv_file, html_file)
     if run.interrupted:
         raise KeyboardInterrupt
     if before is not None:
         changes = compare(run, before, limit, force=force)
-        _print_changes(changes)
+        print_changes(changes)
         slower = [f"{c.engine} at batch {c.batch_size}" for c in changes if c.regressed]
         if slower:
             stderr.print(
@@ -157,68 +151,41 @@ def _share(text: str) -> float:
     return value
 
 
-def _measure(field: "Field", sizes: tuple[int, ...], settings: "Settings", device: str) -> "Run":
-    from lenet_bench import fingerprint, measure
-    from lenet_bench.report import Run
-    from lenet_bench.result import LatencyResult
+def _measure(
+    field: "Field",
+    sizes: tuple[int, ...],
+    settings: "Settings",
+    device: str,
+    *,
+    cold_start: bool,
+    scaling: bool,
+) -> "Run":
+    """Whole calls, then whatever else was asked for, until Ctrl-C."""
+    from lenet_bench import field as measuring
 
-    results: list[LatencyResult] = []
-    interrupted, where = False, fingerprint(device)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=stderr, transient=True) as bar:
-        task = bar.add_task("warming up", total=1.0)
-        try:
-            measure(
-                {contender.name: contender.run for contender in field.contenders},
-                sizes,
-                settings,
-                progress=lambda step, share: bar.update(task, description=step, completed=share),
-                keep=results.append,
-            )
-        except KeyboardInterrupt:
-            interrupted = True
-    return Run(
-        settings=settings,
-        fingerprint=where,
-        results=tuple(results),
-        engines={contender.name: contender.details for contender in field.contenders},
-        baseline=field.baseline,
-        skipped=tuple(field.skipped),
-        interrupted=interrupted,
-    )
-
-
-def _measure_steps(run: "Run", field: "Field", sizes: tuple[int, ...], device: str) -> "Run":
-    """The GPU's own time, step by step; what cannot be timed so is listed in its section."""
-    from lenet_bench.gpu.device import Hooks
-    from lenet_bench.gpu.staged import measure_section
-
-    predictors = {contender.name: contender.predictor for contender in field.contenders}
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=stderr, transient=True) as bar:
-        task = bar.add_task("warming up", total=1.0)
-        hooks = Hooks(
-            progress=lambda step, share: bar.update(task, description=step, completed=share)
-        )
-        section, interrupted = measure_section(predictors, sizes, device, run.settings, hooks)
-    return dataclasses.replace(run, device=section, interrupted=interrupted)
-
-
-def _extras(run: "Run", field: "Field", *, cold_start: bool, scaling: bool) -> "Run":
-    from lenet_bench import coldstart
-    from lenet_deploy.benching import measure_scaling
-
-    with progress() as step:
-        if cold_start:
-            step("timing cold starts")
-            starts = {c.name: c.load for c in field.contenders if c.load is not None}
-            run = dataclasses.replace(run, cold_start=coldstart.measure(starts))
-        if scaling:
-            largest = max(run.batch_sizes)
-            step(f"timing threads and callers at batch {largest}")
-            rows = measure_scaling(field, largest, run.settings)
-            run = dataclasses.replace(run, scaling=rows)
+    with _bar() as bar:
+        run = measuring.measure_calls(field, sizes, settings, device, bar)
+    if devices.parse(device).kind == "cuda" and not run.interrupted:
+        with _bar() as bar:
+            run = measuring.measure_steps(run, field, sizes, device, bar)
+    if not run.interrupted:
+        with progress() as step:
+            if cold_start:
+                step("timing cold starts")
+                run = measuring.measure_cold_start(run, field)
+            if scaling:
+                step(f"timing threads and callers at batch {max(run.batch_sizes)}")
+                run = measuring.measure_scaling(run, field)
     return run
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, float], None]]:
+    """A bar of progress on stderr; what it yields takes the step and the share done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr, transient=True) as bar:
+        task = bar.add_task("warming up", total=1.0)
+        yield lambda step, share: bar.update(task, description=step, completed=share)
 
 
 def _write(
@@ -242,73 +209,3 @@ def _write(
     for file in (json_file, csv_file, html_file):
         if file is not None and file != Path("-"):
             stderr.print(f"wrote {plain(file)}", highlight=False, soft_wrap=True)
-
-
-def _print(run: "Run") -> None:
-    from lenet_bench.report import crossovers
-
-    table = Table(
-        title=plain(f"Latency in microseconds on {cpu.model()}, input {run.settings.inputs}"),
-        caption="NumPy in, NumPy out, checks included; ratio of medians with its 95% interval",
-    )
-    table.add_column("engine", overflow="fold", min_width=13)
-    for heading in ("batch", "p50", "p90", "p99", "images/s", f"/ {run.baseline}"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    winners = run.winners()
-    for size in run.batch_sizes:
-        for result in (r for r in run.results if r.batch_size == size):
-            ratio, best = run.ratio(result), winners[size] == result.engine
-            table.add_row(
-                plain(result.engine) + (" [bold green]*[/]" if best else ""),
-                str(size),
-                *(microseconds(result.percentile_us(p)) for p in (50, 90, 99)),
-                f"{result.images_per_second:,.0f}",
-                f"{ratio.value:.3f} ±{(ratio.high - ratio.low) / 2:.3f}" if ratio else "",
-            )
-        table.add_section()
-    stdout.print(table)
-    found = "; ".join(crossovers(run))
-    stdout.print(f"* {plain(found)}" if run.results else "nothing was measured")
-    for skipped in run.skipped:
-        stdout.print(f"not measured: {plain(skipped['engine'])}: {plain(skipped['reason'])}")
-    if run.device is not None:
-        print_steps(run, run.device)
-    title = "Cold start: milliseconds in a fresh process, medians"
-    print_rows(title, run.cold_start, _COLD_START)
-    print_rows("Scaling: images per second of all callers together", run.scaling, _SCALING)
-
-
-_COLD_START = {
-    "engine": "engine",
-    "import_ms": "import",
-    "load_ms": "load",
-    "first_run_ms": "first",
-    "second_run_ms": "second",
-    "process_ms": "process",
-    "peak_memory_mib": "peak MiB",
-    "installed_mib": "disk MiB",
-}
-_SCALING = {
-    "engine": "engine",
-    "threads": "threads",
-    "callers": "callers",
-    "batch_size": "batch",
-    "images_per_second": "images/s",
-    "speedup": "speedup",
-}
-
-
-def _print_changes(changes: "list[Change]") -> None:
-    table = Table(title="Against the report of before: 1 is unchanged, above 1 is slower")
-    for heading in ("engine", "batch", "ratio", "95% interval", ""):
-        table.add_column(heading, justify="left" if heading == "engine" else "right")
-    for change in changes:
-        ratio = change.ratio
-        table.add_row(
-            plain(change.engine),
-            str(change.batch_size),
-            f"{ratio.value:.3f}",
-            f"{ratio.low:.3f} to {ratio.high:.3f}",
-            "[red]regressed[/]" if change.regressed else "preempted" * change.preempted,
-        )
-    stderr.print(table)

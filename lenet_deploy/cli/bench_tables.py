@@ -1,20 +1,57 @@
-"""The tables of `lenet-deploy bench` beyond that of whole calls."""
+"""The tables of `lenet-deploy bench`."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from lenet_deploy.cli.console import plain, stdout
+from lenet_deploy.cli.console import plain, stderr, stdout
+from lenet_runtime import cpu
 
 if TYPE_CHECKING:
-    from lenet_bench.gpu.on_gpu import DeviceSection
+    from lenet_bench.compare import Change
+    from lenet_bench.gpu.result import DeviceSection
     from lenet_bench.report import Run
+
+
+def print_run(run: "Run") -> None:
+    """Everything that was measured, and who took no part."""
+    from lenet_bench.report import crossovers
+
+    table = Table(
+        title=plain(f"Latency in microseconds on {cpu.model()}, input {run.settings.inputs}"),
+        caption="NumPy in, NumPy out, checks included; ratio of medians with its 95% interval",
+    )
+    table.add_column("engine", overflow="fold", min_width=13)
+    for heading in ("batch", "p50", "p90", "p99", "images/s", f"/ {run.baseline}"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    winners = run.winners()
+    for size in run.batch_sizes:
+        for result in (r for r in run.results if r.batch_size == size):
+            ratio, best = run.ratio(result), winners[size] == result.engine
+            table.add_row(
+                plain(result.engine) + (" [bold green]*[/]" if best else ""),
+                str(size),
+                *(microseconds(result.percentile_us(p)) for p in (50, 90, 99)),
+                f"{result.images_per_second:,.0f}",
+                f"{ratio.value:.3f} ±{(ratio.high - ratio.low) / 2:.3f}" if ratio else "",
+            )
+        table.add_section()
+    stdout.print(table)
+    winners_text = "; ".join(crossovers(run))
+    stdout.print(f"* {plain(winners_text)}" if run.results else "nothing was measured")
+    for skipped in run.skipped:
+        stdout.print(f"not measured: {plain(skipped['engine'])}: {plain(skipped['reason'])}")
+    if run.device is not None:
+        print_steps(run, run.device)
+    title = "Cold start: milliseconds in a fresh process, medians"
+    print_rows(title, run.cold_start, _COLD_START)
+    print_rows("Scaling: images per second of all callers together", run.scaling, _SCALING)
 
 
 def print_steps(run: "Run", section: "DeviceSection") -> None:
     """The GPU's own time, where a call's time goes, and the state of the GPU."""
-    from lenet_bench.gpu.device_result import FIGURES, MOSTLY
+    from lenet_bench.gpu.result import FIGURES, MOSTLY
 
     table = Table(
         title=plain(f"Microseconds of each step on {run.fingerprint['machine']['gpu']}, p50"),
@@ -57,6 +94,24 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if value < 10 else microseconds(value)
 
 
+_COLD_START = {
+    "engine": "engine",
+    "import_ms": "import",
+    "load_ms": "load",
+    "first_run_ms": "first",
+    "second_run_ms": "second",
+    "process_ms": "process",
+    "peak_memory_mib": "peak MiB",
+    "installed_mib": "disk MiB",
+}
+_SCALING = {
+    "engine": "engine",
+    "threads": "threads",
+    "callers": "callers",
+    "batch_size": "batch",
+    "images_per_second": "images/s",
+    "speedup": "speedup",
+}
 _SPLIT = {
     "engine": "engine",
     "batch_size": "batch",
@@ -89,3 +144,20 @@ def _cell(value: object) -> str:
 def microseconds(value: float) -> str:
     """With a digit behind the point where that says something."""
     return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+def print_changes(changes: "list[Change]") -> None:
+    """How much slower or faster each engine is than in the report of before."""
+    table = Table(title="Against the report of before: 1 is unchanged, above 1 is slower")
+    for heading in ("engine", "batch", "ratio", "95% interval", ""):
+        table.add_column(heading, justify="left" if heading == "engine" else "right")
+    for change in changes:
+        ratio = change.ratio
+        table.add_row(
+            plain(change.engine),
+            str(change.batch_size),
+            f"{ratio.value:.3f}",
+            f"{ratio.low:.3f} to {ratio.high:.3f}",
+            "[red]regressed[/]" if change.regressed else "preempted" * change.preempted,
+        )
+    stderr.print(table)

@@ -99,16 +99,14 @@ def load_plan(
     *,
     check_finite: bool = True,
 ) -> Session:
-    """Load a folder of artifacts with a plan of ``lenet-deploy tune``; see `load`.
+    """Load a folder of artifacts with the plan of ``lenet-deploy tune``.
 
     Each batch goes to the artifact and backend that were fastest at the nearest measured size.
 
     Args:
         folder: artifacts of one network, and ``plan.json``.
-        device: see `load`.
-        threads: see `load`; None is the plan's own number.
-        trust: see `load`.
-        check_finite: see `load`.
+        device: see `load`, as for `trust` and `check_finite`.
+        threads: CPU threads of each engine; None is the plan's own number.
 
     Raises:
         ArtifactError: there is no plan, or an artifact of it is gone, changed or not trusted.

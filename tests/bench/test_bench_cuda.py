@@ -10,10 +10,10 @@ from cli_helper import assert_fits, run, set_columns
 from device_helper import run_of
 
 import lenet_runtime
-from lenet_bench.gpu import staged, stopwatch
+from lenet_bench.field import Contender, Field
+from lenet_bench.gpu import harness, stopwatch
 from lenet_bench.html import report as html_report
 from lenet_deploy import benching
-from lenet_deploy.benching import Contender, Field
 from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.backends.torch import torch_cuda
 from lenet_runtime.errors import BackendUnavailable
@@ -69,7 +69,7 @@ def pretended(fake_cuda, onnx_artifact, monkeypatch, tmp_path):
     fake_cuda()
     monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
     opened = stopwatch.opened
-    monkeypatch.setattr(staged.stopwatch, "opened", lambda index: opened(index, MIB))
+    monkeypatch.setattr(stopwatch, "opened", lambda index: opened(index, MIB))
     context = lenet_runtime.cuda.Context(0)
 
     def gather(paths, *, stack, **options):
@@ -144,7 +144,7 @@ def test_ctrl_c_among_the_steps_keeps_the_whole_calls(pretended, monkeypatch, tm
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(staged.device, "measure", interrupted)
+    monkeypatch.setattr(harness, "measure", interrupted)
     path = tmp_path / "report.json"
     bench("--json", path, code=130)
     report = json.loads(path.read_text())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lenet_bench import LatencyResult, Settings, fingerprint
-from lenet_bench.html import plots, report
+from lenet_bench.html import plots, report, style
 from lenet_bench.report import Run
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
 
@@ -183,7 +183,7 @@ def test_raw_samples_are_thinned():
 
 def test_no_two_engines_look_alike():
     engines = ("eager", *(f"engine-{i}" for i in range(41)))
-    looks = plots.looks(run_of(engines=engines, sizes=(1,)))
+    looks = style.looks(run_of(engines=engines, sizes=(1,)))
     assert len(set(looks.values())) == 42
     assert len({(look.colour, look.marker) for look in looks.values()}) == 42
 

@@ -10,8 +10,6 @@ import pytest
 
 from lenet_bench import LatencyResult, Settings, fingerprint, harness, measure
 from lenet_bench import report as reports
-from lenet_bench.compare import compare
-from lenet_bench.report import Run
 from lenet_bench.result import from_json, paired_ratio, to_json
 from lenet_runtime.errors import InputError
 
@@ -57,11 +55,6 @@ def engine(clock, microseconds, calls=None):
 def result(name="a", size=1, microseconds=100.0, rounds=20, spread=0.0, seed=0):
     noise = np.random.default_rng(seed).uniform(1 - spread, 1 + spread, (rounds, 5))
     return LatencyResult(name, size, tuple(microseconds * 1e3 * noise))
-
-
-def run_of(*results, baseline=None, **changes):
-    engines = {r.engine: {"backend": r.engine, "threads": 1} for r in results}
-    return Run(Settings(), {"machine": {"cpu": "A"}}, results, engines, baseline, **changes)
 
 
 def test_each_engine_gets_its_own_time(clock):
@@ -244,16 +237,6 @@ def test_samples_that_are_no_times_are_refused(rounds):
         from_json(document)
 
 
-def test_a_report_round_trips(tmp_path):
-    before = run_of(result("a"), result("b", microseconds=50), baseline="a")
-    path = tmp_path / "report.json"
-    path.write_text(json.dumps(before.to_dict(), allow_nan=False))
-    after = reports.read(path)
-    assert after.to_dict() == before.to_dict()
-    assert after.winners() == {1: "b"}
-    assert after.ratio(after.results[1]).value == 0.5
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -283,40 +266,6 @@ def test_a_report_that_is_missing_is_refused(tmp_path):
         reports.read(tmp_path)
 
 
-def test_the_gate_sees_what_the_noise_does_not_explain():
-    before = run_of(result(spread=0.05))
-    for factor, regressed in ((1.0, False), (1.05, False), (1.3, True), (0.5, False)):
-        now = run_of(result(microseconds=100 * factor, spread=0.05, seed=1))
-        (change,) = compare(now, before, 0.1)
-        assert change.regressed == regressed
-        assert change.ratio.value == pytest.approx(factor, rel=0.05)
-
-
-def test_the_gate_divides_out_what_slows_the_base_line_too():
-    before = run_of(result("base"), result("a", microseconds=50), baseline="base")
-    slower_machine = run_of(
-        result("base", microseconds=200), result("a", microseconds=100), baseline="base"
-    )
-    changes = {c.engine: c for c in compare(slower_machine, before, 0.1)}
-    assert changes["a"].relative
-    assert not changes["a"].regressed
-    assert changes["base"].ratio.value == 2  # reported, as the machine's drift
-    assert not changes["base"].regressed
-
-
-def test_runs_of_unlike_machines_are_not_compared():
-    here = run_of(result())
-    there = dataclasses.replace(here, fingerprint={"machine": {"cpu": "B"}})
-    with pytest.raises(InputError, match="cpu: 'A' here, 'B' there"):
-        compare(here, there, 0.1)
-    assert compare(here, there, 0.1, force=True)
-
-
-def test_runs_with_nothing_in_common_are_not_compared():
-    with pytest.raises(InputError, match="no engine"):
-        compare(run_of(result("a")), run_of(result("b")), 0.1)
-
-
 def test_the_fingerprint_is_json_and_leaves_nothing_out():
     document = json.loads(json.dumps(fingerprint(), allow_nan=False))
     assert set(document) >= {"machine", "software", "state"}
@@ -326,12 +275,3 @@ def test_the_fingerprint_is_json_and_leaves_nothing_out():
 
 def test_the_clock_is_finer_than_a_call():
     assert 0 < harness.clock_step_ns() < 1e6
-
-
-def test_cold_inputs_sweep_the_caches(clock, monkeypatch):
-    sweeps = []
-    monkeypatch.setattr(harness, "sweep_caches", lambda: sweeps.append(1))
-    calls = []
-    settings = dataclasses.replace(QUICK, inputs="cold")
-    (cold,) = measure({"a": engine(clock, 1000, calls)}, [1], settings)
-    assert len(sweeps) == len(calls) // cold.calls_per_sample

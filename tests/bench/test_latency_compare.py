@@ -69,8 +69,9 @@ def test_drift_hides_no_regression():
     assert regressed(session(1, drift=1.5, slower={"b": 1.2}), session(0)) == {"b"}
 
 
-def test_a_base_line_that_became_faster_is_no_regression_of_the_others():
-    assert regressed(session(1, slower={"base": 0.5}), session(0)) == set()
+@pytest.mark.parametrize("faster", ["base", "a"])
+def test_what_became_faster_is_no_regression_of_it_or_of_the_others(faster):
+    assert regressed(session(1, slower={faster: 0.5}), session(0)) == set()
 
 
 def test_without_a_base_line_the_clock_decides():
@@ -121,6 +122,8 @@ def test_only_what_both_runs_measured_is_compared():
     now, before = session(1), session(0)
     fewer = dataclasses.replace(before, results=before.results[:2])
     assert [change.engine for change in compare(now, fewer, 0.1)] == ["base", "a"]
+    with pytest.raises(InputError, match="no engine"):
+        compare(now, dataclasses.replace(before, results=()), 0.1)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from device_helper import QUICK, FakeGpu, FakeStaged, device_result, rounds, run
 
 from lenet_bench import LatencyResult, fingerprint, harness
 from lenet_bench.compare import compare
-from lenet_bench.gpu import device
-from lenet_bench.gpu.device import Hooks
-from lenet_bench.gpu.device_result import FIGURES, split
+from lenet_bench.gpu import steps
+from lenet_bench.gpu.harness import Hooks, measure
+from lenet_bench.gpu.result import FIGURES, split
 from lenet_bench.report import csv_text, from_dict, read
 from lenet_runtime.errors import InputError
 
@@ -20,7 +20,7 @@ from lenet_runtime.errors import InputError
 @pytest.fixture
 def gpu(monkeypatch):
     gpu = FakeGpu()
-    monkeypatch.setattr(device, "time", gpu)
+    monkeypatch.setattr(steps, "time", gpu)
     monkeypatch.setattr(harness, "time", gpu)
     return gpu
 
@@ -28,7 +28,8 @@ def gpu(monkeypatch):
 def measured(gpu, engines, sizes=(1,), settings=QUICK, **hooks):
     skipped = []
     hooks = {"skip": lambda name, reason: skipped.append((name, reason))} | hooks
-    return device.measure(engines, sizes, gpu, settings, Hooks(**hooks)), skipped
+    results = list(measure(engines, sizes, gpu, settings, Hooks(**hooks)))
+    return results, skipped
 
 
 def test_each_figure_is_what_its_step_takes(gpu):
@@ -60,12 +61,12 @@ def test_memory_that_pytorch_refuses_to_give_back_costs_no_result(gpu, monkeypat
 
 
 def test_a_sample_is_long_against_the_resolution_and_fits_into_half_a_hold():
-    assert device.repeats(40, 5, 500) == 2  # 100 us or so
-    assert device.repeats(2, 1, 500) == 50
-    assert device.repeats(2, 25, 500) == 10  # launches of 250 us in all
-    assert device.repeats(0.0, 0.0, 500) == device.MOST_REPEATS
-    assert device.repeats(5000, 400, 500) == 1
-    assert device.repeats(2, 25, 0.0) == 50  # what cannot hold has no limit
+    assert steps.repeats(40, 5, 500) == 2  # 100 us or so
+    assert steps.repeats(2, 1, 500) == 50
+    assert steps.repeats(2, 25, 500) == 10  # launches of 250 us in all
+    assert steps.repeats(0.0, 0.0, 500) == steps.MOST_REPEATS
+    assert steps.repeats(5000, 400, 500) == 1
+    assert steps.repeats(2, 25, 0.0) == 50  # what cannot hold has no limit
 
 
 def test_short_work_is_repeated_within_a_sample(gpu):
@@ -175,10 +176,10 @@ def test_who_is_at_work_is_told_before(gpu):
 
 
 def test_the_split_adds_up():
-    steps = device_result("a", 8, 40.0, single=6.0, copy=3.0)
+    parts = device_result("a", 8, 40.0, single=6.0, copy=3.0)
     whole = LatencyResult("a", 8, rounds(100.0))
-    found = split(steps, whole)
-    assert found.compute_us == pytest.approx(steps.p50_us("device"))
+    found = split(parts, whole)
+    assert found.compute_us == pytest.approx(parts.p50_us("device"))
     assert found.launch_us == pytest.approx(6, rel=0.1)
     assert found.copy_us == pytest.approx(6, rel=0.05)
     parts = found.python_us + found.launch_us + found.copy_us + found.compute_us

@@ -61,6 +61,9 @@ def test_json_keeps_everything(run, tmp_path):
     path = tmp_path / "run.json"
     path.write_text(json.dumps(run.to_dict(), allow_nan=False))
     back = report.read(path)
+    assert back.to_dict() == run.to_dict()
+    assert back.winners() == {1: "eager", 8: 'b, "quoted"'}
+    assert back.ratio(back.find('b, "quoted"', 1)).value == 2
     for name in ("settings", "fingerprint", "engines", "baseline", "scope", "interrupted"):
         assert getattr(back, name) == getattr(run, name)
     for name in ("skipped", "cold_start", "scaling"):

@@ -130,7 +130,7 @@ def test_cold_start_and_scaling_are_measured_when_asked(onnx_artifact, tmp_path)
 @pytest.mark.parametrize(("slower", "code"), [(1.0, 0), (2.0, 5)])
 def test_the_gate_exits_5_on_a_regression(onnx_artifact, tmp_path, monkeypatch, slower, code):
     """The clock is replaced: what is tested is the way from two reports to the exit code."""
-    import lenet_bench
+    from lenet_bench import LatencyResult, field
 
     def measured_as(factor):
         def measure(engines, sizes, settings, progress, keep):
@@ -138,14 +138,14 @@ def test_the_gate_exits_5_on_a_regression(onnx_artifact, tmp_path, monkeypatch, 
                 factors = factor if name == "ort-cpu" else 1.0
                 rounds = tuple(np.full(5, 1e5 * factors) for _ in range(20))
                 for size in sizes:
-                    keep(lenet_bench.LatencyResult(name, size, rounds))
+                    keep(LatencyResult(name, size, rounds))
 
         return measure
 
     before = tmp_path / "before.json"
-    monkeypatch.setattr(lenet_bench, "measure", measured_as(1.0))
+    monkeypatch.setattr(field, "measure", measured_as(1.0))
     run("bench", onnx_artifact.path, *QUICK, "--json", before)
-    monkeypatch.setattr(lenet_bench, "measure", measured_as(slower))
+    monkeypatch.setattr(field, "measure", measured_as(slower))
     result = run("bench", onnx_artifact.path, *QUICK, "--baseline", before, code=code)
     assert ("regressed" in result.output) == (code == 5)
     assert ("ort-cpu at batch 1" in result.output) == (code == 5)
@@ -160,13 +160,13 @@ def test_reports_of_unlike_settings_are_refused_unless_forced(onnx_artifact, tmp
 
 
 def test_ctrl_c_prints_what_was_measured_until_then(onnx_artifact, monkeypatch):
-    import lenet_bench
+    from lenet_bench import LatencyResult, field
 
     def measure(engines, sizes, settings, progress, keep):
-        keep(lenet_bench.LatencyResult("ort-cpu", 1, (np.full(5, 1e5),)))
+        keep(LatencyResult("ort-cpu", 1, (np.full(5, 1e5),)))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lenet_bench, "measure", measure)
+    monkeypatch.setattr(field, "measure", measure)
     assert "100.0" in run("bench", onnx_artifact.path, *QUICK, code=130).stdout
 
 

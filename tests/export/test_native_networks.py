@@ -270,6 +270,11 @@ def test_what_is_not_of_the_family_is_refused(make, reason):
         layers.read(seeded(make))
 
 
+def test_the_format_that_reads_is_named():
+    with pytest.raises(InputError, match=r"^cuda: expected 3x3 kernels"):
+        layers.read(seeded(styled(conv1=nn.Conv2d(1, 6, 5))), "cuda")
+
+
 @pytest.mark.parametrize("name", ["conv1", "conv2"])
 def test_weights_whose_transform_overflows_are_refused(name):
     net = Net().eval()

@@ -1,4 +1,4 @@
-"""A CUDA driver without a GPU: `tests/fake_cuda/libcuda.c`, compiled once and asked by tests."""
+"""A CUDA driver without a GPU: `fake_cuda/libcuda.c`, compiled once and asked by tests."""
 
 import ctypes
 import functools
@@ -11,6 +11,7 @@ GIB = 2**30
 KERNEL = ctypes.CFUNCTYPE(
     None, ctypes.POINTER(ctypes.c_void_p), ctypes.c_uint, ctypes.c_uint, ctypes.c_uint
 )
+_STEPS = {"u": "upload", "d": "download", "k": "kernel", "g": "graph", "s": "synchronize"}
 _LAUNCHES, _GRAPH_LAUNCHES, _CAPTURES = range(3)
 _folder = tempfile.TemporaryDirectory(prefix="lenet-fake-cuda-")
 
@@ -38,7 +39,7 @@ class FakeDriver:
         self._library = ctypes.CDLL(str(library_path()))
         self._library.fake_used.restype = ctypes.c_ulonglong
         self._library.fake_reset(devices, ctypes.c_ulonglong(memory), *capability, shared)
-        self._kernels = []  # ctypes frees callbacks that nobody holds
+        self._kernels = {}  # by name, with their types; ctypes frees callbacks that nobody holds
 
     def kernel(self, name, call, types):
         """Let `call(values, blocks, threads, shared)` be the kernel `name`.
@@ -60,9 +61,19 @@ class FakeDriver:
 
     def native_kernel(self, name, function, types):
         """The same, of a C function ``(void **arguments, unsigned, unsigned, unsigned)``."""
-        self._kernels.append(function)
+        self._kernels[name] = function, types
         sizes = (ctypes.c_int * len(types))(*map(ctypes.sizeof, types))
         self._library.fake_kernel(name.encode(), function, len(types), sizes)
+
+    def launch(self, name, stream, *values):
+        """Put a kernel on a stream, as an engine does; returns the driver's code."""
+        function, (_, types) = ctypes.c_void_p(), self._kernels[name]
+        code = self._library.cuModuleGetFunction(ctypes.byref(function), None, name.encode())
+        assert code == 0, "not inside the GPU's context"
+        values = [kind(value) for kind, value in zip(types, values, strict=True)]
+        array = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
+        stream = ctypes.c_void_p(stream)
+        return self._library.cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 0, stream, array, None)
 
     def fail(self, function, code, after=0):
         """Let the driver's `function` fail with `code` from its call number `after` on."""
@@ -82,6 +93,17 @@ class FakeDriver:
     @property
     def captures(self):
         return self._library.fake_count(_CAPTURES)
+
+    @property
+    def capturing(self):
+        """Whether this thread captures a stream."""
+        return bool(self._library.fake_capturing())
+
+    def steps(self):
+        """What was put on streams, and waited for, since this was last asked."""
+        letters = ctypes.create_string_buffer(1024)
+        self._library.fake_steps(letters)
+        return [_STEPS[letter] for letter in letters.value.decode()]
 
     @property
     def used(self):

@@ -1,23 +1,25 @@
-"""ONNX Runtime with a GPU, without a GPU: its CPU provider computes, on "device" memory in RAM.
+"""ONNX Runtime with a GPU, without a GPU: its CPU provider computes, on `cuda_driver.FakeDriver`.
 
-`install` puts it in place of the real one's sessions and of `lenet_runtime.cuda`, and returns a
-`Machine`, which breaks in the ways that a real one does and remembers what it was asked.
+`install` puts it in place of the real one's sessions, and returns a `Machine`, which breaks in the
+ways that a real one does and remembers what it was asked. A session's work goes onto the fake
+driver's streams, as a kernel, so a graph that is captured holds it.
 """
 
-import contextlib
 import ctypes
+import dataclasses
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from lenet_runtime.backends.ort import gpu as ort_gpu
-from lenet_runtime.backends.ort import libraries, ort_cuda, ort_tensorrt, strict
-from lenet_runtime.errors import BackendUnavailable, DeployError, DeviceMemoryError
+from lenet_runtime import cuda
+from lenet_runtime.backends.ort import libraries, ort_cuda, ort_tensorrt
 
 CPU = "CPUExecutionProvider"
 RealSession = onnxruntime.InferenceSession
+_TYPES = (ctypes.c_ulonglong, ctypes.c_ulonglong, ctypes.c_int, ctypes.c_int, ctypes.c_int)
 
 
 @dataclass
@@ -25,136 +27,50 @@ class Machine:
     """A GPU with its faults.
 
     Attributes:
+        driver: its driver.
         falls_back: sessions run on the CPU, silently.
         on_cpu: this many nodes do.
         loses: these options of the provider.
-        capture_fails: where a stream is captured.
-        replay: what a graph does instead of computing: "nothing".
+        empty_graphs: graphs compute nothing.
         memory: images that fit into a session's run, and None for any number.
-        free_bytes: that can be allocated.
         missing: libraries.
+        gpu: what is otherwise of the driver's GPU.
     """
 
+    driver: Any
     falls_back: bool = False
     on_cpu: int = 0
     loses: tuple[str, ...] = ()
-    capture_fails: bool = False
-    replay: str = ""
+    empty_graphs: bool = False
     memory: int | None = None
-    free_bytes: int = 2**40
     missing: tuple[str, ...] = ()
-    gpu: SimpleNamespace = field(
-        default_factory=lambda: SimpleNamespace(
-            index=0, name="Fake", uuid="0", compute_capability="9.0", driver="13.0"
-        )
-    )
+    gpu: SimpleNamespace = field(default_factory=SimpleNamespace)
     asked: list = field(default_factory=list)  # (providers, session configuration) of sessions
+    sessions: list = field(default_factory=list)
     runs: list = field(default_factory=list)  # batch sizes that ONNX Runtime computed
     launches: list = field(default_factory=list)  # batch sizes that graphs computed
-    log: list = field(default_factory=list)  # of the last stream: upload, compute, ...
-    contexts: list = field(default_factory=list)
-    streams: dict = field(default_factory=dict)
-    held_bytes: int = 0
 
-
-class Memory:
-    """Some bytes of RAM, as device or pinned memory."""
-
-    def __init__(self, machine, nbytes):
-        if machine.held_bytes + nbytes > machine.free_bytes:
-            raise DeviceMemoryError("CUDA: allocating failed with error 2")
-        machine.held_bytes += nbytes
-        self.machine, self.nbytes = machine, nbytes
-        self.array = np.full(nbytes, 0xFF, np.uint8)  # NaN: nobody may count on zeros
-        self.pointer = self.array.ctypes.data
-
-    def close(self):
-        self.machine.held_bytes -= self.nbytes
-        self.nbytes = 0
-
-
-class Stream:
-    def __init__(self, machine):
-        self.machine, self.handle, self.recorded = machine, 4711 + len(machine.streams), None
-        machine.streams[self.handle] = self
-
-    def upload(self, target, source, nbytes):
-        self.machine.log.append("upload")
-        ctypes.memmove(target, source, nbytes)
-
-    def download(self, target, source, nbytes):
-        self.machine.log.append("download")
-        ctypes.memmove(target, source, nbytes)
-
-    def synchronize(self):
-        assert self.recorded is None, "a wait cannot be captured"
-        self.machine.log.append("synchronize")
-
-    def capture(self, work):
-        self.recorded = []
-        try:
-            work()
-            if self.machine.capture_fails:
-                raise DeployError("CUDA: capturing a graph failed with error 900")
-        finally:
-            recorded, self.recorded = self.recorded, None
-        return Graph(self.machine, recorded)
-
-
-class Graph:
-    def __init__(self, machine, work):
-        self.machine, self.work, self.closed = machine, work, False
-
-    def launch(self, stream):
-        assert not self.closed
-        for size, step in self.work:
-            self.machine.log.append("graph")
-            self.machine.launches.append(size)
-            if self.machine.replay != "nothing":
-                step()
-
-    def close(self):
-        self.closed = True
-
-
-class Context:
-    def __init__(self, machine, index):
-        if index != machine.gpu.index:
-            raise BackendUnavailable(f"device: no 'cuda:{index}' on this machine")
-        self.machine, self.gpu, self.inside, self.closed = machine, machine.gpu, 0, False
-        machine.contexts.append(self)
-
-    def __enter__(self):
-        assert not self.closed
-        self.inside += 1
-        return self
-
-    def __exit__(self, *_):
-        self.inside -= 1
-
-    def allocate(self, nbytes):
-        assert self.inside
-        return Memory(self.machine, nbytes)
-
-    pinned = allocate
-
-    def stream(self):
-        return Stream(self.machine)
-
-    def close(self):
-        self.closed = True
+    def kernel(self, values, blocks, threads, shared):
+        """Compute a batch, by itself or in a graph."""
+        source, target, size, captured, number = values
+        (self.launches if captured else self.runs).append(size)
+        if not (captured and self.empty_graphs):
+            (logits,) = self.sessions[number].run(None, {"images": view(source, (size, 1, 32, 32))})
+            view(target, (size, 10))[:] = logits
 
 
 class Binding:
     """What an `IOBinding` was told: shapes and addresses."""
 
     def bind_input(self, name, device, index, dtype, shape, pointer):
-        assert (device, index, dtype) == ("cuda", 0, np.float32)
-        self.input = (name, shape, pointer)
+        assert (name, device, index, dtype) == ("images", "cuda", 0, np.float32)
+        assert shape[1:] == [1, 32, 32]
+        self.size, self.source = shape[0], pointer
 
     def bind_output(self, name, device, index, dtype, shape, pointer):
-        assert (device, index, dtype) == ("cuda", 0, np.float32)
-        self.output = (name, shape, pointer)
+        assert (name, device, index, dtype) == ("logits", "cuda", 0, np.float32)
+        assert shape == [self.size, 10]
+        self.target = pointer
 
 
 class FakeSession:
@@ -171,6 +87,8 @@ class FakeSession:
         plain.log_severity_level = 4
         plain.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         self.real = RealSession(data, plain, providers=[CPU])
+        self.number = len(machine.sessions)
+        machine.sessions.append(self.real)
         self.get_inputs, self.get_outputs = self.real.get_inputs, self.real.get_outputs
 
     def get_providers(self):
@@ -194,25 +112,11 @@ class FakeSession:
     def run_with_iobinding(self, binding, options):
         entry = options.get_run_config_entry("disable_synchronize_execution_providers")
         assert entry == "1"
-        size = binding.input[1][0]
-        if self.machine.memory is not None and size > self.machine.memory:
+        if self.machine.memory is not None and binding.size > self.machine.memory:
             raise RuntimeError("BFCArena: Failed to allocate memory for requested buffer of size 9")
-
-        def step():
-            self._compute(binding)
-
-        stream = self.machine.streams[int(self.settings["user_compute_stream"])]
-        if stream.recorded is not None:
-            stream.recorded.append((size, step))
-        else:
-            self.machine.log.append("run")
-            self.machine.runs.append(size)
-            step()
-
-    def _compute(self, binding):
-        (source, shape, where), (target, answers, there) = binding.input, binding.output
-        (logits,) = self.real.run([target], {source: view(where, shape)})
-        view(there, answers)[:] = logits
+        driver, stream = self.machine.driver, int(self.settings["user_compute_stream"])
+        addresses = binding.source, binding.target
+        driver.launch("net", stream, *addresses, binding.size, driver.capturing, self.number)
 
 
 def view(pointer, shape):
@@ -220,9 +124,10 @@ def view(pointer, shape):
     return np.ctypeslib.as_array(kind.from_address(pointer)).reshape(shape)
 
 
-def install(monkeypatch, tmp_path, **faults):
+def install(monkeypatch, tmp_path, driver):
     """Put the fake in place; returns its `Machine`."""
-    machine = Machine(**faults)
+    machine, real_gpu = Machine(driver), cuda.gpu
+    driver.kernel("net", machine.kernel, _TYPES)
 
     def session(data, options, *, providers, enable_fallback):
         if providers == [CPU]:
@@ -230,13 +135,9 @@ def install(monkeypatch, tmp_path, **faults):
         return FakeSession(machine, data, options, providers, enable_fallback)
 
     def gpu(index):
-        with contextlib.closing(Context(machine, index)) as context:
-            machine.contexts.pop()
-            return context.gpu
+        return dataclasses.replace(real_gpu(index), **vars(machine.gpu))
 
-    cuda = SimpleNamespace(Context=lambda index: Context(machine, index), gpu=gpu, Gpu=None)
-    for module in (ort_gpu, strict, ort_tensorrt):
-        monkeypatch.setattr(module, "cuda", cuda)
+    monkeypatch.setattr(cuda, "gpu", gpu)
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     monkeypatch.setattr(onnxruntime, "cuda_version", "13.0", raising=False)
     monkeypatch.setattr(

@@ -3,8 +3,7 @@
 import numpy as np
 
 from lenet_bench import LatencyResult, Settings, fingerprint
-from lenet_bench.gpu.device_result import DeviceResult
-from lenet_bench.gpu.on_gpu import DeviceSection
+from lenet_bench.gpu.result import DeviceResult, DeviceSection
 from lenet_bench.report import Run
 from lenet_runtime.backends.protocol import Predictor
 

@@ -14,7 +14,7 @@ from samples import digits, noise, raw_digits
 import lenet_export
 import lenet_runtime
 from lenet_export.formats.cuda import compiler, programs
-from lenet_runtime.backends.fused import fused_cuda
+from lenet_runtime.backends.fused import fused_cuda, kernels
 from lenet_runtime.backends.fused import programs as fused_programs
 from lenet_runtime.cuda import Gpu
 from lenet_runtime.errors import (
@@ -173,8 +173,8 @@ def test_another_padding_goes_the_common_way(net, artifact, driver):
 
 
 def test_large_batches_go_in_pieces_on_two_lanes(net, artifact, driver, monkeypatch):
-    monkeypatch.setattr(fused_cuda, "GRAPHED", 2)
-    monkeypatch.setattr(fused_cuda, "PIECE", 4)
+    monkeypatch.setattr(kernels, "GRAPHED", 2)
+    monkeypatch.setattr(kernels, "PIECE", 4)
     images = np.concatenate([digits(10), noise(9)])
     right = expected(net, images)
     with load(artifact) as session:
@@ -204,37 +204,18 @@ def test_threads_do_not_meet(net, artifact, driver):
     assert not wrong
 
 
-def test_a_closed_session_says_so_and_has_freed_everything(artifact, driver):
-    session = load(artifact)
-    session.run(noise(2))
-    predictor = session.predictor
-    assert driver.used > 0
-    session.close()
-    session.close()
-    assert (driver.used, driver.live) == (0, 0)
-    with pytest.raises(DeployError, match="closed"):
-        predictor.run(noise(1))
+@pytest.mark.parametrize("size", [2, 9])
+def test_closing_waits_for_every_piece_of_a_batch(net, artifact, driver, monkeypatch, size):
+    monkeypatch.setattr(kernels, "GRAPHED", 2)
+    monkeypatch.setattr(kernels, "PIECE", 4)
+    images, predictor, begin = noise(size), load(artifact).predictor, kernels.KernelLane.begin
 
-
-def test_closing_waits_for_a_run_in_another_thread(net, artifact, driver):
-    session, images = load(artifact), noise(2)
-    predictor = session.predictor
-    right = expected(net, images)
-    with predictor._using(), predictor._lane(fused_cuda.GRAPHED) as lane:
-        session.close()
+    def close_and_begin(lane, piece):
+        predictor.close()
         assert driver.live > 0
-        with predictor._context:
-            found = lane.run(images, predictor._kernel)
-    assert np.array_equal(found, right)
-    assert driver.live == 0
+        return begin(lane, piece)
 
-
-def test_closing_waits_for_every_piece_of_a_large_batch(net, artifact, driver, monkeypatch):
-    monkeypatch.setattr(fused_cuda, "GRAPHED", 2)
-    monkeypatch.setattr(fused_cuda, "PIECE", 4)
-    images, predictor = noise(9), load(artifact).predictor
-    take = predictor._take
-    monkeypatch.setattr(predictor, "_take", lambda capacity: (take(capacity), predictor.close())[0])
+    monkeypatch.setattr(kernels.KernelLane, "begin", close_and_begin)
     assert np.array_equal(predictor.run(images), expected(net, images))
     assert driver.live == 0
 
@@ -250,25 +231,7 @@ def test_without_memory_for_a_batch_smaller_ones_still_run(net, artifact, gpu):
         assert np.array_equal(session.run(images), expected(net, images))
 
 
-def test_a_failed_launch_is_ours_and_leaves_no_trace(net, artifact, driver):
-    images = noise(3)
-    with load(artifact) as session:
-        session.run(images)
-        driver.fail("cuGraphLaunch", LAUNCH_FAILED)
-        with pytest.raises(DeployError, match="launching a graph"):
-            session.run(images)
-        driver.heal()
-        assert np.array_equal(session.run(images), expected(net, images))
-
-
-def test_a_context_that_is_refused_is_ours_and_leaves_no_trace(net, artifact, driver):
-    images = noise(3)
-    with load(artifact) as session:
-        driver.fail("cuCtxPushCurrent_v2", LAUNCH_FAILED)
-        with pytest.raises(DeployError, match="using GPU 0"):
-            session.run(images)
-        driver.heal()
-        assert np.array_equal(session.run(images), expected(net, images))
+def test_a_context_that_is_refused_is_ours_and_leaves_no_trace(artifact, driver):
     driver.fail("cuCtxPushCurrent_v2", LAUNCH_FAILED)
     with pytest.raises(DeployError, match="using GPU 0"):
         load(artifact)

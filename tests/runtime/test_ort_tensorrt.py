@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import time
 
-import fake_onnxruntime
 import numpy as np
 import pytest
 from artifact_files import edit_manifest
@@ -21,9 +20,9 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 
 @pytest.fixture
-def machine(monkeypatch, tmp_path):
+def machine(fake_ort, monkeypatch):
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
-    return fake_onnxruntime.install(monkeypatch, tmp_path)
+    return fake_ort
 
 
 def load(artifact, **more):

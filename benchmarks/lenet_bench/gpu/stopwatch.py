@@ -19,10 +19,10 @@ _MOST_OF_FREE = 16  # a sixteenth of the free memory at most
 
 
 class Stopwatch(Protocol):
-    """What `lenet_bench.gpu.device` times with.
+    """What `lenet_bench.gpu.steps` times with.
 
     Attributes:
-        hold_us: how long a hold lasts; 0 for one that cannot hold.
+        hold_us: How long a hold lasts in microseconds; 0 for a stopwatch that cannot hold.
     """
 
     hold_us: float
@@ -31,9 +31,9 @@ class Stopwatch(Protocol):
         """Microseconds of what `work` puts on `stream`, and whether all of it was queued in time.
 
         Args:
-            work: launches, and returns without waiting.
-            stream: CUDA's handle of it; whatever was on it before is done.
-            hold: begin behind a hold.
+            work: A function that launches, and returns without waiting.
+            stream: CUDA's handle of the stream; whatever was on it before is done.
+            hold: Whether to begin behind a hold.
         """
         ...
 
@@ -42,10 +42,10 @@ class CudaStopwatch:
     """Events of the driver, in the primary context of a GPU; see `opened`.
 
     Attributes:
-        hold_us: see `Stopwatch`.
-        bytes_per_second: of device memory, that a large copy within it reads and writes; the most
-            that any engine can hope for.
-        copy_bytes: that this copy had.
+        hold_us: See `Stopwatch`.
+        bytes_per_second: Bytes that a large copy within device memory reads and writes in a second;
+            the most that any engine can hope for.
+        copy_bytes: The size of this copy in bytes.
     """
 
     def __init__(self, context: cuda.Context, copy_bytes: int = COPY_BYTES) -> None:
@@ -55,8 +55,8 @@ class CudaStopwatch:
         self._start, self._stop = context.event(), context.event()
         self._hold_bytes, self.hold_us = 0, 0.0
         self.bytes_per_second = self._measure_memory(context.stream())
-        wanted = int(HOLD_US * 1e-6 * self.bytes_per_second / 2)
-        self._hold_bytes = max(1, min(self.copy_bytes, wanted))
+        hold_bytes = int(HOLD_US * 1e-6 * self.bytes_per_second / 2)
+        self._hold_bytes = max(1, min(self.copy_bytes, hold_bytes))
         self.hold_us = 2 * self._hold_bytes / self.bytes_per_second * 1e6
 
     def _measure_memory(self, stream: cuda.Stream) -> float:

@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from html import escape
 
-from lenet_bench.gpu.device_result import FIGURES, MOSTLY, DeviceResult
-from lenet_bench.gpu.on_gpu import DeviceSection
-from lenet_bench.html import plots
+from lenet_bench.gpu.result import FIGURES, MOSTLY, DeviceResult, DeviceSection
+from lenet_bench.html import style
 from lenet_bench.html.parts import as_table, plot, shown
 from lenet_bench.report import Run
 
@@ -93,12 +92,12 @@ def _state(section: DeviceSection) -> Iterable[str]:
         yield f'<p class="note">Power and clocks are unknown: {escape(str(reason))}.</p>'
 
 
-def device_latency(run: Run, section: DeviceSection) -> plots.Figure | None:
+def device_latency(run: Run, section: DeviceSection) -> style.Figure | None:
     """``device`` over the batch size, a line for each engine and mode."""
     if len({result.batch_size for result in section.results}) < 2:
         return None
-    go, traces = plots.plotly(), []
-    for index, (name, look) in enumerate(plots.looks(run).items()):
+    go, traces = style.plotly(), []
+    for index, (name, look) in enumerate(style.looks(run).items()):
         for graph in (False, True):
             results = sorted(
                 (r for r in section.results if (r.engine, r.graph) == (name, graph)),
@@ -112,7 +111,7 @@ def device_latency(run: Run, section: DeviceSection) -> plots.Figure | None:
                     x=[r.batch_size for r in results],
                     y=[r.p50_us() for r in results],
                     mode="lines+markers",
-                    name=plots.text(results[0].name),
+                    name=style.text(results[0].name),
                     meta={"engine": index},
                     line={"color": look.colour, "dash": "dash" if graph else "solid", "width": 2},
                     marker={"color": look.colour, "symbol": symbol, "size": 9},
@@ -121,29 +120,29 @@ def device_latency(run: Run, section: DeviceSection) -> plots.Figure | None:
             )
     if not traces:
         return None
-    figure = plots.figure_of(traces, "device latency, p50 (µs)")
+    figure = style.figure_of(traces, "device latency, p50 (µs)")
     sizes = sorted({r.batch_size for r in section.results})
-    figure.update_xaxes(title="batch size (images)", type="log", **plots.apart(sizes))
+    figure.update_xaxes(title="batch size (images)", type="log", **style.apart(sizes))
     values = [y for trace in traces for y in trace.y]
-    figure.update_yaxes(type="log", **plots.log_ticks(values))
+    figure.update_yaxes(type="log", **style.log_ticks(values))
     return figure
 
 
-def split(run: Run, section: DeviceSection) -> plots.Figure | None:
+def split(run: Run, section: DeviceSection) -> style.Figure | None:
     """Stacked bars of a whole call, for each batch size; the first one is shown."""
-    found = section.splits(run.results)
-    if not found:
+    splits = section.splits(run.results)
+    if not splits:
         return None
-    go, traces = plots.plotly(), []
-    places = {name: i for i, name in enumerate(dict.fromkeys(one.engine for one in found[::-1]))}
-    for size in sorted({one.batch_size for one in found}):
-        rows = [one for one in found if one.batch_size == size]
+    go, traces = style.plotly(), []
+    places = {name: i for i, name in enumerate(dict.fromkeys(one.engine for one in splits[::-1]))}
+    for size in sorted({one.batch_size for one in splits}):
+        rows = [one for one in splits if one.batch_size == size]
         for key, label, colour, shape in PARTS:
             traces.append(
                 go.Bar(
                     y=[places[one.engine] for one in rows],
                     x=[max(0.0, getattr(one, key)) for one in rows],
-                    customdata=[[plots.text(one.engine), getattr(one, key)] for one in rows],
+                    customdata=[[style.text(one.engine), getattr(one, key)] for one in rows],
                     orientation="h",
                     name=label,
                     marker={"color": colour, "pattern": {"shape": shape, "size": 5}},
@@ -153,12 +152,4 @@ def split(run: Run, section: DeviceSection) -> plots.Figure | None:
                     "<extra></extra>",
                 )
             )
-    figure = plots.figure_of(traces, "", height=150 + 38 * len(places))
-    figure.update_layout(
-        barmode="stack", showlegend=True,
-        legend={"orientation": "h", "yref": "container", "y": 0, "x": 0, "traceorder": "normal"},
-    )  # fmt: skip
-    names = [plots.text(plots.clipped(name)) for name in places]
-    figure.update_xaxes(title="time of a call (µs)", rangemode="tozero")
-    figure.update_yaxes(tickvals=list(places.values()), ticktext=names, showgrid=False)
-    return figure
+    return style.stacked_bars(traces, places, "time of a call (µs)")

@@ -3,17 +3,17 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from lenet_bench.html import plots
+from lenet_bench.html import style
 
 
-def plot(title: str, figure: plots.Figure | None, note: str, control: str = "") -> Iterable[str]:
+def plot(title: str, figure: style.Figure | None, note: str, control: str = "") -> Iterable[str]:
     """A plot under its heading; nothing where there is none."""
     if figure is None:
         return
     name = title.lower().replace(" ", "-")
     yield f'<h2>{title}</h2>\n<p class="note">{note} {control}</p>'
     yield figure.to_html(
-        config=plots.CONFIG,
+        config=style.CONFIG,
         include_plotlyjs=False,
         full_html=False,
         default_height=f"{figure.layout.height}px",

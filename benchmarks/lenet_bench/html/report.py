@@ -5,63 +5,15 @@ The page loads nothing, and its content policy forbids it to: plotly.js is insid
 
 from collections.abc import Iterable
 from html import escape
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from lenet_bench.html import device, plots
+from lenet_bench.html import device, plots, style
 from lenet_bench.html.parts import as_table, plot, shown
 from lenet_bench.report import Run, crossovers
 from lenet_bench.result import LatencyResult
 from lenet_runtime.artifact.files import write_atomically
-
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto;
-  max-width: 1100px; padding: 1rem; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0; }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; }
-p, li { max-width: 46rem; overflow-wrap: anywhere; }
-.meta, .note { color: #555; }
-.alert { border-left: 4px solid #D55E00; padding: .3rem .8rem; background: #fdf3ec; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap;
-  border-bottom: 1px solid #e4e4e4; }
-th { border-bottom: 2px solid #888; vertical-align: bottom; white-space: normal; }
-.name { text-align: left; white-space: normal; min-width: 8rem; max-width: 24rem;
-  overflow-wrap: anywhere; }
-tr.first td { border-top: 2px solid #bbb; }
-tr.winner td { font-weight: 600; background: #eef6fb; }
-.keys { position: sticky; top: 0; z-index: 2; background: #fff; padding: .4rem 0;
-  display: flex; flex-wrap: wrap; gap: .3rem; max-height: 6.6rem; overflow-y: auto;
-  border-bottom: 1px solid #e4e4e4; }
-.keys button { font: inherit; font-size: .85rem; color: inherit; background: #fff; cursor: pointer;
-  border: 1px solid #bbb; border-radius: 1rem; padding: .05rem .6rem; max-width: 100%;
-  overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.keys button[aria-pressed=false] { opacity: .4; text-decoration: line-through; }
-label { white-space: nowrap; }
-@media (max-width: 600px) { .keys { position: static; max-height: none; } }
-select { font: inherit; font-size: .9rem; margin-left: .5rem; }
-""".strip()
-
-_SCRIPT = """
-const off = new Set(), batch = document.getElementById("batch");
-function show() {
-  for (const plot of document.querySelectorAll(".js-plotly-plot")) {
-    const visible = plot.data.map(({meta}) => !meta ||
-      (meta.engine === undefined || !off.has(meta.engine)) &&
-      (meta.batch === undefined || String(meta.batch) === batch.value));
-    Plotly.restyle(plot, {visible});
-  }
-}
-for (const key of document.querySelectorAll(".keys button")) key.onclick = () => {
-  const engine = Number(key.dataset.engine), hide = !off.has(engine);
-  if (hide) off.add(engine); else off.delete(engine);
-  key.setAttribute("aria-pressed", String(!hide));
-  show();
-};
-if (batch) batch.onchange = show;
-""".strip()
 
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -89,7 +41,7 @@ def write_html(run: Run, path: Path) -> None:
 
 def page(run: Run) -> str:
     """The page about `run`, about 5 MB of HTML; raises BackendUnavailable without plotly."""
-    plots.plotly()
+    style.plotly()
     from plotly.offline import get_plotlyjs
 
     machine = run.fingerprint.get("machine", {})
@@ -104,15 +56,20 @@ def page(run: Run) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <title>{escape(title)}</title>
-<style>{_STYLE}</style>
+<style>{_file("page.css")}</style>
 <script>{get_plotlyjs()}</script>
 </head>
 <body>
 {body}
-<script>{_SCRIPT}</script>
+<script>{_file("page.js")}</script>
 </body>
 </html>
 """
+
+
+def _file(name: str) -> str:
+    """The text of a file beside this one."""
+    return resources.files("lenet_bench.html").joinpath(name).read_text("utf-8").strip()
 
 
 def _head(run: Run, title: str) -> Iterable[str]:
@@ -181,7 +138,7 @@ def _plots(run: Run) -> Iterable[str]:
     keys = (
         f'<button type="button" data-engine="{index}" aria-pressed="true" title="{escape(name)}">'
         f'<span style="color:{look.colour}">{look.glyph}</span> {escape(name)}</button>'
-        for index, (name, look) in enumerate(plots.looks(run).items())
+        for index, (name, look) in enumerate(style.looks(run).items())
     )
     yield "<h2>Plots</h2>"
     yield '<p class="note">Choose engines here; the choice holds for all plots with engines.</p>'

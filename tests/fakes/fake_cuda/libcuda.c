@@ -22,6 +22,7 @@ typedef void (*Kernel)(void **arguments, unsigned blocks, unsigned threads, unsi
 
 #define MAX_ARGUMENTS 32
 #define MAX_KERNELS 32
+#define MAX_STEPS 1023
 
 typedef struct { char name[128]; Kernel call; int count; int sizes[MAX_ARGUMENTS]; } Function;
 typedef struct Event { int done; double at; struct Stream *stream; } Event;
@@ -48,6 +49,8 @@ static int function_count, live;
 static char fail_name[64];
 static int fail_after, fail_code;
 static long counts[8];
+static char steps[MAX_STEPS + 1];
+static int step_count;
 static __thread void *stack[64];
 static __thread int depth;
 static __thread int capturing_here;
@@ -61,6 +64,8 @@ void fake_reset(int count, unsigned long long bytes, int major, int minor, int s
     initialized = 0; function_count = 0; fail_name[0] = 0; now = 0; depth = 0;
     capturing_here = 0;
     memset(counts, 0, sizeof counts);
+    memset(steps, 0, sizeof steps);
+    step_count = 0;
     pthread_mutex_unlock(&lock);
 }
 
@@ -82,6 +87,19 @@ long fake_count(int which) { return counts[which]; } /* 0 launches, 1 graph laun
 int fake_live(void) { return live; }
 unsigned long long fake_used(void) { return used; }
 int fake_depth(void) { return depth; }
+int fake_capturing(void) { return capturing_here; }
+
+/* What was put on streams, and waited for, since this was last called: upload, download, kernel,
+ * graph, synchronize; one letter each. */
+void fake_steps(char *letters) {
+    memcpy(letters, steps, sizeof steps);
+    memset(steps, 0, sizeof steps);
+    step_count = 0;
+}
+static void step(char letter) {
+    if (capturing_here || step_count >= MAX_STEPS) return;
+    steps[__sync_fetch_and_add(&step_count, 1)] = letter;
+}
 
 static int failing(const char *name) {
     return strcmp(name, fail_name) == 0 && fail_after-- <= 0 ? fail_code : OK;
@@ -295,6 +313,7 @@ int cuStreamSynchronize(Stream *stream) {
     IN_CONTEXT("cuStreamSynchronize");
     if (!stream) stream = &default_stream;
     if (stream->capturing) { stream->invalid = 1; return CAPTURE_UNSUPPORTED; }
+    step('s');
     drain(stream, NULL);
     return OK;
 }
@@ -306,6 +325,7 @@ int cuStreamWaitEvent(Stream *stream, Event *event, unsigned flags) {
 int cuMemcpyHtoDAsync_v2(Pointer target, const void *source, size_t size, Stream *stream) {
     IN_CONTEXT("cuMemcpyHtoDAsync_v2");
     if (!on_device(target, size) || on_device((Pointer)(uintptr_t)source, 1)) return INVALID_VALUE;
+    step('u');
     put(stream, (Op){.kind = COPY, .target = (void *)(uintptr_t)target, .source = source,
                      .size = size});
     return OK;
@@ -313,6 +333,7 @@ int cuMemcpyHtoDAsync_v2(Pointer target, const void *source, size_t size, Stream
 int cuMemcpyDtoHAsync_v2(void *target, Pointer source, size_t size, Stream *stream) {
     IN_CONTEXT("cuMemcpyDtoHAsync_v2");
     if (!on_device(source, size) || on_device((Pointer)(uintptr_t)target, 1)) return INVALID_VALUE;
+    step('d');
     put(stream, (Op){.kind = COPY, .target = target, .source = (void *)(uintptr_t)source,
                      .size = size});
     return OK;
@@ -371,6 +392,7 @@ int cuGraphInstantiateWithFlags(void **handle, Queue *graph, unsigned long long 
 int cuGraphLaunch(Queue *graph, Stream *stream) {
     IN_CONTEXT("cuGraphLaunch");
     __sync_add_and_fetch(&counts[1], 1);
+    step('g');
     for (Op *op = graph->first; op; op = op->next) put(stream, *op);
     return OK;
 }
@@ -447,6 +469,7 @@ int cuLaunchKernel(Function *function, unsigned x, unsigned y, unsigned z, unsig
     for (int i = 0; i < function->count; i++) /* by value, as CUDA takes them */
         memcpy(op.values[i], arguments[i], function->sizes[i]);
     put(stream, op);
+    step('k');
     __sync_add_and_fetch(&counts[0], 1);
     return OK;
 }

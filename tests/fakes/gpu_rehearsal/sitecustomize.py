@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from lenet_bench.gpu import gpu_state, stopwatch
+from lenet_bench.gpu import state, stopwatch
 from lenet_runtime import cuda
 from lenet_runtime.artifact import requirements
 from lenet_runtime.backends import BACKENDS, Backend
@@ -94,7 +94,7 @@ def opened(index, copy_bytes=0):
     yield HostStopwatch()
 
 
-class Watch(gpu_state.Watch):
+class Watch(state.Watch):
     def _start(self):
         self._states += [STATE, STATE | {"power_w": 500.0, "sm_mhz": 1755.0}]
 
@@ -106,7 +106,7 @@ def pretended(name, module):
 
 cuda.gpu = lambda index: GPU
 requirements.unmet = lambda manifest, device: []
-gpu_state.read, gpu_state.Watch, stopwatch.opened = (lambda gpu: dict(STATE)), Watch, opened
+state.read, state.Watch, stopwatch.opened = (lambda gpu: dict(STATE)), Watch, opened
 BACKENDS["ort-cuda"] = pretended("ort-cpu", "lenet_runtime.backends.ort.ort_cpu")
 BACKENDS["fused-cuda"] = pretended("native", "lenet_runtime.backends.native")
 
@@ -115,7 +115,7 @@ if "benchmarks.gpu_check.worker" in " ".join(os.sys.orig_argv):
     from lenet_deploy.training.checkpoint import load_checkpoint
     from lenet_runtime.backends.torch.core import TorchPredictor
 
-    def build(engine):
-        return Staged(TorchPredictor(engine.name, load_checkpoint().requires_grad_(False), 1))
+    def build(name, precision, device, *, compiled):
+        return Staged(TorchPredictor(name, load_checkpoint().requires_grad_(False), 1))
 
     peers.build = build

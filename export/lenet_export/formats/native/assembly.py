@@ -16,7 +16,6 @@ from lenet_export.formats.native.pack import CHUNK
 from lenet_runtime import __version__
 
 _INCLUDE = re.compile(r'^#include "(?!lenet\.h)(.+)"\n', re.MULTILINE)
-_X86 = "#if defined(__x86_64__) && defined(__GNUC__)\n"  # compilers with intrinsics
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,15 @@ def sources(program: Program, weights_sha256: str) -> dict[str, str]:
         "WORK": program.work,
         "BYTES": str(program.work_bytes + 64),
     }
-    choice = "    if ({0.supported})\n        return {1};\n"
-    case = "    case {1}:\n        return {0.name}_chunk(images, logits, n, work);\n"
+    choices, cases = [], []
+    for level in chosen:
+        name = level.name.upper()
+        choices.append(f"    if ({level.supported})\n        return {name};\n")
+        call = f"{level.name}_chunk(images, logits, n, work)"
+        cases.append(f"    case {name}:\n        return {call};\n")
     parts = {
-        "choices.c": "".join(choice.format(level, level.name.upper()) for level in chosen),
-        "cases.c": "".join(case.format(level, level.name.upper()) for level in chosen),
+        "choices.c": _x86("    __builtin_cpu_init();\n", *choices) if chosen else "",
+        "cases.c": _x86(*cases) if chosen else "",
         "refusal.c": text("none_refusal.c") if last is NONE else "",
     }
     return {
@@ -87,7 +90,10 @@ def text(
 
 def section(level: Level, *parts: str) -> str:
     """The kernels of one instruction set, hidden from compilers that do not know it."""
-    lines = [f"/* ---- {level.title}: {level.comment} ---- */\n", *parts]
-    if level.features:
-        lines[1:] = [_X86, *parts, "#endif\n\n"]
-    return "".join(lines)
+    title = f"/* ---- {level.title}: {level.comment} ---- */\n"
+    return title + (_x86(*parts) + "\n" if level.features else "".join(parts))
+
+
+def _x86(*parts: str) -> str:
+    """C text for the compilers that have the intrinsics."""
+    return "".join(["#if defined(__x86_64__) && defined(__GNUC__)\n", *parts, "#endif\n"])

@@ -21,8 +21,7 @@ memory that their kernels were captured with, and LeNet is too small for two to 
 
 import contextlib
 import threading
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,15 +29,14 @@ from numpy.typing import NDArray
 
 from lenet_runtime import cuda
 from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends.lane_predictor import LanePredictor, LaneStages
 from lenet_runtime.backends.ort import core
-from lenet_runtime.backends.ort.batch import Batch
-from lenet_runtime.backends.protocol import Predictor
-from lenet_runtime.errors import DeployError, DeviceMemoryError
+from lenet_runtime.backends.ort.lane import GRAPH_BATCH, GpuSession, OrtLane, padded
 
-GRAPH_BATCH = 64
 MAX_BATCH = 4096
 # The least batch size of each graph: 1, 2, 3, 5, 9, ...; and of none.
 STARTS = (1, *(2**power + 1 for power in range(GRAPH_BATCH.bit_length())))
+_SMALL, _LARGE = "with graphs", "without"  # the two lanes
 
 
 class MakeSession(Protocol):
@@ -49,193 +47,82 @@ class MakeSession(Protocol):
         ...
 
 
-class OrtGpu(Predictor):
-    """A predictor that can be timed step by step.
+class OrtGpu(LanePredictor):
+    """A session that one thread at a time has to itself.
 
     Args:
-        name: of the backend, for messages.
-        artifact: that the session is made of.
-        index: of the GPU.
-        make: see `MakeSession`.
+        name: The backend's name, for messages.
+        artifact: The artifact that the session is made of.
+        index: The GPU's number.
+        make: See `MakeSession`.
     """
 
     def __init__(self, name: str, artifact: Artifact, index: int, make: MakeSession) -> None:
-        self._name = name
+        super().__init__(cuda.Context(index))
         self._errors = core.engine_errors()
-        self._batch_size = artifact.manifest.batch_size
-        self._lock = threading.RLock()
-        self._graphs = True
-        self._batches: dict[int, Batch] = {}
-        self._context: cuda.Context | None = cuda.Context(index)
+        self._alone = threading.RLock()
         try:
-            with self._context:
-                self._stream = self._context.stream()
-                self._session = make(self._stream.handle)
+            with self.context as context:
+                stream = context.stream()
+                inference = make(stream.handle)
         except BaseException:
-            self._context.close()
+            self.context.close()
             raise
+        batch_size = artifact.manifest.batch_size
+        self._session = GpuSession(name, inference, stream, context, batch_size)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lenet_runtime.backends.Predictor.run`."""
-        if len(images) <= MAX_BATCH or self._batch_size is not None:
+        if len(images) <= MAX_BATCH or self._session.batch_size is not None:
             return self._run(images)
         pieces = range(0, len(images), MAX_BATCH)
-        with self._lock:  # nobody closes the session between two pieces
+        with self._alone:  # nobody closes the session between two pieces
             return np.concatenate([self._run(images[i : i + MAX_BATCH]) for i in pieces])
 
     def _run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        with self.using(f"{self._name} on {images.shape}"):
-            return self._batch(len(images)).answer(images)
+        count = len(images)
+        with self.guard(f"{self._session.name} on {images.shape}"):
+            if self.uses_graph(count):
+                return self.run_on(_SMALL, images)
+            idle = self._idle.get(_LARGE)
+            if idle and idle[-1].capacity < count:
+                with self.context:
+                    idle.pop().close()
+            return self.run_on(_LARGE, images)
 
-    def stages(self, images: NDArray[np.float32], *, graph: bool) -> "Stages | None":
+    def stages(self, images: NDArray[np.float32], *, graph: bool) -> LaneStages | None:
         """See `lenet_runtime.backends.protocol.MakeStages`."""
-        with self.using(f"{self._name} on {images.shape}"):
-            batch = self._make(len(images))
-            try:
-                if graph and not self._captured(batch):
-                    batch.close()
-                    return None
-                batch.put(images)
-                batch.step()  # allocates what this size needs
-                self._stream.synchronize()
-            except BaseException:
-                batch.close()
-                raise
-        return Stages(self, batch)
+        with self.guard(f"{self._session.name} on {images.shape}"):
+            return super().stages(images, graph=graph)
 
     def uses_graph(self, batch_size: int) -> bool:
         """See `lenet_runtime.backends.Predictor.uses_graph`."""
-        return self._graphs and batch_size <= GRAPH_BATCH
+        return self._session.graphs and batch_size <= GRAPH_BATCH
 
     @contextlib.contextmanager
-    def using(self, doing: str) -> Iterator[None]:
-        """Have the GPU to oneself; the engine's errors become ours.
+    def guard(self, doing: str) -> Iterator[None]:
+        """Have the session to oneself; the engine's errors become ours.
 
         Raises:
-            DeployError: the session is closed, or ONNX Runtime failed at `doing`.
-            DeviceMemoryError: there was too little memory.
+            DeployError: ONNX Runtime failed at `doing`.
+            DeviceMemoryError: There was too little memory.
         """
-        with self._lock:
-            context = self._context or core.closed()
-            with context:
-                try:
-                    yield
-                except self._errors as error:
-                    raise core.failed(doing, error) from error
-
-    def _batch(self, size: int) -> Batch:
-        """Memory for `size` images, with a graph where there is to be one."""
-        if size > GRAPH_BATCH or not self._graphs:
-            return self._large(size)
-        size = self._batch_size or _padded(size)
-        batch = self._batches.get(size)
-        if batch is None:
-            batch = self._make(size)
+        with self._alone:
             try:
-                if not self._captured(batch):
-                    batch.close()
-                    return self._large(size)
-            except BaseException:
-                batch.close()
-                raise
-            self._batches[size] = batch
-        return batch
+                yield
+            except self._errors as error:
+                raise core.failed(doing, error) from error
 
-    def _large(self, size: int) -> Batch:
-        """The one batch that is bound anew to each size, and replaced where it is too small."""
-        batch = self._batches.get(0)
-        if batch is None or batch.capacity < size:
-            if batch is not None:
-                del self._batches[0]
-                batch.close()
-            batch = self._make(self._batch_size or _padded(size))
-            self._batches[0] = batch
-        batch.bind(size)
-        return batch
-
-    def _make(self, size: int) -> Batch:
-        assert self._context is not None
-        return Batch(self._context, self._stream, self._session, size)
-
-    def _captured(self, batch: Batch) -> bool:
-        """Give `batch` its graph; False, and a warning, where there can be none."""
-        if not self._graphs:
-            return False
-        try:
-            batch.capture()
-        except DeviceMemoryError:
-            raise
-        except Exception as error:
-            if not isinstance(error, (DeployError, *self._errors)):
-                raise
-            failure = core.failed("capturing a CUDA graph", error)
-            if isinstance(failure, DeviceMemoryError):
-                raise failure from error
-            self._graphs = False
-            warnings.warn(
-                f"{self._name}: no CUDA graph can be captured here ({error}); this session runs "
-                "on the same GPU without graphs, so small batches take longer. Report it with the "
-                "output of lenet-deploy doctor",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-            return False
-        return True
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._context is None
+    def make_lane(self, kind: Hashable, count: int) -> OrtLane:
+        """Make a lane for all small batches, or for large ones up to a power of two."""
+        capacity = max(GRAPH_BATCH, padded(count))
+        return OrtLane(self._session, self._session.batch_size or capacity)
 
     def close(self) -> None:
         """Give everything back, after the call that is under way in another thread."""
-        with self._lock:
-            context, self._context = self._context, None
-            if context is None:
-                return
-            # A GPU that failed refuses its context.
-            with contextlib.suppress(DeployError), context:
-                for batch in self._batches.values():
-                    batch.close()
-                self._batches.clear()
-                self._session = None  # before the stream that it computes on
-            context.close()
+        with self._alone:
+            super().close()
 
-
-class Stages:
-    """One batch in steps: `lenet_runtime.backends.Stages`."""
-
-    def __init__(self, predictor: OrtGpu, batch: Batch) -> None:
-        self._predictor, self._batch = predictor, batch
-        self.stream = batch.stream.handle
-
-    def upload(self) -> None:
-        """Begin to copy the images to the GPU."""
-        self._do("uploading", self._batch.upload)
-
-    def compute(self) -> None:
-        """Begin to compute the logits."""
-        self._do("computing", self._batch.compute)
-
-    def download(self) -> None:
-        """Begin to copy the logits to the host."""
-        self._do("downloading", self._batch.download)
-
-    def answer(self) -> NDArray[np.float32]:
-        """Wait, and return a copy of the logits ``(N, 10)`` of the last download."""
-        with self._predictor.using("waiting for the GPU"):
-            return self._batch.result()
-
-    def close(self) -> None:
-        """Free the batch's memory, unless the session did; twice is fine."""
-        if not self._predictor.closed:
-            self._do("closing", self._batch.close)
-
-    def _do(self, doing: str, step: Callable[[], None]) -> None:
-        with self._predictor.using(doing):
-            step()
-
-
-def _padded(size: int) -> int:
-    """The least power of two that is not less."""
-    return int(1 << (size - 1).bit_length())
+    def release(self) -> None:
+        """Let go of the session before the stream that it computes on."""
+        self._session.inference = None

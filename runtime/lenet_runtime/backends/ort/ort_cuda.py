@@ -50,7 +50,7 @@ def settings(artifact: Artifact, index: int, stream: int) -> dict[str, str]:
     return {
         "device_id": str(index),
         "user_compute_stream": str(stream),
-        "enable_cuda_graph": "0",  # see _ort_gpu
+        "enable_cuda_graph": "0",  # see `lenet_runtime.backends.ort.gpu`
         # Full float32 unless the artifact asks for less.
         "use_tf32": str(int(artifact.manifest.precision == "tf32")),
         # cuDNN's own rule. EXHAUSTIVE times every algorithm at the first run of each size, and

@@ -18,12 +18,13 @@ from lenet_runtime import cuda, devices
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends.ort import cache, core, libraries, ort_cuda, strict
 from lenet_runtime.backends.ort import gpu as ort_gpu
+from lenet_runtime.backends.ort.lane import GRAPH_BATCH
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
 
 PROVIDER = "TensorrtExecutionProvider"
 # Batch sizes of the optimization profile: TensorRT takes the kernels that are fastest at OPT, and
 # an engine takes any size from MIN to MAX.
-MIN, OPT, MAX = 1, ort_gpu.GRAPH_BATCH, ort_gpu.MAX_BATCH
+MIN, OPT, MAX = 1, GRAPH_BATCH, ort_gpu.MAX_BATCH
 WORKSPACE_BYTES = 2**28  # that TensorRT's kernels may have
 _DISTRIBUTIONS = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 _OVERRIDE = "NVIDIA_TF32_OVERRIDE"
@@ -81,7 +82,7 @@ def settings(artifact: Artifact, index: int, stream: int, folder: Path) -> dict[
         **_profile(artifact),
         "device_id": str(index),
         "user_compute_stream": str(stream),
-        "trt_cuda_graph_enable": "False",  # see _ort_gpu
+        "trt_cuda_graph_enable": "False",  # see `lenet_runtime.backends.ort.gpu`
         "trt_fp16_enable": "False",
         "trt_bf16_enable": "False",
         "trt_int8_enable": "False",

@@ -43,7 +43,7 @@ class Engine:
         self._config = self._runtime_config()
 
     def layers(self) -> str:
-        """What the engine inspector tells, one line a layer; see `_trt_layers`."""
+        """What the engine inspector tells, one line a layer; see `inspection`."""
         inspector = self._engine.create_engine_inspector()
         oneline = self.library.trt.LayerInformationFormat.ONELINE
         text: str = inspector.get_engine_information(oneline) if inspector else ""

@@ -1,26 +1,23 @@
 """``tensorrt``: engines of TensorRT and TensorRT-RTX on an NVIDIA GPU.
 
 Which of the two libraries is imported, the manifest says. Version, GPU and platform are compared
-before any byte of the engine is deserialized. `_trt_engine` is the engine, `_trt_lane` what a
-thread needs to run it; this file hands lanes out.
+before any byte of the engine is deserialized.
 """
 
-import contextlib
-import threading
+from collections.abc import Hashable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime import cuda, devices
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends.protocol import Predictor
+from lenet_runtime.backends.lane_predictor import LanePredictor, LaneStages
 from lenet_runtime.backends.tensorrt import core
 from lenet_runtime.backends.tensorrt.core import FILE, MODULES, TITLES
 from lenet_runtime.backends.tensorrt.engine import Engine
-from lenet_runtime.backends.tensorrt.lane import Lane
+from lenet_runtime.backends.tensorrt.lane import EngineLane
 from lenet_runtime.backends.tensorrt.library import library
-from lenet_runtime.backends.tensorrt.stages import TensorRtStages
-from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
+from lenet_runtime.errors import ArtifactError, BackendUnavailable
 
 
 def probe(device: str) -> str:
@@ -37,109 +34,36 @@ def probe(device: str) -> str:
     return title
 
 
-class TensorRt(Predictor):
-    """One loaded engine, and lanes to run it in: as many as threads ran it at once.
+class TensorRt(LanePredictor):
+    """One loaded engine.
 
-    Batches above the profile's largest are run in pieces, those below its least are filled up.
+    Args:
+        engine: The engine.
+        gpu: The context of the GPU, which is closed with this predictor.
     """
 
     def __init__(self, engine: Engine, gpu: cuda.Context) -> None:
+        super().__init__(gpu)
         self._engine: Engine | None = engine
-        self._gpu, self._most = gpu, engine.profile.most
-        self._free: list[Lane] = []
-        self._busy = 0
-        self._closed = False
-        self._lock = threading.Lock()
+        self._most = engine.profile.most
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lenet_runtime.backends.Predictor.run`."""
-        logits = np.empty((len(images), 10), np.float32)
-        most = self._most
-        lane = self._take()
-        try:
-            with self._gpu:
-                for start in range(0, len(images), most):
-                    lane.run(images[start : start + most], logits[start : start + most])
-        except BaseException:
-            self._end(lane)  # what failed is not used again
-            raise
-        self._give(lane)
-        return logits
+        return self.run_on("engine", images)
 
-    def stages(self, images: NDArray[np.float32], *, graph: bool) -> TensorRtStages | None:
+    def stages(self, images: NDArray[np.float32], *, graph: bool) -> LaneStages | None:
         """See `lenet_runtime.backends.protocol.MakeStages`; a batch above the profile's
         largest is no single computation, and has none."""
-        if len(images) > self._most:
-            return None
-        lane = self._take(new=True)
-        try:
-            with self._gpu:
-                stages = TensorRtStages(lane, self._gpu, images, self._end, graph=graph)
-        except BaseException:
-            self._end(lane)
-            raise
-        if graph and not stages.captured:
-            stages.close()
-            return None
-        return stages
+        return None if len(images) > self._most else super().stages(images, graph=graph)
 
-    def _take(self, *, new: bool = False) -> Lane:
-        with self._lock:
-            engine = self._engine
-            if self._closed or engine is None:
-                raise DeployError("this session is closed; load the artifact again")
-            self._busy += 1
-            if self._free and not new:
-                return self._free.pop()
-        try:
-            with self._gpu:
-                return Lane(engine, self._gpu)
-        except BaseException:
-            self._end(None)
-            raise
+    def make_lane(self, kind: Hashable, count: int) -> EngineLane:
+        """Make a lane, all of which are alike."""
+        assert self._engine is not None
+        return EngineLane(self._engine, self.context)
 
-    def _give(self, lane: Lane) -> None:
-        with self._lock:
-            if not self._closed:
-                self._busy -= 1
-                self._free.append(lane)
-                return
-        self._end(lane)
-
-    def _end(self, lane: Lane | None) -> None:
-        """Close a lane that was taken; the last one of a closed session gives back the GPU."""
-        try:
-            if lane is not None:
-                self._close_lanes([lane])
-        finally:
-            with self._lock:
-                self._busy -= 1
-                last = self._closed and self._busy == 0
-            if last:
-                self._release()
-
-    def close(self) -> None:
-        """Give back the lanes; one that is at work in another thread follows when it is done."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            free, self._free = self._free, []
-            self._busy += 1  # this call: whoever ends last gives the GPU back, not before
-        try:
-            self._close_lanes(free)
-        finally:
-            self._end(None)
-
-    def _close_lanes(self, lanes: list[Lane]) -> None:
-        with contextlib.suppress(DeployError), self._gpu:  # a GPU that failed refuses its context
-            for lane in lanes:
-                lane.close()
-
-    def _release(self) -> None:
-        with contextlib.suppress(DeployError), self._gpu:
-            self._engine = None  # before its CUDA context goes
-        self._gpu.close()
+    def release(self) -> None:
+        """Let go of the engine before its CUDA context goes."""
+        self._engine = None
 
 
 def load(artifact: Artifact, device: str, threads: int | None) -> TensorRt:

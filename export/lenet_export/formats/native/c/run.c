@@ -2,10 +2,7 @@ enum level { LEVELS };
 
 static enum level lenet_level(void)
 {
-#if defined(__x86_64__) && defined(__GNUC__)
-    __builtin_cpu_init();
 #include "choices.c"
-#endif
     return LAST;
 }
 
@@ -13,9 +10,7 @@ static int lenet_chunk(
     enum level level, const float *images, float *logits, size_t n, WORK *work)
 {
     switch (level) {
-#if defined(__x86_64__) && defined(__GNUC__)
 #include "cases.c"
-#endif
     default:
         return FALLBACK_chunk(images, logits, n, work);
     }

@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from lenet_bench.gpu import gpu_state, stopwatch
+from lenet_bench.gpu import state, stopwatch
 from lenet_runtime import cuda
 
 MIB = 2**20
@@ -67,23 +67,23 @@ def nvidia_smi(tmp_path, monkeypatch):
 
 def test_the_state_has_numbers_with_units_and_the_reasons_of_the_clocks(gpu, nvidia_smi):
     calls = nvidia_smi(f"echo '{ANSWER}'")
-    state = gpu_state.read(gpu)
-    assert state["power_w"] == 300.5
-    assert state["sm_mhz"] == 1980
-    assert state["sm_max_mhz"] is None
-    assert (state["driver"], state["performance_state"]) == ("580.1", "P0")
-    assert state["throttle_reasons"] == ["power cap", "hardware thermal slowdown"]
+    now = state.read(gpu)
+    assert now["power_w"] == 300.5
+    assert now["sm_mhz"] == 1980
+    assert now["sm_max_mhz"] is None
+    assert (now["driver"], now["performance_state"]) == ("580.1", "P0")
+    assert now["throttle_reasons"] == ["power cap", "hardware thermal slowdown"]
     assert "--id=GPU-f0f0f0f0-f0f0-f0f0-f0f0-f0f0f0f0f0f0" in calls.read_text()
 
 
 def test_an_older_driver_is_asked_by_the_older_name(gpu, nvidia_smi):
     nvidia_smi(f'case "$2" in *event_reasons*) echo no; exit 2;; esac; echo "{ANSWER}"')
-    assert gpu_state.read(gpu)["throttle_reasons"] == ["power cap", "hardware thermal slowdown"]
+    assert state.read(gpu)["throttle_reasons"] == ["power cap", "hardware thermal slowdown"]
 
 
 def test_without_nvidia_smi_there_is_a_reason(gpu, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with gpu_state.Watch(gpu) as watch:
+    with state.Watch(gpu) as watch:
         pass
     assert "nvidia-smi cannot be used" in watch.summary["before"]["reason"]
     assert watch.summary["during"]["samples"] == 0
@@ -92,13 +92,13 @@ def test_without_nvidia_smi_there_is_a_reason(gpu, monkeypatch, tmp_path):
 @pytest.mark.parametrize("script", ["echo 'No devices were found'; exit 6", "echo nonsense"])
 def test_an_nvidia_smi_that_fails_is_quoted(gpu, nvidia_smi, script):
     nvidia_smi(script)
-    assert "No devices" in (reason := gpu_state.read(gpu)["reason"]) or "nonsense" in reason
+    assert "No devices" in (reason := state.read(gpu)["reason"]) or "nonsense" in reason
 
 
 def test_the_watch_reads_while_it_is_open(gpu, nvidia_smi):
     loop = f"for i in 1 2 3; do echo '{ANSWER}'; done; exec sleep 60"
     nvidia_smi(f'case "$*" in *loop*) {loop};; esac; echo "{ANSWER}"')
-    with gpu_state.Watch(gpu) as watch:
+    with state.Watch(gpu) as watch:
         while len(watch._states) < 3:
             pass
     during = watch.summary["during"]

@@ -72,10 +72,10 @@ def parsed(text: str, extra: str) -> dict[str, Any]:
     cells = next(([c.strip() for c in row] for row in reversed(rows) if len(row) == len(names)), [])
     if not cells:
         return {"reason": f"nvidia-smi answered {text.strip()[:200]!r}"}
-    found = dict(zip(names, cells, strict=True))
-    state: dict[str, Any] = {key: _number(found[name]) for name, key in _FIELDS.items()}
-    state |= {key: _text(found[name]) for name, key in _TEXTS.items()}
-    state["throttle_reasons"] = _throttles(found[extra]) if extra else None
+    answers = dict(zip(names, cells, strict=True))
+    state: dict[str, Any] = {key: _number(answers[name]) for name, key in _FIELDS.items()}
+    state |= {key: _text(answers[name]) for name, key in _TEXTS.items()}
+    state["throttle_reasons"] = _throttles(answers[extra]) if extra else None
     return state
 
 
@@ -110,20 +110,14 @@ def _throttles(text: str) -> list[str] | None:
 
 
 class Watch:
-    """Reads the state five times a second while it is open.
-
-    Attributes:
-        summary: once closed, ``before``, ``after`` and ``during``; of the last, for each number
-            its ``min``, ``p50`` and ``max``, all ``throttle_reasons`` seen and how many
-            ``samples``.
-    """
+    """Reads the state five times a second while it is open."""
 
     def __init__(self, gpu: cuda.Gpu) -> None:
         self._gpu = gpu
         self._states: list[dict[str, Any]] = []
         self._process: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
-        self.summary: dict[str, Any] = {}
+        self._after: dict[str, Any] | None = None
 
     def __enter__(self) -> "Watch":
         self._before = read(self._gpu)
@@ -141,13 +135,17 @@ class Watch:
             self._process.terminate()
             self._thread.join(_TIMEOUT_S)
             self._process.wait()
-        after = read(self._gpu) if "reason" not in self._before else self._before
-        self.summary = self.so_far() | {"after": after}
+        self._after = read(self._gpu) if "reason" not in self._before else self._before
 
-    def so_far(self) -> dict[str, Any]:
-        """`summary` while it is still open, with nothing of ``after``."""
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The states ``before``, ``during`` and ``after``; the last is None while it is open.
+
+        ``during`` has for each number its ``min``, ``p50`` and ``max``, all ``throttle_reasons``
+        that were seen, and how many ``samples`` there were.
+        """
         during = summarized(list(self._states))
-        return {"before": self._before, "during": during, "after": None}
+        return {"before": self._before, "during": during, "after": self._after}
 
     def _start(self) -> None:
         known = self._before["throttle_reasons"] is not None
@@ -175,15 +173,15 @@ class Watch:
 
 
 def summarized(states: list[dict[str, Any]]) -> dict[str, Any]:
-    """What `Watch.summary` holds of the time in between."""
-    found: dict[str, Any] = {"samples": len(states)}
+    """The ``during`` of `Watch.summary`."""
+    summary: dict[str, Any] = {"samples": len(states)}
     for key in _FIELDS.values():
         values = [state[key] for state in states if state[key] is not None]
-        found[key] = (
+        summary[key] = (
             {"min": min(values), "p50": statistics.median(values), "max": max(values)}
             if values
             else None
         )
     seen = [name for state in states for name in state["throttle_reasons"] or ()]
-    found["throttle_reasons"] = list(dict.fromkeys(seen))
-    return found
+    summary["throttle_reasons"] = list(dict.fromkeys(seen))
+    return summary
