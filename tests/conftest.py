@@ -1,16 +1,30 @@
 """Shared fixtures: one network, one artifact of each format, and private copies to damage."""
 
+import fcntl
 import os
 import shutil
+import signal
 import sys
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from lenet_runtime import BACKENDS, load
+# Before anything imports PyTorch: its threads sleep while they wait for one another. Spinning, as
+# they otherwise do, costs half of all processor time in tests, and more beside other work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from lenet_runtime import BACKENDS, load
+from lenet_runtime.artifact import Artifact, trust
+
+# Fixtures of several files, in tests/helpers.
+pytest_plugins = ("fake_sessions", "publishing", "training_runs")
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would the processes that tests
+# start and interrupt. A handler that does nothing is not inherited: they begin with the default.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, lambda *_: None)
 
 
 @pytest.fixture(autouse=True)
@@ -39,17 +53,31 @@ def net():
 
 @pytest.fixture(scope="session")
 def exported(net, tmp_path_factory):
-    """`exported(format, **options)`: an artifact, made once for the session; never change it."""
+    """`exported(format, **options)`: an artifact, made once for the session; never change it.
+
+    Processes that share the tests (pytest-xdist) share it: the first to ask makes it.
+    """
     import lenet_export
 
-    made = {}
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported"
+    artifacts = {}
 
     def export(format, **options):
-        key = (format, *sorted(options.items()))
-        if key not in made:
-            folder = tmp_path_factory.mktemp("artifacts") / format
-            made[key] = lenet_export.export(net, format, folder, **options)
-        return made[key]
+        key = "-".join([format, *(f"{k}={v}" for k, v in sorted(options.items()))])
+        if key not in artifacts:
+            (shared / key).mkdir(parents=True, exist_ok=True)
+            with (shared / f"{key}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                artifacts[key] = export_once(format, shared / key / format, options)
+        return artifacts[key]
+
+    def export_once(format, folder, options):
+        if not folder.exists():
+            return lenet_export.export(net, format, folder, **options)
+        artifact = Artifact.open(folder)
+        trust.remember(artifact)  # as if this process had made it
+        return artifact
 
     return export
 

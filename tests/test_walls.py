@@ -2,13 +2,13 @@
 
 import ast
 import json
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
+from processes import python
 
 import lenet_bench
 import lenet_deploy
@@ -32,15 +32,7 @@ DRIVERS = [REPOSITORY / "benchmarks" / name for name in ("gpu_check", "peers")]
 
 def run_python(code):
     """What `code` prints as JSON in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(python(code).stdout.splitlines()[-1])
 
 
 def imported_by(statement):

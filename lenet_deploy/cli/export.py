@@ -136,7 +136,7 @@ def export(
     before stays. With --format all, one format's failure does not stop the others.
     """
     import lenet_export
-    from lenet_deploy.training.checkpoint import load_checkpoint, read_card
+    from lenet_deploy.training.checkpoint import read_checkpoint
 
     formats = _all_formats(device, gpu_only=no_verify) if format == "all" else [format]
     given: dict[str, Any] = {
@@ -155,8 +155,8 @@ def export(
         raise InputError(f"--calibration-dir: int8 alone is calibrated, found {precision}")
     given["calibration"] = _calibration(calibration_dir)
     sizes = batch_sizes_of(batch_sizes)
-    net = load_checkpoint(checkpoint)
-    preprocessing = Preprocessing(**read_card(checkpoint).get("preprocessing", {}))
+    net, card = read_checkpoint(checkpoint)
+    preprocessing = Preprocessing(**card.get("preprocessing", {}))
     if source_only:
         _write_source(
             net, output / "native-source", precision, given, preprocessing, as_json=as_json

@@ -302,16 +302,8 @@ def test_without_engines_it_says_what_to_install(onnx_artifact, torchscript_arti
 
 
 @pytest.mark.slow
-def test_a_package_of_another_pytorch_release_is_said_not_to_load(torch_compile_artifact, tmp_path):
-    import dataclasses
-    import shutil
-
-    folder = shutil.copytree(torch_compile_artifact.path, tmp_path / "old")
-    manifest = torch_compile_artifact.manifest
-    needs = dataclasses.replace(manifest.requirements, engine_version="1.13.1")
-    old = dataclasses.replace(manifest, requirements=needs)
-    (folder / "manifest.json").write_bytes(old.to_bytes())
-    (reason,) = json.loads(run("inspect", folder, "--json").stdout)["loads_here"][
-        "torch-compile on cpu"
-    ]
+def test_a_package_of_another_pytorch_release_is_said_not_to_load(torch_compile_artifact, copy_of):
+    folder = copy_of(torch_compile_artifact)
+    edit_manifest(folder, lambda d: d["requirements"].update(engine_version="1.13.1"))
+    (reason,) = inspect(folder)["loads_here"]["torch-compile on cpu"]
     assert "compiled with PyTorch '1.13.1'" in reason

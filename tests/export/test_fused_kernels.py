@@ -4,7 +4,8 @@ import fused
 import numpy as np
 import pytest
 import torch
-from fused import PRECISIONS, Failure, digits, eager, kernels, noise, packed, raw_digits
+from fused import PRECISIONS, Failure, kernels, packed
+from samples import digits, eager, noise, raw_digits
 
 from lenet_deploy.training.model import Net
 from lenet_runtime.parity import NOISE, TOLERANCES, compare

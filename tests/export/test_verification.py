@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from samples import digits
 
 import lenet_export
 import lenet_runtime
@@ -62,10 +63,6 @@ def static(size):
     """The manifest's fields of a static artifact."""
     inputs = TensorSpec(IMAGES.name, "float32", (size, 1, 32, 32))
     return {"inputs": (inputs,), "outputs": (TensorSpec(LOGITS.name, "float32", (size, 10)),)}
-
-
-def digits_batch():
-    return to_batch(load_digits().images, Preprocessing())
 
 
 def changes(report, **wanted):
@@ -177,7 +174,7 @@ def swap_top_two(answer, image):
 
 @pytest.mark.parametrize("index", [0, 59])
 def test_a_flip_is_listed_with_its_margin(session_of, net, eager, index):
-    images, labels = digits_batch(), load_digits().labels
+    images, labels = digits(), load_digits().labels
     report = lenet_export.verify(
         session_of(swap_top_two(eager, images[index])), net, batch_sizes=[1]
     )
@@ -195,7 +192,7 @@ def test_a_flip_is_listed_with_its_margin(session_of, net, eager, index):
 
 def test_accuracy_counts_right_answers(session_of, net, eager):
     """Of a network that is right in every digit, one flip costs a sixtieth."""
-    images = digits_batch()
+    images = digits()
     labels = eager(images).argmax(axis=1)
     report = lenet_export.verify(
         session_of(swap_top_two(eager, images[5])), net, batch_sizes=[1],
@@ -347,7 +344,7 @@ def test_a_static_artifact_that_mixes_up_rows_is_found(session_of, net, eager):
 
 def test_a_static_artifacts_filled_up_batch_keeps_its_own_rows(session_of, net, eager):
     """Sixty digits in batches of 7: the last has 4 and three black ones, which do not count."""
-    images = digits_batch()
+    images = digits()
     session = session_of(swap_top_two(eager, images[59]), **static(7))
     report = lenet_export.verify(session, net)
     assert [flip.index for flip in report.data_set.flips] == [59]

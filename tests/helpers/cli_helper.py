@@ -1,18 +1,15 @@
 """Running commands as tests do: in this process, or in a fresh one with packages missing."""
 
-import os
-import subprocess
-import sys
-
+from processes import python
 from typer.testing import CliRunner
 
 from lenet_deploy.cli import app
 from lenet_deploy.cli.console import stdout
 
 
-def run(*words, code=0):
+def run(*words, code=0, **env):
     """Run a command, which must end with `code` and without a traceback; returns its result."""
-    result = CliRunner().invoke(app, [str(word) for word in words])
+    result = CliRunner(env=env).invoke(app, [str(word) for word in words])
     assert result.exit_code == code, result.output + repr(result.exception)
     assert result.exception is None or isinstance(result.exception, SystemExit)
     assert "Traceback" not in result.output
@@ -25,11 +22,7 @@ def run_alone(*words, without=(), code=0, **env):
         f"import sys; sys.modules.update(dict.fromkeys({list(without)!r}));"
         "from lenet_deploy.cli import main; main()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, words)],
-        capture_output=True, text=True, check=False, env=os.environ | env,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
+    done = python(script, *words, exits=code, **env)
     assert "Traceback" not in done.stderr
     return done
 

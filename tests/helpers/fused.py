@@ -19,8 +19,7 @@ import torch
 
 from lenet_export.formats.cuda import compiler, pack, programs
 from lenet_export.network import layers
-from lenet_runtime.images.digits import load_digits
-from lenet_runtime.images.preprocess import Preprocessing, to_batch
+from lenet_runtime.images.preprocess import Preprocessing
 
 EMULATOR = Path(__file__).parents[1] / "fakes" / "cuda_emulator"
 SOURCE = Path(compiler.__file__).parent
@@ -126,23 +125,6 @@ def aligned(values):
 def packed(module, precision, preprocessing=Preprocessing()):  # noqa: B008  frozen
     """The bytes of ``weights.bin``."""
     return pack.pack(layers.read(module), precision, preprocessing)
-
-
-def raw_digits(count):
-    return np.ascontiguousarray(np.resize(load_digits().images, (count, 28, 28)))
-
-
-def digits(count):
-    return to_batch(raw_digits(count), Preprocessing())
-
-
-def noise(count, seed=0):
-    return np.random.default_rng(seed).standard_normal((count, 1, 32, 32), dtype=np.float32)
-
-
-def eager(module, images):
-    with torch.inference_mode():
-        return module(torch.tensor(images)).numpy()
 
 
 def exact(module, images):

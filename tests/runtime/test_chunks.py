@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 from artifact_files import write_artifact
 from fake_engine import BACKEND, FakePredictor
+from samples import noise
 
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
 from lenet_runtime.loading import start
 from lenet_runtime.session import Session
-
-
-def noise(count):
-    return np.random.default_rng(count).standard_normal((count, 1, 32, 32), np.float32)
 
 
 @pytest.fixture

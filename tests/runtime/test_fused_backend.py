@@ -9,7 +9,7 @@ from pathlib import Path
 import fused
 import numpy as np
 import pytest
-from fused import digits, noise, raw_digits
+from samples import digits, noise, raw_digits
 
 import lenet_export
 import lenet_runtime

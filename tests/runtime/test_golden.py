@@ -7,24 +7,18 @@ import zipfile
 import numpy as np
 import pytest
 from artifact_files import golden_bytes, replace_file, write_artifact
-from fake_engine import BACKEND, FakePredictor
+from fake_engine import FakePredictor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from samples import first_ten, noise
 
 import lenet_runtime
 from lenet_runtime.artifact import Artifact, golden
-from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import ArtifactError, ParityError
 
-IMAGES = np.random.default_rng(0).standard_normal((4, 1, 32, 32), np.float32)
-LOGITS = IMAGES.reshape(4, -1)[:, :10]
+IMAGES = noise(4)
+LOGITS = first_ten(IMAGES)
 RIGHT = golden.write(IMAGES, LOGITS)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setitem(BACKENDS, "fake", BACKEND)
-    return write_artifact(tmp_path / "artifact")
 
 
 def npy(array, **keywords):

@@ -3,13 +3,14 @@
 import contextlib
 import ctypes
 import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from artifact_files import edit_manifest, replace_file, write_artifact
+from processes import python
+from samples import noise
 
 import lenet_runtime
 from lenet_runtime.artifact import Artifact, golden
@@ -21,7 +22,7 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 WEIGHTS = np.random.default_rng(0).standard_normal((1024, 10)).astype(np.float32)
-IMAGES = np.random.default_rng(1).standard_normal((4, 1, 32, 32), np.float32)
+IMAGES = noise(4, seed=1)
 FLAT = onnx.helper.make_node("Flatten", ["images"], ["flat"])
 DENSE = onnx.helper.make_node("MatMul", ["flat", "weights"], ["logits"])
 FLOAT, DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
@@ -290,10 +291,7 @@ def test_a_run_that_fails_is_a_deploy_error(folder):
 
 def test_threads_that_share_run_options_get_sequential_answers(onnx_artifact):
     """One `RunOptions` for all calls, bitwise the answers of one caller."""
-    batches = [
-        np.random.default_rng(i).standard_normal((1 + i % 5, 1, 32, 32), np.float32)
-        for i in range(400)
-    ]
+    batches = [noise(1 + i % 5, seed=i) for i in range(400)]
     with lenet_runtime.load(onnx_artifact.path, threads=1) as session:
         alone = [session.run(batch) for batch in batches]
         with ThreadPoolExecutor(8) as pool:
@@ -334,12 +332,6 @@ before = len(os.listdir("/proc/self/task"))
 with lenet_runtime.load(sys.argv[1], threads=int(sys.argv[2])):
     print(len(os.listdir("/proc/self/task")) - before)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(folder), str(threads)],
-        capture_output=True,
-        check=True,
-        text=True,
-        timeout=60,
-    )
+    done = python(code, folder, threads)
     assert int(done.stdout) == threads - 1
     assert not done.stderr

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from cli_helper import run
 from fake_engine import FakePredictor
+from samples import noise
 
 from lenet_bench import LatencyResult, tuning
 from lenet_runtime import BACKENDS, load, load_plan
@@ -63,10 +64,6 @@ def tuned(folder):
     return folder
 
 
-def images(count):
-    return np.random.default_rng(count).standard_normal((count, 1, 32, 32), np.float32)
-
-
 def test_the_plan_names_the_fastest_at_each_size_and_survives_the_disk(tuned):
     made = plan.read(tuned)
     assert [(e.batch_size, e.artifact, e.backend, e.p50_us) for e in made.entries] == [
@@ -90,20 +87,20 @@ def test_each_batch_goes_to_the_winner_at_the_nearest_size(tuned, size, engine):
         for number, name in ((0, "onnx"), (2, "torchscript")):
             run = engines[number].run
             engines[number].run = lambda x, run=run, name=name: asked.append(name) or run(x)
-        session.run(images(size))
-        session.predictor.run(images(size))
+        session.run(noise(size))
+        session.predictor.run(noise(size))
     assert asked == [engine, engine]
 
 
 def test_the_routed_session_answers_as_its_engines_do(tuned, onnx_artifact):
-    batch = images(8)
+    batch = noise(8)
     with (
         load_plan(tuned, trust=True) as session,
         load(onnx_artifact.path, threads=1) as plain,
     ):
         assert (session.run(batch) == plain.run(batch)).all()
         assert session.backend == "fastest"
-        assert session.run(images(0)).shape == (0, 10)
+        assert session.run(noise(0)).shape == (0, 10)
 
 
 def test_closing_the_routed_session_closes_every_engine(tuned):
@@ -111,10 +108,10 @@ def test_closing_the_routed_session_closes_every_engine(tuned):
     runs = [route.predictor.run for route in session.predictor.routes]
     session.close()
     with pytest.raises(DeployError, match="closed"):
-        session.run(images(1))
+        session.run(noise(1))
     for run_engine in runs:
         with pytest.raises(DeployError, match="closed"):
-            run_engine(images(1))
+            run_engine(noise(1))
 
 
 def test_a_plan_of_another_machine_is_said_and_not_followed(tuned, monkeypatch):
@@ -323,13 +320,13 @@ def test_the_plan_keeps_the_fastest_chunk_of_each_size(cut):
 )
 def test_a_plan_cuts_as_was_measured(cut, onnx_artifact, size, pieces):
     with load_plan(cut[0], trust=True) as session, load(onnx_artifact.path) as plain:
-        expected, asked = plain.run(images(size)), []
+        expected, asked = plain.run(noise(size)), []
         engine = session.predictor.routes[0].predictor
         real = engine._run
         engine._run = lambda o, feed, *rest: (
             asked.append(len(feed["images"])) or real(o, feed, *rest)
         )
-        assert (session.run(images(size)) == expected).all()
+        assert (session.run(noise(size)) == expected).all()
     assert asked == pieces
 
 

@@ -5,16 +5,13 @@ import contextlib
 import numpy as np
 import pytest
 import torch
+from samples import first_ten, noise
 
 from lenet_runtime.backends.torch import torch_cuda, torchscript
 from lenet_runtime.backends.torch.core import predictor
 from lenet_runtime.errors import BackendUnavailable, DeployError, DeviceMemoryError
 
-IMAGES = np.random.default_rng(0).standard_normal((3, 1, 32, 32), np.float32)
-
-
-def first_ten(images):
-    return images.flatten(1)[:, :10]
+IMAGES = noise(3)
 
 
 def switches():
@@ -39,7 +36,7 @@ def test_answers_come_back_to_the_host(cpu_as_gpu):
     engine = predictor("eager", first_ten, "cuda:0", None, "fp32")
     logits = engine.run(IMAGES)
     assert logits.dtype == np.float32
-    assert np.array_equal(logits, IMAGES.reshape(3, -1)[:, :10])
+    assert np.array_equal(logits, first_ten(IMAGES))
 
 
 def test_the_callers_images_are_not_the_engines_memory(cpu_as_gpu):

@@ -1,24 +1,22 @@
 """Formats that run code load only for who vouches for them: the caller, or the writing process."""
 
 import json
-import subprocess
-import sys
 
 import pytest
-from artifact_files import edit_manifest, replace_file, write_artifact
-from fake_engine import BACKEND, FORMAT
+from artifact_files import edit_manifest, replace_file
+from fake_engine import FORMAT
+from processes import python
 
 import lenet_runtime
 from lenet_runtime.artifact import DATA_FORMATS, Artifact, trust
-from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import ArtifactError, InputError
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setitem(BACKENDS, "fake", BACKEND)
+def folder(folder, monkeypatch):
+    """An artifact of the fake engine, where this process has written none."""
     monkeypatch.setattr(trust, "_written", set())
-    return write_artifact(tmp_path / "artifact")
+    return folder
 
 
 def test_code_is_not_loaded_without_trust(folder, monkeypatch):
@@ -97,14 +95,7 @@ for trust in (False, True):
     except lenet_runtime.DeployError as error:
         print(json.dumps([type(error).__name__, str(error)]))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(artifact.path)],
-        capture_output=True,
-        check=True,
-        text=True,
-        timeout=120,
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in python(code, artifact.path).stdout.splitlines()]
 
 
 def test_onnx_needs_no_trust(onnx_artifact):
