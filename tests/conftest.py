@@ -192,10 +192,11 @@ def fake_gpu(fake_cuda):
 def fake_trt(fake_gpu, monkeypatch):
     """The state of a fake TensorRT that is installed for the length of a test."""
     import fake_tensorrt
+    from samples import first_ten
 
     from lenet_runtime.backends.tensorrt import library
 
-    state = fake_tensorrt.State(fake_gpu, fake_tensorrt.first_ten)
+    state = fake_tensorrt.State(fake_gpu, first_ten)
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.make(state))
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     library.library.cache_clear()

@@ -79,40 +79,40 @@ def test_it_needs_no_trust_and_runs_nothing(torchscript_artifact, tmp_path):
 # ---- damage: shown where the manifest can be read, one line where it cannot
 
 
-def flip(folder):
-    data = bytearray((folder / "model.onnx").read_bytes())
-    data[len(data) // 2] ^= 1
-    (folder / "model.onnx").write_bytes(data)
+MODEL, MANIFEST = "model.onnx", "manifest.json"
 
 
-def cut(folder):
-    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:-1])
+def rewritten(name, change):
+    """Damage to an artifact: the bytes of its file become what `change` makes of them."""
 
+    def damage(folder):
+        (folder / name).write_bytes(change((folder / name).read_bytes()))
 
-def grow(folder):
-    with (folder / "model.onnx").open("ab") as file:
-        file.write(b"x")
+    return damage
 
 
 def link(folder):
-    (folder / "model.onnx").rename(folder.with_name("model"))
-    (folder / "model.onnx").symlink_to(folder.with_name("model"))
-
-
-def hardlink(folder):
-    (folder.with_name("twin")).hardlink_to(folder / "model.onnx")
+    (folder / MODEL).rename(folder.with_name("model"))
+    (folder / MODEL).symlink_to(folder.with_name("model"))
 
 
 def fifo(folder):
-    (folder / "model.onnx").unlink()
-    os.mkfifo(folder / "model.onnx")
+    (folder / MODEL).unlink()
+    os.mkfifo(folder / MODEL)
 
 
-def not_onnx(folder):
-    replace_file(folder, "model.onnx", b"\xff\xff not a protobuf")
+DAMAGE = {
+    "flip": rewritten(MODEL, lambda data: data[:1000] + bytes([data[1000] ^ 1]) + data[1001:]),
+    "cut": rewritten(MODEL, lambda data: data[:-1]),
+    "grow": rewritten(MODEL, lambda data: data + b"x"),
+    "link": link,
+    "hardlink": lambda folder: folder.with_name("twin").hardlink_to(folder / MODEL),
+    "fifo": fifo,
+    "not ONNX": lambda folder: replace_file(folder, MODEL, b"\xff\xff not a protobuf"),
+}
 
 
-@pytest.mark.parametrize("damage", [flip, cut, grow, link, hardlink, fifo, not_onnx])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_file_is_named_and_exits_1(folder, damage):
     """The rest is still shown, and no backend is said to load it."""
     damage(folder)
@@ -126,41 +126,6 @@ def test_a_damaged_file_is_named_and_exits_1(folder, damage):
     assert "onnx, fp32" in result.stdout
 
 
-def no_manifest(folder):
-    (folder / "manifest.json").unlink()
-
-
-def no_model(folder):
-    (folder / "model.onnx").unlink()
-
-
-def stray(folder):
-    (folder / "stray").touch()
-
-
-def garbage(folder):
-    (folder / "manifest.json").write_bytes(b"\x00\xff{")
-
-
-def cut_manifest(folder):
-    data = (folder / "manifest.json").read_bytes()
-    (folder / "manifest.json").write_bytes(data[: len(data) // 2])
-
-
-def twice(folder):
-    data = (folder / "manifest.json").read_text()
-    (folder / "manifest.json").write_text(data.replace("{", '{"format": "torchscript",', 1))
-
-
-def no_number(folder):
-    data = (folder / "manifest.json").read_text()
-    (folder / "manifest.json").write_text(data.replace('"mean": 0.1307', '"mean": NaN'))
-
-
-def deep(folder):
-    (folder / "manifest.json").write_text("[" * 100_000)
-
-
 def edits(**fields):
     return lambda folder: edit_manifest(folder, lambda document: document.update(fields))
 
@@ -168,10 +133,6 @@ def edits(**fields):
 def escape(folder):
     entry = {"sha256": "0" * 64, "size": 1}
     edit_manifest(folder, lambda document: document["files"].update({"../../secret": entry}))
-
-
-def nothing_at_all(folder):
-    shutil.rmtree(folder)
 
 
 def a_file(folder):
@@ -182,19 +143,25 @@ def a_file(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (no_manifest, "manifest.json"),
-        (no_model, "missing ['model.onnx']"),
-        (stray, "not listed ['stray']"),
-        (garbage, "manifest.json"),
-        (cut_manifest, "manifest.json"),
-        (twice, "duplicate keys ['format']"),
-        (no_number, "NaN is not a JSON number"),
-        (deep, "manifest.json"),
+        (lambda folder: (folder / MANIFEST).unlink(), "manifest.json"),
+        (lambda folder: (folder / MODEL).unlink(), "missing ['model.onnx']"),
+        (lambda folder: (folder / "stray").touch(), "not listed ['stray']"),
+        (rewritten(MANIFEST, lambda data: b"\x00\xff{"), "manifest.json"),
+        (rewritten(MANIFEST, lambda data: data[: len(data) // 2]), "manifest.json"),
+        (
+            rewritten(MANIFEST, lambda data: b'{"format": "x",' + data[1:]),
+            "duplicate keys ['format']",
+        ),
+        (
+            rewritten(MANIFEST, lambda data: data.replace(b"0.1307", b"NaN")),
+            "NaN is not a JSON number",
+        ),
+        (rewritten(MANIFEST, lambda data: b"[" * 100_000), "manifest.json"),
         (edits(schema_version=4), "expected schema_version 3, found 4"),
         (edits(surprise=1), "unknown keys ['surprise']"),
         (edits(labels=["0"]), "labels, found"),
         (escape, "'../../secret': expected a plain name"),
-        (nothing_at_all, "expected an artifact's folder"),
+        (shutil.rmtree, "expected an artifact's folder"),
         (a_file, "expected an artifact's folder"),
     ],
 )

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from native_c import COMPILERS, LEVELS, digits, library, need_level, noise
+from native_c import COMPILERS, LEVELS, library, need_level
+from samples import digits, noise
 
 from lenet_export.network.reference import Reference
 from lenet_runtime.parity import TOLERANCES, check_parity, compare, parity_batches

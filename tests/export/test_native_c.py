@@ -12,16 +12,15 @@ from native_c import (
     DRIVER,
     FLAGS,
     any_compiler,
-    digits,
     drive,
     levels_here,
     library,
     need,
-    noise,
     shell,
     sources_of,
     write,
 )
+from samples import digits, noise
 
 from lenet_export.formats.native import generate
 from lenet_export.network.reference import Reference

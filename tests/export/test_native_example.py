@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from native_c import any_compiler, digits, levels_here, library, shell, sources_of, write
+from native_c import any_compiler, levels_here, library, shell, sources_of, write
+from samples import digits
 
 from lenet_runtime.images.digits import load_digits
 

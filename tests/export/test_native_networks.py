@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
-from native_c import any_compiler, digits, levels_here, library, noise, seeded, sequential
+from native_c import any_compiler, levels_here, library, seeded, sequential
+from samples import digits, noise
 from torch import nn
 
 from lenet_deploy.training.model import Net

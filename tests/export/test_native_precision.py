@@ -5,9 +5,9 @@ import importlib
 import math
 
 import int8_reference
-import native_c
 import numpy as np
 import pytest
+import samples
 import torch
 from native_c import (
     COMPILERS,
@@ -15,11 +15,11 @@ from native_c import (
     calibration,
     compiled,
     library,
-    noise,
     seeded,
     sequential,
     sources_of,
 )
+from samples import noise
 
 import lenet_export
 from lenet_deploy.training import bundle, data
@@ -51,7 +51,7 @@ def other_net(first, second, *widths):
 
 @pytest.fixture(scope="module")
 def digits():
-    return native_c.digits()
+    return samples.digits()
 
 
 @pytest.fixture(scope="module")

@@ -51,11 +51,6 @@ def engine_bytes(profile=(1, 4, 8), batch=None, kinds=None, dtype="FLOAT"):
     return MAGIC + json.dumps(document).encode()
 
 
-def first_ten(images):
-    """What `artifact_files.golden_bytes` holds."""
-    return images.reshape(len(images), -1)[:, :10]
-
-
 def write(folder, data, batch=None, precision="fp32", kernels=None, **needs):
     """An artifact of the format with `data` as its engine."""
     files = {"model.engine": data, "golden.npz": golden_bytes(batch or 4)}

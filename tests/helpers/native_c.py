@@ -17,8 +17,7 @@ from lenet_export.formats.native import PRECISIONS, generate
 from lenet_export.formats.native.compiler import FLAGS as BUILD_FLAGS
 from lenet_export.network.quantize import calibration_batch
 from lenet_runtime import cpu
-from lenet_runtime.images.digits import load_digits
-from lenet_runtime.images.preprocess import Preprocessing, to_batch
+from lenet_runtime.images.preprocess import Preprocessing
 
 COMPILERS = ("gcc", "clang")
 LEVELS = PRECISIONS["fp32"].levels
@@ -200,12 +199,3 @@ def seeded(make, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make().eval().requires_grad_(False)
-
-
-def noise(count, seed=0, scale=1):
-    shape = (count, 1, 32, 32)
-    return np.random.default_rng(seed).standard_normal(shape, np.float32) * np.float32(scale)
-
-
-def digits():
-    return to_batch(load_digits().images, Preprocessing())

@@ -9,9 +9,10 @@ from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing, to_batch
 
 
-def noise(count, seed=0):
+def noise(count, seed=0, scale=1):
     """Float32 images ``(count, 1, 32, 32)``, the same for the same seed."""
-    return np.random.default_rng(seed).standard_normal((count, 1, 32, 32), np.float32)
+    shape = (count, 1, 32, 32)
+    return np.random.default_rng(seed).standard_normal(shape, np.float32) * np.float32(scale)
 
 
 def raw_digits(count=60):

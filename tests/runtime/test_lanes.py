@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from samples import first_ten, noise
 
 from lenet_runtime import cuda
 from lenet_runtime.backends.lane_predictor import LanePredictor
@@ -18,14 +19,6 @@ MOST = 16
 
 def floats(pointer, count):
     return np.ctypeslib.as_array((ctypes.c_float * count).from_address(pointer))
-
-
-def first_ten(images):
-    return images.reshape(len(images), -1)[:, :10]
-
-
-def noise(count, seed=0):
-    return np.random.default_rng(seed).standard_normal((count, 1, 32, 32), dtype=np.float32)
 
 
 class Engine:

@@ -24,6 +24,7 @@ from native_files import (
     compiler,
     write_native,
 )
+from samples import noise
 
 import lenet_runtime
 from lenet_runtime import BACKENDS
@@ -35,10 +36,6 @@ from lenet_runtime.plans.routing import Route, Router
 
 SANITIZED = "LENET_SANITIZED_LIBRARY"  # set where this file runs itself under AddressSanitizer
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-def noise(count, seed=0):
-    return np.random.default_rng(seed).standard_normal((count, 1, 32, 32), np.float32)
 
 
 def first_pixels(images, scale=1):

@@ -11,6 +11,7 @@ import fake_onnxruntime
 import numpy as np
 import pytest
 from artifact_files import edit_manifest
+from samples import noise as images
 
 import lenet_runtime
 from lenet_runtime import cuda
@@ -25,10 +26,6 @@ from lenet_runtime.errors import (
 )
 
 onnxruntime = pytest.importorskip("onnxruntime")
-
-
-def images(size, seed=0):
-    return np.random.default_rng(seed).standard_normal((size, 1, 32, 32), np.float32)
 
 
 def load(artifact, device="cuda", **more):

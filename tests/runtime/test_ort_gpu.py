@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import fake_onnxruntime
 import numpy as np
 import pytest
+from samples import noise as images
 
 import lenet_runtime
 from lenet_runtime.artifact import Artifact
@@ -35,10 +36,6 @@ def predictor(machine, onnx_artifact):
     predictor = ort_cuda.load(Artifact.open(onnx_artifact.path), "cuda", None)
     yield predictor
     predictor.close()
-
-
-def images(size, seed=0):
-    return np.random.default_rng(seed).standard_normal((size, 1, 32, 32), np.float32)
 
 
 def load(artifact, device="cuda", **more):

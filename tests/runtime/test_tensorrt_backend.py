@@ -5,15 +5,12 @@ import sys
 import fake_tensorrt
 import numpy as np
 import pytest
-from fake_tensorrt import engine_bytes, first_ten, write
+from fake_tensorrt import engine_bytes, write
+from samples import first_ten, noise
 
 from lenet_runtime import BACKENDS
 from lenet_runtime.backends.tensorrt import lane
 from lenet_runtime.errors import DeployError, DeviceMemoryError
-
-
-def noise(count, seed=0):
-    return np.random.default_rng(seed).standard_normal((count, 1, 32, 32), dtype=np.float32)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import fake_tensorrt
 import numpy as np
 import pytest
 from cli_helper import run
-from fake_tensorrt import engine_bytes, first_ten, write
+from fake_tensorrt import engine_bytes, write
+from samples import first_ten
 from trt_helper import needs_rtx, rtx_request
 
 import lenet_export
