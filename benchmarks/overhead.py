@@ -1,12 +1,12 @@
-"""What `Session.run` costs over the engine itself, and what `import lenet_runtime` costs.
+"""Measures the overhead of `Session.run` over its engine, and the time of `import lenet_runtime`.
 
     python benchmarks/overhead.py [--json FILE]
 
-Call overhead: `Session.run` with all its checks against a bare
-`onnxruntime.InferenceSession.run` of the same model, options and array, batch 1, one thread. The
-two take turns, 20 calls each, in one process; the figure is the median of the per-turn
-differences, with a 95% bootstrap interval. Import: the median over fresh processes, taking turns
-between `import numpy` and `import numpy, lenet_runtime`.
+Calls: `Session.run` with all its checks is compared with a bare
+`onnxruntime.InferenceSession.run` of the same model, options and array, at batch size 1 on one
+thread. The two take turns of 20 calls in one process; the overhead is the median of the
+differences by turn, with a 95% bootstrap interval. Import: the median of the milliseconds that
+`import lenet_runtime` takes after `import numpy`, in fresh processes.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ TURNS, CALLS, PROCESSES = 2000, 20, 21
 
 
 def call_overhead(path: Path) -> dict[str, object]:
-    """Microseconds per call of the bare engine and of our session, taking turns."""
+    """Measure the microseconds per call of the bare engine and of our session, in turns."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     bare = onnxruntime.InferenceSession(
@@ -36,49 +37,44 @@ def call_overhead(path: Path) -> dict[str, object]:
     )
     images = np.random.default_rng(0).standard_normal((1, 1, 32, 32), np.float32)
     with lenet_runtime.load(path, "ort-cpu", threads=1) as session:
-        contenders = {
+        calls = {
             "bare": lambda: bare.run(None, {"images": images}),
             "session": lambda: session.run(images),
         }
-        for call in contenders.values():
-            timed(call, 500)
-        turns = [
-            {name: timed(call, CALLS) for name, call in contenders.items()} for _ in range(TURNS)
-        ]
-    difference = np.array([turn["session"] - turn["bare"] for turn in turns])
-    resampled = np.random.default_rng(0).choice(difference, (1000, TURNS))
+        for call in calls.values():
+            microseconds(call, 500)
+        turns = [[microseconds(call, CALLS) for call in calls.values()] for _ in range(TURNS)]
+    bare_us, session_us = np.transpose(turns)
+    differences = session_us - bare_us
+    resampled = np.random.default_rng(0).choice(differences, (1000, TURNS))
     low, high = np.percentile(np.median(resampled, axis=1), [2.5, 97.5])
     return {
-        "bare_us": statistics.median(turn["bare"] for turn in turns),
-        "session_us": statistics.median(turn["session"] for turn in turns),
-        "overhead_us": float(np.median(difference)),
+        "bare_us": float(np.median(bare_us)),
+        "session_us": float(np.median(session_us)),
+        "overhead_us": float(np.median(differences)),
         "overhead_interval_us": [float(low), float(high)],
         "turns": TURNS,
         "calls_per_turn": CALLS,
     }
 
 
-def timed(call: object, times: int) -> float:
-    """Microseconds per call."""
+def microseconds(call: Callable[[], object], times: int) -> float:
+    """Measure the microseconds of one call, as the mean of several."""
     start = time.perf_counter_ns()
     for _ in range(times):
-        call()  # type: ignore[operator]
+        call()
     return (time.perf_counter_ns() - start) / times / 1e3
 
 
 def import_cost() -> dict[str, object]:
-    """Milliseconds that `import lenet_runtime` takes beyond NumPy, in fresh processes."""
+    """Measure the milliseconds that `import lenet_runtime` takes after NumPy's import."""
     program = (
         "import time; import numpy; start = time.perf_counter(); import lenet_runtime; "
         "print((time.perf_counter() - start) * 1e3)"
     )
-    taken = [
-        float(
-            subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
-        )
-        for _ in range(PROCESSES)
-    ]
-    return {"import_ms": statistics.median(taken), "processes": PROCESSES}
+    command = [sys.executable, "-c", program]
+    outputs = [subprocess.check_output(command) for _ in range(PROCESSES)]
+    return {"import_ms": statistics.median(map(float, outputs)), "processes": PROCESSES}
 
 
 def main() -> None:

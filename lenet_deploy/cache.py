@@ -1,7 +1,7 @@
-"""The artifact that commands use when they are given none, made once and kept.
+"""The default artifact of commands, which is exported once and kept.
 
-It lives in ``$XDG_CACHE_HOME/lenet-deploy`` (``~/.cache`` by default), in a folder named after
-the toolkit's version and the bundled checkpoint's hash, so that neither can go stale.
+It is in ``$XDG_CACHE_HOME/lenet-deploy`` (``~/.cache`` by default), in a folder whose name has the
+toolkit's version and the hash of the bundled checkpoint, so it is never out of date.
 """
 
 import hashlib
@@ -22,22 +22,24 @@ def default_artifact(
     progress: Callable[[str], None] = lambda step: None,
     device: str = "cpu",
 ) -> Path:
-    """The folder of the bundled checkpoint's fp32 artifact; exports it where it is not there yet.
+    """Return the folder of the bundled checkpoint's fp32 artifact, which is exported if need be.
 
     Args:
-        format: of it.
-        progress: called with a line before each step that takes a while.
-        device: that it is made for and proven on; each kind of GPU has its own.
+        format: Format of the artifact.
+        progress: Function that is called with a line of text before each step.
+        device: Device to export for and to verify on; each kind of GPU has an artifact of its own.
 
     Raises:
-        BackendUnavailable: it is not there and PyTorch, which makes it, is not installed.
+        BackendUnavailable: the artifact must be exported, and PyTorch is not installed.
     """
-    name = f"{format}-fp32{_kind_of_gpu(device)}"
-    folder = _cache_root() / f"{__version__}-{_checkpoint_hash()}" / name
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    checkpoint = (files("lenet_deploy") / "bundled" / "lenet.safetensors").read_bytes()
+    version = f"{__version__}-{hashlib.sha256(checkpoint).hexdigest()[:12]}"
+    folder = base / "lenet-deploy" / version / f"{format}-fp32{_kind_of_gpu(device)}"
     try:
         return Artifact.open(folder).path
     except ArtifactError:
-        pass  # not there, or damaged: made again below
+        pass  # missing or damaged: exported below
     if find_spec("torch") is None:
         raise BackendUnavailable(
             "no artifact was named, and exporting the bundled checkpoint needs PyTorch; name one "
@@ -53,18 +55,8 @@ def default_artifact(
     ).path  # fmt: skip
 
 
-def _kind_of_gpu(device: str) -> str:
-    wanted = devices.parse(device)
-    if wanted.kind == "cpu":
+def _kind_of_gpu(name: str) -> str:
+    device = devices.parse(name)
+    if device.kind == "cpu":
         return ""
-    return f"-cuda-{cuda.gpu(wanted.index).compute_capability}"
-
-
-def _cache_root() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "lenet-deploy"
-
-
-def _checkpoint_hash() -> str:
-    data = (files("lenet_deploy") / "bundled" / "lenet.safetensors").read_bytes()
-    return hashlib.sha256(data).hexdigest()[:12]
+    return f"-cuda-{cuda.gpu(device.index).compute_capability}"

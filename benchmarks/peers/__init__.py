@@ -1,10 +1,10 @@
-"""The toolkit held against its peers: the same work, interleaved in one process.
+"""Compares the toolkit with its peers, which do the same work in turns in one process.
 
     python -m benchmarks.peers            # measure, write benchmarks/results/peers-*.json
     python -m benchmarks.peers.table F    # the table and the plot of a result
 
-`PEERS` is the whole list. A builder gets the `Work` and returns a function from float32 images
-``(N, 1, 32, 32)`` to float32 logits ``(N, 10)``, both NumPy, or raises why it cannot.
+`PEERS` lists them all. A builder takes the `Work` and returns a function from float32 images
+``(N, 1, 32, 32)`` to float32 logits ``(N, 10)``, both NumPy, or raises an error that says why not.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from benchmarks.peers.work import Peer, Work
 
 BASELINE = "onnxruntime run"
 NATIVE = "lenet-deploy native"
-# What each peer that does not compute in float32 computes in; its parity is judged accordingly.
+# The precision of each peer that does not compute in float32, by which its parity is judged.
 PRECISIONS = {"lenet-deploy native bf16": "bf16", "lenet-deploy native int8": "int8"}
 
 PEERS: dict[str, Callable[[Work], Peer]] = {

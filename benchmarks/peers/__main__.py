@@ -1,4 +1,4 @@
-"""Measure every peer and write the result; see `benchmarks/peers/README.md`."""
+"""Measure every peer and write the result, as `benchmarks/peers/README.md` describes."""
 
 import argparse
 import datetime
@@ -27,12 +27,13 @@ SOFTWARE = (
 
 def main() -> int:
     arguments = parse()
-    # Before torch is imported: libraries read these once.
+    # Before torch is imported, because libraries read these variables once.
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE / "inductor"))
     with tempfile.TemporaryDirectory(prefix="peers-") as scratch:
         document = compare_all(arguments, Path(scratch))
-    path = arguments.json or default_path(document)
+    level = document["fingerprint"]["machine"]["cpu_level"]
+    path = arguments.json or RESULTS / f"peers-{level}-{document['date']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n")
     print(f"wrote {path}", file=sys.stderr)
@@ -57,7 +58,7 @@ def parse() -> argparse.Namespace:
 
 
 def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Build, check against eager, measure what passed."""
+    """Build all peers, compare them with eager, and measure those that pass."""
     import torch
 
     from benchmarks.peers import BASELINE, PEERS
@@ -68,25 +69,25 @@ def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     torch.set_num_threads(arguments.threads)
     before = fingerprint()
     work = make_work(arguments, scratch)
-    wanted = [text for text in arguments.only.split(",") if text]
-    built, parity, missing = {}, {}, []
+    texts = [text for text in arguments.only.split(",") if text]
+    peers, parity, missing = {}, {}, []
     for name, build in PEERS.items():
-        if wanted and name != BASELINE and not any(text in name for text in wanted):
+        if texts and name != BASELINE and not any(text in name for text in texts):
             continue
-        say(f"building {name}")
+        print(f"building {name}", file=sys.stderr, flush=True)
         try:
             peer = build(work)
             parity[name] = share_of_tolerance(name, peer, work)
-        except Exception as error:  # any: a peer that fails must not take the others with it
+        except Exception as error:  # any kind: the other peers are measured all the same
             missing.append({"peer": name, "reason": reason(error)})
-            say(f"  left out: {missing[-1]['reason'][:200]}")
+            print(f"  left out: {missing[-1]['reason'][:200]}", file=sys.stderr, flush=True)
             continue
-        built[name] = peer
+        peers[name] = peer
     settings = Settings(
         arguments.min_time, arguments.min_iterations, arguments.warmup, arguments.input
     )
     peak_before = peak_gflops()
-    results = measure(built, work.batch_sizes, settings, print_share)
+    results = measure(peers, work.batch_sizes, settings, print_share)
     peak = max(filter(None, (peak_before, peak_gflops())), default=None)
     return {
         "schema": "lenet-peers/1",
@@ -128,7 +129,7 @@ def make_work(arguments: argparse.Namespace, scratch: Path) -> Any:
 
 
 def share_of_tolerance(name: str, peer: Any, work: Any) -> float:
-    """How much of its precision's tolerance a peer uses, at worst; `ParityError` beyond it."""
+    """The largest share of its precision's tolerance that a peer needs; fails if it is above 1."""
     from benchmarks.peers import PRECISIONS, pytorch
     from lenet_runtime.images.digits import load_digits
     from lenet_runtime.images.preprocess import Preprocessing, to_batch
@@ -153,12 +154,12 @@ def reason(error: Exception) -> str:
 
 
 def figures(result: Any, results: list[Any]) -> dict[str, Any]:
-    """Percentiles, ratios to three others of the same batch size, and each round's median."""
+    """Percentiles, ratios to three other peers at this batch size, and each round's median."""
     from benchmarks.peers import BASELINE, NATIVE
 
-    alike = {other.engine: other for other in results if other.batch_size == result.batch_size}
-    fastest = min(alike.values(), key=lambda other: other.percentile_us(50))
-    baseline, native = alike.get(BASELINE, fastest), alike.get(NATIVE, fastest)
+    peers = {other.engine: other for other in results if other.batch_size == result.batch_size}
+    fastest = min(peers.values(), key=lambda other: other.percentile_us(50))
+    baseline, native = peers.get(BASELINE, fastest), peers.get(NATIVE, fastest)
     return {
         "peer": result.engine,
         "batch_size": result.batch_size,
@@ -178,15 +179,6 @@ def interval(result: Any, other: Any) -> dict[str, float]:
 
     ratio = paired_ratio(result, other)
     return {key: round(getattr(ratio, key), 4) for key in ("value", "low", "high")}
-
-
-def default_path(document: dict[str, Any]) -> Path:
-    level = document["fingerprint"]["machine"]["cpu_level"]
-    return RESULTS / f"peers-{level}-{document['date']}.json"
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def print_share(step: str, done: float) -> None:

@@ -1,4 +1,4 @@
-"""ExecuTorch with everything delegated to XNNPACK."""
+"""ExecuTorch, with all operations delegated to XNNPACK."""
 
 import numpy as np
 import torch
@@ -6,23 +6,19 @@ import torch
 from benchmarks.peers.work import Images, Logits, Peer, Unavailable, Work, by_batch_size
 
 
-def xnnpack(work: Work) -> Peer:
-    """One program per batch size, through the Python bindings of its runtime."""
+@by_batch_size
+def xnnpack(work: Work, batch_size: int) -> Peer:
+    """A program of one batch size, run through the Python bindings of ExecuTorch's runtime."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
     from executorch.extension.pybindings import portable_lib
+    from executorch.runtime import Runtime
 
     if portable_lib._threadpool_get_thread_count() != work.threads:
         portable_lib._unsafe_reset_threadpool(work.threads)
-    found = portable_lib._threadpool_get_thread_count()
-    if found != work.threads:
-        raise Unavailable(f"its thread pool has {found} threads where {work.threads} were asked")
-    return by_batch_size(work, lambda size: _program(work, size))
-
-
-def _program(work: Work, batch_size: int) -> Peer:
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
-    from executorch.runtime import Runtime
-
+    count = portable_lib._threadpool_get_thread_count()
+    if count != work.threads:
+        raise Unavailable(f"its thread pool has {count} threads where {work.threads} were asked")
     with torch.no_grad():
         exported = torch.export.export(work.net, (torch.zeros(batch_size, 1, 32, 32),))
     edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])

@@ -1,4 +1,4 @@
-"""LiteRT (formerly TensorFlow Lite), whose interpreter hands everything to XNNPACK."""
+"""LiteRT (formerly TensorFlow Lite), whose interpreter delegates all operations to XNNPACK."""
 
 import numpy as np
 
@@ -6,12 +6,9 @@ from benchmarks.peers.tflite import lenet
 from benchmarks.peers.work import Images, Logits, Peer, Work, by_batch_size
 
 
-def xnnpack(work: Work) -> Peer:
-    """One interpreter per batch size; the delegate is the interpreter's default."""
-    return by_batch_size(work, lambda size: _interpreter(work, size))
-
-
-def _interpreter(work: Work, batch_size: int) -> Peer:
+@by_batch_size
+def xnnpack(work: Work, batch_size: int) -> Peer:
+    """An interpreter of one batch size; the XNNPACK delegate is its default."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=lenet(work.net, batch_size), num_threads=work.threads)
@@ -21,7 +18,7 @@ def _interpreter(work: Work, batch_size: int) -> Peer:
     shape = (batch_size, 32, 32, 1)  # one channel: channels first and last are the same bytes
 
     def run(images: Images) -> Logits:
-        # A view of the interpreter's memory lives for this statement only, as it demands.
+        # LiteRT demands that no view of its memory outlives this statement.
         np.copyto(interpreter.tensor(source)(), images.reshape(shape))
         interpreter.invoke()
         return interpreter.get_tensor(target)

@@ -1,16 +1,13 @@
-"""OpenVINO on our ONNX model: a static shape, one stream, tensors that are set once."""
+"""OpenVINO on our ONNX model, with a static shape, one stream and tensors that are set once."""
 
 import numpy as np
 
 from benchmarks.peers.work import Images, Logits, Peer, Work, by_batch_size
 
 
-def preset_tensor(work: Work) -> Peer:
-    """`infer` on an input tensor that shares our memory."""
-    return by_batch_size(work, lambda size: _request(work, size))
-
-
-def _request(work: Work, batch_size: int) -> Peer:
+@by_batch_size
+def preset_tensor(work: Work, batch_size: int) -> Peer:
+    """An inference request of one batch size, whose input tensor shares our memory."""
     import openvino
 
     core = openvino.Core()

@@ -1,4 +1,4 @@
-"""ONNX Runtime, used plainly, on the very model that our artifact holds."""
+"""ONNX Runtime, used plainly, on the model of our artifact."""
 
 from typing import Any
 
@@ -18,21 +18,21 @@ def _session(work: Work) -> Any:
 
 
 def run(work: Work) -> Peer:
-    """`InferenceSession.run`, as its tutorials have it."""
+    """`InferenceSession.run`, as in ONNX Runtime's tutorials."""
     session = _session(work)
     return lambda images: session.run(None, {"images": images})[0]
 
 
 def chunked(work: Work) -> Peer:
     """`InferenceSession.run` on 64 images at a time, which stay in the L2 cache."""
-    whole = run(work)
-    return lambda images: in_chunks(whole, images, CHUNK)
+    run_chunk = run(work)
+    return lambda images: in_chunks(run_chunk, images, CHUNK)
 
 
 def io_binding(work: Work) -> Peer:
-    """Input and output bound once to memory that is written and read in place."""
+    """One session, whose input and output are bound once to memory for each batch size."""
     session = _session(work)
-    return by_batch_size(work, lambda size: _bound(session, size))
+    return by_batch_size(lambda work, size: _bound(session, size))(work)
 
 
 def _bound(session: Any, batch_size: int) -> Peer:
@@ -41,10 +41,10 @@ def _bound(session: Any, batch_size: int) -> Peer:
     images = np.zeros((batch_size, 1, 32, 32), np.float32)
     logits = np.zeros((batch_size, 10), np.float32)
     binding = session.io_binding()
-    value = onnxruntime.OrtValue.ortvalue_from_numpy
-    bound = value(images), value(logits)
-    binding.bind_ortvalue_input("images", bound[0])
-    binding.bind_ortvalue_output("logits", bound[1])
+    as_value = onnxruntime.OrtValue.ortvalue_from_numpy
+    values = as_value(images), as_value(logits)
+    binding.bind_ortvalue_input("images", values[0])
+    binding.bind_ortvalue_output("logits", values[1])
 
     def run(batch: Images) -> Logits:
         np.copyto(images, batch)

@@ -1,4 +1,4 @@
-"""Ours: sessions of `lenet_runtime`, checks of the input included, as a service calls them."""
+"""Our own sessions, as a service calls them, with all checks of the input."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ from benchmarks.peers.work import Peer, Work
 
 
 def session(format: str, work: Work, precision: str = "fp32", **options: Any) -> Peer:
-    """A session of an artifact that is exported for this run, by this version."""
+    """`Session.run` of an artifact that is exported now."""
     folder = work.scratch / "-".join(["ours", format, precision, *map(str, options.values())])
     with contextlib.redirect_stdout(io.StringIO()):
         lenet_export.export(work.net, format, folder, precision=precision, force=True, **options)

@@ -1,4 +1,4 @@
-"""The arithmetic peak of one core, measured: fused multiply-adds on registers, nothing else."""
+"""Measures the arithmetic peak of one core, with fused multiply-adds on registers alone."""
 
 import ctypes
 import shutil
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lenet_runtime import cpu
 
-# Multiplications and additions of an image, computed directly: conv1 30x30x6 outputs of 9 taps,
-# the 12x12 outputs of conv2 that pooling uses, and the dense layers.
+# Multiplications and additions for one image by direct convolution: the 30x30 outputs of conv1,
+# those 12x12 outputs of conv2 that pooling uses, and the dense layers.
 FLOP_PER_IMAGE = 2 * (30 * 30 * 6 * 9 + 12 * 12 * 16 * 54 + 576 * 120 + 120 * 84 + 84 * 10)
 
 # Twelve independent chains hide the latency of an FMA, 4 cycles on two units.
@@ -33,8 +33,10 @@ __attribute__((target("{target}"))) float peak(long n)
 
 
 def peak_gflops(seconds: float = 0.3) -> float | None:
-    """float32 GFLOP/s of the widest FMAs of this CPU, best of many short runs; None where there
-    is no gcc or no FMA."""
+    """Measure float32 GFLOP/s of this CPU's widest FMAs, as the best of many short runs.
+
+    Returns None where there is no gcc, or where the CPU has no FMA.
+    """
     level = cpu.level()
     if level not in ("x86-64-v3", "x86-64-v4") or shutil.which("gcc") is None:
         return None

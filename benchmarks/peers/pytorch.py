@@ -20,7 +20,7 @@ BOTH = FREEZING | MAX_AUTOTUNE
 _numbers = itertools.count()
 
 
-def _called(forward: Callable[[torch.Tensor], torch.Tensor]) -> Peer:
+def _from_numpy(forward: Callable[[torch.Tensor], torch.Tensor]) -> Peer:
     def run(images: Images) -> Logits:
         with torch.inference_mode():
             return forward(torch.from_numpy(images)).numpy()
@@ -30,34 +30,31 @@ def _called(forward: Callable[[torch.Tensor], torch.Tensor]) -> Peer:
 
 def eager(work: Work) -> Peer:
     """The module itself, under `inference_mode`."""
-    return _called(work.net)
+    return _from_numpy(work.net)
 
 
-def compiled(work: Work, options: dict[str, Any]) -> Peer:
-    """`torch.compile`, for each batch size on its own."""
-    return by_batch_size(work, lambda size: _compiled(work, size, options))
-
-
-def _compiled(work: Work, batch_size: int, options: dict[str, Any]) -> Peer:
+@by_batch_size
+def compiled(work: Work, batch_size: int, options: dict[str, Any]) -> Peer:
+    """`torch.compile` for one batch size."""
     from torch._inductor import config
 
     forward = torch.compile(with_code_of_its_own(work.net), dynamic=False)
-    # Not `options=`, which Dynamo does not see: it keeps weights as inputs, and nothing freezes.
+    # Dynamo does not see `options=`: it would keep weights as inputs, and nothing would freeze.
     with config.patch(options), torch.no_grad():
         forward(torch.zeros(batch_size, 1, 32, 32))
 
     def run(images: Images) -> Logits:
-        with torch.no_grad():  # what it was compiled under; inference mode would compile again
+        with torch.no_grad():  # as in compilation; inference mode would compile again
             return forward(torch.from_numpy(images)).numpy()
 
     return run
 
 
 def with_code_of_its_own(module: nn.Module) -> nn.Module:
-    """A copy whose `forward` is another code object.
+    """Copy `module` with another code object as its `forward`.
 
-    Dynamo keeps what it compiled with the code object and tries one after the other at each
-    call; peers must not wait for each other's guards.
+    Dynamo attaches all compiled programs to the code object and tries them one after the other
+    at each call; peers must not wait for each other's guards.
     """
     forward = type(module).forward
     code = forward.__code__.replace(co_name=f"forward_{next(_numbers)}")
@@ -68,22 +65,21 @@ def with_code_of_its_own(module: nn.Module) -> nn.Module:
 
 
 def torchscript(work: Work, *, optimized: bool) -> Peer:
-    """Traced and frozen; `optimized` by `optimize_for_inference` too, which brings oneDNN."""
+    """A traced and frozen module; `optimized` adds `optimize_for_inference`, which uses oneDNN."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         frozen = torch.jit.freeze(torch.jit.trace(work.net, torch.zeros(2, 1, 32, 32)))
         if optimized:
             frozen = torch.jit.optimize_for_inference(frozen)
-    return _called(frozen)
+    return _from_numpy(frozen)
 
 
-def aot_inductor(work: Work, name: str, options: dict[str, Any]) -> Peer:
-    """A package for each batch size, by the public loader."""
-    return by_batch_size(work, lambda size: _called(_package(work, name, size, options)))
+@by_batch_size
+def aot_inductor(work: Work, batch_size: int, name: str, options: dict[str, Any]) -> Peer:
+    """An AOTInductor package of one batch size, run by the public loader.
 
-
-def _package(work: Work, name: str, batch_size: int, options: dict[str, Any]) -> Any:
-    """Compiled once for this CPU, model and release: max-autotune takes minutes."""
+    It is kept for this CPU, model and release, because max-autotune takes minutes.
+    """
     import torch._inductor
 
     folder = work.cache / f"aoti-torch{torch.__version__}-{work.key}"
@@ -97,4 +93,4 @@ def _package(work: Work, name: str, batch_size: int, options: dict[str, Any]) ->
                 program, package_path=str(fresh), inductor_configs=options
             )
         shutil.move(fresh, path)
-    return torch._inductor.aoti_load_package(str(path))
+    return _from_numpy(torch._inductor.aoti_load_package(str(path)))

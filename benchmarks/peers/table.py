@@ -1,4 +1,4 @@
-"""The Markdown table and the plot of a result.
+"""Makes the Markdown table and the plot of a result.
 
 python -m benchmarks.peers.table RESULT.json [--plot FILE.png]
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Okabe and Ito's palette, which colour-blind people can tell apart; one colour for a family.
+# One colour for each family of peers, of Okabe and Ito's palette, which suits colour-blind people.
 FAMILIES = {
     "lenet-deploy": "#D55E00",
     "onnxruntime": "#0072B2",
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def markdown(document: dict[str, Any]) -> str:
-    """Microseconds per call, median; what is as fast as the fastest is bold."""
+    """Tables of the median microseconds per call, of ratios, and of the share of the peak."""
     lines = [header(document), "", *table(document, "us per call at batch size", cell)]
     lines += ["", "Bold: the fastest, and what the noise cannot tell from it."]
     lines += ["", "Times as long as `lenet-deploy native` (95% interval, paired by round):", ""]
@@ -53,17 +53,15 @@ def markdown(document: dict[str, Any]) -> str:
 def table(
     document: dict[str, Any], heading: str, text: Callable[[dict[str, Any]], str]
 ) -> list[str]:
-    """A row for each peer, a column for each batch size, `text` of the result in a cell."""
+    """Lines with a row for each peer and a column for each batch size; `text` makes the cells."""
     sizes = batch_sizes(document)
-    lines = [
+    cells = {(r["peer"], r["batch_size"]): text(r) for r in document["results"]}
+    rows = [[peer, *(cells.get((peer, size), "") for size in sizes)] for peer in peers(document)]
+    return [
         " | ".join([f"| {heading}".rstrip(), *map(str, sizes)]) + " |",
         "|---|" + "---:|" * len(sizes),
+        *(f"| {' | '.join(row)} |" for row in rows),
     ]
-    cells = {(r["peer"], r["batch_size"]): text(r) for r in document["results"]}
-    for peer in peers(document):
-        row = [cells.get((peer, size), "") for size in sizes]
-        lines.append(f"| {peer} | " + " | ".join(row) + " |")
-    return lines
 
 
 def times_native(result: dict[str, Any]) -> str:
@@ -72,7 +70,7 @@ def times_native(result: dict[str, Any]) -> str:
 
 
 def share_of_peak(document: dict[str, Any]) -> list[str]:
-    """Direct convolution's arithmetic over time, as a share of the FMA peak of the same run."""
+    """A table of direct convolution's arithmetic over time, as a share of the run's FMA peak."""
     peak, flop = document.get("peak_gflops"), document.get("flop_per_image", 0)
     if not peak:
         return []
@@ -91,13 +89,16 @@ def share_of_peak(document: dict[str, Any]) -> list[str]:
 
 
 def header(document: dict[str, Any]) -> str:
-    machine, threads = document["fingerprint"]["machine"], document["threads"]
+    machine = document["fingerprint"]["machine"]
     software = ", ".join(f"{name} {v}" for name, v in document["versions"].items() if v)
     return (
-        f"{document['date']}, {machine['cpu']} ({machine['cpu_level']}), {threads} thread"
-        f"{'' if threads == 1 else 's'}, float32 unless a name says otherwise, NumPy in and out. "
-        f"{software}."
+        f"{document['date']}, {machine['cpu']} ({machine['cpu_level']}), {threads(document)}, "
+        f"float32 unless a name says otherwise, NumPy in and out. {software}."
     )
+
+
+def threads(document: dict[str, Any]) -> str:
+    return f"{document['threads']} thread{'' if document['threads'] == 1 else 's'}"
 
 
 def cell(result: dict[str, Any]) -> str:
@@ -115,46 +116,41 @@ def peers(document: dict[str, Any]) -> list[str]:
 
 
 def plot(document: dict[str, Any], path: Path) -> None:
-    """Latency per image over batch size, both logarithmic."""
+    """Plot the latency per image over the batch size, both logarithmic."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(9.5, 6), layout="constrained")
-    seen: dict[str, int] = {}
+    markers = {family: iter(MARKERS) for family in FAMILIES}
     for peer in peers(document):
         family = next(name for name in FAMILIES if peer.startswith(name))
-        number = seen[family] = seen.get(family, -1) + 1
+        is_ours, is_dashed = family == "lenet-deploy", family in ("AOTInductor", "TorchScript")
         points = [(r["batch_size"], r["p50_us"]) for r in document["results"] if r["peer"] == peer]
         axes.plot(
             [size for size, _ in points],
             [value / size for size, value in points],
             color=FAMILIES[family],
-            marker=MARKERS[number],
-            linestyle="--" if family in ("AOTInductor", "TorchScript") else "-",
-            linewidth=2.6 if family == "lenet-deploy" else 1.1,
-            markersize=7 if family == "lenet-deploy" else 5,
-            markerfacecolor="white" if family in ("AOTInductor", "TorchScript") else None,
-            zorder=3 if family == "lenet-deploy" else 2,
+            marker=next(markers[family]),
+            linestyle="--" if is_dashed else "-",
+            linewidth=2.6 if is_ours else 1.1,
+            markersize=7 if is_ours else 5,
+            markerfacecolor="white" if is_dashed else None,
+            zorder=3 if is_ours else 2,
             label=peer,
         )
     axes.set(xscale="log", yscale="log", xlabel="batch size", ylabel="us per image (median)")
-    ticks = [value for value in (2, 3, 5, 10, 20, 30, 50, 100) if covers(axes, value)]
+    low, high = axes.get_ylim()
+    ticks = [value for value in (2, 3, 5, 10, 20, 30, 50, 100) if low <= value <= high]
     axes.set_xticks(batch_sizes(document), map(str, batch_sizes(document)))
     axes.set_yticks(ticks, map(str, ticks))
     axes.minorticks_off()
     axes.grid(color="#DDDDDD")
-    threads = f"{document['threads']} thread{'' if document['threads'] == 1 else 's'}"
-    axes.set_title(f"LeNet, float32 unless named, {threads}, {document['date']}")
+    axes.set_title(f"LeNet, float32 unless named, {threads(document)}, {document['date']}")
     figure.legend(loc="outside right upper", fontsize=9, frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
-
-
-def covers(axes: Any, value: float) -> bool:
-    low, high = axes.get_ylim()
-    return bool(low <= value <= high)
 
 
 if __name__ == "__main__":

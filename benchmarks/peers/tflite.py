@@ -1,6 +1,6 @@
-"""LeNet as a .tflite file, written with the schema's own classes: no converter, no TensorFlow.
+"""Writes LeNet as a .tflite file with the schema's own classes, without converter or TensorFlow.
 
-TFLite keeps channels last. The input has one channel, so its bytes are the same either way;
+TFLite stores channels last. The input has one channel, so its bytes are the same in both orders;
 convolution weights become ``(out, height, width, in)``, and the columns of fc1, which follow the
 flattened ``(16, 6, 6)``, are put into the order of ``(6, 6, 16)``.
 """
@@ -12,51 +12,53 @@ from numpy.typing import NDArray
 
 from lenet_deploy.training.model import Net
 
-# Of the schema: operators, and which of their options is filled in.
-_CONV, _MAX_POOL, _RESHAPE, _DENSE = "CONV_2D", "MAX_POOL_2D", "RESHAPE", "FULLY_CONNECTED"
-
 
 def lenet(net: Net, batch_size: int) -> bytes:
-    """The file's bytes, for one batch size."""
+    """The content of the file, for one batch size."""
     weights = {name: value.detach().numpy() for name, value in net.state_dict().items()}
     file = _File()
-    at = file.tensor("images", (batch_size, 32, 32, 1))
-    file.inputs = [at]
+    valid, relu = file.schema.Padding.VALID, file.schema.ActivationFunctionType.RELU
+    tensor = file.tensor("images", (batch_size, 32, 32, 1))
+    file.inputs = [tensor]
     for name, side in (("conv1", 30), ("conv2", 13)):
         kernel = np.ascontiguousarray(weights[f"{name}.weight"].transpose(0, 2, 3, 1))
         channels = len(kernel)
-        at = file.add(
-            _CONV,
-            [at, file.constant(kernel), file.constant(weights[f"{name}.bias"])],
+        tensor = file.add(
+            "CONV_2D",
+            [tensor, file.constant(kernel), file.constant(weights[f"{name}.bias"])],
             file.tensor(name, (batch_size, side, side, channels)),
-            file.convolution(),
+            file.schema.Conv2DOptionsT(),
+            {"padding": valid, "strideW": 1, "strideH": 1, "fusedActivationFunction": relu},
         )
-        at = file.add(
-            _MAX_POOL,
-            [at],
+        tensor = file.add(
+            "MAX_POOL_2D",
+            [tensor],
             file.tensor(f"pool_{name}", (batch_size, side // 2, side // 2, channels)),
-            file.pooling(),
+            file.schema.Pool2DOptionsT(),
+            {"padding": valid}
+            | dict.fromkeys(("strideW", "strideH", "filterWidth", "filterHeight"), 2),
         )
-    shape = file.constant(np.array([batch_size, 576], np.int32))
-    at = file.add(
-        _RESHAPE, [at, shape], file.tensor("flat", (batch_size, 576)), file.reshape(batch_size)
-    )
+    shape = [batch_size, 576]
+    inputs = [tensor, file.constant(np.array(shape, np.int32))]
+    flat, options = file.tensor("flat", tuple(shape)), file.schema.ReshapeOptionsT()
+    tensor = file.add("RESHAPE", inputs, flat, options, {"newShape": shape})
     columns = np.arange(576).reshape(16, 6, 6).transpose(1, 2, 0).ravel()
     weights["fc1.weight"] = weights["fc1.weight"][:, columns]
     for name in ("fc1", "fc2", "fc3"):
         rows = np.ascontiguousarray(weights[f"{name}.weight"])
-        at = file.add(
-            _DENSE,
-            [at, file.constant(rows), file.constant(weights[f"{name}.bias"])],
+        tensor = file.add(
+            "FULLY_CONNECTED",
+            [tensor, file.constant(rows), file.constant(weights[f"{name}.bias"])],
             file.tensor(name, (batch_size, len(rows))),
-            file.dense(relu=name != "fc3"),
+            file.schema.FullyConnectedOptionsT(),
+            {} if name == "fc3" else {"fusedActivationFunction": relu},
         )
-    file.outputs = [at]
+    file.outputs = [tensor]
     return file.to_bytes()
 
 
 class _File:
-    """A model of one graph, tensor by tensor."""
+    """A model of one graph, to which tensors and operators are added in order."""
 
     def __init__(self) -> None:
         from ai_edge_litert import schema_py_generated as schema
@@ -64,7 +66,7 @@ class _File:
         self.schema: Any = schema
         self.inputs: list[int] = []
         self.outputs: list[int] = []
-        self._buffers = [schema.BufferT()]  # number 0 is the empty one
+        self._buffers = [schema.BufferT()]  # the schema says that number 0 is empty
         self._tensors: list[Any] = []
         self._operators: list[Any] = []
         self._codes: list[int] = []
@@ -85,41 +87,22 @@ class _File:
         self._tensors[index].buffer = len(self._buffers) - 1
         return index
 
-    def add(self, name: str, inputs: list[int], output: int, options: Any) -> int:
+    def add(
+        self, name: str, inputs: list[int], output: int, options: Any, fields: dict[str, Any]
+    ) -> int:
         code = getattr(self.schema.BuiltinOperator, name)
         if code not in self._codes:
             self._codes.append(code)
         operator = self.schema.OperatorT()
         operator.opcodeIndex = self._codes.index(code)
         operator.inputs, operator.outputs = inputs, [output]
+        for field, value in fields.items():
+            setattr(options, field, value)
         operator.builtinOptions = options
         kind = type(options).__name__.removesuffix("T")
         operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, kind)
         self._operators.append(operator)
         return output
-
-    def convolution(self) -> Any:
-        options = self.schema.Conv2DOptionsT()
-        options.padding, options.strideW, options.strideH = self.schema.Padding.VALID, 1, 1
-        options.fusedActivationFunction = self.schema.ActivationFunctionType.RELU
-        return options
-
-    def pooling(self) -> Any:
-        options = self.schema.Pool2DOptionsT()
-        options.padding = self.schema.Padding.VALID
-        options.strideW = options.strideH = options.filterWidth = options.filterHeight = 2
-        return options
-
-    def reshape(self, batch_size: int) -> Any:
-        options = self.schema.ReshapeOptionsT()
-        options.newShape = [batch_size, 576]
-        return options
-
-    def dense(self, *, relu: bool) -> Any:
-        options = self.schema.FullyConnectedOptionsT()
-        if relu:
-            options.fusedActivationFunction = self.schema.ActivationFunctionType.RELU
-        return options
 
     def to_bytes(self) -> bytes:
         import flatbuffers

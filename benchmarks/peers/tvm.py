@@ -1,7 +1,7 @@
-"""Apache TVM: kernels found by MetaSchedule's search on this CPU, one static shape at a time.
+"""Apache TVM, with kernels from a search by MetaSchedule on this CPU, for one static shape each.
 
-The search is the peer: without it TVM's loops are scalar. It is slow, so its database is kept
-under `.cache/peers/`, in a folder named after everything that it depends on.
+Without the search TVM's loops are scalar. It is slow, so its database is kept under
+`.cache/peers/`, in a folder whose name has everything that the database depends on.
 """
 
 import os
@@ -13,51 +13,47 @@ import numpy as np
 from benchmarks.peers.work import Images, Logits, Peer, Unavailable, Work, in_chunks
 
 TRIALS_PER_TASK = 64
-ALIGNMENT = 64  # bytes; the generated code asserts it
-TUNED = (1, 8)  # batch sizes that are searched; larger batches loop over the kernel of eight
+ALIGNMENT = 64  # bytes; the generated code asserts this alignment
+TUNED = (1, 8)  # batch sizes to search; larger batches loop over the kernel of eight
 
 
 def looped(work: Work) -> Peer:
-    """The kernel of one image at batch size 1, else the kernel of eight, N / 8 times."""
-    kernels = {size: Kernel(work, size) for size in TUNED}
+    """The kernel of eight images, called N / 8 times, or at batch size 1 the kernel of one."""
+    kernels = {size: kernel(work, size) for size in TUNED}
 
     def run(images: Images) -> Logits:
-        kernel = kernels[8 if len(images) % 8 == 0 else 1]
-        return in_chunks(kernel.run, images, kernel.batch_size)
+        size = 8 if len(images) % 8 == 0 else 1
+        return in_chunks(kernels[size], images, size)
 
     return run
 
 
-class Kernel:
-    """The whole network as one function of one batch size, called without TVM's interpreter.
+def kernel(work: Work, batch_size: int) -> Peer:
+    """The whole network as one function for one batch size, called without TVM's interpreter.
 
-    The interpreter's 45 instructions cost more than LeNet itself at batch size 1.
+    At batch size 1 the interpreter's 45 instructions would take longer than LeNet itself.
     """
+    os.environ["TVM_NUM_THREADS"] = str(work.threads)
+    import tvm
 
-    def __init__(self, work: Work, batch_size: int) -> None:
-        os.environ["TVM_NUM_THREADS"] = str(work.threads)
-        import tvm
+    function, weights = compile_tuned(work, batch_size)
+    images, logits = aligned((batch_size, 1, 32, 32)), aligned((batch_size, 10))
+    as_tensor = tvm.runtime.from_dlpack
+    arguments = [as_tensor(images), *weights, as_tensor(logits)]
 
-        self.batch_size = batch_size
-        function, weights = compile_tuned(work, batch_size)
-        self._function = function
-        self._images = aligned((batch_size, 1, 32, 32))
-        self._logits = aligned((batch_size, 10))
-        tensors = [tvm.runtime.from_dlpack(self._images), *weights]
-        self._arguments = (*tensors, tvm.runtime.from_dlpack(self._logits))
+    def run(batch: Images) -> Logits:
+        np.copyto(images, batch)
+        function(*arguments)
+        return logits.copy()
 
-    def run(self, images: Images) -> Logits:
-        """Copy to aligned memory, compute, copy out."""
-        np.copyto(self._images, images)
-        self._function(*self._arguments)
-        return self._logits.copy()
+    return run
 
 
 def compile_tuned(work: Work, batch_size: int) -> tuple[Any, list[Any]]:
-    """Search unless a database of an earlier search is there, then build with what it found.
+    """Build the network with the results of the search, which runs unless it has been run before.
 
     Returns:
-        The function, and the weights that go between its input and its output.
+        The function, and the weights, which are its arguments between input and output.
     """
     import onnx
     import tvm
@@ -92,7 +88,7 @@ def compile_tuned(work: Work, batch_size: int) -> tuple[Any, list[Any]]:
 
 
 def _one_function(module: Any, target: Any) -> tuple[Any, list[Any]]:
-    """The kernels, scheduled already, merged into one and taken out of the graph."""
+    """Merge the kernels, which are scheduled already, into one function outside the graph."""
     import tvm
     from tvm import relax, tirx
 
@@ -108,7 +104,7 @@ def _one_function(module: Any, target: Any) -> tuple[Any, list[Any]]:
 
 
 def tune(work: Work, module: Any, target: Any, folder: Path) -> None:
-    """Search the schedules of every kernel in `module`; about seven minutes on a quiet machine."""
+    """Search schedules for every kernel in `module`; takes seven minutes on a quiet machine."""
     done = folder / "done"
     if done.exists():
         return
@@ -122,7 +118,7 @@ def tune(work: Work, module: Any, target: Any, folder: Path) -> None:
 
 
 def aligned(shape: tuple[int, ...]) -> Images:
-    """Zeros that begin at a multiple of `ALIGNMENT`."""
+    """Make an array of zeros that begins at a multiple of `ALIGNMENT`."""
     size = int(np.prod(shape)) * 4
     raw = np.zeros(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT

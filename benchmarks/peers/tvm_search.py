@@ -1,14 +1,14 @@
-"""MetaSchedule's search, with builder and runner in this process.
+"""Runs MetaSchedule's search with its builder and its runner in this process.
 
-TVM's own start worker processes that import all of TVM again for each batch of candidates and
-lose those that take longer than 30 s, which on a busy machine is most of them. LeNet's kernels
-build in 50 ms and cannot hang, so nothing is lost by building and timing them here.
+TVM's own builder and runner start worker processes that import all of TVM again for each batch of
+candidates, and drop candidates that take longer than 30 s, which on a busy machine are most of
+them. LeNet's kernels build in 50 ms and cannot hang, so they can be built and timed here.
 """
 
 from pathlib import Path
 from typing import Any
 
-# Only `benchmarks.peers.tvm` imports this file, and only while a search is about to start.
+# Only `benchmarks.peers.tvm` imports this file, and only to start a search.
 import tvm
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule
@@ -42,7 +42,7 @@ def search(module: Any, target: Any, folder: Path, trials_per_task: int) -> None
 
 @derived_object
 class Builder(builder.PyBuilder):
-    """Compiles candidates and keeps them under a number."""
+    """Compiles candidates and keeps each under a number."""
 
     def build(self, build_inputs: Any) -> Any:
         return [self._build(candidate) for candidate in build_inputs]
@@ -50,7 +50,7 @@ class Builder(builder.PyBuilder):
     def _build(self, candidate: Any) -> Any:
         try:
             module = default_build(candidate.mod, candidate.target, None)
-        except Exception as error:  # any: the search goes on without the candidate
+        except Exception as error:  # any kind: the search goes on without this candidate
             return builder.BuilderResult(None, str(error))
         name = str(len(_built))
         _built[name] = module
@@ -59,7 +59,7 @@ class Builder(builder.PyBuilder):
 
 @derived_object
 class Runner(runner.PyRunner):
-    """Times candidates; the fastest of five stretches of 10 ms survives a noisy machine."""
+    """Times candidates, each as the fastest of five runs of 10 ms, in case the machine is noisy."""
 
     def run(self, runner_inputs: Any) -> Any:
         return [Timed(_time(candidate)) for candidate in runner_inputs]
@@ -67,7 +67,7 @@ class Runner(runner.PyRunner):
 
 @derived_object
 class Timed(runner.PyRunnerFuture):
-    """A candidate's seconds, known already."""
+    """The result of a candidate that has been timed already, in seconds."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -90,14 +90,14 @@ def _time(candidate: Any) -> float:
 
 @tvm.register_global_func("s_tir.meta_schedule.cpu.meta_schedule.pool_max", override=True)
 def _pool(schedule: Any, block: Any) -> Any:
-    """TVM's pooling names a rule that TVM lacks for CPUs; without one its loops stay scalar."""
+    """The rule that TVM's pooling names but TVM lacks on CPUs, where its loops would be scalar."""
     *_, column, row_in_window, column_in_window = schedule.get_loops(block)
     schedule.reorder(row_in_window, column_in_window, column)
     return [schedule]
 
 
 def _single_threaded_space() -> Any:
-    """TVM's own rules for CPUs, less those that split loops over threads."""
+    """TVM's own rules for CPUs, without those that split loops over threads."""
     rules = [
         schedule_rule.ApplyCustomRule(),
         schedule_rule.InlineConstantScalars(),

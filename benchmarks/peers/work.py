@@ -1,9 +1,11 @@
-"""`Work`: the one network, the threads and the folder that every peer is given."""
+"""`Work`: the network, the threads and the folders, which are the same for every peer."""
 
+import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +19,21 @@ Peer = Callable[[Images], Logits]
 
 
 class Unavailable(Exception):
-    """A peer that is not here; the message is the reason that the table shows."""
+    """A peer cannot run on this machine; the message is the reason that the table shows."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What peers are built from.
+    """Everything that a peer is built from.
 
     Attributes:
         net: LeNet with the bundled weights, in eval mode.
-        onnx: our export of it, batch size dynamic.
-        batch_sizes: that will be measured, for peers that compile for one shape.
-        threads: to compute with.
-        cache: a folder that outlives the run.
-        scratch: a folder that does not.
-        tune: whether searches that take minutes may be started.
+        onnx: Our ONNX export of the network, with a dynamic batch size.
+        batch_sizes: Batch sizes to measure, for peers that compile for one shape.
+        threads: Number of CPU threads to compute with.
+        cache: Folder that is kept after the run.
+        scratch: Folder that is deleted after the run.
+        tune: Whether searches that take minutes may be started.
     """
 
     net: Net
@@ -44,10 +46,10 @@ class Work:
 
     @property
     def key(self) -> str:
-        """What compiled code depends on besides its compiler: this CPU and the network."""
+        """Name of this CPU and network, on which compiled code depends besides its compiler."""
         import onnx
 
-        # The graph alone: our version, which the model names too, changes no kernel.
+        # Of the graph alone, because the model also names our version, which changes no kernel.
         graph = onnx.load_model_from_string(self.onnx).graph
         network = graph.SerializeToString(deterministic=True)
         return f"{cpu.level()}-{_short(' '.join(sorted(cpu.flags())).encode())}-{_short(network)}"
@@ -58,7 +60,7 @@ def _short(data: bytes) -> str:
 
 
 def in_chunks(run: Peer, images: Images, size: int) -> Logits:
-    """`run` over `images`, `size` at a time; the last chunk may be smaller."""
+    """Call `run` on `size` images at a time; the last chunk may be smaller."""
     if len(images) <= size:
         return run(images)
     logits = np.empty((len(images), 10), np.float32)
@@ -67,11 +69,12 @@ def in_chunks(run: Peer, images: Images, size: int) -> Logits:
     return logits
 
 
-def by_batch_size(work: Work, build: Callable[[int], Peer]) -> Peer:
-    """One engine per batch size, for those that compile for a single shape."""
-    engines = {size: build(size) for size in work.batch_sizes}
+def by_batch_size(build: Callable[..., Peer]) -> Callable[..., Peer]:
+    """Turn a builder for one batch size, which compiles for one shape, into one for all of them."""
 
-    def run(images: Images) -> Logits:
-        return engines[len(images)](images)
+    @functools.wraps(build)
+    def build_all(work: Work, **options: Any) -> Peer:
+        peers = {size: build(work, size, **options) for size in work.batch_sizes}
+        return lambda images: peers[len(images)](images)
 
-    return run
+    return build_all

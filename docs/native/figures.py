@@ -1,4 +1,4 @@
-"""The figures of docs/native.md: FMAs, zeros among the activations, distance from float64.
+"""Prints the figures of docs/native.md: FMAs, zeros among the activations, distance from float64.
 
 PYTHONPATH=tests/helpers python docs/native/figures.py DIR    # DIR holds MNIST/raw; needs gcc
 """
@@ -23,7 +23,7 @@ QEMU_IMAGES = 1280
 
 
 def mnist(folder):
-    """All test digits as input, and their labels."""
+    """All test digits as the network's input, and their labels."""
     raw = Path(folder) / "MNIST" / "raw"
     pixels = np.fromfile(raw / "t10k-images-idx3-ubyte", np.uint8)[16:].reshape(-1, 28, 28)
     labels = np.fromfile(raw / "t10k-labels-idx1-ubyte", np.uint8)[8:]
@@ -31,11 +31,11 @@ def mnist(folder):
 
 
 def nonzero(net, images):
-    """Shares of the inputs of the three dense layers that are not zero."""
+    """For each of the three dense layers, the share of its inputs that are not zero."""
     counts = np.zeros(3)
     with torch.inference_mode():
-        for part in torch.from_numpy(images).split(STEP):
-            x = F.max_pool2d(F.relu(net.conv1(part)), 2)
+        for chunk in torch.from_numpy(images).split(STEP):
+            x = F.max_pool2d(F.relu(net.conv1(chunk)), 2)
             x = F.max_pool2d(F.relu(net.conv2(x)), 2).flatten(1)
             hidden = F.relu(net.fc1(x))
             inputs = (x, hidden, F.relu(net.fc2(hidden)))
@@ -44,7 +44,7 @@ def nonzero(net, images):
 
 
 def fmas(shares):
-    """Multiplications of an image by stage: as PyTorch does them, what pooling needs, ours."""
+    """Multiplications for an image by stage: PyTorch's, those that pooling needs, and ours."""
     dense = np.array([576 * 120, 120 * 84, 84 * 10])
     return {
         "conv1": (30 * 30 * 9 * 6, 28 * 28 * 9 * 6, 28 * 14 * 12 * 6),
@@ -53,19 +53,17 @@ def fmas(shares):
     }
 
 
-def in_parts(run, images):
-    return np.concatenate([run(images[i : i + STEP]) for i in range(0, len(images), STEP)])
+def in_chunks(run, images, size=STEP):
+    return np.concatenate([run(images[i : i + size]) for i in range(0, len(images), size)])
 
 
 def aarch64(net):
-    """The generic kernels of 64-bit ARM under qemu."""
+    """The generic kernels, built for 64-bit ARM and run by qemu on the first images."""
     folder = write(sources_of(net) | {"main.c": DRIVER})
     build = ("aarch64-linux-gnu-gcc", *FLAGS, "-static", "-o", "main", "main.c", "lenet.c")
     shell(*build, cwd=folder)
-    batches = range(0, QEMU_IMAGES, 128)
-    return lambda x: np.concatenate(
-        [drive(["qemu-aarch64", "./main"], x[i : i + 128], folder) for i in batches]
-    )
+    command = ["qemu-aarch64", "./main"]
+    return lambda x: in_chunks(lambda chunk: drive(command, chunk, folder), x[:QEMU_IMAGES], 128)
 
 
 def main():
@@ -79,25 +77,21 @@ def main():
         shares = nonzero(net, x)
         print(name, "not zero:", ", ".join(f"{share:.1%}" for share in shares))
         stages = fmas(shares)
-        print(
-            "  FMAs:",
-            stages,
-            "sums",
-            [sum(column) for column in zip(*stages.values(), strict=True)],
-        )
-        eager, exact = in_parts(reference.eager, x), in_parts(reference.exact, x)
+        sums = [sum(column) for column in zip(*stages.values(), strict=True)]
+        print("  FMAs:", stages, "sums", sums)
+        eager, exact = in_chunks(reference.eager, x), in_chunks(reference.exact, x)
         largest = np.abs(exact).max(axis=1, keepdims=True)
-        own = (np.abs(eager - exact) / largest).max() / UNIT
-        print(f"  eager: {own:.1f} u from float64")
+        error = (np.abs(eager - exact) / largest).max() / UNIT
+        print(f"  eager: {error:.1f} u from float64")
         for engine, run in engines.items():
-            found = run(x)
-            rows = slice(len(found))
-            error = (np.abs(found - exact[rows]) / largest[rows]).max() / UNIT
-            share = compare(found, eager[rows], TOLERANCES["fp32"])
-            right = f", {(found.argmax(1) == labels[rows]).sum()} right" if x is images else ""
-            print(f"  {engine}: {len(found)} images, {error:.1f} u from float64, "
-                  f"{share.worst_share:.1%} of the tolerance from eager, "
-                  f"top-1 {share.top1_agreement:.2%}{right}")  # fmt: skip
+            logits = run(x)
+            rows = slice(len(logits))
+            error = (np.abs(logits - exact[rows]) / largest[rows]).max() / UNIT
+            comparison = compare(logits, eager[rows], TOLERANCES["fp32"])
+            right = f", {(logits.argmax(1) == labels[rows]).sum()} right" if x is images else ""
+            print(f"  {engine}: {len(logits)} images, {error:.1f} u from float64, "
+                  f"{comparison.worst_share:.1%} of the tolerance from eager, "
+                  f"top-1 {comparison.top1_agreement:.2%}{right}")  # fmt: skip
 
 
 if __name__ == "__main__":

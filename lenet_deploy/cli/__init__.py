@@ -1,4 +1,4 @@
-"""The command line: one file per command, each thin; heavy imports stay inside the commands."""
+"""The command line, one file per command; engines are imported inside the commands."""
 
 import os
 import sys
@@ -24,27 +24,18 @@ FAILURE, USAGE, PARITY, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code that `error` ends the process with."""
-    match error:
-        case InputError():
-            return USAGE
-        case ParityError():
-            return PARITY
-        case BackendUnavailable():
-            return UNAVAILABLE
-        case KeyboardInterrupt():
-            return INTERRUPTED
-        case _:
-            return FAILURE
+    """The exit code of a process that ends with `error`."""
+    codes = {InputError: USAGE, ParityError: PARITY, BackendUnavailable: UNAVAILABLE}
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), FAILURE)
 
 
 class _Commands(TyperGroup):
-    """Turns our errors into one line on stderr and an exit code, in tests as in the terminal."""
+    """Turns our errors into one line on stderr and an exit code, also under a test's runner."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError as error:  # `| head` has seen enough
+        except BrokenPipeError as error:  # the reader, such as `head`, has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(FAILURE) from error
         except (DeployError, OSError) as error:
@@ -65,8 +56,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"lenet-deploy {__version__}")
         raise typer.Exit
 
@@ -85,5 +76,5 @@ for _command in (train, evaluate, export, verify, predict, bench, tune, inspect,
 
 
 def main() -> None:
-    """Entry point of the `lenet-deploy` script."""
+    """Run the command line; the entry point of the `lenet-deploy` script."""
     sys.exit(app())

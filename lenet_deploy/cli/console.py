@@ -1,4 +1,4 @@
-"""What every command prints with: results on stdout, everything else on stderr."""
+"""Prints for all commands: results on stdout, everything else on stderr."""
 
 import contextlib
 import json
@@ -20,20 +20,27 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 
 def plain(text: object) -> str:
-    """`text` to put into rich's markup: brackets stay what they are, and control characters,
-    which a foreign artifact could steer the terminal with, are spelled out."""
-    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text))
-    return escape(shown)
+    """Escape `text` for rich's markup, so that brackets stay brackets.
+
+    Control characters are spelled out, because a foreign artifact could control the terminal
+    with them.
+    """
+    return escape("".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text)))
+
+
+def note(line: str) -> None:
+    """Print one line, of rich's markup, on stderr."""
+    stderr.print(line, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """A spinner on stderr; call what it yields with the name of each step.
+    """Show a spinner on stderr, and yield a function that takes the name of each step.
 
     Where stderr is not a terminal, each step is a line, so that a log shows it too.
     """
     if not stderr.is_terminal:
-        yield lambda step: stderr.print(f"{plain(step)} ...", highlight=False, soft_wrap=True)
+        yield lambda step: note(f"{plain(step)} ...")
         return
     with stderr.status("starting") as status:
         yield lambda step: status.update(f"{plain(step)} ...")

@@ -1,21 +1,21 @@
-"""Digits drawn in the terminal."""
+"""Draws digits and bars with characters, for the terminal."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# By whether the upper and the lower of two pixels carry ink. The terminal's own foreground is
-# the ink, so a drawing shows on dark and light backgrounds, without colour and in a log alike.
+# The character of two pixels, by whether the upper and the lower have ink. Ink has the terminal's
+# own text colour, so it shows on dark and on light backgrounds, and in a log.
 _BLOCKS = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 _ASCII = str.maketrans("▀▄█", "'.#")
-_INK = 96  # of 255: strokes thinner than a pixel still show
+_INK = 96  # a pixel from this level on is drawn, so that thin strokes still show
 
 
 def half_blocks(pixels: NDArray[Any], encoding: str = "utf-8") -> str:
-    """Draw uint8 ``(H, W)`` white-on-black pixels as ``ceil(H / 2)`` lines, two pixels each.
+    """Draw white-on-black pixels, uint8 ``(H, W)``, two rows of pixels to a line of text.
 
-    Black margins are cropped, so an MNIST digit, at most 20x20, takes at most 11 lines of 20.
+    Black margins are cropped, so an MNIST digit takes at most 11 lines of 20 characters.
     """
     ink = pixels >= _INK
     if not ink.any():
@@ -27,14 +27,14 @@ def half_blocks(pixels: NDArray[Any], encoding: str = "utf-8") -> str:
         "".join(_BLOCKS[bool(up), bool(low)] for up, low in zip(upper, lower, strict=True))
         for upper, lower in zip(ink[::2], ink[1::2], strict=True)
     ]
-    return for_encoding("\n".join(lines), encoding)
+    return _encodable("\n".join(lines), encoding)
 
 
 def bar(fraction: float, width: int, encoding: str = "utf-8") -> str:
-    """A bar of `width` characters, filled up to `fraction`."""
-    return for_encoding(("█" * round(fraction * width)).ljust(width), encoding)
+    """Draw a bar of `width` characters that is filled up to `fraction`."""
+    return _encodable(("█" * round(fraction * width)).ljust(width), encoding)
 
 
-def for_encoding(drawing: str, encoding: str) -> str:
-    """Replace block characters where the terminal's encoding has none."""
+def _encodable(drawing: str, encoding: str) -> str:
+    """Replace block characters by ASCII unless the terminal's encoding is UTF."""
     return drawing if encoding.lower().startswith("utf") else drawing.translate(_ASCII)

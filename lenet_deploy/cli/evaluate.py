@@ -1,16 +1,17 @@
-"""`lenet-deploy evaluate`: how many of MNIST's test digits a checkpoint gets right, and which."""
+"""`lenet-deploy evaluate`: the accuracy of a checkpoint on MNIST's test digits."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lenet_deploy.cli.console import print_json, stderr, stdout
-from lenet_deploy.cli.options import Checkpoint, DataDir, Json, Threads
+from lenet_deploy.cli.console import note, print_json, stdout
+from lenet_deploy.cli.options import Checkpoint, DataDir, Download, Json, Threads, Workers
+from lenet_runtime.errors import InputError
+from lenet_runtime.images.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from lenet_deploy.training.evaluation import Evaluation
-    from lenet_runtime.images.preprocess import Preprocessing
 
 
 def evaluate(
@@ -20,28 +21,23 @@ def evaluate(
     batch_size: Annotated[
         int, typer.Option(min=1, help="Digits in a batch; 64 and 1000 are usual.")
     ] = 1000,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes that load batches; 0 is fastest here.")
-    ] = 0,
+    workers: Workers = 0,
     threads: Threads = None,
-    mean: Annotated[float | None, typer.Option(help="Of a pixel. Default: the card's.")] = None,
-    std: Annotated[float | None, typer.Option(help="Of a pixel. Default: the card's.")] = None,
-    download: Annotated[
-        bool, typer.Option("--download/--no-download", help="Fetch MNIST if it is missing.")
-    ] = False,
+    mean: Annotated[float | None, typer.Option(help="Mean pixel. Default: the card's.")] = None,
+    std: Annotated[
+        float | None, typer.Option(help="Standard deviation of a pixel. Default: the card's.")
+    ] = None,
+    download: Download = False,
     plot: Annotated[
         Path | None, typer.Option(help="Write the confusion matrix as a PNG.", metavar="PNG")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Report accuracy on MNIST's 10,000 test digits, recall per class and the confusion matrix."""
-    from lenet_deploy.training import curves, data, evaluation
+    from lenet_deploy.training import curves, data, evaluation, loop
     from lenet_deploy.training.checkpoint import read_checkpoint
 
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+    loop.set_threads(threads)
     net, card = read_checkpoint(checkpoint)
     preprocessing = _preprocessing(card, mean, std)
     digits = data.load_mnist(data_dir, train=False, download=download)
@@ -55,25 +51,16 @@ def evaluate(
         _print(result)
 
 
-def _preprocessing(card: dict[str, Any], mean: float | None, std: float | None) -> "Preprocessing":
-    from lenet_runtime.errors import InputError
-    from lenet_runtime.images.preprocess import Preprocessing
-
-    found = card.get("preprocessing")
-    if found is None:
-        if mean is None or std is None:
-            stderr.print(
-                "note: no card says how this checkpoint's digits were normalised; "
-                "taking MNIST's mean and standard deviation"
-            )
-        found = {}
-    values = {**found}
-    if mean is not None:
-        values["mean"] = mean
-    if std is not None:
-        values["std"] = std
+def _preprocessing(card: dict[str, Any], mean: float | None, std: float | None) -> Preprocessing:
+    numbers = {"mean": mean, "std": std}
+    explicit = {name: number for name, number in numbers.items() if number is not None}
+    if "preprocessing" not in card and len(explicit) < 2:
+        note(
+            "note: no card says how this checkpoint's digits were normalised; "
+            "taking MNIST's mean and standard deviation"
+        )
     try:
-        return Preprocessing(**values)
+        return Preprocessing(**card.get("preprocessing", {}) | explicit)
     except (TypeError, ValueError) as error:
         raise InputError(f"--mean, --std or the checkpoint's card: {error}") from error
 

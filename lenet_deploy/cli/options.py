@@ -1,4 +1,4 @@
-"""Flags that several commands share, spelled and explained once."""
+"""Flags that several commands share."""
 
 import inspect
 import re
@@ -35,6 +35,12 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random n
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="CPU threads. Default: the engine's own choice."),
+]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Processes that load batches; 0 is fastest here.")
+]
+Download = Annotated[
+    bool, typer.Option("--download/--no-download", help="Fetch MNIST if it is missing.")
 ]
 BatchSizes = Annotated[
     str, typer.Option("--batch-sizes", help="Separated by commas.", metavar="N,N,...")
@@ -83,12 +89,12 @@ def with_options_of_formats(command: Callable[..., None]) -> Callable[..., None]
 
 
 def batch_sizes_of(text: str) -> tuple[int, ...]:
-    """Parse ``--batch-sizes``; what is not a list of positive integers is a usage error."""
+    """Parse ``--batch-sizes``; anything but positive integers is a usage error."""
     return integers_of("--batch-sizes", text)
 
 
 def integers_of(flag: str, text: str) -> tuple[int, ...]:
-    """Parse integers of 1 to 99999, separated by commas; each counts once."""
+    """Parse integers of 1 to 99999 that are separated by commas; repeated ones count once."""
     parts = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch("[0-9]{1,5}", part) and int(part) for part in parts):
         raise InputError(

@@ -1,10 +1,10 @@
-"""`lenet-deploy predict`: which digit is in the picture?"""
+"""`lenet-deploy predict`: the digits that pictures show."""
 
 import glob
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -12,22 +12,30 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
+import lenet_runtime
+from lenet_deploy import cache
 from lenet_deploy.cli.console import print_json, progress, stderr, stdout
 from lenet_deploy.cli.drawing import bar, half_blocks
 from lenet_deploy.cli.options import Backend, Device, Json, Threads, Trust
 from lenet_runtime.errors import InputError
+from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.pictures import picture_suffixes, read_digit
 
-if TYPE_CHECKING:
-    from lenet_runtime import Session
-    from lenet_runtime.images.prediction import Prediction
-
-_DRAWN = 10  # pictures; more are a long list, and --draw asks for it
-_BATCH = 1024  # images a call
+_DRAWN = 10  # pictures to draw; a longer list needs --draw
+_BATCH = 1024  # images in one call of the session
 
 
 @dataclass(frozen=True, eq=False)
 class _Digit:
-    """One digit to classify: where it is from, its 28x28 pixels, and its label where known."""
+    """One digit to classify.
+
+    Attributes:
+        name: Path of the picture, or the name of a bundled digit.
+        pixels: Pixels, uint8 ``(28, 28)``, white on black.
+        inverted: Whether the picture had dark ink on light paper.
+        steps: Descriptions of the steps from picture to pixels.
+        label: The right answer, where it is known.
+    """
 
     name: str
     pixels: NDArray[np.uint8]
@@ -38,7 +46,14 @@ class _Digit:
 
 @dataclass(frozen=True)
 class _Answer:
-    """A digit and what the network says about it."""
+    """The network's answer for one digit.
+
+    Attributes:
+        digit: Digit that was classified.
+        label: Most probable class.
+        probabilities: Probability of each class.
+        top: Names and probabilities of the most probable classes, descending.
+    """
 
     digit: _Digit
     label: int
@@ -84,17 +99,23 @@ def predict(
     """
     if bool(images) == bool(digits):
         raise typer.BadParameter("give pictures, or --digits N, one of the two", param_hint="IMAGE")
-    found, errors = _bundled(digits) if digits else _read(*_match(images or []))
+    inputs, errors = _bundled(digits) if digits else _read(*_match(images or []))
     document: dict[str, Any] = {"artifact": None, "backend": None, "device": device}
     answers: list[_Answer] = []
-    if found:
-        with _load(artifact, backend, device, threads, trust) as session:
+    if inputs:
+        with progress() as step:
+            path = artifact or cache.default_artifact(progress=step)
+        with lenet_runtime.load(
+            path, backend=backend, device=device, threads=threads, trust=trust
+        ) as session:
             document |= {"artifact": str(session.artifact.path), "backend": session.backend}
-            answers = list(_classify(session, found, top_k))
+            answers = list(_classify(session, inputs, top_k))
     for name, message in errors.items():
         stderr.print(Text(f"error: {_printable(name)}: {message}", style="red"), soft_wrap=True)
     if as_json:
-        print_json(document | _as_json(answers, errors))
+        document["predictions"] = [_as_json(answer) for answer in answers]
+        document["errors"] = [{"path": path, "error": text} for path, text in errors.items()]
+        print_json(document)
     elif answers:
         _print(answers, len(answers) <= _DRAWN if draw is None else draw)
     if errors:
@@ -102,8 +123,6 @@ def predict(
 
 
 def _bundled(count: int) -> tuple[list[_Digit], dict[str, str]]:
-    from lenet_runtime.images.digits import load_digits
-
     digits = load_digits()
     return [
         _Digit(f"MNIST test digit {index}", image, label=int(label))
@@ -114,7 +133,7 @@ def _bundled(count: int) -> tuple[list[_Digit], dict[str, str]]:
 
 
 def _match(arguments: Iterable[str]) -> tuple[list[Path], dict[str, str]]:
-    """The files that the arguments name, each once; what names none, and why."""
+    """The files that the arguments name, each once, and an error for each that names none."""
     files: dict[Path, None] = {}
     errors: dict[str, str] = {}
     for argument in arguments:
@@ -138,8 +157,6 @@ def _match(arguments: Iterable[str]) -> tuple[list[Path], dict[str, str]]:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    from lenet_runtime.images.pictures import picture_suffixes
-
     suffixes = picture_suffixes()
     return sorted(
         path
@@ -149,8 +166,6 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 
 def _read(files: list[Path], errors: dict[str, str]) -> tuple[list[_Digit], dict[str, str]]:
-    from lenet_runtime.images.pictures import read_digit
-
     digits = []
     for file in files:
         try:
@@ -164,26 +179,17 @@ def _read(files: list[Path], errors: dict[str, str]) -> tuple[list[_Digit], dict
     return digits, errors
 
 
-def _load(
-    artifact: Path | None, backend: str, device: str, threads: int | None, trust: bool
-) -> "Session":
-    import lenet_runtime
-    from lenet_deploy.cache import default_artifact
-
-    with progress() as step:
-        path = artifact or default_artifact(progress=step)
-    return lenet_runtime.load(path, backend=backend, device=device, threads=threads, trust=trust)
-
-
-def _classify(session: "Session", digits: list[_Digit], top_k: int) -> Iterator[_Answer]:
-    """Run the digits in few calls; a static artifact's last batch is filled up with black."""
-    static = session.artifact.manifest.batch_size
-    size = static or _BATCH
+def _classify(
+    session: lenet_runtime.Session, digits: list[_Digit], top_k: int
+) -> Iterator[_Answer]:
+    """Run the digits in few calls; if the batch size is fixed, black images fill the last batch."""
+    fixed = session.artifact.manifest.batch_size
+    size = fixed or _BATCH
     for start in range(0, len(digits), size):
         chunk = digits[start : start + size]
-        batch = np.zeros((static or len(chunk), 28, 28), np.uint8)
+        batch = np.zeros((fixed or len(chunk), 28, 28), np.uint8)
         batch[: len(chunk)] = [digit.pixels for digit in chunk]
-        prediction: Prediction = session.predict(batch, top_k=top_k)
+        prediction = session.predict(batch, top_k=top_k)
         for i, digit in enumerate(chunk):
             yield _Answer(
                 digit,
@@ -193,26 +199,19 @@ def _classify(session: "Session", digits: list[_Digit], top_k: int) -> Iterator[
             )
 
 
-def _as_json(answers: list[_Answer], errors: dict[str, str]) -> dict[str, Any]:
-    return {
-        "predictions": [
-            {
-                "path": answer.digit.name,
-                "label": answer.label,
-                "probabilities": answer.probabilities,
-                "top_k": [{"label": name, "probability": p} for name, p in answer.top],
-                "inverted": answer.digit.inverted,
-                "steps": list(answer.digit.steps),
-            }
-            | ({} if answer.digit.label is None else _truth(answer))
-            for answer in answers
-        ],
-        "errors": [{"path": path, "error": message} for path, message in errors.items()],
+def _as_json(answer: _Answer) -> dict[str, Any]:
+    digit = answer.digit
+    document = {
+        "path": digit.name,
+        "label": answer.label,
+        "probabilities": answer.probabilities,
+        "top_k": [{"label": name, "probability": p} for name, p in answer.top],
+        "inverted": digit.inverted,
+        "steps": list(digit.steps),
     }
-
-
-def _truth(answer: _Answer) -> dict[str, Any]:
-    return {"expected": answer.digit.label, "correct": answer.label == answer.digit.label}
+    if digit.label is not None:
+        document |= {"expected": digit.label, "correct": answer.label == digit.label}
+    return document
 
 
 def _print(answers: list[_Answer], draw: bool) -> None:
@@ -245,5 +244,5 @@ def _note(answer: _Answer) -> Text:
 
 
 def _printable(name: str) -> str:
-    # A file's name may carry escape sequences or bytes that are no UTF-8.
+    # A file's name may have escape sequences or bytes that are not UTF-8.
     return "".join(c if c.isprintable() else "?" for c in name)

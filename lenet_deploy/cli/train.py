@@ -1,4 +1,4 @@
-"""`lenet-deploy train`: train LeNet on MNIST, and go on where a stopped run was."""
+"""`lenet-deploy train`: train LeNet on MNIST, or resume a run that was stopped."""
 
 import time
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lenet_deploy.cli.console import print_json, stderr, stdout
-from lenet_deploy.cli.options import DataDir, Json, Seed, Threads
+from lenet_deploy.cli.console import note, print_json, stderr, stdout
+from lenet_deploy.cli.options import DataDir, Download, Json, Seed, Threads, Workers
 from lenet_deploy.training.recipe import DEFAULT_LR, Loss, Optimizer, Recipe, Schedule
 from lenet_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from lenet_deploy.training.evaluation import Evaluation
     from lenet_deploy.training.loop import State
-    from lenet_deploy.training.runs import Run
+    from lenet_deploy.training.runs import TrainingRun
 
 DEFAULT_LRS = ", ".join(f"{name} {rate}" for name, rate in DEFAULT_LR.items())
 
@@ -33,7 +33,7 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the digits.")] = Recipe.epochs,
     batch_size: Annotated[int, typer.Option(help="Digits in a step.")] = Recipe.batch_size,
     loss: Annotated[Loss, typer.Option(help="What training minimises.")] = Recipe.loss,
-    optimizer: Annotated[Optimizer, typer.Option(help="How it steps.")] = Recipe.optimizer,
+    optimizer: Annotated[Optimizer, typer.Option(help="How training steps.")] = Recipe.optimizer,
     lr: Annotated[
         float | None,
         typer.Option(help="Peak learning rate.", show_default=DEFAULT_LRS),
@@ -52,22 +52,20 @@ def train(
             "digits alone. 0: train on all, then look at the test digits once.",
         ),
     ] = Recipe.validation,
-    mean: Annotated[float, typer.Option(help="Of a pixel in [0, 1].")] = Recipe.mean,
-    std: Annotated[float, typer.Option(help="Of a pixel in [0, 1].")] = Recipe.std,
+    mean: Annotated[float, typer.Option(help="Mean of a pixel in [0, 1].")] = Recipe.mean,
+    std: Annotated[float, typer.Option(help="Its standard deviation.")] = Recipe.std,
     seed: Seed = Recipe.seed,
     threads: Threads = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes that load batches; 0 is fastest here.")
-    ] = 0,
-    download: Annotated[
-        bool, typer.Option("--download/--no-download", help="Fetch MNIST if it is missing.")
+    workers: Workers = 0,
+    download: Download = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --output.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run there.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the run there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the run in --output.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train LeNet on MNIST. The defaults repeat the bundled checkpoint's loop."""
+    """Train LeNet on MNIST. The defaults repeat the training of the bundled checkpoint."""
     if resume and force:
         raise InputError("--resume and --force: expected at most one, found both")
     began = time.perf_counter()
@@ -82,80 +80,69 @@ def train(
         _print(result)
 
 
-def _is_given(ctx: typer.Context, name: str) -> bool:
+def _is_explicit(ctx: typer.Context, name: str) -> bool:
     source = ctx.get_parameter_source(name)
     return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
 
 
-def _given(ctx: typer.Context) -> dict[str, Any]:
-    """The hyper-parameters that the user spelled out."""
+def _explicit(ctx: typer.Context) -> dict[str, Any]:
+    """The hyper-parameters that are on the command line."""
     names = [field.name for field in fields(Recipe)]
-    return {name: ctx.params[name] for name in names if _is_given(ctx, name)}
+    return {name: ctx.params[name] for name in names if _is_explicit(ctx, name)}
 
 
-def _begin(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["Run", "State"]:
+def _begin(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["TrainingRun", "State"]:
     from lenet_deploy.training import loop, runs
 
-    flags, given = ctx.params, _given(ctx)
-    given.setdefault("lr", DEFAULT_LR[given.get("optimizer", Recipe.optimizer)])
-    recipe = Recipe(**given)
+    flags, values = ctx.params, _explicit(ctx)
+    values.setdefault("lr", DEFAULT_LR[values.get("optimizer", Recipe.optimizer)])
+    recipe = Recipe(**values)
     loop.check_device(flags["device"])
-    _set_threads(flags["threads"])
+    loop.set_threads(flags["threads"])
     if not flags["force"]:
         runs.refuse_existing(output)
-    machine = runs.machine(flags["device"])
-    run = runs.open_run(recipe, data_dir, output, machine, download=flags["download"])
+    machines = [runs.machine(flags["device"])]
+    run = runs.open_run(recipe, data_dir, output, machines, download=flags["download"])
     state = loop.start(recipe, flags["device"])
     runs.begin(run, state)
     return run, state
 
 
-def _resume(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["Run", "State"]:
-    """The run in `output`, on the device and with the threads it had, unless others are given."""
-    from lenet_deploy.training import runs
+def _resume(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["TrainingRun", "State"]:
+    """Load the run in `output`, on the same device and threads unless flags name others."""
+    from lenet_deploy.training import loop, runs
 
-    device = ctx.params["device"] if _is_given(ctx, "device") else None
+    device = ctx.params["device"] if _is_explicit(ctx, "device") else None
     saved = runs.load_state(output, device)
-    recipe, began = saved.state.recipe, saved.machine
-    _require_same(recipe, replace(recipe, **_given(ctx)), output)
-    _set_threads(ctx.params["threads"] or int(began["threads"][-1]))
-    machine = began
-    if saved.state.epochs_done < recipe.epochs:
-        now = runs.machine(device or began["device"][-1])
-        machine = runs.changed(began, now)
-    run = runs.open_run(recipe, data_dir, output, machine, download=ctx.params["download"])
-    if run.data_sha256 != saved.data_sha256:
-        raise InputError(
-            f"{data_dir}: expected the digits that the run in {output} began with (sha256 "
-            f"{saved.data_sha256}), found others (sha256 {run.data_sha256})"
-        )
-    for name in began:
-        if machine[name] != began[name]:
-            stderr.print(
-                f"note: {name}: {', then '.join(machine[name])}; "
-                "the weights may differ in their last bits from an uninterrupted run's",
-                highlight=False,
-            )
-    return run, saved.state
-
-
-def _require_same(recipe: Recipe, wanted: Recipe, output: Path) -> None:
-    differences = wanted.differences(recipe)
+    recipe, machines = saved.state.recipe, saved.machines
+    differences = replace(recipe, **_explicit(ctx)).differences(recipe)
     if differences:
         raise InputError(
             f"{output}: expected the hyper-parameters of the run there, found "
             f"{'; '.join(differences)}. Leave these out, or begin again with --force."
         )
+    last = machines[-1]
+    loop.set_threads(ctx.params["threads"] or int(last["threads"]))
+    machine = runs.machine(device or last["device"])
+    if saved.state.epochs_done < recipe.epochs and machine != last:
+        machines = [*machines, machine]
+    run = runs.open_run(recipe, data_dir, output, machines, download=ctx.params["download"])
+    if run.data_sha256 != saved.data_sha256:
+        raise InputError(
+            f"{data_dir}: expected the digits that the run in {output} began with (sha256 "
+            f"{saved.data_sha256}), found others (sha256 {run.data_sha256})"
+        )
+    before = runs.describe(saved.machines)
+    for name, text in runs.describe(machines).items():
+        if text != before[name]:
+            note(
+                f"note: {name}: {text}; "
+                "the weights may differ in their last bits from an uninterrupted run's"
+            )
+    return run, saved.state
 
 
-def _set_threads(threads: int | None) -> None:
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-
-def _train(run: "Run", state: "State", workers: int) -> None:
+def _train(run: "TrainingRun", state: "State", workers: int) -> None:
     from lenet_deploy.training import runs
 
     epochs = state.recipe.epochs
@@ -166,7 +153,7 @@ def _train(run: "Run", state: "State", workers: int) -> None:
                 state,
                 workers=workers,
                 on_step=on_step,
-                on_epoch=lambda record: stderr.print(_line(record, epochs), highlight=False),
+                on_epoch=lambda record: note(_line(record, epochs)),
             )
     except KeyboardInterrupt:
         stderr.print(
@@ -179,10 +166,10 @@ def _train(run: "Run", state: "State", workers: int) -> None:
 
 @contextmanager
 def _progress(state: "State") -> Iterator[Any]:
-    """A bar over all epochs on stderr, with loss, accuracy and time left."""
+    """Show a bar over all epochs on stderr, with loss, accuracy and the time left."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    epochs = state.recipe.epochs
+    epochs, first = state.recipe.epochs, state.epochs_done
     columns = (
         TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
         BarColumn(),
@@ -191,20 +178,14 @@ def _progress(state: "State") -> Iterator[Any]:
     )
     with Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task(
-            "", total=None, epochs=epochs, epoch=state.epochs_done + 1, loss=0.0, accuracy=0.0
+            "", total=None, epochs=epochs, epoch=first + 1, loss=0.0, accuracy=0.0
         )
 
-        def on_step(step: Any) -> None:
-            progress.update(
-                task,
-                total=(epochs - first) * step.steps,
-                completed=(step.epoch - 1 - first) * step.steps + step.step,
-                epoch=step.epoch,
-                loss=step.loss,
-                accuracy=step.accuracy,
-            )
+        def on_step(record: dict[str, Any]) -> None:
+            step, steps = record.pop("step"), record.pop("steps")
+            done = (record["epoch"] - 1 - first) * steps + step
+            progress.update(task, total=(epochs - first) * steps, completed=done, **record)
 
-        first = state.epochs_done
         yield on_step
 
 
@@ -218,8 +199,8 @@ def _line(record: dict[str, Any], epochs: int) -> str:
     )
 
 
-def _finish(run: "Run", state: "State", data_dir: Path) -> dict[str, Any]:
-    """Judge the last epoch's weights and write what is left to write."""
+def _finish(run: "TrainingRun", state: "State", data_dir: Path) -> dict[str, Any]:
+    """Judge the weights of the last epoch, and write the files that are still missing."""
     from lenet_deploy.training import curves, data, runs
 
     # A run that holds digits out is a trial, and trials must not see the test digits.

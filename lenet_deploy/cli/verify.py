@@ -1,4 +1,4 @@
-"""`lenet-deploy verify`: does an artifact answer as eager PyTorch does?"""
+"""`lenet-deploy verify`: compare an artifact with eager PyTorch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from lenet_deploy.cli.console import plain, print_json, progress, stderr, stdout
+import lenet_runtime
+from lenet_deploy.cli.console import note, plain, print_json, progress, stdout
 from lenet_deploy.cli.options import (
     Backend,
     BatchSizes,
@@ -19,6 +20,7 @@ from lenet_deploy.cli.options import (
     Trust,
     batch_sizes_of,
 )
+from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,10 +57,8 @@ def verify(
     anything differs by more than the tolerance of the artifact's precision.
     """
     import lenet_export
-    import lenet_runtime
     from lenet_deploy.training.checkpoint import load_checkpoint
     from lenet_export.verification import with_both_sides
-    from lenet_runtime.backends import BACKENDS
 
     if record and backend == "fastest":
         raise InputError(
@@ -86,21 +86,15 @@ def verify(
         _print(report, name)
     report.require(str(artifact))
     if record:
-        stderr.print(
-            f"recorded in {plain(artifact)}, which loads from now on",
-            highlight=False,
-            soft_wrap=True,
-        )
+        note(f"recorded in {plain(artifact)}, which loads from now on")
 
 
 def _test_set(data_dir: Path) -> tuple[str, Any, Any] | None:
     """MNIST's 10,000 test digits, or None where they are not on this machine."""
     if not (data_dir / "MNIST" / "raw").is_dir():
-        stderr.print(
+        note(
             f"note: {plain(data_dir)} holds no MNIST, so accuracy is of the bundled digits; "
-            "name its folder with --data-dir",
-            highlight=False,
-            soft_wrap=True,
+            "name its folder with --data-dir"
         )
         return None
     from lenet_deploy.training.data import load_mnist
@@ -110,14 +104,12 @@ def _test_set(data_dir: Path) -> tuple[str, Any, Any] | None:
 
 
 def _print(report: "Verification", backend: str) -> None:
-    table = Table(
-        title=f"Difference from eager PyTorch on {backend}, in logits",
-        caption="eager: distance of eager float32 from float64\n"
-        "times: max in units of it; of tol.: share of what the tolerance allows",
+    title = f"Difference from eager PyTorch on {backend}, in logits"
+    table = _table(title, "images", "batch", "max", "mean", "eager", "times", "of tol.", "top-1")
+    table.caption = (
+        "eager: distance of eager float32 from float64\n"
+        "times: max in units of it; of tol.: share of what the tolerance allows"
     )
-    table.add_column("images")
-    for heading in ("batch", "max", "mean", "eager", "times", "of tol.", "top-1"):
-        table.add_column(heading, justify="right", no_wrap=True)
     data_set = report.data_set
     for comparison in report.parity.comparisons:
         table.add_row(*_cells(comparison.inputs, comparison))
@@ -142,19 +134,24 @@ def _print(report: "Verification", backend: str) -> None:
 
 
 def _print_invariance(changes: "tuple[Invariance, ...]") -> None:
-    table = Table(title="The same images in another batch: do their logits stay?")
-    table.add_column("batch")
-    for heading in ("to the bit", "max", "of tol."):
-        table.add_column(heading, justify="right", no_wrap=True)
+    title = "The same images in another batch: do their logits stay?"
+    table = _table(title, "batch", "to the bit", "max", "of tol.")
     for change in changes:
-        found = change.comparison
+        comparison = change.comparison
         table.add_row(
-            _name(change.change, found),
+            _name(change.change, comparison),
             "yes" if change.bitwise else "no",
-            _show(found.max_abs_diff, ".1e"),
-            _show(found.worst_share, ".1%"),
+            _show(comparison.max_abs_diff, ".1e"),
+            _show(comparison.worst_share, ".1%"),
         )
     stdout.print(table)
+
+
+def _table(title: str, first: str, *headings: str) -> Table:
+    table = Table(first, title=title)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _cells(name: str, comparison: "Comparison") -> list[str]:

@@ -1,9 +1,9 @@
-"""Checkpoints: LeNet's weights on disk, whole, checked, and with a card that says what they are.
+"""Checkpoints: files of LeNet's weights, with a card that describes them.
 
 The format is safetensors, which holds numbers and no code. The card (hyper-parameters, data,
-preprocessing, accuracy, versions) travels in the file's own header, so that weights and card are
-replaced in one rename and never mix; ``<name>.json`` beside the file is a copy for people.
-A ``.pt`` or ``.pth`` state dict is read as well, with ``torch.load(weights_only=True)``.
+preprocessing, accuracy, versions) is in the header of the same file, so that one rename replaces
+both and they never mix; ``<name>.json`` beside the file is a copy for people. A ``.pt`` or
+``.pth`` state dict is read as well, with ``torch.load(weights_only=True)``.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _SAFE_WAY = (
     "save the weights alone, with safetensors.torch.save_file(net.state_dict(), "
     "'lenet.safetensors') or torch.save(net.state_dict(), 'lenet.pt')"
 )
-# What torch's reader and its restricted unpickler let out when the bytes are damaged or foreign.
+# The errors of torch's reader and its restricted unpickler on damaged or foreign bytes.
 UNREADABLE = (
     pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, TypeError,
     LookupError, AttributeError, AssertionError, ArithmeticError, struct.error,
@@ -39,65 +39,65 @@ def load_checkpoint(path: Path | None = None) -> Net:
     """Read LeNet's weights from `path`, or the bundled ones, into a `Net` in eval mode on the CPU.
 
     Raises:
-        ArtifactError: the file is missing, damaged, not a checkpoint of LeNet, holds code, or
-            holds weights that are not finite. Nothing in it was run.
+        ArtifactError: the file is missing or damaged, is not a checkpoint of LeNet, holds code, or
+            holds weights that are not finite. No code in it was run.
     """
-    weights, _ = _weights_and_card(path)
-    return _net(weights, path)
+    return _net(path, _read(path))
 
 
 def read_checkpoint(path: Path | None = None) -> tuple[Net, dict[str, Any]]:
-    """What `load_checkpoint` gives, and the card of the same file; empty if it has none.
+    """Read the weights as `load_checkpoint` does, and the card; an absent card is empty.
 
     Raises:
-        ArtifactError: see `load_checkpoint`; or the card is no JSON object or has preprocessing
-            numbers that make no sense.
+        ArtifactError: the weights cannot be read, or the card is not a JSON object with valid
+            preprocessing numbers.
     """
-    weights, card = _weights_and_card(path)
-    return _net(weights, path), _checked_card(card, str(path))
+    data = _read(path)
+    return _net(path, data), _card(path, data)
 
 
-def _weights_and_card(path: Path | None) -> tuple[dict[str, Any], str]:
-    """The tensors of a checkpoint by name, and the text of its card."""
-    data, where = _read(path), _where(path)
-    if path is None or path.suffix == ".safetensors":
-        weights = _from_safetensors(data, where)
+def _net(path: Path | None, data: bytes) -> Net:
+    where, net = _where(path), Net()
+    read_weights = _from_safetensors if _is_safetensors(path) else _from_torch
+    weights = read_weights(data, where)
+    check_weights(net, weights, where)
+    net.load_state_dict(weights)
+    return net.eval()
+
+
+def _card(path: Path | None, data: bytes) -> dict[str, Any]:
+    if path is None or _is_safetensors(path):
         length = int.from_bytes(data[:8], "little")
         text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("card")
     else:
-        weights = _from_torch(data, where)
-        beside = path.with_suffix(".json")
-        text = beside.read_text(errors="replace") if beside.is_file() else None
-    return weights, text or "{}"
-
-
-def _net(weights: dict[str, Any], path: Path | None) -> Net:
-    net = Net()
-    check_weights(net, weights, _where(path))
-    net.load_state_dict(weights)
-    return net.eval()
+        file = path.with_suffix(".json")
+        text = file.read_text(errors="replace") if file.is_file() else None
+    text = text or "{}"
+    try:
+        card = json.loads(text)
+        Preprocessing(**card.get("preprocessing", {}))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            f"{_where(path)}: expected a card that is a JSON object with sound preprocessing "
+            f"numbers, found {text[:100]!r} ({error}). Mend it, or delete it if it lies beside the "
+            "weights."
+        ) from error
+    return cast(dict[str, Any], card)
 
 
 def _where(path: Path | None) -> str:
     return "the bundled checkpoint" if path is None else str(path)
 
 
-def _checked_card(text: str, where: str) -> dict[str, Any]:
-    try:
-        card = json.loads(text)
-        Preprocessing(**card.get("preprocessing", {}))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ArtifactError(
-            f"{where}: expected a card that is a JSON object with sound preprocessing numbers, "
-            f"found {text[:100]!r} ({error}). Mend it, or delete it if it lies beside the weights."
-        ) from error
-    return cast(dict[str, Any], card)
+def _is_safetensors(path: Path | None) -> bool:
+    return path is None or path.suffix == ".safetensors"
 
 
 def save_checkpoint(net: Net, path: Path, card: dict[str, Any]) -> str:
-    """Write `net`'s weights and `card` to `path`, and the card's copy beside it; atomically.
+    """Write the weights of `net` and `card` to `path`, and a copy of the card beside it.
 
-    Equal weights and cards give equal bytes. Returns the SHA-256 of the file.
+    Each file is replaced atomically. Equal weights and cards give equal bytes. Returns the
+    SHA-256 of the checkpoint.
 
     Raises:
         ArtifactError: the weights are not finite, so nothing was written.
@@ -113,35 +113,32 @@ def save_checkpoint(net: Net, path: Path, card: dict[str, Any]) -> str:
 
 
 def json_bytes(document: dict[str, Any]) -> bytes:
-    """`document` as indented JSON with a final newline; NaN is refused."""
+    """Encode `document` as indented JSON with a final newline; NaN is refused."""
     return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
 
 
 def check_weights(net: Net, weights: dict[str, Any], where: str) -> None:
-    """Compare `weights` with the tensors that `net` has, and report every difference at once.
+    """Compare `weights` with the tensors of `net`, and report all differences in one error.
 
     Raises:
         ArtifactError: a tensor is missing, unknown, of another shape or dtype, or not finite.
     """
     expected = {name: _kind(tensor) for name, tensor in net.state_dict().items()}
     found = {name: _kind(value) for name, value in weights.items()}
-    faults = [f"{n}: expected {kind}, found none" for n, kind in expected.items() if n not in found]
-    faults += [f"{n}: expected none, found {k}" for n, k in found.items() if n not in expected]
-    faults += [
-        f"{n}: expected {kind}, found {found[n]}"
-        for n, kind in expected.items()
-        if found.get(n, kind) != kind
-    ]
-    if faults:
-        listed = "".join(f"\n  {fault}" for fault in faults)
+    differences = "".join(
+        f"\n  {name}: expected {expected.get(name, 'none')}, found {found.get(name, 'none')}"
+        for name in expected | found
+        if expected.get(name) != found.get(name)
+    )
+    if differences:
         raise ArtifactError(
-            f"{where}: not the weights of LeNet (lenet_deploy.training.model.Net):{listed}\n"
+            f"{where}: not the weights of LeNet (lenet_deploy.training.model.Net):{differences}\n"
             f"Train this network with `lenet-deploy train`; or {_SAFE_WAY}."
         )
-    spoilt = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
-    if spoilt:
+    not_finite = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
+    if not_finite:
         raise ArtifactError(
-            f"{where}: expected finite weights, found NaN or infinity in {', '.join(spoilt)}. "
+            f"{where}: expected finite weights, found NaN or infinity in {', '.join(not_finite)}. "
             "Training diverged; train again with a lower --lr."
         )
 
@@ -149,8 +146,9 @@ def check_weights(net: Net, weights: dict[str, Any], where: str) -> None:
 def _kind(value: object) -> str:
     if not isinstance(value, torch.Tensor):
         return type(value).__name__
-    odd = "" if value.layout == torch.strided and value.device.type == "cpu" else " (not dense)"
-    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}{odd}"
+    is_dense = value.layout == torch.strided and value.device.type == "cpu"
+    note = "" if is_dense else " (not dense)"
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}{note}"
 
 
 def _read(path: Path | None) -> bytes:

@@ -1,4 +1,4 @@
-"""The two pictures: how a run went, and which digits a classifier takes for which."""
+"""Plots: loss and error of a training run, and the confusion matrix of a classifier."""
 
 import io
 from pathlib import Path
@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from lenet_runtime.artifact.files import write_atomically
 
-# Two of Okabe and Ito's colours, which stay apart for every kind of colour vision; the markers
-# differ as well.
+# Two of Okabe and Ito's colours, which differ for every kind of colour vision.
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
 
 def training_curves(history: list[dict[str, Any]], path: Path) -> None:
-    """Write a PNG of loss and error per epoch; held-out digits too, where the run has them."""
+    """Write a PNG of loss and error per epoch, with those of held-out digits if there are any."""
     epochs = [record["epoch"] for record in history]
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -40,20 +39,19 @@ def training_curves(history: list[dict[str, Any]], path: Path) -> None:
 
 
 def confusion_matrix(confusion: NDArray[np.int64], path: Path) -> None:
-    """Write a PNG of counts ``(10, 10)``: row the true digit, column the predicted one.
+    """Write a PNG of counts ``(10, 10)``, with the true digit by row and the predicted by column.
 
-    The colour shows the mistakes alone: a good classifier's diagonal would drown them.
+    Colour shows the mistakes alone; beside the diagonal of a good classifier they would be pale.
     """
     mistakes = np.where(np.eye(10, dtype=bool), 0, confusion)
     figure = Figure(figsize=(7.2, 6.4), layout="constrained")
     axes = figure.subplots()
-    shown = axes.imshow(mistakes, cmap="Blues", vmin=0, vmax=max(1, mistakes.max()))
-    figure.colorbar(shown, label="mistakes", ticks=MaxNLocator(integer=True))
+    image = axes.imshow(mistakes, cmap="Blues", vmin=0, vmax=max(1, mistakes.max()))
+    figure.colorbar(image, label="mistakes", ticks=MaxNLocator(integer=True))
     for true, predicted in np.argwhere(confusion):
         count = confusion[true, predicted]
-        dark = mistakes[true, predicted] > mistakes.max() / 2
         weight = "bold" if true == predicted else "normal"
-        colour = "white" if dark else "black"
+        colour = "white" if mistakes[true, predicted] > mistakes.max() / 2 else "black"
         axes.text(predicted, true, count, ha="center", va="center", color=colour, weight=weight)
     total, correct = confusion.sum(), confusion.trace()
     axes.set(

@@ -1,4 +1,4 @@
-"""MNIST for training and testing: read, split, batch, distort, preprocess; all on torch tensors."""
+"""MNIST as torch tensors: reads, splits, batches, distorts and preprocesses it."""
 
 import contextlib
 import hashlib
@@ -18,19 +18,19 @@ from lenet_runtime.images.preprocess import Preprocessing
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
-# How far a training digit may move, at most: enough to look like another writer's hand, and not
-# so much that a 4 becomes a 9. In the spirit of LeCun et al. (1998), section III.A: random
-# translation, scaling, squeezing and shearing, each uniform.
+# The largest distortions of a training digit: enough to look like another writer's hand, but not
+# so much that a 4 becomes a 9. As in LeCun et al. (1998), section III.A, digits are shifted,
+# scaled, squeezed and sheared at random, each uniformly.
 ROTATION_DEGREES, SHEAR, SCALE, SHIFT_PIXELS = 10.0, 0.15, 0.1, 2.0
 
 
 @dataclass(frozen=True)
 class Split(Dataset[Batch]):
-    """A set of digits, whole and in memory: MNIST's 60,000 take 47 MB as bytes.
+    """A set of digits in memory; MNIST's 60,000 training digits take 47 MB.
 
     Attributes:
-        images: uint8 ``(N, 28, 28)``.
-        labels: int64 ``(N,)``, 0 to 9.
+        images: Images, uint8 ``(N, 28, 28)``.
+        labels: Digits that the images show, int64 ``(N,)``, 0 to 9.
     """
 
     images: torch.Tensor
@@ -40,11 +40,11 @@ class Split(Dataset[Batch]):
         return len(self.labels)
 
     def __getitem__(self, indices: torch.Tensor | list[int] | slice) -> Batch:
-        """The digits at `indices` together, as one batch."""
+        """Return the digits at `indices` as one batch."""
         return self.images[indices], self.labels[indices]
 
     def sha256(self) -> str:
-        """Hash of every pixel and label, so that a run can tell its data from another's."""
+        """Hash every pixel and label, so that a run can tell its digits from others."""
         digest = hashlib.sha256(self.images.numpy().tobytes())
         digest.update(self.labels.numpy().tobytes())
         return digest.hexdigest()
@@ -54,7 +54,7 @@ def load_mnist(data_dir: Path, *, train: bool, download: bool = False) -> Split:
     """Read MNIST's 60,000 training digits, or its 10,000 test digits, from ``MNIST/raw``.
 
     Raises:
-        ArtifactError: the files are missing, damaged or cannot be downloaded.
+        ArtifactError: the files are missing or damaged, or cannot be downloaded.
     """
     from torchvision.datasets import MNIST
 
@@ -64,21 +64,17 @@ def load_mnist(data_dir: Path, *, train: bool, download: bool = False) -> Split:
             mnist = MNIST(data_dir, train=train, download=download)
     except (RuntimeError, OSError, AssertionError, ValueError, TypeError, LookupError) as error:
         if "Dataset not found" in str(error):
-            raise ArtifactError(_how_to_get_mnist(data_dir)) from error
+            raise ArtifactError(
+                f"{data_dir / 'MNIST' / 'raw'}: no MNIST here; expected train-images-idx3-ubyte, "
+                "train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte. Add "
+                "--download to fetch it (12 MB), or name the folder that holds MNIST/raw with "
+                "--data-dir or LENET_DEPLOY_DATA_DIR."
+            ) from error
         if isinstance(error, OSError) or "downloading" in str(error):
             raise ArtifactError(f"{data_dir}: cannot get MNIST: {error}") from error
         raise _damaged(data_dir, "files that torchvision can read", error) from error
     _check_digits(mnist.data, mnist.targets, data_dir)
     return Split(mnist.data, mnist.targets)
-
-
-def _how_to_get_mnist(data_dir: Path) -> str:
-    return (
-        f"{data_dir / 'MNIST' / 'raw'}: no MNIST here; expected train-images-idx3-ubyte, "
-        "train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte. Add "
-        "--download to fetch it (12 MB), or name the folder that holds MNIST/raw with --data-dir "
-        "or LENET_DEPLOY_DATA_DIR."
-    )
 
 
 def _damaged(data_dir: Path, expected: str, found: object) -> ArtifactError:
@@ -98,9 +94,9 @@ def _check_digits(images: torch.Tensor, labels: torch.Tensor, data_dir: Path) ->
 
 
 def hold_out(split: Split, count: int) -> tuple[Split, Split]:
-    """Part `split` into all but `count` digits, and those `count`, which judge a trial.
+    """Divide `split` into the digits to train on and `count` digits to judge a trial by.
 
-    Which digits are held out never changes, so trials with different seeds stay comparable.
+    The same digits are held out each time, so trials with different seeds can be compared.
     """
     if count >= len(split):
         raise InputError(
@@ -111,14 +107,14 @@ def hold_out(split: Split, count: int) -> tuple[Split, Split]:
     return Split(*split[kept]), Split(*split[held_out])
 
 
-_HOLD_OUT, ORDER, DISTORTION, WEIGHTS = range(4)  # what a stream of random numbers is for
+_HOLD_OUT, ORDER, DISTORTION, WEIGHTS = range(4)  # purposes of random numbers
 
 
 def generator(seed: int, epoch: int, *, purpose: int) -> torch.Generator:
-    """A fresh stream of random numbers that depends on nothing but its arguments.
+    """Make a generator of random numbers that depends on its arguments alone.
 
-    Nothing carries over from one epoch to the next, so a resumed run draws the numbers that the
-    uninterrupted run would have drawn.
+    No state passes from one epoch to the next, so a resumed run draws the same numbers as one
+    that was not interrupted.
     """
     word = np.random.SeedSequence((seed, epoch, purpose)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(word))
@@ -129,8 +125,8 @@ def batches(
 ) -> Iterator[Batch]:
     """Yield uint8 images ``(B, 28, 28)`` and int64 labels ``(B,)``, the same for any `workers`.
 
-    Without workers a batch is one indexing of a tensor in memory: microseconds, less than a
-    worker process needs to send it over. Workers are for machines where even that counts.
+    Without workers a batch takes microseconds, since it is a selection from tensors in memory;
+    a worker process takes longer to send it.
     """
     order = torch.arange(len(split)) if order is None else order
     chunks = [chunk.tolist() for chunk in torch.split(order, batch_size)] if len(order) else []
@@ -138,41 +134,40 @@ def batches(
         for chunk in chunks:
             yield split[chunk]
     else:
-        # Its own generator, since a DataLoader would otherwise draw from the global one.
+        # A DataLoader without a generator would draw from the global one.
         yield from DataLoader(
             split, batch_size=None, sampler=chunks, num_workers=workers, generator=torch.Generator()
         )
 
 
 def preprocess(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """Make uint8 ``(N, 28, 28)`` the network's input: float32 ``(N, 1, 32, 32)``, normalised."""
+    """Turn uint8 ``(N, 28, 28)`` into the network's input, float32 ``(N, 1, 32, 32)``."""
     return normalise(pad(images, preprocessing.padding), preprocessing)
 
 
 def pad(images: torch.Tensor, padding: int = 2) -> torch.Tensor:
     """Scale uint8 ``(N, 28, 28)`` to [0, 1] and frame it in black: float32 ``(N, 1, 32, 32)``.
 
-    Before normalising, because only then is the frame the colour of the paper: normalised first
-    and padded with zeros, each digit would sit on a black square in a grey frame.
+    This comes before normalising, so that the frame has the colour of the paper. Zeros around a
+    normalised digit would be grey.
     """
     return F.pad(images.unsqueeze(1).to(torch.float32) / 255, [padding] * 4)
 
 
 def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """Subtract the mean and divide by the standard deviation; shape and dtype stay."""
+    """Subtract the mean and divide by the standard deviation; shape and dtype stay the same."""
     return (images - preprocessing.mean) / preprocessing.std
 
 
 def distort(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
-    """Rotate, shear, scale and shift each of ``(N, 1, 32, 32)``, the whole batch at once.
+    """Rotate, shear, scale and shift each of the images ``(N, 1, 32, 32)`` at random.
 
-    Works on padded images in [0, 1], before normalising, so that what comes in from outside the
-    image is background. The numbers are drawn on the CPU, so a GPU sees the same distortions.
+    The images are padded and in [0, 1], not yet normalised, so that the zeros which move in at
+    the edges are background. The random numbers are drawn on the CPU, so that a GPU distorts alike.
     """
-    size, count = images.shape[-1], len(images)
-    angle, shear, wide, high, right, down = (
-        torch.rand(6, count, generator=random) * 2 - 1
-    ).unbind()
+    size = images.shape[-1]
+    numbers = torch.rand(6, len(images), generator=random) * 2 - 1
+    angle, shear, wide, high, right, down = numbers.unbind()
     angle = angle * math.radians(ROTATION_DEGREES)
     cos, sin = angle.cos(), angle.sin()
     wide, high = 1 + SCALE * wide, 1 + SCALE * high

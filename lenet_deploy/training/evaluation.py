@@ -1,10 +1,10 @@
-"""How good a classifier is: accuracy with its interval, recall per class, confusion matrix.
+"""Evaluates a classifier: accuracy with its interval, recall per class, confusion matrix.
 
-It judges a function from numpy to numpy, so an exported artifact is judged just as `Net` is.
+A classifier is a function from NumPy to NumPy, so an exported artifact is judged just as `Net` is.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,44 +16,45 @@ from lenet_deploy.training.data import Split, batches, preprocess
 from lenet_deploy.training.model import Net
 from lenet_runtime.errors import DeployError
 from lenet_runtime.images.preprocess import Preprocessing
+from lenet_runtime.parity import Classifier
 
-Classifier = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 Examples = Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a classifier did on a set of digits.
+    """The answers of a classifier on a set of digits, counted.
 
     Attributes:
-        confusion: int64 ``(10, 10)``; row is the true digit, column the predicted one.
+        confusion: Number of digits by true digit (row) and predicted digit (column), int64
+            ``(10, 10)``.
     """
 
     confusion: NDArray[np.int64]
 
     @property
     def total(self) -> int:
-        """Digits judged."""
+        """Number of digits."""
         return int(self.confusion.sum())
 
     @property
     def correct(self) -> int:
-        """Digits whose largest logit is the right one."""
+        """Number of digits that were classified right."""
         return int(self.confusion.trace())
 
     @property
     def accuracy(self) -> float:
-        """Share of digits that are right, from 0 to 1."""
+        """Share of digits that were classified right, from 0 to 1."""
         return self.correct / self.total
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95% Wilson score interval of the accuracy."""
+        """Wilson score interval of the accuracy, 95%."""
         return wilson_interval(self.correct, self.total)
 
     @property
     def recall(self) -> list[float | None]:
-        """Of each class 0 to 9, the share that was found; None where a class has no digits."""
+        """Share of each class 0 to 9 that was classified right; None where there are no digits."""
         totals = self.confusion.sum(axis=1)
         return [
             float(self.confusion[digit, digit] / total) if total else None
@@ -61,7 +62,7 @@ class Evaluation:
         ]
 
     def summary(self) -> dict[str, Any]:
-        """The accuracy alone, as plain types."""
+        """The accuracy as plain types, without the classes."""
         return {
             "correct": self.correct,
             "total": self.total,
@@ -70,19 +71,15 @@ class Evaluation:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, as plain types for JSON."""
-        return {
-            **self.summary(),
-            "recall": self.recall,
-            "confusion": self.confusion.tolist(),
-        }
+        """The whole evaluation as plain types, for JSON."""
+        return self.summary() | {"recall": self.recall, "confusion": self.confusion.tolist()}
 
 
 def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[float, float]:
     """Score interval of a proportion, 95% for the default `z` (Wilson 1927, JASA 22:209-212).
 
-    Unlike the textbook interval ``p +- z * sqrt(p(1-p)/n)`` it stays within [0, 1] and keeps its
-    coverage close to 1, which is where digits are (Brown, Cai and DasGupta 2001).
+    Unlike the textbook interval ``p +- z * sqrt(p(1-p)/n)`` it stays within [0, 1] and is right
+    also for proportions close to 1, as those of digits are (Brown, Cai and DasGupta 2001).
     """
     if not 0 <= correct <= total or total == 0:
         raise ValueError(f"expected 0 <= correct <= total and total > 0, got {correct}, {total}")
@@ -96,15 +93,16 @@ def evaluate(classifier: Classifier, examples: Examples) -> Evaluation:
     """Judge `classifier`, float32 ``(N, 1, 32, 32)`` -> logits ``(N, 10)``, on batches of examples.
 
     Raises:
-        DeployError: it answers in another shape or not finitely, or there are no examples.
+        DeployError: the logits have another shape or are not finite, or there are no examples.
     """
     confusion = np.zeros((10, 10), np.int64)
     for images, labels in examples:
         logits = classifier(images)
-        if logits.shape != (len(labels), 10) or not np.isfinite(logits).all():
+        fault = "" if np.isfinite(logits).all() else " with NaN or infinity"
+        if logits.shape != (len(labels), 10) or fault:
             raise DeployError(
-                f"evaluation: expected finite logits ({len(labels)}, 10), found {logits.shape}"
-                f"{'' if np.isfinite(logits).all() else ' with NaN or infinity'}"
+                f"evaluation: expected finite logits ({len(labels)}, 10), "
+                f"found {logits.shape}{fault}"
             )
         np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
     if not confusion.any():
@@ -115,13 +113,13 @@ def evaluate(classifier: Classifier, examples: Examples) -> Evaluation:
 def examples(
     split: Split, preprocessing: Preprocessing, *, batch_size: int = 1000, workers: int = 0
 ) -> Examples:
-    """Batches of `split` as the network takes them: float32 ``(N, 1, 32, 32)``, int64 ``(N,)``."""
+    """Yield batches of `split` as network input: float32 ``(N, 1, 32, 32)``, int64 ``(N,)``."""
     for images, labels in batches(split, batch_size, workers=workers):
         yield preprocess(images, preprocessing).numpy(), labels.numpy()
 
 
 def as_classifier(net: Net) -> Classifier:
-    """`net` as a function from numpy to numpy, on the device it is on, in the mode it is in."""
+    """Make a function from NumPy to NumPy of `net`, whose device and mode stay the same."""
 
     def classify(images: NDArray[np.float32]) -> NDArray[np.float32]:
         device = next(net.parameters()).device

@@ -1,4 +1,4 @@
-"""What this CPU is and which instruction-set extensions it has."""
+"""The CPU of this machine: its name, cores, clock and instruction-set extensions."""
 
 import functools
 import os
@@ -11,13 +11,8 @@ X86_64_V3 = ("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe")
 X86_64_V4 = (*X86_64_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 
 
-@functools.cache
-def _cpuinfo() -> dict[str, str]:
-    return _read_cpuinfo()
-
-
 def _read_cpuinfo() -> dict[str, str]:
-    """The first processor's fields; empty where there is no /proc (macOS)."""
+    """Fields of the first processor in /proc/cpuinfo; none where there is no /proc (macOS)."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -27,32 +22,35 @@ def _read_cpuinfo() -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in pairs}
 
 
+_cpuinfo = functools.cache(_read_cpuinfo)  # all of it stays the same, but for the clock
+
+
 def flags() -> frozenset[str]:
-    """Instruction-set extensions in Linux's spelling (``avx512f``); empty where unknown."""
+    """Instruction-set extensions as Linux spells them (``avx512f``); empty where it lists none."""
     info = _cpuinfo()
     return frozenset((info.get("flags") or info.get("Features") or "").split())
 
 
 def model() -> str:
-    """The CPU's name, or its architecture where the system does not tell."""
+    """Name of this CPU, or its architecture where the system does not say."""
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
 def mhz() -> float | None:
-    """The first processor's clock at this moment, in MHz; None where the system does not tell."""
+    """Present clock rate of the first processor in MHz; None where the system does not say."""
     value = _read_cpuinfo().get("cpu MHz")
     return float(value) if value else None
 
 
 def usable_cores() -> int:
-    """How many cores this process may run on, which a container or `taskset` may have limited."""
+    """Number of cores that this process may use; a container or `taskset` may have limited it."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def level() -> str:
-    """The highest x86-64 psABI level this CPU has (``x86-64-v4``), or its architecture."""
+    """The highest x86-64 psABI level of this CPU (``x86-64-v4``), or its architecture."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return platform.machine()
     if flags().issuperset(X86_64_V4):

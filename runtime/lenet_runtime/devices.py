@@ -10,11 +10,11 @@ _NAME = re.compile(r"cpu|cuda(?::(0|[1-9][0-9]{0,3}))?")
 
 @dataclass(frozen=True)
 class Device:
-    """One device.
+    """The CPU or one GPU.
 
     Attributes:
         kind: ``cpu`` or ``cuda``.
-        index: of the GPU among those that CUDA sees; 0 for the CPU.
+        index: Number of the GPU among those that CUDA sees; 0 for the CPU.
     """
 
     kind: str
@@ -25,12 +25,12 @@ class Device:
 
 
 def parse(name: str) -> Device:
-    """The device of a name; ``cuda`` is ``cuda:0``.
+    """Return the device that `name` means; ``cuda`` means ``cuda:0``.
 
     Raises:
-        InputError: it is not the name of a device. Whether the GPU exists is not looked at.
+        InputError: this is not the name of a device. Whether such a GPU exists is not checked.
     """
-    found = _NAME.fullmatch(name) if isinstance(name, str) else None
-    if found is None:
+    match = _NAME.fullmatch(name) if isinstance(name, str) else None
+    if match is None:
         raise InputError(f"device: expected 'cpu', 'cuda' or 'cuda:N', found {name!r}")
-    return Device("cpu") if name == "cpu" else Device("cuda", int(found[1] or 0))
+    return Device("cpu") if name == "cpu" else Device("cuda", int(match[1] or 0))

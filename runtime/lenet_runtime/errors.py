@@ -10,11 +10,11 @@ class DeployError(Exception):
 
 
 class ArtifactError(DeployError):
-    """An artifact or checkpoint cannot be read, trusted or written: missing, damaged or foreign."""
+    """An artifact or checkpoint is missing, damaged, not trusted, or cannot be written."""
 
 
 class InputError(DeployError):
-    """The caller's data or arguments are not what the network takes; nothing was run."""
+    """The caller's images or arguments are not of the expected kind; nothing was run."""
 
 
 class BackendUnavailable(DeployError):
@@ -22,8 +22,8 @@ class BackendUnavailable(DeployError):
 
 
 class DeviceMemoryError(DeployError):
-    """The GPU has too little free memory for this call; the session works on, with less."""
+    """The GPU has too little free memory for this call; smaller calls still work."""
 
 
 class ParityError(DeployError):
-    """An artifact does not answer as its reference does; it was not published or not loaded."""
+    """An artifact answers unlike its reference, so it was not published or not loaded."""

@@ -1,38 +1,37 @@
-"""Parity: does an engine answer as eager PyTorch does, and how far off is it?
+"""Parity: compares an engine's logits with those of eager PyTorch.
 
-The yardstick is eager's own rounding error. Against a float64 reference, eager float32's logits
-of the bundled network are off by up to 8 u of the largest logit in the row on MNIST's 10,000 test
+Tolerances are measured in eager's own rounding error. Compared with float64, the float32 logits of
+the bundled network are off by up to 8 u of the largest logit in the row on MNIST's 10,000 test
 digits and 18 u on noise (u = 2**-24, the unit roundoff of float32); every report states this
 distance for its own images, as `Comparison.eager_error`. Two correct implementations round
 differently, so they may differ by the sum of two such errors, about 36 u. The tolerance is 128 u:
-three and a half times that, and far below what one wrong weight or a lost bias does.
+three and a half times that, and far below the effect of one wrong weight or a lost bias.
 
-Lower precisions are held against eager float32, too, and their own rounding is what they differ
-by. All tolerances come from the 60,000 training digits and from 65,000 images of noise, never from
-test digits. A floating-point type of unit roundoff u was applied to the weights and the inputs of
-every layer, sums kept in float32; what that does to a row follows its largest logit on digits and
-not on noise, whose logits are small, so each tolerance has both parts.
+Lower precisions are compared with eager float32, too, and differ from it by their own rounding.
+All tolerances come from the 60,000 training digits and from 65,000 images of noise, never from
+test digits. They were found by rounding the weights and the inputs of every layer to a type of unit
+roundoff u, with sums in float32. On digits the error of a row grows with its largest logit; on
+noise, whose logits are small, it does not. So each tolerance has an absolute and a relative part.
 
-- fp16 and tf32 have u = 2**-11. Rounded to nearest, the worst of the digits is off by 3 u of the
-  row's largest logit and the worst of the noise by 7.7 u: 0.33 of fp16's tolerance. Matrix units
-  that are handed float32 cut TF32 off instead, which is 10 u and 16 u: 0.59 of tf32's.
-- bf16 has u = 2**-8. If every layer is rounded, that is 4.9 u and 12 u, 0.61 of the tolerance; a
-  CPU's kernels round the dense layers alone, which is 1.6 u and 3 u.
-- int8 rounds activations to a fixed step, so that its error does not shrink with the logits. It
-  is 0.076 logits in the mean square and 0.46 at most on training digits, where an activation
-  beyond all calibrated ones is cut off, too; and 0.17 at most on noise, whose largest logit is 2.4
-  on average. So the tolerance has both parts: a quarter of a logit, and 2**-4 of the row's largest,
-  0.9 for a typical digit.
+- fp16 and tf32 have u = 2**-11. Rounding to nearest is off by at most 3 u of the row's largest
+  logit on digits and 7.7 u on noise: 0.33 of fp16's tolerance. Matrix units that receive float32
+  truncate to TF32 instead, which is 10 u and 16 u: 0.59 of tf32's.
+- bf16 has u = 2**-8. If every layer is rounded, that is 4.9 u and 12 u, 0.61 of the tolerance; the
+  kernels for CPUs round the dense layers alone, which is 1.6 u and 3 u.
+- int8 rounds activations to a fixed step, so its error does not shrink with the logits. On training
+  digits it is 0.076 logits in the mean square and 0.46 at most, clipped activations included, and
+  on noise, whose largest logit is 2.4 on average, 0.17 at most. The tolerance is a quarter of a
+  logit plus 2**-4 of the row's largest logit, which is 0.9 for a typical digit.
 
-A tolerance of int8's width sees a layer whose scales are off by a tenth, a single channel of a
-convolution off by two, swapped channels, and a lost weight, if it is a convolution's or a logit's
-largest. It does not see small biases that are lost after conv1, nor one weight of a wide dense
-layer. So tests/test_native_precision.py shows what it catches, and also holds every kernel against
-integer arithmetic in NumPy, where one wrong bit fails.
+The tolerance of int8 detects a layer whose scales are off by a tenth, a channel of a convolution
+that is off by two, swapped channels, and a lost weight if it belongs to a convolution or is the
+largest of a logit. It does not detect small biases that are lost after conv1, nor one weight of a
+wide dense layer. So tests/export/test_native_precision.py shows what is detected, and also compares
+every kernel with integer arithmetic in NumPy, where one wrong bit fails.
 
-Top-1 on noise is asked of fp32 alone. A network's logits of noise lie so close together that a
-correct int8 engine answers otherwise in 2 of 100 images, and a batch of one would fail by chance;
-the tolerance of the values still holds there. Digits are judged in every precision.
+Top-1 agreement on noise is required of fp32 alone. The logits of noise lie so close together that
+a correct int8 engine answers otherwise in 2 of 100 images, so a batch of one would fail by chance;
+the tolerance of the values still applies. On digits it is required in every precision.
 """
 
 import math
@@ -46,26 +45,26 @@ from lenet_runtime.errors import ParityError
 
 Images = NDArray[np.float32]
 Logits = NDArray[np.float32]
-Engine = Callable[[Images], Logits]
+Classifier = Callable[[Images], Logits]
 
 BATCH_SIZES = (1, 2, 7, 64, 257)
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an answer may be off: ``|found - expected| <= atol + rtol * max|expected row|``.
+    """The allowed difference: ``|found - expected| <= atol + rtol * max|expected row|``.
 
     The rounding errors of a row's ten logits come from the same hidden activations, so they
     scale with the row's largest logit and not with each logit's own value.
 
     Attributes:
-        atol: absolute part, in logits.
-        rtol: share of the largest absolute logit of the row.
-        min_top1: least share of rows in which the largest logit is the same.
-        min_top1_noise: the same where the images are noise.
+        atol: Absolute part, in logits.
+        rtol: Relative part, as a share of the largest absolute logit in the row.
+        min_top1: Smallest accepted share of rows that have the same largest logit.
+        min_top1_noise: Smallest accepted share of such rows where the images are noise.
 
     Raises:
-        ValueError: numbers that would let everything pass, or nothing.
+        ValueError: with these numbers everything would pass, or nothing.
     """
 
     atol: float
@@ -83,7 +82,7 @@ class Tolerance:
             raise ValueError(f"expected 0 < atol, 0 <= rtol and 0 <= min_top1 <= 1, found {self}")
 
 
-NOISE = "random"  # the name of `parity_batches` for images of noise
+NOISE = "random"  # what `parity_batches` calls images of noise
 # A single flip among the 60 bundled digits passes in int8, at batch sizes that hold all of them.
 TOLERANCES = {
     "fp32": Tolerance(atol=1e-6, rtol=2.0**-17, min_top1=0.999, min_top1_noise=0.999),
@@ -96,17 +95,20 @@ TOLERANCES = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """One batch, held against its reference.
+    """The comparison of one batch of logits with its reference.
+
+    All numbers but the batch size are None where the two cannot be compared value by value.
 
     Attributes:
-        inputs: what the images were: ``digits`` or ``random``, which is noise.
-        batch_size: rows compared.
-        max_abs_diff: largest difference in logits; None where values cannot be compared.
-        mean_abs_diff: mean difference in logits; None likewise.
-        worst_share: largest difference as a share of what the tolerance allows; 1 is the limit.
-        top1_agreement: share of rows with the same largest logit.
-        eager_error: largest distance of eager float32 from eager float64 on these images.
-        reason: why it failed; empty where it passed.
+        inputs: Kind of the images: ``digits``, or ``random`` for noise.
+        batch_size: Number of rows compared.
+        max_abs_diff: Largest absolute difference, in logits.
+        mean_abs_diff: Mean absolute difference, in logits.
+        worst_share: Largest difference as a share of the allowed one; 1 is the limit.
+        top1_agreement: Share of rows that have the same largest logit.
+        eager_error: Largest distance of eager float32 from float64 on these images, in logits;
+            None also where float64 was not computed.
+        reason: Reason for the failure; empty where the batch passed.
     """
 
     inputs: str
@@ -125,7 +127,7 @@ class Comparison:
 
     @property
     def eager_multiple(self) -> float | None:
-        """`max_abs_diff` in units of eager's own error; None where either is unknown or zero."""
+        """`max_abs_diff` in units of `eager_error`; None where one is unknown or the latter 0."""
         if self.max_abs_diff is None or not self.eager_error:
             return None
         return self.max_abs_diff / self.eager_error
@@ -133,12 +135,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """The comparisons that an artifact went through.
+    """All comparisons of an artifact with its reference.
 
     Attributes:
-        precision: key of `TOLERANCES`.
-        tolerance: that was applied.
-        comparisons: one per batch size and kind of input.
+        precision: Precision of the artifact, a key of `TOLERANCES`.
+        tolerance: Tolerance that was applied.
+        comparisons: Comparisons, one per batch size and kind of images.
     """
 
     precision: str
@@ -151,7 +153,7 @@ class ParityReport:
         return bool(self.comparisons) and all(c.ok for c in self.comparisons)
 
     def require(self, where: str) -> None:
-        """Raise `ParityError` with every failure if there was one."""
+        """Raise a `ParityError` that lists every failure, if there was one."""
         if self.ok:
             return
         if not self.comparisons:
@@ -172,17 +174,17 @@ def compare(
     inputs: str = "images",
     exact: NDArray[np.float64] | None = None,
 ) -> Comparison:
-    """Hold `found` against `expected`, both float32 ``(N, 10)``: shape, dtype, then values.
+    """Compare `found` with `expected`, both float32 ``(N, 10)``: shape, dtype, then values.
 
-    A value that is not finite, on either side, fails: NaN equals nothing, and a tolerance of
-    infinity would hide everything.
+    A value that is not finite fails, on either side: NaN equals nothing, and an infinite
+    tolerance would hide everything.
 
     Args:
-        found: the engine's answer.
-        expected: eager float32's answer.
-        tolerance: see `Tolerance`.
-        inputs: name of the images, for the report; `NOISE` is judged by `min_top1_noise`.
-        exact: eager float64's answer, the reference for `Comparison.eager_error`.
+        found: Logits of the engine.
+        expected: Logits of eager float32.
+        tolerance: Tolerance of the engine's precision.
+        inputs: Kind of the images, for the report; `NOISE` is judged by `min_top1_noise`.
+        exact: Logits of eager float64, the reference for `Comparison.eager_error`.
     """
     rows = len(expected)
     reason = _unlike(found, expected)
@@ -192,7 +194,7 @@ def compare(
     difference = np.abs(found.astype(np.float64) - wide)
     allowed = tolerance.atol + tolerance.rtol * np.abs(wide).max(axis=1, keepdims=True)
     share = float((difference / allowed).max())
-    least = tolerance.min_top1_noise if inputs == NOISE else tolerance.min_top1
+    min_top1 = tolerance.min_top1_noise if inputs == NOISE else tolerance.min_top1
     agreement = float((found.argmax(axis=1) == expected.argmax(axis=1)).mean())
     if share > 1:
         row, logit = np.unravel_index((difference / allowed).argmax(), difference.shape)
@@ -201,48 +203,41 @@ def compare(
             f"{found[row, logit]:.9g}, off by {difference[row, logit]:.3g} where "
             f"{allowed[row, 0]:.3g} is allowed"
         )
-    elif agreement < least:
-        reason = f"top-1 agrees in {agreement:.4%} of rows, expected {least:.4%}"
-    return Comparison(
-        inputs,
-        rows,
-        float(difference.max()),
-        float(difference.mean()),
-        share,
-        agreement,
-        None if exact is None else float(np.abs(wide - exact).max()),
-        reason,
-    )
+    elif agreement < min_top1:
+        reason = f"top-1 agrees in {agreement:.4%} of rows, expected {min_top1:.4%}"
+    largest, mean = float(difference.max()), float(difference.mean())
+    eager_error = None if exact is None else float(np.abs(wide - exact).max())
+    return Comparison(inputs, rows, largest, mean, share, agreement, eager_error, reason)
 
 
 def _unlike(found: NDArray[np.generic], expected: Logits) -> str:
-    """Why the two cannot be compared value by value; empty where they can."""
+    """The reason why the two cannot be compared value by value; empty where they can."""
     if found.shape != expected.shape or not len(expected):
         return f"expected shape {expected.shape} with a row at least, found {found.shape}"
     if found.dtype != expected.dtype:
         return f"expected dtype {expected.dtype}, found {found.dtype}"
     for name, values in (("found", found), ("expected", expected)):
-        bad = int(np.count_nonzero(~np.isfinite(values)))
-        if bad:
-            return f"{bad} of the {values.size} {name} logits are not finite"
+        count = int(np.count_nonzero(~np.isfinite(values)))
+        if count:
+            return f"{count} of the {values.size} {name} logits are not finite"
     return ""
 
 
 def check_parity(
-    engine: Engine,
-    eager: Engine,
+    engine: Classifier,
+    eager: Classifier,
     exact: Callable[[Images], NDArray[np.float64]],
     batches: Iterable[tuple[str, Images]],
     precision: str,
 ) -> ParityReport:
-    """Run every batch through the engine and its references and compare.
+    """Run every batch through the engine and its references, and compare the logits.
 
     Args:
-        engine: what is judged.
-        eager: eager PyTorch in float32.
-        exact: eager PyTorch in float64.
-        batches: named batches of images ``(N, 1, 32, 32)``.
-        precision: key of `TOLERANCES`.
+        engine: Engine to judge, from images ``(N, 1, 32, 32)`` to logits ``(N, 10)``.
+        eager: Eager PyTorch in float32.
+        exact: Eager PyTorch in float64.
+        batches: Batches of images, each with its kind.
+        precision: Precision of the engine, a key of `TOLERANCES`.
     """
     tolerance = TOLERANCES[precision]
     comparisons = tuple(
@@ -255,7 +250,7 @@ def check_parity(
 def parity_batches(
     digits: Images, batch_sizes: Sequence[int], seed: int = 0
 ) -> Iterable[tuple[str, Images]]:
-    """For each batch size, unit noise and real digits (repeated in turn where N is larger)."""
+    """Yield unit noise and real digits in each batch size; large batches repeat the digits."""
     noise = np.random.default_rng(seed)
     for size in batch_sizes:
         yield NOISE, noise.standard_normal((size, 1, 32, 32), dtype=np.float32)

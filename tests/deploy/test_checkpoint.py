@@ -1,9 +1,10 @@
 """Checkpoints: what is whole is loaded, all else is refused with one clear message."""
 
 import contextlib
+import hashlib
 import json
-import os
 import pickle
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -17,15 +18,17 @@ from samples import Payload
 from lenet_deploy.training import checkpoint
 from lenet_deploy.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from lenet_deploy.training.model import Net
-from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import ArtifactError
+from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.preprocess import Preprocessing, to_batch
 
-# Said by torch of files that were made to be odd.
+# Warnings of torch about files that the tests damage.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Detected pickle protocol"),
     pytest.mark.filterwarnings("ignore:Validating sparse tensor"),
 ]
 CARD = {"preprocessing": {"mean": 0.5, "std": 0.5, "padding": 2}}
+KINDS = [".safetensors", ".pt", ".pth", ".old.pt"]
 
 
 @pytest.fixture
@@ -34,27 +37,31 @@ def net():
     return Net()
 
 
+many_files = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
 def same(net: Net, other: Net) -> bool:
     mine, theirs = net.state_dict(), other.state_dict()
     return all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def test_what_was_saved_is_loaded_in_eval_mode(net, tmp_path):
-    save_checkpoint(net, tmp_path / "a.safetensors", CARD)
-    loaded = load_checkpoint(tmp_path / "a.safetensors")
+def write(net: Net, folder: Path, kind: str) -> Path:
+    """Write `net` in one of `KINDS`: safetensors, or a state dict in torch's formats."""
+    path = folder / f"a{kind}"
+    if kind == ".safetensors":
+        save_checkpoint(net, path, CARD)
+    else:
+        torch.save(net.state_dict(), path, _use_new_zipfile_serialization=kind != ".old.pt")
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_saved_is_loaded_in_eval_mode(net, tmp_path, kind):
+    loaded = load_checkpoint(write(net, tmp_path, kind))
     assert same(net, loaded)
     assert not loaded.training
-
-
-@pytest.mark.parametrize("name", ["a.pt", "a.pth"])
-def test_a_state_dict_of_torch_is_loaded(net, tmp_path, name):
-    torch.save(net.state_dict(), tmp_path / name)
-    assert same(net, load_checkpoint(tmp_path / name))
-
-
-def test_torchs_older_file_format_is_loaded(net, tmp_path):
-    torch.save(net.state_dict(), tmp_path / "a.pt", _use_new_zipfile_serialization=False)
-    assert same(net, load_checkpoint(tmp_path / "a.pt"))
 
 
 def test_equal_weights_and_cards_give_equal_bytes(net, tmp_path):
@@ -72,10 +79,10 @@ def test_the_card_travels_in_the_file_and_lies_beside_it(net, tmp_path):
 
 
 def test_a_card_beside_a_state_dict_is_read(net, tmp_path):
-    torch.save(net.state_dict(), tmp_path / "a.pt")
-    assert read_checkpoint(tmp_path / "a.pt")[1] == {}
-    (tmp_path / "a.json").write_text(json.dumps(CARD))
-    assert read_checkpoint(tmp_path / "a.pt")[1] == CARD
+    path = write(net, tmp_path, ".pt")
+    assert read_checkpoint(path)[1] == {}
+    path.with_suffix(".json").write_text(json.dumps(CARD))
+    assert read_checkpoint(path)[1] == CARD
 
 
 @pytest.mark.parametrize(
@@ -91,10 +98,10 @@ def test_a_card_beside_a_state_dict_is_read(net, tmp_path):
     ],
 )
 def test_a_card_that_makes_no_sense_is_refused(net, tmp_path, text):
-    torch.save(net.state_dict(), tmp_path / "a.pt")
-    (tmp_path / "a.json").write_text(text)
+    path = write(net, tmp_path, ".pt")
+    path.with_suffix(".json").write_text(text)
     with pytest.raises(ArtifactError, match="expected a card"):
-        read_checkpoint(tmp_path / "a.pt")
+        read_checkpoint(path)
 
 
 def test_a_whole_module_is_refused_and_the_safe_way_named(net, tmp_path):
@@ -162,21 +169,17 @@ def test_weights_that_are_not_finite_are_named_and_neither_loaded_nor_saved(net,
     with torch.no_grad():
         net.fc2.bias[3] = value
         net.conv1.weight[0, 0, 0, 0] = value
-    torch.save(net.state_dict(), tmp_path / "a.pt")
+    path = write(net, tmp_path, ".pt")
     with pytest.raises(ArtifactError, match=r"found NaN or infinity in conv1\.weight, fc2\.bias"):
-        load_checkpoint(tmp_path / "a.pt")
+        load_checkpoint(path)
     with pytest.raises(ArtifactError, match="NaN or infinity"):
         save_checkpoint(net, tmp_path / "b.safetensors", CARD)
     assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-def test_a_file_cut_off_anywhere_is_refused(net, tmp_path, suffix):
-    path = tmp_path / f"a{suffix}"
-    if suffix == ".pt":
-        torch.save(net.state_dict(), path)
-    else:
-        save_checkpoint(net, path, CARD)
+@pytest.mark.parametrize("kind", [".safetensors", ".pt"])
+def test_a_file_cut_off_anywhere_is_refused(net, tmp_path, kind):
+    path = write(net, tmp_path, kind)
     whole = path.read_bytes()
     for kept in [0, 1, 7, 8, 9, 100, 1000, len(whole) // 2, len(whole) - 1]:
         path.write_bytes(whole[:kept])
@@ -184,9 +187,7 @@ def test_a_file_cut_off_anywhere_is_refused(net, tmp_path, suffix):
             load_checkpoint(path)
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@many_files
 @given(st.binary(max_size=200), st.sampled_from([".safetensors", ".pt"]))
 def test_no_garbage_gets_past_as_anything_but_our_error(tmp_path, garbage, suffix):
     path = tmp_path / f"a{suffix}"
@@ -195,19 +196,13 @@ def test_no_garbage_gets_past_as_anything_but_our_error(tmp_path, garbage, suffi
         load_checkpoint(path)
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@many_files
 @given(
     st.sampled_from([".safetensors", ".pt", ".old.pt"]),
     st.lists(st.tuples(st.integers(0, 900), st.integers(0, 255)), min_size=1, max_size=8),
 )
-def test_flipped_bytes_are_an_error_of_ours_or_harmless(net, tmp_path, suffix, flips):
-    path = tmp_path / f"a{suffix}"
-    if suffix == ".safetensors":
-        save_checkpoint(net, path, CARD)
-    else:
-        torch.save(net.state_dict(), path, _use_new_zipfile_serialization=suffix == ".pt")
+def test_flipped_bytes_are_an_error_of_ours_or_harmless(net, tmp_path, kind, flips):
+    path = write(net, tmp_path, kind)
     content = bytearray(path.read_bytes())
     for place, value in flips:
         content[place] = value
@@ -227,43 +222,7 @@ def test_a_path_that_is_no_checkpoint_is_refused(tmp_path, name, found):
             function(tmp_path / name)
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, monkeypatch, error):
-    path = tmp_path / "a.bin"
-    write_atomically(path, b"old")
-
-    def fail(descriptor):
-        raise error
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises((ArtifactError, KeyboardInterrupt)) as caught:
-        write_atomically(path, b"new")
-    if isinstance(error, OSError):
-        assert "a.bin: cannot write 3 bytes (No space left" in str(caught.value)
-    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.bin", b"old")]
-
-
-def test_readers_never_see_a_file_that_is_half_written(tmp_path, monkeypatch):
-    """Until the very rename, the old file is whole under its name."""
-    path, seen = tmp_path / "a.bin", []
-    write_atomically(path, b"old")
-    rename = Path.replace
-    monkeypatch.setattr(
-        Path, "replace", lambda self, to: (seen.append(path.read_bytes()), rename(self, to))
-    )
-    write_atomically(path, b"new")
-    assert (seen, path.read_bytes()) == ([b"old"], b"new")
-
-
-def test_a_missing_folder_is_an_error_of_ours(tmp_path):
-    with pytest.raises(ArtifactError, match="No such file or directory"):
-        write_atomically(tmp_path / "none" / "a.bin", b"")
-
-
 def test_the_bundled_checkpoint_loads_and_its_card_names_these_very_bytes():
-    import hashlib
-    from importlib.resources import files
-
     folder = files("lenet_deploy") / "bundled"
     beside = json.loads((folder / "lenet.json").read_text())
     digest = hashlib.sha256((folder / checkpoint.BUNDLED).read_bytes()).hexdigest()
@@ -275,9 +234,6 @@ def test_the_bundled_checkpoint_loads_and_its_card_names_these_very_bytes():
 
 
 def test_the_bundled_checkpoint_knows_the_bundled_digits():
-    from lenet_runtime.images.digits import load_digits
-    from lenet_runtime.images.preprocess import Preprocessing, to_batch
-
     digits, (net, card) = load_digits(), read_checkpoint()
     x = torch.from_numpy(to_batch(digits.images, Preprocessing(**card["preprocessing"])))
     with torch.inference_mode():

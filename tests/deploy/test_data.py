@@ -1,12 +1,16 @@
 """MNIST comes in whole, is padded before it is normalised, and is shuffled by seed and epoch."""
 
+import struct
+
 import numpy as np
 import pytest
 import torch
 from mnist_files import make_digits, write_mnist
 from torchvision import transforms
+from training_runs import make_split
 
 from lenet_deploy.training import data
+from lenet_deploy.training.bundle import npz_bytes
 from lenet_runtime.errors import ArtifactError, InputError
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing, to_batch
@@ -14,8 +18,7 @@ from lenet_runtime.images.preprocess import Preprocessing, to_batch
 
 @pytest.fixture
 def split():
-    images, labels = make_digits(100, seed=1)
-    return data.Split(torch.from_numpy(images), torch.from_numpy(labels).long())
+    return make_split(100)
 
 
 def test_mnist_is_read_as_it_was_written(tmp_path):
@@ -32,26 +35,24 @@ def test_a_missing_data_set_says_how_to_get_it(tmp_path):
         data.load_mnist(tmp_path, train=True)
 
 
-@pytest.mark.parametrize("kept", [0, 3, 8, 16, 1000])
-def test_a_cut_off_file_is_an_error_of_ours(tmp_path, kept):
-    file = write_mnist(tmp_path) / "MNIST/raw/train-images-idx3-ubyte"
-    file.write_bytes(file.read_bytes()[:kept])
-    with pytest.raises(ArtifactError, match="Delete the folder"):
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+FEWER = struct.pack(">II", 0x801, 50) + bytes(50)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        *((IMAGES, lambda content, n=n: content[:n], "Delete") for n in (0, 3, 8, 16, 1000)),
+        (LABELS, lambda content: content[:-1] + bytes([10]), "labels 0 to 9, found 0 to 10"),
+        (LABELS, lambda content: FEWER, "50 labels"),
+    ],
+)
+def test_a_damaged_file_is_an_error_of_ours(tmp_path, name, damage, message):
+    file = write_mnist(tmp_path) / "MNIST" / "raw" / name
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ArtifactError, match=message) as caught:
         data.load_mnist(tmp_path, train=True)
-
-
-def test_labels_beyond_nine_are_refused(tmp_path):
-    file = write_mnist(tmp_path) / "MNIST/raw/train-labels-idx1-ubyte"
-    file.write_bytes(file.read_bytes()[:-1] + bytes([10]))
-    with pytest.raises(ArtifactError, match="labels 0 to 9, found 0 to 10"):
-        data.load_mnist(tmp_path, train=True)
-
-
-def test_more_labels_than_images_are_refused(tmp_path):
-    raw = write_mnist(tmp_path) / "MNIST/raw"
-    (raw / "train-labels-idx1-ubyte").write_bytes((raw / "t10k-labels-idx1-ubyte").read_bytes())
-    with pytest.raises(ArtifactError, match="50 labels"):
-        data.load_mnist(tmp_path, train=True)
+    assert "Delete the folder" in str(caught.value)
 
 
 def test_a_failed_download_is_an_error_and_keeps_stdout_clean(tmp_path, monkeypatch, capsys):
@@ -66,37 +67,26 @@ def test_a_failed_download_is_an_error_and_keeps_stdout_clean(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("numbers", [(0.1307, 0.3081), (0.5, 0.5)])
-def test_padding_comes_before_normalising(split, numbers):
-    """The frame is the colour of the paper, as torchvision's Pad, ToTensor, Normalize make it."""
-    mean, std = numbers
-    x = data.preprocess(split.images, Preprocessing(mean, std))
-    assert x.shape == (100, 1, 32, 32)
+def test_training_preprocesses_bit_for_bit_as_the_runtime_and_torchvision_do(numbers):
+    """Padding comes before normalising, so the frame is the colour of the paper."""
+    (mean, std), images = numbers, load_digits().images
+    x = data.preprocess(torch.from_numpy(images), Preprocessing(mean, std))
+    assert x.shape == (60, 1, 32, 32)
     assert x.dtype == torch.float32
-    torch.testing.assert_close(x[:, :, 0], torch.full((100, 1, 32), -mean / std))
-    reference = transforms.Compose(
-        [
-            transforms.ToPILImage(),
-            transforms.Pad(2),
-            transforms.ToTensor(),
-            transforms.Normalize((mean,), (std,)),
-        ]
-    )
-    assert torch.equal(x, torch.stack([reference(image) for image in split.images]))
-
-
-def test_training_and_the_runtime_preprocess_bit_for_bit_alike():
-    images, preprocessing = load_digits().images, Preprocessing()
-    ours = data.preprocess(torch.from_numpy(images), preprocessing)
-    assert np.array_equal(ours.numpy(), to_batch(images, preprocessing))
+    torch.testing.assert_close(x[:, :, 0], torch.full((60, 1, 32), -mean / std))
+    assert np.array_equal(x.numpy(), to_batch(images, Preprocessing(mean, std)))
+    pad, normalize = transforms.Pad(2), transforms.Normalize((mean,), (std,))
+    reference = transforms.Compose([transforms.ToPILImage(), pad, transforms.ToTensor(), normalize])
+    assert torch.equal(x, torch.stack([reference(image) for image in images]))
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (64, 0), (1000, 0), (64, 2)])
 def test_batches_follow_the_order_and_leave_nothing_out(split, batch_size, workers):
     order = torch.randperm(100)
-    found = list(data.batches(split, batch_size, order=order, workers=workers))
-    assert all(len(labels) <= batch_size for _, labels in found)
-    assert torch.equal(torch.cat([images for images, _ in found]), split.images[order])
-    assert torch.equal(torch.cat([labels for _, labels in found]), split.labels[order])
+    batches = list(data.batches(split, batch_size, order=order, workers=workers))
+    assert all(len(labels) <= batch_size for _, labels in batches)
+    assert torch.equal(torch.cat([images for images, _ in batches]), split.images[order])
+    assert torch.equal(torch.cat([labels for _, labels in batches]), split.labels[order])
 
 
 def test_no_digits_make_no_batches(split):
@@ -131,13 +121,17 @@ def test_random_numbers_depend_on_seed_epoch_and_purpose_alone():
     assert all(draw(seed, epoch, purpose=purpose) != first for seed, epoch, purpose in others)
 
 
+def distort(images):
+    return data.distort(images, data.generator(0, 0, purpose=data.DISTORTION))
+
+
 def test_distortion_moves_each_digit_its_own_way_and_can_be_repeated(split):
     x = data.pad(split.images[:1].repeat(5, 1, 1))
-    y = data.distort(x, data.generator(0, 0, purpose=data.DISTORTION))
+    y = distort(x)
     assert y.shape == x.shape
     assert 0 <= y.min() <= y.max() <= 1
     assert not torch.equal(y[0], y[1])
-    assert torch.equal(y, data.distort(x, data.generator(0, 0, purpose=data.DISTORTION)))
+    assert torch.equal(y, distort(x))
     assert abs(y.mean() - x.mean()) < 0.1 * x.mean()  # it is still about as much ink
 
 
@@ -145,8 +139,7 @@ def test_distortion_of_no_strength_changes_nothing(split, monkeypatch):
     for name in ("ROTATION_DEGREES", "SHEAR", "SCALE", "SHIFT_PIXELS"):
         monkeypatch.setattr(data, name, 0.0)
     x = data.pad(split.images)
-    y = data.distort(x, data.generator(0, 0, purpose=data.DISTORTION))
-    torch.testing.assert_close(y, x, rtol=0, atol=1e-4)
+    torch.testing.assert_close(distort(x), x, rtol=0, atol=1e-4)
 
 
 def test_shift_is_in_pixels(split, monkeypatch):
@@ -155,8 +148,7 @@ def test_shift_is_in_pixels(split, monkeypatch):
         monkeypatch.setattr(data, name, 0.0)
     dot = torch.zeros(500, 1, 32, 32)
     dot[:, :, 16, 16] = 1
-    y = data.distort(dot, data.generator(0, 0, purpose=data.DISTORTION))
-    across = (y.sum(dim=2) * torch.arange(32)).sum(dim=-1) - 16
+    across = (distort(dot).sum(dim=2) * torch.arange(32)).sum(dim=-1) - 16
     assert 0.95 * data.SHIFT_PIXELS < across.abs().max() <= data.SHIFT_PIXELS + 1e-3
 
 
@@ -164,7 +156,7 @@ def test_nothing_draws_from_the_global_generator(split):
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
     list(data.batches(split, 50, order=torch.arange(100), workers=1))
-    data.distort(data.pad(split.images), data.generator(0, 0, purpose=data.DISTORTION))
+    distort(data.pad(split.images))
     data.hold_out(split, 10)
     assert torch.equal(torch.random.get_rng_state(), before)
 
@@ -188,8 +180,6 @@ def test_the_bundled_digits_have_the_dtypes_and_shapes_that_are_promised():
     assert (np.diff(digits.indices) > 0).all()
 
 
-def test_the_bundled_digits_file_is_reproducible(tmp_path):
-    from lenet_deploy.training.bundle import npz_bytes
-
+def test_the_bundled_digits_file_is_reproducible():
     array = np.arange(5)
     assert npz_bytes(a=array) == npz_bytes(a=array.copy())

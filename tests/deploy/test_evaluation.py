@@ -1,4 +1,4 @@
-"""Evaluation counts right, says how sure it is, and judges any function from numpy to numpy."""
+"""Evaluation counts right, says how sure it is, and judges any function from NumPy to NumPy."""
 
 import json
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from cli_helper import run
-from mnist_files import make_digits, write_mnist
+from training_runs import make_split
 
-from lenet_deploy.training import curves, data, evaluation
-from lenet_deploy.training.checkpoint import save_checkpoint
+from lenet_deploy.training import curves, evaluation
+from lenet_deploy.training.checkpoint import read_checkpoint, save_checkpoint
 from lenet_deploy.training.model import Net
 from lenet_runtime.errors import DeployError
 from lenet_runtime.images.preprocess import Preprocessing
@@ -73,8 +73,8 @@ def test_an_answer_that_makes_no_sense_is_an_error(logits, found):
     ],
 )
 def test_wilson_interval_against_published_values(correct, total, low, high):
-    found = evaluation.wilson_interval(correct, total)
-    assert found == pytest.approx((low, high), abs=5e-5)
+    interval = evaluation.wilson_interval(correct, total)
+    assert interval == pytest.approx((low, high), abs=5e-5)
     mirrored = evaluation.wilson_interval(total - correct, total)
     assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
 
@@ -86,81 +86,68 @@ def test_wilson_interval_of_nonsense_is_refused(correct, total):
 
 
 def test_examples_are_the_networks_input():
-    images, labels = make_digits(30, seed=1)
-    split = data.Split(torch.from_numpy(images), torch.from_numpy(labels).long())
-    found = list(evaluation.examples(split, Preprocessing(), batch_size=20))
-    assert [len(labels) for _, labels in found] == [20, 10]
-    assert found[0][0].shape == (20, 1, 32, 32)
-    assert found[0][0].dtype == np.float32
+    batches = list(evaluation.examples(make_split(30), Preprocessing(), batch_size=20))
+    assert [len(labels) for _, labels in batches] == [20, 10]
+    assert batches[0][0].shape == (20, 1, 32, 32)
+    assert batches[0][0].dtype == np.float32
 
 
 @pytest.fixture
-def trained(tmp_path):
-    """A checkpoint of chance-level weights, and a data set."""
+def checkpoint(tmp_path):
+    """A checkpoint of chance-level weights."""
     torch.manual_seed(0)
-    save_checkpoint(
-        Net(), tmp_path / "net.safetensors", {"preprocessing": {"mean": 0.5, "std": 0.5}}
-    )
-    return tmp_path / "net.safetensors", write_mnist(tmp_path / "mnist", test=50)
+    path = tmp_path / "net.safetensors"
+    save_checkpoint(Net(), path, {"preprocessing": {"mean": 0.5, "std": 0.5}})
+    return path
 
 
-def evaluate(*arguments, code=0):
-    return run("evaluate", *arguments, code=code)
+def evaluate(checkpoint, mnist, *flags, code=0):
+    return run("evaluate", "--checkpoint", checkpoint, "--data-dir", mnist, *flags, code=code)
 
 
-def test_the_command_prints_json_and_draws_the_matrix(trained, tmp_path):
-    checkpoint, mnist = trained
+def test_the_command_prints_json_and_draws_the_matrix(checkpoint, mnist, tmp_path):
     png = tmp_path / "confusion.png"
-    result = evaluate("--checkpoint", checkpoint, "--data-dir", mnist, "--json", "--plot", png)
-    found = json.loads(result.stdout)
-    confusion = np.array(found["confusion"])
-    assert confusion.sum() == found["total"] == 50
-    assert confusion.trace() == found["correct"]
-    assert found["interval_95"] == list(evaluation.wilson_interval(found["correct"], 50))
+    document = json.loads(evaluate(checkpoint, mnist, "--json", "--plot", png).stdout)
+    confusion = np.array(document["confusion"])
+    assert confusion.sum() == document["total"] == 50
+    assert confusion.trace() == document["correct"]
+    assert document["interval_95"] == list(evaluation.wilson_interval(document["correct"], 50))
     assert png.read_bytes().startswith(PNG)
 
 
 @pytest.mark.parametrize("batch_size", [1, 64, 1000])
-def test_the_batch_size_changes_nothing(trained, batch_size):
-    checkpoint, mnist = trained
-    arguments = ("--checkpoint", checkpoint, "--data-dir", mnist, "--json")
-    assert evaluate(*arguments, "--batch-size", batch_size).stdout == evaluate(*arguments).stdout
+def test_the_batch_size_changes_nothing(checkpoint, mnist, batch_size):
+    result = evaluate(checkpoint, mnist, "--json", "--batch-size", batch_size)
+    assert result.stdout == evaluate(checkpoint, mnist, "--json").stdout
 
 
-def test_the_command_prints_a_table(trained):
-    checkpoint, mnist = trained
-    result = evaluate("--checkpoint", checkpoint, "--data-dir", mnist)
-    assert "Confusion matrix" in result.stdout
-    assert "95% Wilson interval" in result.stdout
+def test_the_command_prints_a_table(checkpoint, mnist):
+    text = evaluate(checkpoint, mnist).stdout
+    assert "Confusion matrix" in text
+    assert "95% Wilson interval" in text
 
 
-def test_normalisation_is_the_cards_unless_it_is_given(trained, monkeypatch):
-    checkpoint, mnist = trained
-    seen = []
-    examples = evaluation.examples
+def test_normalisation_is_the_cards_unless_it_is_given(checkpoint, mnist, monkeypatch):
+    numbers, examples = [], evaluation.examples
 
     def spy(split, preprocessing, **options):
-        seen.append((preprocessing.mean, preprocessing.std))
+        numbers.append((preprocessing.mean, preprocessing.std))
         return examples(split, preprocessing, **options)
 
     monkeypatch.setattr(evaluation, "examples", spy)
-    evaluate("--checkpoint", checkpoint, "--data-dir", mnist)
-    evaluate("--checkpoint", checkpoint, "--data-dir", mnist, "--mean", "0.1", "--std", "0.2")
+    evaluate(checkpoint, mnist)
+    evaluate(checkpoint, mnist, "--mean", "0.1", "--std", "0.2")
     torch.save(Net().state_dict(), checkpoint.with_name("bare.pt"))
-    bare = evaluate("--checkpoint", checkpoint.with_name("bare.pt"), "--data-dir", mnist)
-    assert seen == [(0.5, 0.5), (0.1, 0.2), (0.1307, 0.3081)]
-    assert "no card" in bare.stderr
+    assert "no card" in evaluate(checkpoint.with_name("bare.pt"), mnist).stderr
+    assert numbers == [(0.5, 0.5), (0.1, 0.2), (0.1307, 0.3081)]
 
 
-def test_exit_codes(trained, tmp_path):
-    checkpoint, mnist = trained
-    evaluate("--checkpoint", tmp_path / "none.pt", "--data-dir", mnist, code=1)
-    evaluate("--checkpoint", checkpoint, "--data-dir", tmp_path / "none", code=1)
-    evaluate("--checkpoint", checkpoint, "--data-dir", mnist, "--std", "0", code=2)
-    evaluate("--batch-size", "0", code=2)
-    unwritable = tmp_path / "none" / "confusion.png"
-    words = ("--checkpoint", checkpoint, "--data-dir", mnist, "--plot", unwritable)
-    result = evaluate(*words, code=1)
+def test_exit_codes(checkpoint, mnist, tmp_path):
+    evaluate(tmp_path / "none.pt", mnist, code=1)
+    evaluate(checkpoint, tmp_path / "none", code=1)
+    evaluate(checkpoint, mnist, "--std", "0", code=2)
+    evaluate(checkpoint, mnist, "--batch-size", "0", code=2)
+    result = evaluate(checkpoint, mnist, "--plot", tmp_path / "none" / "confusion.png", code=1)
     assert "No such file or directory" in result.stderr
 
 
@@ -170,10 +157,7 @@ def test_a_perfect_matrix_can_be_drawn(tmp_path):
 
 
 def test_the_bundled_checkpoint_is_as_good_as_its_card_says_on_the_real_test_digits(mnist_dir):
-    from lenet_deploy.training.checkpoint import read_checkpoint
-
-    result = evaluate("--data-dir", mnist_dir, "--json")
-    found, card = json.loads(result.stdout), read_checkpoint()[1]["accuracy"]["test"]
-    assert found["total"] == 10_000
+    document = json.loads(run("evaluate", "--data-dir", mnist_dir, "--json").stdout)
+    assert document["total"] == 10_000
     # Another processor may round otherwise and tip a digit that hangs in the balance.
-    assert abs(found["correct"] - card["correct"]) <= 2
+    assert abs(document["correct"] - read_checkpoint()[1]["accuracy"]["test"]["correct"]) <= 2

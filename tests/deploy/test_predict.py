@@ -5,15 +5,17 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from cli_helper import run
 from PIL import Image
 from processes import python
+from typer.testing import CliRunner
 
 import lenet_deploy.cache
 import lenet_runtime
+from lenet_deploy.cli import app
 from lenet_deploy.cli.drawing import bar, half_blocks
 from lenet_runtime.errors import BackendUnavailable
 from lenet_runtime.images.digits import load_digits
@@ -51,16 +53,17 @@ class FakeSession:
 
 @pytest.fixture
 def fake(monkeypatch):
-    made = SimpleNamespace(sessions=[], arguments=[], batch_size=None)
+    """The sessions that `load` was asked for, and its arguments."""
+    calls = SimpleNamespace(sessions=[], arguments=[], batch_size=None)
 
     def load(path, **arguments):
-        made.sessions.append(FakeSession(path, made.batch_size))
-        made.arguments.append(arguments)
-        return made.sessions[-1]
+        calls.sessions.append(FakeSession(path, calls.batch_size))
+        calls.arguments.append(arguments)
+        return calls.sessions[-1]
 
     monkeypatch.setattr(lenet_runtime, "load", load)
     monkeypatch.setattr(lenet_deploy.cache, "default_artifact", lambda **_: Path("default"))
-    return made
+    return calls
 
 
 @pytest.fixture
@@ -77,72 +80,83 @@ def pictures(tmp_path):
     return tmp_path
 
 
-def predict(*arguments, code=0, width="80"):
-    return run("predict", *arguments, code=code, COLUMNS=width)
+def run(*arguments, width="80", code=0):
+    result = CliRunner(env={"COLUMNS": width}).invoke(app, ["predict", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result
 
 
-def predictions(*arguments, code=0):
-    document = json.loads(predict(*arguments, "--json", code=code).stdout)
-    return document["predictions"], document["errors"]
+def predict(*arguments, code=0):
+    """Run the command; returns its predictions and its errors by path."""
+    document = json.loads(run(*arguments, "--json", code=code).stdout)
+    return document["predictions"], {error["path"] for error in document["errors"]}
+
+
+def values(predictions, key):
+    return [prediction[key] for prediction in predictions]
 
 
 def test_pictures_are_classified_in_one_call(fake, pictures):
-    found, errors = predictions(pictures / "7.png", pictures / "2.jpg")
-    assert [one["label"] for one in found] == [7, 2]
-    assert [one["inverted"] for one in found] == [True, False]
-    assert [one["path"] for one in found] == [str(pictures / "7.png"), str(pictures / "2.jpg")]
-    assert errors == []
+    paths = [str(pictures / "7.png"), str(pictures / "2.jpg")]
+    predictions, errors = predict(*paths)
+    assert values(predictions, "label") == [7, 2]
+    assert values(predictions, "inverted") == [True, False]
+    assert values(predictions, "path") == paths
+    assert not errors
     assert fake.sessions[0].batches == [2]
     assert fake.sessions[0].closed
 
 
 def test_json_holds_all_probabilities_and_the_top_k(fake, pictures):
-    (one,), _ = predictions(pictures / "7.png", "--top-k", 2)
-    assert len(one["probabilities"]) == 10
-    assert sum(one["probabilities"]) == pytest.approx(1, abs=1e-6)
-    assert [top["label"] for top in one["top_k"]] == ["7", "0"]
-    assert one["steps"][0] == "inverted: dark ink on light paper"
-
-
-def test_a_folder_means_its_own_pictures(fake, pictures):
-    found, _ = predictions(pictures)
-    assert [Path(one["path"]).name for one in found] == ["2.jpg", "7.png"]
+    (prediction,), _ = predict(pictures / "7.png", "--top-k", 2)
+    assert len(prediction["probabilities"]) == 10
+    assert sum(prediction["probabilities"]) == pytest.approx(1, abs=1e-6)
+    assert values(prediction["top_k"], "label") == ["7", "0"]
+    assert prediction["steps"][0] == "inverted: dark ink on light paper"
 
 
 @pytest.mark.parametrize(
-    ("pattern", "names"), [("*.png", ["7.png"]), ("**/*.png", ["7.png", "0.png"]), ("?.*", None)]
+    ("pattern", "names"),
+    [
+        ("", ["2.jpg", "7.png"]),
+        ("*.png", ["7.png"]),
+        ("**/*.png", ["7.png", "0.png"]),
+        ("?.*", ["2.jpg", "7.png"]),
+    ],
 )
-def test_quoted_globs_are_expanded(fake, pictures, pattern, names):
-    found, _ = predictions(pictures / pattern)
-    assert [Path(one["path"]).name for one in found] == (names or ["2.jpg", "7.png"])
+def test_a_folder_means_its_own_pictures_and_quoted_globs_are_expanded(
+    fake, pictures, pattern, names
+):
+    predictions, _ = predict(pictures / pattern)
+    assert [Path(path).name for path in values(predictions, "path")] == names
 
 
 def test_a_name_with_brackets_is_itself_before_it_is_a_glob(fake, pictures):
     path = (pictures / "7.png").rename(pictures / "a[1].png")
-    found, _ = predictions(path)
-    assert [one["path"] for one in found] == [str(path)]
-    predict(path)
+    assert values(predict(path)[0], "path") == [str(path)]
+    run(path)
 
 
 def test_a_file_named_twice_is_classified_once(fake, pictures):
-    found, _ = predictions(pictures / "7.png", pictures / "*.png")
-    assert len(found) == 1
+    predictions, _ = predict(pictures / "7.png", pictures / "*.png")
+    assert len(predictions) == 1
 
 
 def test_a_broken_file_is_reported_and_the_rest_goes_on(fake, pictures):
     broken = pictures / "broken.png"
     broken.write_bytes((pictures / "7.png").read_bytes()[:200])
-    result = predict(broken, pictures / "7.png", code=1)
+    result = run(broken, pictures / "7.png", code=1)
     assert f"error: {broken}: expected" in result.stderr.replace("\n", "")
     assert "dark ink, inverted" in result.stdout
-    found, errors = predictions(broken, pictures / "7.png", pictures / "none.png", code=1)
-    assert [one["label"] for one in found] == [7]
-    assert {error["path"] for error in errors} == {str(broken), str(pictures / "none.png")}
+    missing = pictures / "none.png"
+    predictions, errors = predict(broken, pictures / "7.png", missing, code=1)
+    assert values(predictions, "label") == [7]
+    assert errors == {str(broken), str(missing)}
 
 
 def test_only_broken_files_load_no_network(fake, pictures):
-    found, errors = predictions(pictures / "notes.txt", code=1)
-    assert found == []
+    predictions, errors = predict(pictures / "notes.txt", code=1)
+    assert predictions == []
     assert len(errors) == 1
     assert fake.sessions == []
 
@@ -150,7 +164,7 @@ def test_only_broken_files_load_no_network(fake, pictures):
 @pytest.mark.parametrize("name", ["none.png", "*.gif", "empty"])
 def test_no_file_at_all_is_a_usage_error(fake, pictures, name):
     (pictures / "empty").mkdir()
-    assert predict(pictures / name, code=2).stdout == ""
+    assert run(pictures / name, code=2).stdout == ""
 
 
 @pytest.mark.parametrize(
@@ -158,70 +172,61 @@ def test_no_file_at_all_is_a_usage_error(fake, pictures, name):
                   ("--digits", "3", "x.png")]
 )  # fmt: skip
 def test_usage_errors(fake, arguments):
-    predict(*arguments, code=2)
+    run(*arguments, code=2)
 
 
 def test_bundled_digits_are_right_or_wrong(fake):
-    assert "60 of 60 right" in predict("--digits", 60).stdout
-    found, _ = predictions("--digits", 4)
-    assert [one["expected"] for one in found] == [one["label"] for one in found] == [7, 2, 1, 0]
-    assert all(one["correct"] for one in found)
+    assert "60 of 60 right" in run("--digits", 60).stdout
+    predictions, _ = predict("--digits", 4)
+    assert values(predictions, "expected") == values(predictions, "label") == [7, 2, 1, 0]
+    assert all(values(predictions, "correct"))
 
 
 def test_a_wrong_digit_is_said_to_be_wrong(fake, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "BUNDLED", BUNDLED[::-1])
-    result = predict("--digits", 1)
+    result = run("--digits", 1)
     assert "wrong: a 7" in result.stdout
     assert "0 of 1 right" in result.stdout
 
 
 def test_options_reach_the_session(fake, pictures):
-    predict(
-        pictures / "7.png", "--artifact", "mine", "--backend", "ort-cpu", "--threads", 2, "--trust"
-    )
-    assert str(fake.sessions[0].artifact.path) == "mine"
+    run(pictures / "7.png", "--artifact", "mine", "--backend", "ort-cpu", "--threads", 2, "--trust")
+    run(pictures / "7.png")
+    assert [str(session.artifact.path) for session in fake.sessions] == ["mine", "default"]
     expected = {"backend": "ort-cpu", "device": "cpu", "threads": 2, "trust": True}
-    assert fake.arguments == [expected]
-
-
-def test_without_an_artifact_it_takes_the_default(fake, pictures):
-    predict(pictures / "7.png")
-    assert str(fake.sessions[0].artifact.path) == "default"
-    assert fake.arguments[0]["trust"] is False
+    assert fake.arguments[0] == expected
+    assert fake.arguments[1]["trust"] is False
 
 
 def test_a_static_artifact_gets_full_batches(fake):
     fake.batch_size = 8
-    found, _ = predictions("--digits", 10)
-    assert len(found) == 10
+    predictions, _ = predict("--digits", 10)
+    assert len(predictions) == 10
     assert fake.sessions[0].batches == [8, 8]
 
 
 def test_a_missing_engine_ends_with_4(monkeypatch, pictures):
-    def load(*_, **__):
-        raise BackendUnavailable("no engine")
-
-    monkeypatch.setattr(lenet_runtime, "load", load)
-    predict(pictures / "7.png", "--artifact", "x", code=4)
+    monkeypatch.setattr(lenet_runtime, "load", Mock(side_effect=BackendUnavailable("no engine")))
+    run(pictures / "7.png", "--artifact", "x", code=4)
 
 
 @pytest.mark.parametrize("width", ["80", "120"])
 @pytest.mark.parametrize("arguments", [("--digits", "10"), ("--digits", "11"), ()])
 def test_the_table_fits_the_terminal(fake, pictures, width, arguments):
-    result = predict(*(arguments or (pictures,)), width=width)
-    assert max(map(len, result.stdout.splitlines())) <= int(width)
+    text = run(*(arguments or (pictures,)), width=width).stdout
+    assert max(map(len, text.splitlines())) <= int(width)
 
 
 def test_ten_digits_are_drawn_and_eleven_only_when_asked(fake):
-    assert "▀" in predict("--digits", 10).stdout
-    assert "▀" not in predict("--digits", 10, "--no-draw").stdout
-    assert "▀" not in predict("--digits", 11).stdout
-    assert "▀" in predict("--digits", 11, "--draw").stdout
+    assert "▀" in run("--digits", 10).stdout
+    assert "▀" not in run("--digits", 10, "--no-draw").stdout
+    assert "▀" not in run("--digits", 11).stdout
+    assert "▀" in run("--digits", 11, "--draw").stdout
 
 
 def test_escape_sequences_in_a_name_do_not_reach_the_terminal(fake, pictures):
     path = (pictures / "7.png").rename(pictures / "\x1b[31m[bold]7.png")
-    result = predict(path, width="200")
+    result = run(path, width="200")
     assert "\x1b" not in result.output
     assert "?[31m[bold]7.png" in result.output
 
@@ -273,10 +278,12 @@ def test_the_real_session_answers_alike_for_arrays_pictures_and_the_command(
     pytest.importorskip("onnxruntime")
     file = tmp_path / "digit.png"
     Image.fromarray(DIGITS.images[0]).save(file)
-    (one,), _ = predictions(file, "--artifact", onnx_artifact.path)
+    (prediction,), _ = predict(file, "--artifact", onnx_artifact.path)
     with lenet_runtime.load(onnx_artifact.path) as session:
         by_array = session.predict(DIGITS.images[:1])
         with Image.open(io.BytesIO(file.read_bytes())) as picture:
             by_picture = session.predict(picture)
     np.testing.assert_array_equal(by_array.probabilities, by_picture.probabilities)
-    np.testing.assert_array_equal(np.float32(one["probabilities"]), by_array.probabilities[0])
+    np.testing.assert_array_equal(
+        np.float32(prediction["probabilities"]), by_array.probabilities[0]
+    )

@@ -1,5 +1,6 @@
-"""A run that is repeated, stopped or killed ends bit for bit where it would have."""
+"""A run that was stopped, however hard, goes on to the very bits it would have had."""
 
+import contextlib
 import json
 import signal
 from dataclasses import asdict
@@ -8,31 +9,34 @@ import pytest
 import torch
 from mnist_files import write_mnist
 from processes import python
-from training_runs import FLAGS, train, weights
+from training_runs import FLAGS, card_of, train, weights
 
 from lenet_deploy.training import loop, runs
-from lenet_deploy.training.checkpoint import load_checkpoint, read_checkpoint
+from lenet_deploy.training.checkpoint import load_checkpoint
 from lenet_deploy.training.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_the_command_on_the_card_makes_the_same_run(straight, mnist, tmp_path):
-    command = read_checkpoint(straight / runs.WEIGHTS)[1]["command"].split()
-    assert command[:2] == ["lenet-deploy", "train"]
-    train(mnist, tmp_path / "again", *command[2:])
-    assert weights(tmp_path / "again") == weights(straight)
+def resume(mnist, folder):
+    """Resume a run; returns the number of epochs that it had done."""
+    result = train(mnist, folder, "--resume", "--threads", "1", "--json")
+    return json.loads(result.stdout)["resumed_from_epoch"]
 
 
-# Repeating
+@contextlib.contextmanager
+def stopped_after(epochs, monkeypatch):
+    """Ctrl-C after this many epochs."""
+    train_epoch = loop.train_epoch
 
+    def interrupted(state, *arguments, **options):
+        if state.epochs_done == epochs:
+            raise KeyboardInterrupt
+        return train_epoch(state, *arguments, **options)
 
-def test_workers_change_no_bit(straight, mnist, tmp_path):
-    train(mnist, tmp_path, *FLAGS, "--workers", "2")
-    assert weights(tmp_path) == weights(straight)
-
-
-# Stopping and going on
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_epoch", interrupted)
+        yield
 
 
 @pytest.mark.parametrize("at_step", [1, 8, 12])
@@ -50,10 +54,8 @@ def test_ctrl_c_exits_130_and_resume_ends_bit_for_bit_where_it_would_have(
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.SGD, "step", interrupted)
-        stopped = train(mnist, tmp_path / "run", *FLAGS, code=130)
-    assert "--resume" in stopped.stderr
-    resumed = train(mnist, tmp_path / "run", "--resume", "--threads", "1", "--json")
-    assert json.loads(resumed.stdout)["resumed_from_epoch"] == (at_step - 1) // 5
+        assert "--resume" in train(mnist, tmp_path / "run", *FLAGS, code=130).stderr
+    assert resume(mnist, tmp_path / "run") == (at_step - 1) // 5
     assert weights(tmp_path / "run") == weights(straight)
 
 
@@ -61,15 +63,7 @@ def test_ctrl_c_exits_130_and_resume_ends_bit_for_bit_where_it_would_have(
 def test_the_optimizers_own_state_is_resumed(mnist, tmp_path, monkeypatch, optimizer):
     flags = ("--epochs", "2", "--optimizer", optimizer, "--threads", "1")
     train(mnist, tmp_path / "straight", *flags)
-    train_epoch = loop.train_epoch
-
-    def interrupted(state, *arguments, **options):
-        if state.epochs_done == 1:
-            raise KeyboardInterrupt
-        return train_epoch(state, *arguments, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_epoch", interrupted)
+    with stopped_after(1, monkeypatch):
         train(mnist, tmp_path / "run", *flags, code=130)
     train(mnist, tmp_path / "run", "--resume")
     assert weights(tmp_path / "run") == weights(tmp_path / "straight")
@@ -107,91 +101,15 @@ def test_sigkill_loses_at_most_one_epoch_and_mixes_nothing(straight, mnist, tmp_
     epochs_done = runs.load_state(folder).state.epochs_done
     assert epochs_done == (1 if moment in ("step", "rename") else 2)
     load_checkpoint(folder / runs.WEIGHTS)
-    assert read_checkpoint(folder / runs.WEIGHTS)[1]["epochs_done"] == 1
+    assert card_of(folder)["epochs_done"] == 1
 
-    resumed = train(mnist, folder, "--resume", "--threads", "1", "--json")
-    assert json.loads(resumed.stdout)["resumed_from_epoch"] == epochs_done
+    assert resume(mnist, folder) == epochs_done
     assert weights(folder) == weights(straight)
     names = {file.name for file in folder.iterdir()}
     assert names == {file.name for file in straight.iterdir()}
 
 
-def test_a_finished_run_is_resumed_without_a_change(straight, mnist):
-    before = weights(straight)
-    train(mnist, straight, "--resume", "--threads", "1")
-    assert weights(straight) == before
-
-
-def test_resume_keeps_the_threads_and_says_when_others_may_change_the_bits(
-    straight, mnist, tmp_path, monkeypatch
-):
-    def stop(*arguments, **options):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_epoch", stop)
-        train(mnist, tmp_path, *FLAGS, code=130)
-        torch.set_num_threads(2)
-        assert "note" not in train(mnist, tmp_path, "--resume", code=130).stderr
-        assert torch.get_num_threads() == 1
-    result = train(mnist, tmp_path, "--resume", "--threads", "2")
-    assert "note: threads: 1, then 2" in result.stderr
-    card = read_checkpoint(tmp_path / runs.WEIGHTS)[1]
-    assert card["machine"]["threads"] == "1, then 2"
-    assert card["command"].endswith("--device cpu --threads 1")
-    before = weights(tmp_path)
-    train(mnist, tmp_path, "--resume")
-    assert weights(tmp_path) == before
-
-
-# Refusing
-
-
-def test_an_existing_run_is_not_overwritten_without_force(straight, mnist, tmp_path):
-    before = weights(straight)
-    result = train(mnist, straight, *FLAGS, code=2)
-    assert "--resume" in result.stderr
-    assert "--force" in result.stderr
-    assert weights(straight) == before
-    train(mnist, tmp_path, "--epochs", 1)
-    train(mnist, tmp_path, *FLAGS, "--force")
-    assert weights(tmp_path) == before
-
-
-def test_a_forced_run_that_cannot_begin_leaves_the_old_one(straight, tmp_path):
-    before = weights(straight)
-    train(tmp_path, straight, *FLAGS, "--force", code=1)
-    assert weights(straight) == before
-
-
-@pytest.mark.parametrize(
-    ("flags", "named"),
-    [
-        (("--lr", "0.1"), "--lr 0.1 here, 0.05 there"),
-        (("--epochs", "9", "--loss", "mse"), "--loss mse here, cross-entropy there"),
-        (("--no-augment",), "--augment False here, True there"),
-        (("--seed", "0"), "--seed 0 here, 5 there"),
-    ],
-)
-def test_resume_with_other_hyper_parameters_is_refused(straight, mnist, flags, named):
-    assert named in train(mnist, straight, "--resume", *flags, code=2).stderr
-
-
-def test_resume_with_other_digits_is_refused(straight, tmp_path):
-    result = train(write_mnist(tmp_path, seed=3), straight, "--resume", code=2)
-    assert "found others" in result.stderr
-
-
-def test_resume_without_a_run_and_with_a_damaged_one_fails(straight, mnist, tmp_path):
-    train(mnist, tmp_path, "--resume", code=1)
-    whole = (straight / runs.STATE).read_bytes()
-    torch.save({"recipe": asdict(Recipe())}, tmp_path / "other.pt")
-    for content in (b"", whole[: len(whole) // 2], (tmp_path / "other.pt").read_bytes()):
-        (tmp_path / runs.STATE).write_bytes(content)
-        assert "--force" in train(mnist, tmp_path, "--resume", code=1).stderr
-
-
-def test_the_process_that_trains_can_be_asked_to_stop_by_a_terminal(mnist, tmp_path):
+def test_a_terminal_can_ask_the_process_to_stop(mnist, tmp_path):
     """A real SIGINT to a real process: exit code 130 and no traceback."""
     code = (
         "import os, signal, torch\n"
@@ -203,3 +121,54 @@ def test_the_process_that_trains_can_be_asked_to_stop_by_a_terminal(mnist, tmp_p
     process = python(code, "train", "--data-dir", mnist, "-o", tmp_path, *FLAGS, exits=130)
     assert "Traceback" not in process.stderr
     assert "0 of 3 epochs are kept" in " ".join(process.stderr.split())
+
+
+def test_a_finished_run_is_resumed_without_a_change(straight, mnist):
+    before = weights(straight)
+    resume(mnist, straight)
+    assert weights(straight) == before
+
+
+def test_resume_keeps_the_threads_and_says_when_others_may_change_the_bits(
+    mnist, tmp_path, monkeypatch
+):
+    with stopped_after(0, monkeypatch):
+        train(mnist, tmp_path, *FLAGS, code=130)
+        torch.set_num_threads(2)
+        assert "note" not in train(mnist, tmp_path, "--resume", code=130).stderr
+        assert torch.get_num_threads() == 1
+    result = train(mnist, tmp_path, "--resume", "--threads", "2")
+    assert "note: threads: 1, then 2" in result.stderr
+    card = card_of(tmp_path)
+    assert card["machine"]["threads"] == "1, then 2"
+    assert card["command"].endswith("--device cpu --threads 1")
+    before = weights(tmp_path)
+    train(mnist, tmp_path, "--resume")
+    assert weights(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--lr", "0.1"), "--lr 0.1 here, 0.05 there"),
+        (("--epochs", "9", "--loss", "mse"), "--loss mse here, cross-entropy there"),
+        (("--no-augment",), "--augment False here, True there"),
+        (("--seed", "0"), "--seed 0 here, 5 there"),
+    ],
+)
+def test_other_hyper_parameters_are_refused(straight, mnist, flags, named):
+    assert named in train(mnist, straight, "--resume", *flags, code=2).stderr
+
+
+def test_other_digits_are_refused(straight, tmp_path):
+    result = train(write_mnist(tmp_path, seed=3), straight, "--resume", code=2)
+    assert "found others" in result.stderr
+
+
+def test_without_a_run_and_with_a_damaged_one_it_fails(straight, mnist, tmp_path):
+    train(mnist, tmp_path, "--resume", code=1)
+    whole = (straight / runs.STATE).read_bytes()
+    torch.save({"recipe": asdict(Recipe())}, tmp_path / "other.pt")
+    for content in (b"", whole[: len(whole) // 2], (tmp_path / "other.pt").read_bytes()):
+        (tmp_path / runs.STATE).write_bytes(content)
+        assert "--force" in train(mnist, tmp_path, "--resume", code=1).stderr

@@ -2,7 +2,7 @@
 
 import pytest
 from cli_helper import run
-from mnist_files import write_mnist
+from mnist_files import make_digits, write_mnist
 
 FLAGS = ("--epochs", "3", "--threads", "1", "--seed", "5")
 
@@ -33,10 +33,27 @@ def straight(one_thread, mnist, tmp_path_factory):
 
 
 def train(mnist, folder, *flags, code=0):
-    """Train by the command, which must end with `code`."""
+    """Train by the command, which must end with `code`; returns its result."""
     return run("train", "--data-dir", mnist, "-o", folder, *flags, code=code)
 
 
 def weights(folder):
     """The bytes of a run's weights."""
     return (folder / "lenet.safetensors").read_bytes()
+
+
+def card_of(folder):
+    """The card of a run's weights."""
+    from lenet_deploy.training.checkpoint import read_checkpoint
+
+    return read_checkpoint(folder / "lenet.safetensors")[1]
+
+
+def make_split(count):
+    """`count` digits of `make_digits` in memory."""
+    import torch
+
+    from lenet_deploy.training.data import Split
+
+    images, labels = make_digits(count, seed=1)
+    return Split(torch.from_numpy(images), torch.from_numpy(labels).long())

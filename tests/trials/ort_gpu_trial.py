@@ -50,7 +50,7 @@ def bare_falls_back(artifact: Path) -> None:
 
 
 def missing() -> list[str]:
-    """What the CUDA provider lacks here, found in another way than `_ort_libraries` does."""
+    """What the CUDA provider lacks here, found in another way than `libraries` does."""
     major = onnxruntime.cuda_version.split(".")[0]
     names = (f"libcublas.so.{major}", f"libcublasLt.so.{major}", "libcurand.so.10", "libcudnn.so.9")
     absent = []

@@ -94,7 +94,7 @@ def _array(member: bytes, row: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def self_test(
-    engine: parity.Engine, artifact: Artifact, name: str, starts: Sequence[int] = (1,)
+    engine: parity.Classifier, artifact: Artifact, name: str, starts: Sequence[int] = (1,)
 ) -> None:
     """Run the golden images and compare with eager's logits.
 

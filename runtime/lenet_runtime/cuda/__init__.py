@@ -14,7 +14,6 @@ import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from ctypes import byref, c_int, c_size_t, c_ulonglong, c_void_p
-from types import TracebackType
 from typing import Any
 
 from lenet_runtime.cuda.driver import check, describe, library
@@ -42,11 +41,11 @@ class Context:
     """The primary context of one GPU, held until `close`.
 
     Args:
-        index: of the GPU.
+        index: Number of the GPU, as in ``cuda:1``.
 
     Raises:
-        BackendUnavailable: see `gpu`; or the context cannot be made, as on a GPU in exclusive
-            mode that another process has.
+        BackendUnavailable: there is no such GPU, or its context cannot be made, as on a GPU in
+            exclusive mode that another process uses.
     """
 
     def __init__(self, index: int) -> None:
@@ -58,27 +57,22 @@ class Context:
         if code:
             raise BackendUnavailable(f"CUDA: GPU {index} cannot be used: {describe(code)}")
         self._device, self._handle = device, handle
-        self._popped = byref(c_void_p())  # where the driver tells what it popped; nobody reads it
+        self._popped = byref(c_void_p())  # the driver writes here what it popped; nobody reads it
         self._open: dict[int, Callable[[], None]] = {}
         self._numbers = itertools.count()
         self._closed = False
 
     def __enter__(self) -> "Context":
         code = self._driver.cuCtxPushCurrent_v2(self._handle)
-        if code:  # here and below: a message is made where there is one, since calls take 0.3 us
+        if code:  # only a failure pays for its message, here and below: a call takes 0.3 us
             check(code, f"using GPU {self.gpu.index}")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._driver.cuCtxPopCurrent_v2(self._popped)
 
     def close(self) -> None:
-        """Free everything that was made in this context; twice is fine."""
+        """Free everything that was made in this context; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -91,16 +85,16 @@ class Context:
             self._driver.cuDevicePrimaryCtxRelease_v2(self._device)
 
     def free_memory(self) -> int:
-        """Bytes of device memory that nobody has."""
+        """Device memory that is not in use, in bytes."""
         free, total = c_size_t(), c_size_t()
         check(self._driver.cuMemGetInfo_v2(byref(free), byref(total)), "reading the free memory")
         return free.value
 
     def allocate(self, nbytes: int) -> Buffer:
-        """Device memory, with whatever was there before.
+        """Allocate `nbytes` of device memory; its content is undefined.
 
         Raises:
-            DeviceMemoryError: there is not enough.
+            DeviceMemoryError: the GPU has too little free memory.
         """
         pointer = c_ulonglong()
         code = self._driver.cuMemAlloc_v2(byref(pointer), nbytes)
@@ -108,10 +102,10 @@ class Context:
         return Buffer(self, pointer.value, nbytes)
 
     def pinned(self, nbytes: int) -> PinnedBuffer:
-        """Page-locked host memory, which the GPU copies from and to without the CPU.
+        """Allocate `nbytes` of page-locked host memory, which the GPU copies without the CPU.
 
         Raises:
-            DeviceMemoryError: there is not enough.
+            DeviceMemoryError: the host has too little free memory.
         """
         pointer = c_void_p()
         code = self._driver.cuMemHostAlloc(byref(pointer), nbytes, 0)
@@ -119,41 +113,41 @@ class Context:
         return PinnedBuffer(self, int(pointer.value or 0), nbytes)
 
     def stream(self) -> Stream:
-        """A stream that waits for no other."""
+        """Make a stream that waits for no other."""
         handle = c_void_p()
         check(self._driver.cuStreamCreate(byref(handle), _NON_BLOCKING), "making a stream")
         return Stream(self, handle)
 
     def event(self) -> Event:
-        """An event that can be timed."""
+        """Make an event that can be timed."""
         handle = c_void_p()
         check(self._driver.cuEventCreate(byref(handle), 0), "making an event")
         return Event(self, handle)
 
     def functions(self, code: bytes, names: Sequence[str]) -> list[Function]:
-        """Load a cubin, or PTX for the driver to compile, and find its kernels.
+        """Load a cubin, or PTX that the driver compiles, and return its kernels by name.
 
         Raises:
-            DeployError: the code is not for this GPU, or has no such kernel.
+            DeployError: the code is not for this GPU, or has no kernel of that name.
         """
         module = c_void_p()
         check(self._driver.cuModuleLoadData(byref(module), code), "loading compiled kernels")
         self._own(lambda: self._driver.cuModuleUnload(module))
-        found = []
+        functions = []
         for name in names:
             handle = c_void_p()
             status = self._driver.cuModuleGetFunction(byref(handle), module, name.encode())
             check(status, f"finding the kernel {name!r}")
-            found.append(Function(self, handle, name))
-        return found
+            functions.append(Function(self, handle, name))
+        return functions
 
     def _own(self, free: Callable[[], Any]) -> Callable[[], None]:
-        """Call `free` at `close`, or when what is returned is called, whichever comes first."""
+        """Register `free` to be called once: by `close`, or by the returned function before it."""
         number = next(self._numbers)
         self._open[number] = free
 
-        def give_back() -> None:
+        def free_now() -> None:
             if self._open.pop(number, None) is not None:
                 free()
 
-        return give_back
+        return free_now

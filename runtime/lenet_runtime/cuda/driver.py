@@ -1,8 +1,8 @@
-"""The CUDA driver's C functions that we call, with their types, and its errors as ours.
+"""The C functions of the CUDA driver that we call, with their types, and its errors as ours.
 
-CUDA's driver API comes with every NVIDIA driver, so what uses it needs no CUDA toolkit, no PyTorch
+CUDA's driver API comes with every NVIDIA driver, so this module needs no CUDA toolkit, no PyTorch
 and no other package. `cuda-bindings` wraps the same functions, all thousand of them, in 20 MB that
-follow CUDA's major version; we need forty whose signatures have not changed since CUDA 11.4.
+follow CUDA's major version; we need forty, whose signatures have not changed since CUDA 11.4.
 
 Names and types: CUDA Driver API reference, and ``cuda.h``, which maps some names to a newer
 version of the function (``cuMemAlloc`` to ``cuMemAlloc_v2``).
@@ -18,7 +18,7 @@ from lenet_runtime.errors import BackendUnavailable, DeployError, DeviceMemoryEr
 LIBRARY = "libcuda.so.1"
 
 _OUT_OF_MEMORY = 2
-# What a person can do about the errors that a healthy program meets.
+# What a person can do about errors that are not the program's own fault.
 _ADVICE = {
     3: "the driver was not initialised in this process; after os.fork CUDA works in the parent "
     "alone: start workers with multiprocessing's 'spawn', or load in the child only",
@@ -84,10 +84,10 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The driver's library, its functions typed; not yet initialised.
+    """Open the driver's library and declare the types of its functions; CUDA is not started.
 
     Raises:
-        BackendUnavailable: there is no NVIDIA driver, or one older than CUDA 11.4.
+        BackendUnavailable: there is no NVIDIA driver, or it is older than CUDA 11.4.
     """
     try:
         driver = ctypes.CDLL(LIBRARY)
@@ -102,11 +102,11 @@ def library() -> ctypes.CDLL:
 
 
 def check(code: int, doing: str) -> None:
-    """Raise what the driver's return code means; 0 is success.
+    """Raise an error unless the driver's return code is 0; `doing` says what was tried.
 
     Raises:
-        DeviceMemoryError: out of memory.
-        DeployError: any other; the message has CUDA's own name and words for it.
+        DeviceMemoryError: there was too little memory.
+        DeployError: anything else went wrong; the message gives CUDA's name and words for it.
     """
     if code == 0:
         return
@@ -120,7 +120,7 @@ def check(code: int, doing: str) -> None:
 
 
 def describe(code: int) -> str:
-    """CUDA's name and words for an error, and what to do where we know it."""
+    """CUDA's name and words for an error, with advice where we have some."""
     texts = []
     for function in (library().cuGetErrorName, library().cuGetErrorString):
         text = c_char_p()

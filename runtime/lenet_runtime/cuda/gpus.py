@@ -1,4 +1,4 @@
-"""The GPUs of this machine, as the driver tells."""
+"""The GPUs of this machine, as the CUDA driver describes them."""
 
 import ctypes
 import uuid
@@ -10,21 +10,22 @@ from lenet_runtime.errors import BackendUnavailable, DeployError
 
 # CUdevice_attribute of cuda.h
 _MULTIPROCESSORS, _MAJOR, _MINOR, _SHARED_OPTIN = 16, 75, 76, 97
+_NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU.
+    """What the driver says about one GPU.
 
     Attributes:
-        index: its number, as in ``cuda:1``.
-        name: the driver's name of it.
-        uuid: unlike those of all other GPUs.
-        compute_capability: ``9.0``.
-        memory_bytes: of device memory, in all.
-        multiprocessors: how many.
-        shared_bytes: of shared memory that one block may have.
-        driver: the CUDA version of the driver, ``13.0``.
+        index: Number of the GPU, as in ``cuda:1``.
+        name: The driver's name for the GPU, such as ``NVIDIA H100 80GB HBM3``.
+        uuid: Identifier of this very GPU, 32 hexadecimal digits.
+        compute_capability: Compute capability, such as ``9.0``.
+        memory_bytes: Total device memory in bytes.
+        multiprocessors: Number of streaming multiprocessors.
+        shared_bytes: Largest shared memory of one thread block, in bytes.
+        driver: CUDA version of the driver, such as ``13.0``.
     """
 
     index: int
@@ -38,30 +39,28 @@ class Gpu:
 
     @property
     def nvidia_id(self) -> str:
-        """Its UUID as nvidia-smi and CUDA_VISIBLE_DEVICES spell it, ``GPU-1b4e28ba-...``."""
+        """The UUID as nvidia-smi and CUDA_VISIBLE_DEVICES spell it, ``GPU-1b4e28ba-...``."""
         return f"GPU-{uuid.UUID(self.uuid)}"
 
 
 def count() -> int:
-    """How many GPUs CUDA sees; at least one.
+    """Return the number of GPUs that CUDA sees, at least one.
 
     Raises:
-        BackendUnavailable: none, and why.
+        BackendUnavailable: CUDA sees no GPU; the message says why.
     """
     driver, number = library(), c_int()
     code = driver.cuInit(0) or driver.cuDeviceGetCount(byref(number))
-    if code:
-        raise BackendUnavailable(f"CUDA cannot be used here: {describe(code)}")
-    if not number.value:
-        raise BackendUnavailable(f"CUDA cannot be used here: {describe(100)}")
+    if code or not number.value:
+        raise BackendUnavailable(f"CUDA cannot be used here: {describe(code or _NO_DEVICE)}")
     return number.value
 
 
 def gpu(index: int) -> Gpu:
-    """What the GPU of this number is; nothing is allocated on it.
+    """Describe the GPU of this number; nothing is allocated on it.
 
     Raises:
-        BackendUnavailable: there is none of this number; says which there are.
+        BackendUnavailable: there is no GPU of this number; the message lists the others.
     """
     number = count()
     if not 0 <= index < number:
@@ -100,5 +99,5 @@ def _describe_gpu(index: int) -> Gpu:
 
 
 def gpus() -> list[Gpu]:
-    """Every GPU; raises `BackendUnavailable` where there is none."""
+    """Describe every GPU; raises `BackendUnavailable` where there is none."""
     return [gpu(index) for index in range(count())]

@@ -1,4 +1,4 @@
-"""What a `Context` makes: memory, streams, graphs, events and kernels."""
+"""The objects that a `Context` makes: memory, streams, graphs, events and kernels."""
 
 import ctypes
 from collections.abc import Callable
@@ -28,24 +28,24 @@ class Buffer:
         self.close = context._own(lambda: driver.cuMemFree_v2(pointer))
 
     def write(self, data: bytes) -> None:
-        """Copy `data` to its beginning, and wait until it is there."""
+        """Copy `data` to the beginning of this memory, and return once it is there."""
         if len(data) > self.nbytes:
             raise ValueError(f"expected at most {self.nbytes} bytes, found {len(data)}")
         check(library().cuMemcpyHtoD_v2(self.pointer, data, len(data)), "copying to the GPU")
-        # The driver returns as soon as it has put memory that is not pinned aside, and our streams
-        # do not wait for the default one, on which it is copied.
+        # The driver puts memory aside that is not pinned, returns, and copies it on its default
+        # stream, which our own streams do not wait for.
         check(library().cuStreamSynchronize(None), "copying to the GPU")
 
     def copy_from(self, source: "Buffer", nbytes: int, stream: int) -> None:
-        """Begin to copy within the GPU, on the stream of this handle, anybody's in this context."""
+        """Queue a copy from `source`, within the GPU; `stream` is the handle of any stream."""
         code = library().cuMemcpyDtoDAsync_v2(self.pointer, source.pointer, nbytes, stream)
         check(code, f"copying {nbytes} bytes within the GPU")
 
 
 class PinnedBuffer:
-    """Page-locked host memory: `nbytes` at `pointer`; `array` is it, as uint8 ``(nbytes,)``.
+    """Page-locked host memory: `nbytes` at `pointer`.
 
-    The array must not be used after `close`.
+    `array` shows this memory as uint8 ``(nbytes,)`` and must not be used after `close`.
     """
 
     def __init__(self, context: "Context", pointer: int, nbytes: int) -> None:
@@ -57,7 +57,7 @@ class PinnedBuffer:
 
 
 class Stream:
-    """Work that the GPU does in order."""
+    """A queue of work that the GPU does in order."""
 
     def __init__(self, context: "Context", handle: c_void_p) -> None:
         self._context, self._driver, self._handle = context, library(), handle
@@ -65,36 +65,36 @@ class Stream:
         self.close = context._own(lambda: self._driver.cuStreamDestroy_v2(handle))
 
     def upload(self, target: int, source: int, nbytes: int) -> None:
-        """Begin to copy from the host address `source` to the device address `target`."""
+        """Queue a copy from the host address `source` to the device address `target`."""
         code = self._driver.cuMemcpyHtoDAsync_v2(target, source, nbytes, self._handle)
         if code:
             check(code, f"copying {nbytes} bytes to the GPU")
 
     def download(self, target: int, source: int, nbytes: int) -> None:
-        """Begin to copy from the device address `source` to the host address `target`."""
+        """Queue a copy from the device address `source` to the host address `target`."""
         code = self._driver.cuMemcpyDtoHAsync_v2(target, source, nbytes, self._handle)
         if code:
             check(code, f"copying {nbytes} bytes from the GPU")
 
     def wait(self, event: "Event") -> None:
-        """Let what follows on this stream wait for `event`."""
-        check(
-            self._driver.cuStreamWaitEvent(self._handle, event._handle, 0), "waiting for a stream"
-        )
+        """Let the work that is queued from now on wait for `event`."""
+        code = self._driver.cuStreamWaitEvent(self._handle, event._handle, 0)
+        check(code, "waiting for a stream")
 
     def synchronize(self) -> None:
-        """Return once everything on this stream is done.
+        """Return once all work on this stream is done.
 
         Raises:
-            DeployError: something on it failed.
+            DeployError: some of the work failed.
         """
         check(self._driver.cuStreamSynchronize(self._handle), "the work on the GPU")
 
     def capture(self, work: Callable[[], None]) -> "Graph":
-        """Record what `work` puts on this stream, without running it, as a graph.
+        """Record as a graph, without running it, what `work` queues on this stream.
 
         Raises:
-            DeployError: `work` does what cannot be captured; whatever it raised itself.
+            DeployError: `work` does something that cannot be captured. What `work` itself raises
+                is raised as it is.
         """
         code = self._driver.cuStreamBeginCapture_v2(self._handle, _THREAD_LOCAL)
         check(code, "beginning to capture a graph")
@@ -114,14 +114,14 @@ class Stream:
 
 
 class Graph:
-    """Captured work, put on a stream by one call."""
+    """Captured work, which one call queues on a stream."""
 
     def __init__(self, context: "Context", handle: c_void_p) -> None:
         self._driver, self._handle = library(), handle
         self.close = context._own(lambda: self._driver.cuGraphExecDestroy(handle))
 
     def launch(self, stream: Stream) -> None:
-        """Put all of it on `stream`; it must not be running already."""
+        """Queue the whole graph on `stream`; it must not be running already."""
         check(self._driver.cuGraphLaunch(self._handle, stream._handle), "launching a graph")
 
 
@@ -133,22 +133,22 @@ class Event:
         self.close = context._own(lambda: self._driver.cuEventDestroy_v2(handle))
 
     def record(self, stream: int) -> None:
-        """Happen when the stream of this handle, anybody's in this context, gets here."""
+        """Let the event happen once a stream, given by its handle, has done its work so far."""
         check(self._driver.cuEventRecord(self._handle, stream), "recording an event")
 
     def synchronize(self) -> None:
-        """Return once it has happened."""
+        """Return once the event has happened."""
         check(self._driver.cuEventSynchronize(self._handle), "the work on the GPU")
 
     def happened(self) -> bool:
-        """Whether it has; does not wait."""
+        """Whether the event has happened; does not wait."""
         code = self._driver.cuEventQuery(self._handle)
         if code != _NOT_READY:
             check(code, "the work on the GPU")
         return bool(code != _NOT_READY)
 
     def microseconds_since(self, earlier: "Event") -> float:
-        """Time on the GPU between two events that have happened; resolution about 0.5 us."""
+        """GPU time between two events that have happened, with a resolution of about 0.5 us."""
         result = c_float()
         code = self._driver.cuEventElapsedTime(byref(result), earlier._handle, self._handle)
         check(code, "reading a time")
@@ -156,7 +156,7 @@ class Event:
 
 
 class Arguments:
-    """A kernel's arguments, each a ctypes value; they may be changed between launches."""
+    """The arguments of a kernel, as ctypes values, which may be changed between launches."""
 
     def __init__(self, *values: Any) -> None:
         self.values = values
@@ -171,10 +171,10 @@ class Function:
         self._driver, self._handle, self._limit = library(), handle, context.gpu.shared_bytes
 
     def allow_shared(self, nbytes: int) -> None:
-        """Let it have this much dynamic shared memory in a block.
+        """Allow this kernel `nbytes` of dynamic shared memory in a block.
 
         Raises:
-            DeployError: the GPU has less.
+            DeployError: a block on this GPU cannot have that much.
         """
         if nbytes > self._limit:
             raise DeployError(
@@ -187,7 +187,7 @@ class Function:
     def launch(
         self, stream: Stream, arguments: Arguments, *, blocks: int, threads: int, shared: int = 0
     ) -> None:
-        """Put it on `stream`: `blocks` of `threads`, each with `shared` bytes of shared memory."""
+        """Queue this kernel: `blocks` of `threads`, each block with `shared` bytes of memory."""
         code = self._driver.cuLaunchKernel(
             self._handle, blocks, 1, 1, threads, 1, 1, shared, stream._handle,
             arguments.array, None,

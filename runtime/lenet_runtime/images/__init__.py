@@ -1,1 +1,1 @@
-"""Images on their way in and answers on their way out: pictures, pixels, labels."""
+"""From pictures and pixels to the network's input, and from its logits to labels."""

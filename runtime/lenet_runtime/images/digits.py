@@ -12,9 +12,10 @@ class Digits:
     """The first six digits of each class, in the order of MNIST's test set (LeCun et al., 1998).
 
     Attributes:
-        images: uint8 ``(60, 28, 28)``; 0 is background and 255 is ink. Not padded, not normalised.
-        labels: uint8 ``(60,)``; the digit that each image shows.
-        indices: int32 ``(60,)``; each image's place among the 10,000 test digits, ascending.
+        images: Images, uint8 ``(60, 28, 28)``: 0 is background and 255 is ink, neither padded nor
+            normalised.
+        labels: Digit that each image shows, uint8 ``(60,)``.
+        indices: Place of each image among the 10,000 test digits, int32 ``(60,)``, ascending.
     """
 
     images: NDArray[np.uint8]
@@ -23,7 +24,7 @@ class Digits:
 
 
 def load_digits() -> Digits:
-    """Read the bundled digits; needs numpy alone."""
+    """Read the bundled digits; this needs NumPy alone."""
     resource = files("lenet_runtime.images") / "bundled" / "digits.npz"
     with resource.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return Digits(arrays["images"], arrays["labels"], arrays["indices"])

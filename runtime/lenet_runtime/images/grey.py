@@ -1,4 +1,4 @@
-"""Pictures of every mode that Pillow knows, to 8-bit grey."""
+"""Converts pictures of every mode that Pillow knows to 8-bit grey."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,11 @@ NUMERIC = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 def to_grey(image: "Image") -> list["Image"]:
-    """The picture in mode L; on white and on black paper where it is transparent.
+    """Convert a picture to mode L; a transparent one twice, once on white and once on black paper.
 
     Raises:
-        InputError: NaN or infinity.
-        ValueError: a mode that Pillow does not convert; and what it raises from damaged files.
+        InputError: a pixel is NaN or infinity.
+        ValueError: Pillow does not convert this mode. A damaged file raises Pillow's own errors.
     """
     from PIL import Image
 
@@ -40,7 +40,7 @@ def to_grey(image: "Image") -> list["Image"]:
 
 
 def _stretch_numbers(numbers: NDArray[Any]) -> "Image":
-    """Numbers without an agreed white, such as floats and 12 bits in 16, to 0..255."""
+    """Scale numbers whose white is not agreed, such as floats or 12 bits in 16, to 0..255."""
     from PIL import Image
 
     values = numbers.astype(np.float64)

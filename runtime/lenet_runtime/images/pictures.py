@@ -1,9 +1,9 @@
-"""Pictures of digits, made the way MNIST was made.
+"""Turns pictures of digits into images like MNIST's.
 
-NIST's black-and-white digits were size-normalised into a 20x20 box with their aspect ratio kept,
-by scaling that leaves grey levels, and placed in 28x28 with their centre of mass at the centre
-(LeCun et al. 1998, section III.A). A network trained on MNIST knows nothing else, so a photo, a
-scan or a drawing gets the same treatment before it is classified.
+NIST's black-and-white digits were scaled to fit a 20x20 box, with their aspect ratio kept and with
+grey levels at the edges, and placed in 28x28 with their centre of mass at the centre (LeCun et al.
+1998, section III.A). A network trained on MNIST knows nothing else, so a photo, a scan or a
+drawing gets the same treatment before it is classified.
 """
 
 import math
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 # 8192x8192: more than phones take, and 64 MB of grey. Checked before anything is decoded.
 MAX_PIXELS = 2**26
-WORK_SIDE = 256  # ink is looked for at this size: fine strokes stay, sensor noise averages out
+WORK_SIDE = 256  # ink is searched for at this size: fine strokes stay, sensor noise averages out
 BOX, SIDE = 20, 28
 STROKE = 90  # percentile of the ink's levels that becomes full white
 CENTRE = 14  # MNIST's centres of mass round to (14, 14), counting pixels from 0
 PROGRAMS = ("EPS", "WMF")  # Pillow runs Ghostscript, or Windows' drawing commands, for these
 ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
 
-# What Pillow raises from damaged files, depending on the format.
+# The errors that Pillow raises on damaged files, depending on the format.
 _DAMAGED = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError,
     MemoryError, NotImplementedError,
@@ -39,12 +39,12 @@ _DAMAGED = (
 
 @dataclass(frozen=True, eq=False)
 class DigitImage:
-    """A picture as MNIST would have it.
+    """An image like MNIST's, and how it was made from a picture.
 
     Attributes:
-        pixels: uint8 ``(28, 28)``; white ink, 255, on black, 0.
-        inverted: whether the picture had dark ink on light paper.
-        steps: what was done, in words, in order.
+        pixels: Pixels, uint8 ``(28, 28)``: white ink, 255, on black paper, 0.
+        inverted: Whether the picture had dark ink on light paper.
+        steps: Descriptions of the steps that were taken, in order.
     """
 
     pixels: NDArray[np.uint8]
@@ -53,10 +53,10 @@ class DigitImage:
 
 
 def read_digit(file: Path | BinaryIO) -> DigitImage:
-    """Open a picture, PNG, JPEG or what else Pillow reads, and make it MNIST's.
+    """Open a picture, such as PNG or JPEG, and turn it into an image like MNIST's.
 
     Raises:
-        InputError: no picture, a damaged or an enormous one, or no digit in it.
+        InputError: the file is not a picture, is damaged or enormous, or shows no digit.
         BackendUnavailable: Pillow is not installed.
         OSError: the file cannot be opened.
     """
@@ -87,24 +87,25 @@ def read_digit(file: Path | BinaryIO) -> DigitImage:
 
 
 def picture_suffixes() -> frozenset[str]:
-    """The file name suffixes, lower-case with the dot, of what `read_digit` opens."""
+    """Suffixes of the files that `read_digit` opens, in lower case and with the dot."""
     from PIL import Image
 
-    kinds = Image.registered_extensions().items()
+    kinds = Image.registered_extensions().items()  # fills OPEN, too
     return frozenset(s for s, kind in kinds if kind in Image.OPEN and kind not in PROGRAMS)
 
 
 def mnist_style(image: "Image") -> DigitImage:
     """Turn a picture of one handwritten digit into 28x28 pixels of white ink on black.
 
-    Any size, mode and EXIF orientation; transparency lies on white paper, or on black where the
-    ink is light. The paper's level comes from the picture's border and its shading is removed;
-    ink on the other side of that level is the digit. What already is an MNIST digit passes
-    unchanged, and its negative is inverted and nothing else. Of an animation or a multi-page
-    file, the current frame counts.
+    The picture may have any size, mode and EXIF orientation. Where it is transparent it lies on
+    white paper, or on black paper if its ink is light. The border of the picture shows the level
+    of the paper, whose shading is removed; what differs from that level is the digit. An MNIST
+    digit passes unchanged, and its negative is only inverted. Of an animation or a file with
+    several pages, the current frame counts.
 
     Raises:
-        InputError: more than 2**26 pixels, a damaged file, not finite pixels, or no ink.
+        InputError: the picture has more than 2**26 pixels, is damaged, has pixels that are not
+            finite, or shows no ink.
     """
     from PIL import ImageOps
 
@@ -115,11 +116,11 @@ def mnist_style(image: "Image") -> DigitImage:
             "make it smaller"
         )
     try:
-        turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
+        is_turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
         papers = to_grey(ImageOps.exif_transpose(image))
     except _DAMAGED as error:
         raise _damaged(error) from error
-    steps = ["turned upright as EXIF says"] if turned else []
+    steps = ["turned upright as EXIF says"] if is_turned else []
     for grey in papers:
         digit = _already_mnist(grey, steps) or _normalise(grey, steps)
         if digit:
@@ -169,13 +170,13 @@ def _normalise(grey: "Image", steps: list[str]) -> DigitImage | None:
     if ink is None:
         return None
     pixels = _place(_scale(ink))
-    said = "inverted: dark ink on light paper" if ink.dark else "kept: light ink on dark paper"
+    colours = "inverted: dark ink on light paper" if ink.dark else "kept: light ink on dark paper"
     box = f"cropped to the ink, scaled to fit {BOX}x{BOX}, centred by mass in {SIDE}x{SIDE}"
-    return DigitImage(pixels, ink.dark, (*steps, said, "contrast stretched", box))
+    return DigitImage(pixels, ink.dark, (*steps, colours, "contrast stretched", box))
 
 
 def _locate(grey: "Image") -> Ink | None:
-    """Find the ink twice: in the whole picture, then sharper, in what surrounds the find."""
+    """Find the ink in the whole picture, then once more and sharper in its surroundings."""
     work = _reduce(grey)
     ink = find_ink(np.asarray(work, np.float32))
     if not ink.mask.any():
@@ -204,7 +205,7 @@ def _reduce(grey: "Image") -> "Image":
 
 
 def _scale(ink: Ink) -> Grey:
-    """Scale the ink's box to fit 20x20 with area averaging; levels in 0 to 1."""
+    """Scale the ink to fit 20x20 with area averaging; its levels become 0 to 1."""
     from PIL import Image
 
     full = np.percentile(ink.levels[ink.mask], STROKE)
@@ -220,7 +221,7 @@ def _scale(ink: Ink) -> Grey:
 
 
 def _dilate(mask: NDArray[np.bool_], by: int = 2) -> NDArray[np.bool_]:
-    """The mask and the grey edge of its strokes."""
+    """The mask and the grey edges of its strokes, `by` pixels wide."""
     wide = mask.copy()
     for axis in (0, 1):
         rows = np.moveaxis(wide, axis, 0)

@@ -1,4 +1,4 @@
-"""Logits to answers: labels, probabilities and the most probable classes."""
+"""Turns logits into answers: labels, probabilities and the most probable classes."""
 
 import operator
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from lenet_runtime.errors import ArtifactError, InputError
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the network says about N images; `len` is N.
+    """The network's answers for N images; `len` is N.
 
     Attributes:
-        labels: int64 ``(N,)``; the most probable class of each image, the lower one of equals.
-        probabilities: float32 ``(N, C)``; softmax of the logits, each row sums to 1. A network's
-            confidence, not calibrated: a picture of no digit also gets a label.
-        top_k: int64 ``(N, k)``; the k most probable classes, descending, the lower first among
-            equals; ``top_k[:, 0]`` is `labels`.
-        class_labels: the name of each of the C classes, ``("0", ..., "9")``.
+        labels: Most probable class of each image, int64 ``(N,)``; of equals, the lower class.
+        probabilities: Softmax of the logits, float32 ``(N, C)``; each row sums to 1. They are not
+            calibrated, and an image that shows no digit gets a label as well.
+        top_k: The k most probable classes of each image, int64 ``(N, k)``, in descending order;
+            among equals the lower class comes first, so ``top_k[:, 0]`` equals `labels`.
+        class_labels: Names of the C classes, ``("0", ..., "9")``.
     """
 
     labels: NDArray[np.int64]
@@ -33,7 +33,7 @@ class Prediction:
         return len(self.labels)
 
     def top(self, index: int) -> list[tuple[str, float]]:
-        """The k most probable classes of image `index`: name and probability, descending."""
+        """Names and probabilities of the k most probable classes of image `index`, descending."""
         row = self.probabilities[index]
         return [(self.class_labels[c], float(row[c])) for c in self.top_k[index]]
 
@@ -43,19 +43,19 @@ def from_logits(
 ) -> Prediction:
     """Turn logits ``(N, C)`` into a `Prediction`.
 
-    The softmax is taken in float64 after subtracting each row's maximum, so it neither overflows
-    nor divides by zero, and is then rounded to float32. Classes are ranked by logit: probabilities
-    that underflow or round to the same float32 keep their order.
+    The softmax is computed in float64 after subtracting each row's maximum, so that it neither
+    overflows nor divides by zero, and then rounded to float32. Classes are ranked by their logits,
+    so that probabilities which underflow or round to the same float32 keep their order.
 
     Args:
-        logits: floating point ``(N, C)``, finite; N may be 0.
-        class_labels: C names.
-        k: how many classes to rank, 1 to C.
+        logits: Finite floating-point logits ``(N, C)``; N may be 0.
+        class_labels: Names of the C classes.
+        k: Number of classes to rank, 1 to C.
 
     Raises:
-        InputError: k is not an integer from 1 to C.
-        ArtifactError: the logits have another shape or are not finite, so the network that gave
-            them is not to be believed.
+        InputError: `k` is not an integer from 1 to C.
+        ArtifactError: the logits have another shape or are not finite, so the network that
+            computed them is damaged or has other classes.
     """
     top_k = _check_k(k, len(class_labels))
     _check_logits(logits, len(class_labels))
@@ -84,9 +84,9 @@ def _check_logits(logits: NDArray[np.floating[Any]], classes: int) -> None:
             f"logits: expected shape (N, {classes}), one per class label, found {logits.shape}; "
             "the model and its labels do not belong together: export it again"
         )
-    bad = ~np.isfinite(logits).all(axis=1)
-    if bad.any():
-        row = int(np.argmax(bad))
+    not_finite = ~np.isfinite(logits).all(axis=1)
+    if not_finite.any():
+        row = int(np.argmax(not_finite))
         raise ArtifactError(
             f"logits[{row}]: expected finite numbers, found {logits[row].tolist()}; the model's "
             "weights are damaged, or its precision overflows: verify it, or export it again"

@@ -1,8 +1,8 @@
-"""Digits to the network's input: pad with black, scale to [0, 1], normalise, as in training.
+"""Turns digits into the network's input: pads with black, scales to [0, 1], normalises.
 
 The arithmetic is float32, in torchvision's order (``Pad``, ``ToTensor``, ``Normalize``), so the
-result equals training's bit for bit. Nothing is cast or clipped on the quiet: an array that
-could mean two things is refused, with what to do about it.
+result equals that of training bit for bit. Nothing is silently cast or clipped: an array that
+could mean two things is refused, with advice.
 """
 
 import functools
@@ -15,27 +15,27 @@ from numpy.typing import NDArray
 
 from lenet_runtime.errors import InputError
 
-SIDE = 32  # of the network's input, in pixels
+SIDE = 32  # height and width of the network's input, in pixels
 FLOATS = (np.float16, np.float32, np.float64)
-_LARGE = 2.0**100  # within float32, which all of this is computed in, with room for the pixels
+_LARGE = 2.0**100  # with a mean and a std below it, no float32 result below overflows
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What stands between a picture's pixels and the network; an artifact carries its own.
+    """How pixels become the network's input; each artifact records its own numbers.
 
-    The defaults are MNIST's: two black pixels on every side, from 28x28 to the 32x32 of LeNet's
-    input (LeCun et al. 1998, section II.B), and the mean and standard deviation of the training
-    set's pixels, taken before padding.
+    The defaults are MNIST's: two black pixels on every side turn 28x28 into the 32x32 of LeNet's
+    input (LeCun et al. 1998, section II.B), and mean and standard deviation are those of the
+    training set's pixels before padding.
 
     Attributes:
-        mean: subtracted from pixels in [0, 1].
-        std: divides what is left.
-        padding: black pixels added on every side of an image that is not yet 32x32.
+        mean: Number that is subtracted from pixels in [0, 1].
+        std: Number that the difference is divided by.
+        padding: Black pixels to add on every side of an image that is not yet 32x32.
 
     Raises:
-        ValueError: a mean or std that float32 cannot compute with, ``std <= 0``, or padding
-            outside 0 to 15.
+        ValueError: float32 cannot compute with the mean or the std, ``std <= 0``, or the padding
+            is not from 0 to 15.
     """
 
     mean: float = 0.1307
@@ -53,14 +53,14 @@ def to_batch(images: Any, preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Turn digits into the network's input: float32 ``(N, 1, 32, 32)``, C-contiguous.
 
     Args:
-        images: white ink on black, N of any size, also 0. Either an array ``(N, 28, 28)``, which
-            is padded, or ``(N, 32, 32)``, which is not: uint8, or float16, float32 or float64 in
-            [0, 1], in native byte order. Or one `PIL.Image.Image`, or a list or tuple of them, of
-            any size and mode: each goes through `lenet_runtime.images.mnist_style`.
-        preprocessing: the artifact's.
+        images: White digits on black; N may be 0. Either an array ``(N, 28, 28)``, which is padded,
+            or ``(N, 32, 32)``, which is not: uint8, or float16, float32 or float64 in [0, 1], in
+            native byte order. Or one `PIL.Image.Image`, or a list or tuple of them, of any size
+            and mode: each goes through `lenet_runtime.images.pictures.mnist_style`.
+        preprocessing: Preprocessing that the artifact records.
 
     Raises:
-        InputError: anything else; it says where, what was expected and found, and what to do.
+        InputError: `images` is anything else; the message says what to do.
     """
     pixels = images if isinstance(images, np.ndarray) else _from_pictures(images)
     _check_array(pixels, SIDE - 2 * preprocessing.padding)
@@ -89,8 +89,8 @@ def _scale(unit: NDArray[np.float32], preprocessing: Preprocessing) -> NDArray[n
 
 @functools.lru_cache(maxsize=16)
 def pixel_table(preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """The normalised value of each uint8 pixel, float32 ``(256,)``, read-only."""
-    # A pixel has 256 values: looking them up is faster than computing them per image.
+    """Normalised value of each of the 256 pixel values, float32 ``(256,)``, read-only."""
+    # Looking values up is faster than computing them for each image.
     table = _scale(np.arange(256, dtype=np.float32) / np.float32(255), preprocessing)
     table.flags.writeable = False
     return table
@@ -103,14 +103,11 @@ def _from_pictures(images: Any) -> NDArray[np.uint8]:
     for i, picture in enumerate(pictures):
         if pil is None or not isinstance(picture, pil.Image):
             where = f"images[{i}]" if pictures is images else "images"
+            name = f"{type(picture).__module__}.{type(picture).__name__}".removeprefix("builtins.")
             raise InputError(
                 f"{where}: expected an array (N, 28, 28), a PIL image or a list of PIL images, "
-                f"found {_kind(picture)}; {_advice(picture, pictures is images)}"
+                f"found {name}; {_advice(picture, pictures is images)}"
             )
-    return _mnist_style(pictures)
-
-
-def _mnist_style(pictures: Any) -> NDArray[np.uint8]:
     from lenet_runtime.images.pictures import mnist_style
 
     batch = np.empty((len(pictures), 28, 28), np.uint8)
@@ -122,18 +119,14 @@ def _mnist_style(pictures: Any) -> NDArray[np.uint8]:
     return batch
 
 
-def _kind(thing: Any) -> str:
-    return f"{type(thing).__module__}.{type(thing).__name__}".removeprefix("builtins.")
-
-
-def _advice(thing: Any, listed: bool) -> str:
-    if isinstance(thing, np.ndarray):
+def _advice(value: Any, in_list: bool) -> str:
+    if isinstance(value, np.ndarray):
         return "pass arrays as one array: np.stack(images), or np.concatenate(images)"
-    if type(thing).__module__.partition(".")[0] == "torch":
+    if type(value).__module__.partition(".")[0] == "torch":
         return "pass images.cpu().numpy()"
-    if isinstance(thing, str | bytes) or hasattr(thing, "__fspath__"):
+    if isinstance(value, str | bytes) or hasattr(value, "__fspath__"):
         return "open it with PIL.Image.open"
-    if listed:
+    if in_list:
         return "pass np.array(images, np.uint8) if these are pixels"
     return "pass images of a kind that is named here"
 
@@ -179,12 +172,12 @@ def _shape_advice(shape: tuple[int, ...]) -> str:
 
 def _check_range(images: NDArray[Any]) -> None:
     low, high = images.min(), images.max()
-    if low >= 0 and high <= 1:  # false for NaN, which both carry
+    if low >= 0 and high <= 1:  # false where a pixel is NaN, because low and high are NaN then
         return
-    bad = ~((images >= 0) & (images <= 1))
-    where = np.unravel_index(np.argmax(bad), images.shape)
+    outside = ~((images >= 0) & (images <= 1))
+    place = np.unravel_index(np.argmax(outside), images.shape)
     raise InputError(
-        f"images[{', '.join(str(int(i)) for i in where)}]: expected floats in [0, 1], found "
-        f"{images[where]} (and {np.count_nonzero(bad) - 1} more); pass pixels of 0 to 255 as "
+        f"images[{', '.join(str(int(i)) for i in place)}]: expected floats in [0, 1], found "
+        f"{images[place]} (and {np.count_nonzero(outside) - 1} more); pass pixels of 0 to 255 as "
         "uint8 or divide them by 255, and do not normalise them: this function does"
     )
