@@ -8,6 +8,7 @@ from fused import PRECISIONS, Failure, kernels, packed
 from samples import digits, eager, noise, raw_digits
 
 from lenet_deploy.training.model import Net
+from lenet_runtime.images.preprocess import Preprocessing, to_batch
 from lenet_runtime.parity import NOISE, TOLERANCES, compare
 
 ONE, FEW, MANY = "lenet_one", "lenet_few", "lenet_many"
@@ -60,15 +61,15 @@ def test_raw_digits_give_the_same_bits(net, precision, name, size):
     weights, run = packed(net, precision), kernels(precision)
     pixels = raw_digits(size)
     pixels[0] = np.arange(784).reshape(28, 28) % 256  # every value of a pixel
-    images = fused.to_batch(pixels, fused.Preprocessing())
+    images = to_batch(pixels, Preprocessing())
     expected = run(MANY, weights, images)
     assert np.array_equal(run(name + "_raw", weights, pixels), expected)
 
 
 def test_raw_digits_follow_the_artifacts_own_preprocessing(net):
-    other = fused.Preprocessing(mean=0.4, std=0.7)
+    other = Preprocessing(mean=0.4, std=0.7)
     pixels, run = raw_digits(2), kernels("fp32")
-    expected = run(ONE, packed(net, "fp32"), fused.to_batch(pixels, other))
+    expected = run(ONE, packed(net, "fp32"), to_batch(pixels, other))
     assert np.array_equal(run(ONE + "_raw", packed(net, "fp32", other), pixels), expected)
 
 
