@@ -29,7 +29,7 @@ demo: $(VENV)/.ready ## Export, verify, classify real digits, and time: the whol
 	$(BIN)/lenet-deploy bench artifacts/onnx-fp32
 
 test: $(VENV)/.ready ## Pass the tests, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --cov --cov-report=term
 
 lint: $(VENV)/.ready ## Style and likely bugs
 	$(BIN)/ruff check .
