@@ -22,7 +22,10 @@ from lenet_runtime.backends import backends_of, choose
 from lenet_runtime.errors import BackendUnavailable
 
 # Fixtures of several files, in tests/helpers.
-pytest_plugins = ("fake_sessions", "publishing", "training_runs")
+pytest_plugins = (
+    "fake_sessions", "function_engines", "native_files", "publishing", "training_runs",
+    "tuned_folders",
+)  # fmt: skip
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would the processes that tests

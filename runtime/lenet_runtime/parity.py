@@ -26,7 +26,7 @@ noise, whose logits are small, it does not. So each tolerance has an absolute an
 The tolerance of int8 detects a layer whose scales are off by a tenth, a channel of a convolution
 that is off by two, swapped channels, and a lost weight if it belongs to a convolution or is the
 largest of a logit. It does not detect small biases that are lost after conv1, nor one weight of a
-wide dense layer. So tests/export/test_native_precision.py shows what is detected, and also compares
+wide dense layer. So tests/export/test_native_int8.py shows what is detected, and also compares
 every kernel with integer arithmetic in NumPy, where one wrong bit fails.
 
 Top-1 agreement on noise is required of fp32 alone. The logits of noise lie so close together that

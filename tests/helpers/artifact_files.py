@@ -1,7 +1,9 @@
 """Artifacts made by hand and damaged by hand, for tests that need no engine."""
 
+import copy
 import hashlib
 import json
+from pathlib import Path
 
 from fake_engine import FORMAT
 from samples import first_ten, noise
@@ -73,3 +75,35 @@ def replace_file(folder, name, data):
     (folder / name).write_bytes(data)
     entry = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
     return edit_manifest(folder, lambda document: document["files"].__setitem__(name, entry))
+
+
+# A right manifest, the same as JSON, and the paths of all objects in it.
+MANIFEST = make_manifest({"golden.npz": b"golden", "model.fake": b"model"})
+DOCUMENT = json.loads(MANIFEST.to_bytes())
+OBJECTS = [
+    (), ("inputs", 0), ("preprocessing",), ("files", "golden.npz"), ("requirements",), ("parity",),
+    ("parity", "tolerance"), ("parity", "comparisons", 0),
+]  # fmt: skip
+
+
+def read(document):
+    """The manifest that a document or its bytes say."""
+    text = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return Manifest.from_bytes(text, Path("folder/manifest.json"))
+
+
+def changed(path, value):
+    """The right document, with `value` at `path`."""
+    document = copy.deepcopy(DOCUMENT)
+    node = document
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    return document
+
+
+def at(path, document):
+    """The node at `path`."""
+    for key in path:
+        document = document[key]
+    return document

@@ -199,3 +199,8 @@ def seeded(make, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make().eval().requires_grad_(False)
+
+
+def other_net(first, second, *widths):
+    """An untrained network of LeNet's kind with these sizes."""
+    return seeded(lambda: sequential(first, second, widths), seed=3)

@@ -11,6 +11,7 @@ import pytest
 from artifact_files import edit_manifest, replace_file, write_artifact
 
 import lenet_export
+import lenet_runtime
 from lenet_runtime.artifact import golden
 
 WRAPPER = Path(lenet_export.__file__).parent / "formats" / "native" / "c" / "python_module.c"
@@ -24,6 +25,7 @@ int lenet_run_finite(const float *images, float *logits, size_t batch, void *wor
 const char *lenet_isa(void);
 extern const char lenet_version[], lenet_weights_sha256[];
 """
+SANITIZED = "LENET_SANITIZED_LIBRARY"  # set where tests run themselves under AddressSanitizer
 # Logits are SCALE times the first ten pixels. An image whose pixel 10 is GATE says on descriptor
 # pixel 11 that it is being computed, and waits for a byte on descriptor pixel 12.
 GATE, FAIL = 12345.0, 54321.0
@@ -120,6 +122,45 @@ def write_native(folder, library, scale=1):
     (folder / "model.fake").unlink()
     edit_manifest(folder, lambda document: document["files"].pop("model.fake"))
     images = np.random.default_rng(0).standard_normal((4, 1, 32, 32), np.float32)
-    answers = images.reshape(4, -1)[:, :10] * np.float32(scale)
-    replace_file(folder, "golden.npz", golden.write(images, answers))
+    replace_file(folder, "golden.npz", golden.write(images, first_pixels(images, scale)))
     return replace_file(folder, "lenet.so", library)
+
+
+def first_pixels(images, scale=1):
+    """The logits of a stand-in."""
+    return images.reshape(-1, 1024)[:, :10] * np.float32(scale)
+
+
+def load(folder, **arguments):
+    return lenet_runtime.load(folder, trust=True, **arguments)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """The bytes of a stand-in's ``lenet.so``."""
+    if SANITIZED in os.environ:
+        return Path(os.environ[SANITIZED]).read_bytes()
+    return compile_library(tmp_path_factory.mktemp("library"))
+
+
+class Gate:
+    """Makes images that are computed up to a point until `open` is called."""
+
+    def __init__(self):
+        self._here, self._say = os.pipe()
+        self._wait, self._go = os.pipe()
+
+    def shut(self, images, at):
+        images.reshape(len(images), -1)[at, 10:13] = GATE, self._say, self._wait
+        return images
+
+    def await_arrival(self):
+        assert os.read(self._here, 1)
+
+    def open(self):
+        os.write(self._go, b"!")
+
+
+@pytest.fixture
+def gate():
+    return Gate()

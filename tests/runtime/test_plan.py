@@ -1,77 +1,18 @@
-"""Plans: tuning a folder, and sending each batch to the engine that won at its size."""
+"""Plans: sending each batch to the engine that won at its size, where the plan fits."""
 
 import dataclasses
 import json
 import shutil
 
-import numpy as np
 import pytest
-from cli_helper import run
 from fake_engine import FakePredictor
 from samples import noise
 
-from lenet_bench import LatencyResult, tuning
 from lenet_runtime import BACKENDS, load, load_plan
 from lenet_runtime.artifact import golden, trust
-from lenet_runtime.errors import ArtifactError, DeployError, InputError
+from lenet_runtime.errors import ArtifactError, DeployError
 from lenet_runtime.plans import plan
-from lenet_runtime.plans.routing import PlanWarning, Route, Router, require_one_network
-
-SIZES = (1, 8, 64)
-
-
-@pytest.fixture
-def folder(onnx_artifact, torchscript_artifact, tmp_path):
-    """A folder of two artifacts of one network."""
-    for artifact in (onnx_artifact, torchscript_artifact):
-        shutil.copytree(artifact.path, tmp_path / artifact.manifest.format)
-    return tmp_path
-
-
-def measure_as(microseconds):
-    """A stand-in for the clock: each engine's median by batch size; cutting triples it, where
-    `microseconds` does not say."""
-
-    def taken(name, size):
-        if name in microseconds:
-            return microseconds[name][size]
-        return 3 * microseconds[name.partition(" in chunks of ")[0]][size]
-
-    def measure(engines, batch_sizes):
-        return [
-            LatencyResult(name, size, (np.array([taken(name, size) * 1e3]),))
-            for name in engines
-            for size in batch_sizes
-        ]
-
-    return measure
-
-
-ONNX_WINS_SMALL = measure_as(
-    {
-        "onnx on ort-cpu": {1: 10, 8: 50, 64: 500},
-        "torchscript on torchscript": {1: 40, 8: 60, 64: 400},
-    }
-)
-
-
-@pytest.fixture
-def tuned(folder):
-    """The folder with its plan: ONNX at 1 and 8, TorchScript at 64."""
-    made, _, skipped = tuning.tune(folder, SIZES, ONNX_WINS_SMALL, trust=True)
-    assert skipped == {}
-    plan.write(folder, made)
-    return folder
-
-
-def test_the_plan_names_the_fastest_at_each_size_and_survives_the_disk(tuned):
-    made = plan.read(tuned)
-    assert [(e.batch_size, e.artifact, e.backend, e.p50_us) for e in made.entries] == [
-        (1, "onnx", "ort-cpu", 10.0),
-        (8, "onnx", "ort-cpu", 50.0),
-        (64, "torchscript", "torchscript", 400.0),
-    ]
-    assert made.machine == plan.machine()
+from lenet_runtime.plans.routing import PlanWarning, Route, Router
 
 
 @pytest.mark.parametrize(
@@ -149,52 +90,6 @@ def test_an_artifact_that_was_exchanged_is_refused(tuned):
         load_plan(tuned, trust=True)
 
 
-def test_artifacts_of_two_networks_cannot_be_tuned_together(folder, tmp_path_factory):
-    import torch
-
-    import lenet_export
-    from lenet_deploy.training.model import Net
-
-    torch.manual_seed(1)
-    lenet_export.export(Net(), "torchscript", folder / "other")
-    slow = measure_as({})
-    with pytest.raises(ArtifactError, match="networks or precisions"):
-        tuning.tune(folder, SIZES, slow, trust=True)
-
-
-def test_a_plan_never_mixes_precisions(folder, native_artifact, net):
-    """An image's answer must not depend on the batch that it comes in."""
-    import lenet_export
-
-    shutil.copytree(native_artifact.path, folder / "native")
-    lenet_export.export(net, "native", folder / "int8", precision="int8")
-    engines = ("onnx on ort-cpu", "torchscript on torchscript", "native on native")
-    fast = measure_as({name: dict.fromkeys(SIZES, 1) for name in (*engines, "int8 on native")})
-    made, _, skipped = tuning.tune(folder, SIZES, fast, trust=True)
-    assert "int8" not in {entry.artifact for entry in made.entries}
-    assert "its precision is not fp32" in skipped["int8 on native"]
-    made, _, _ = tuning.tune(folder, SIZES, fast, trust=True, precision="int8")
-    assert {entry.artifact for entry in made.entries} == {"int8"}
-    sessions = [load(folder / name, trust=True) for name in ("native", "int8")]
-    with pytest.raises(ArtifactError, match="networks or precisions"):
-        require_one_network(sessions)
-
-
-def test_what_cannot_be_measured_is_skipped_with_its_reason(folder, monkeypatch):
-    monkeypatch.setattr(trust, "_written", set())
-    only_onnx = measure_as({"onnx on ort-cpu": dict.fromkeys(SIZES, 1)})
-    made, _, skipped = tuning.tune(folder, SIZES, only_onnx)
-    assert {entry.artifact for entry in made.entries} == {"onnx"}
-    assert "runs code" in skipped["torchscript on torchscript"]
-
-
-def test_an_empty_folder_has_nothing_to_tune(tmp_path):
-    with pytest.raises(InputError, match="no artifact"):
-        tuning.tune(tmp_path, SIZES, measure_as({}))
-    with pytest.raises(ArtifactError, match="expected a folder of artifacts"):
-        tuning.tune(tmp_path / "none", SIZES, measure_as({}))
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -227,11 +122,6 @@ def test_an_entry_that_is_wrong_is_refused(tuned, change, reason):
     plan.write(tuned, dataclasses.replace(made, entries=(first, *made.entries[1:])))
     with pytest.raises(ArtifactError, match=reason):
         plan.read(tuned)
-
-
-def test_a_folder_without_a_plan_says_so(folder):
-    with pytest.raises(ArtifactError, match=r"plan\.json"):
-        load_plan(folder)
 
 
 def test_a_plan_is_bound_to_the_version_of_every_engine(monkeypatch):
@@ -283,37 +173,6 @@ def test_one_engine_needs_no_bounds():
     assert Router([Route(8, FakePredictor())], None)._bounds == []
 
 
-CUTTING_WINS = measure_as(
-    {
-        "onnx on ort-cpu": {8: 50, 64: 500, 128: 1000, 256: 2000},
-        "onnx on ort-cpu in chunks of 32": {64: 400, 128: 800, 256: 1900},
-        "onnx on ort-cpu in chunks of 64": {128: 900, 256: 1500},
-        "torchscript on torchscript": {8: 90, 64: 900, 128: 1800, 256: 3600},
-    }
-)
-
-
-@pytest.fixture
-def cut(folder):
-    """The folder with a plan of ONNX alone, each batch size cut in another way."""
-    made, results, _ = tuning.tune(folder, (8, 64, 128, 256), CUTTING_WINS, trust=True)
-    plan.write(folder, made)
-    return folder, results
-
-
-def test_the_plan_keeps_the_fastest_chunk_of_each_size(cut):
-    folder, results = cut
-    entries = plan.read(folder).entries
-    assert [(e.batch_size, e.chunk, e.p50_us) for e in entries] == [
-        (8, None, 50.0),
-        (64, 32, 400.0),
-        (128, 32, 800.0),
-        (256, 64, 1500.0),
-    ]
-    assert {r.engine for r in results} == {"onnx on ort-cpu", "torchscript on torchscript"}
-    assert len(results) == 8
-
-
 @pytest.mark.parametrize(
     ("size", "pieces"),
     [(8, [8]), (63, [63]), (64, [32, 32]), (100, [32, 32, 32, 4]), (256, [64] * 4)],
@@ -328,20 +187,3 @@ def test_a_plan_cuts_as_was_measured(cut, onnx_artifact, size, pieces):
         )
         assert (session.run(noise(size)) == expected).all()
     assert asked == pieces
-
-
-def test_tune_writes_the_plan_and_shows_the_winners(folder):
-    shown = run("tune", folder, "--batch-sizes", "1,4", "--min-time", "0.01", "--trust").stdout
-    assert "Fastest here" in shown
-    assert [entry.batch_size for entry in plan.read(folder).entries] == [1, 4]
-
-
-def test_tune_prints_json_alone(folder):
-    result = run("tune", folder, "--batch-sizes", "2", "--min-time", "0.01", "--trust", "--json")
-    document = json.loads(result.stdout)
-    assert document["entries"][0]["batch_size"] == 2
-    assert document["skipped"] == {}
-
-
-def test_tune_of_a_missing_folder_exits_1(tmp_path):
-    run("tune", tmp_path / "none", code=1)

@@ -1,0 +1,261 @@
+"""native in int8: kernels that equal integers in NumPy, the tolerance, and the calibration."""
+
+import copy
+import importlib
+import math
+
+import int8_reference
+import numpy as np
+import pytest
+import samples
+import torch
+from native_c import COMPILERS, any_compiler, calibration, library, other_net
+from samples import noise
+
+import lenet_export
+from lenet_deploy.training import bundle, data
+from lenet_deploy.training.model import Net
+from lenet_export.network import layers, quantize
+from lenet_runtime import cpu, load
+from lenet_runtime.errors import InputError
+from lenet_runtime.images.preprocess import Preprocessing
+from lenet_runtime.parity import TOLERANCES, compare, parity_batches
+
+
+def quantized_of(module):
+    network = layers.read(module)
+    return quantize.quantize(network, quantize.calibrate(network, calibration()))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return samples.digits()
+
+
+needs_vnni = pytest.mark.skipif(
+    "avx512_vnni" not in cpu.flags(), reason="this CPU has no avx512_vnni"
+)
+
+
+@pytest.fixture(scope="module")
+def images(digits):
+    """Digits, noise, noise far beyond every range, and what is quiet."""
+    quiet = np.zeros((2, 1, 32, 32), np.float32)
+    quiet[1] = np.float32(1e-40)
+    return np.concatenate([digits, noise(20), noise(9, scale=1e4), noise(3, scale=1e37), quiet])
+
+
+@pytest.fixture(scope="module")
+def quantized(net):
+    return quantized_of(net)
+
+
+@pytest.fixture(scope="module", params=["x86-64-v4", "generic"])
+def int8(request, net):
+    """With every kernel, and with the portable ones alone."""
+    return library(net, any_compiler(), request.param, precision="int8")
+
+
+@pytest.mark.parametrize(
+    ("level", "isa"),
+    [pytest.param("x86-64-v4", "avx512_vnni", marks=needs_vnni), ("generic", "generic")],
+)
+def test_the_kernels_equal_integers_in_numpy(net, quantized, images, level, isa):
+    native = library(net, any_compiler(), level, precision="int8")
+    assert native.isa == isa
+    np.testing.assert_array_equal(native.run(images), int8_reference.logits(quantized, images))
+
+
+@pytest.mark.parametrize("sizes", [(1, 16), (3, 20, 30), (5, 7, 120, 84), (8, 33, 17), (11, 4, 5)])
+def test_other_sizes_equal_integers_in_numpy(sizes, images):
+    """Odd channels, several blocks of outputs, layers that end in the middle of a register."""
+    module = other_net(*sizes)
+    expected = int8_reference.logits(quantized_of(module), images)
+    for level in ("x86-64-v4", "generic"):
+        native = library(module, any_compiler(), level, precision="int8")
+        np.testing.assert_array_equal(native.run(images), expected)
+
+
+@pytest.mark.parametrize("cc", COMPILERS)
+@pytest.mark.parametrize("flags", [("-DLENET_PLAIN_C",), ("-O3", "-march=native", "-std=gnu11")])
+def test_compilers_and_their_flags_change_no_bit(net, quantized, images, cc, flags):
+    """Not even where the compiler may fuse products and sums, or has no vectors."""
+    for level in ("x86-64-v4", "generic"):
+        native = library(net, cc, level, *flags, precision="int8")
+        np.testing.assert_array_equal(native.run(images), int8_reference.logits(quantized, images))
+
+
+def test_int8_answers_do_not_depend_on_the_batch(int8, digits):
+    alone = np.concatenate([int8.run(digits[i : i + 1]) for i in range(len(digits))])
+    for size in (2, 3, 4, 5, 6, 7, 13, 31, 32, 33, 60):
+        np.testing.assert_array_equal(int8.run(digits[:size]), alone[:size])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_int8_says_nan_of_an_image_that_is_not_finite_and_of_no_other(int8, digits, value):
+    spoilt = digits[:7].copy()
+    spoilt[3, 0, 31, 31] = value
+    logits, expected = int8.run(spoilt), int8.run(digits[:7])
+    assert np.isnan(logits[3]).all()
+    np.testing.assert_array_equal(np.delete(logits, 3, 0), np.delete(expected, 3, 0))
+    int8.run(spoilt, function="lenet_run_finite", code=2)
+    int8.run(digits, function="lenet_run_finite", code=0)
+
+
+def test_codes_stay_within_their_types(quantized):
+    conv1, *others = quantized.layers
+    assert conv1.weight.dtype == np.int16
+    total = np.abs(conv1.weight.astype(np.int64)).sum(axis=(1, 2, 3))
+    assert (total * 2**15 + np.abs(conv1.bias.astype(np.int64)) < 2**31).all()
+    for layer in others:
+        assert layer.weight.dtype == np.int8
+        assert np.abs(layer.weight.astype(int)).reshape(len(layer.weight), -1).max() == 127
+    for layer in quantized.layers:
+        assert layer.scale.dtype == np.float32
+        assert (layer.scale > 0).all()
+
+
+def test_extreme_weights_do_not_overflow(digits):
+    """A bias far above its weights, a silent channel, and a network of zeros."""
+    for change in (
+        lambda net: net.fc1.bias.data.fill_(1e6),
+        lambda net: net.conv1.bias.data.fill_(-1e4),
+        lambda net: net.conv2.weight.data[3].zero_(),
+        lambda net: [p.data.zero_() for p in net.parameters()],
+    ):
+        net = Net().eval()
+        change(net)
+        quantized = quantized_of(net)
+        for layer in quantized.layers:
+            rows = np.abs(layer.weight.astype(np.int64)).reshape(len(layer.bias), -1).sum(1)
+            largest = 2**15 if layer is quantized.layers[0] else 255
+            assert (rows * largest + np.abs(layer.bias.astype(np.int64)) < 2**31).all()
+        assert np.isfinite(int8_reference.logits(quantized, digits[:2])).all()
+
+
+MUTATIONS = {
+    "a channel's scale is twice too large": lambda layers: _scaled(layers, 1, 5, 2),
+    "a layer's scales are a tenth too small": lambda layers: _scaled(layers, 2, slice(None), 0.9),
+    "a logit's scale is a tenth too large": lambda layers: _scaled(layers, 4, 3, 1.1),
+    "the biases of conv1 are lost": lambda layers: layers[0].bias.fill(0),
+    "a large weight of conv2 is lost": lambda layers: _lost(layers[1].weight[9]),
+    "a large weight of fc3 is lost": lambda layers: _lost(layers[4].weight[1]),
+    "two channels change places": lambda layers: _swapped(layers[1].weight),
+    "a filter's sign is wrong": lambda layers: np.negative(
+        layers[0].weight[2], out=layers[0].weight[2]
+    ),
+    "activations are cut at half their range": lambda layers: _scaled(layers, 0, slice(None), 2),
+}
+
+
+def _scaled(layers, number, which, factor):
+    layers[number].scale[which] *= np.float32(factor)
+
+
+def _lost(weights):
+    weights.reshape(-1)[np.abs(weights.astype(int)).argmax()] = 0
+
+
+def _swapped(weight):
+    weight[:, [1, 4]] = weight[:, [4, 1]]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_the_tolerance_of_int8_sees_wrong_scales_and_large_wrong_weights(
+    net, quantized, digits, mutation
+):
+    spoilt = copy.deepcopy(quantized)
+    MUTATIONS[mutation](spoilt.layers)
+    results = []
+    for network in (quantized, spoilt):
+        comparisons = [
+            compare(
+                int8_reference.logits(network, images),
+                net(torch.tensor(images)).detach().numpy(),
+                TOLERANCES["int8"],
+                inputs=name,
+            )
+            for name, images in parity_batches(digits, (64,))
+        ]
+        results.append(all(comparison.ok for comparison in comparisons))
+    assert results == [True, False]
+
+
+def test_int8_of_a_lower_level_names_no_other_kernels(exported):
+    manifest = exported("native", precision="int8", isa="x86-64-v3").manifest
+    assert set(manifest.kernels.values()) == {("int16", "generic"), ("int8", "generic")}
+
+
+def test_int8_loads_where_the_cpu_lacks_dot_products(exported, digits, monkeypatch):
+    artifact = exported("native", precision="int8", isa="generic")
+    monkeypatch.setattr(cpu, "flags", frozenset)
+    with load(artifact.path, trust=True) as session:
+        assert session.run(digits).shape == (60, 10)
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        np.zeros((0, 28, 28), np.uint8),
+        np.zeros((3, 28, 28), np.float32),
+        np.zeros((28, 28), np.uint8),
+        [[0]],
+    ],
+)
+def test_what_cannot_calibrate_is_refused(net, tmp_path, calibration):
+    with pytest.raises(InputError, match="calibration: expected uint8 digits"):
+        lenet_export.export(
+            net, "native", tmp_path / "new", precision="int8", calibration=calibration
+        )
+
+
+def test_fp32_is_not_calibrated(net, tmp_path):
+    with pytest.raises(InputError, match="int8 alone is calibrated"):
+        lenet_export.export(
+            net, "native", tmp_path / "new", calibration=quantize.calibration_digits()
+        )
+
+
+def test_scales_follow_the_calibration_digits(net):
+    network = layers.read(net)
+    digits = quantize.calibration_digits()
+    few, many = (
+        quantize.calibration_batch("int8", images, Preprocessing())
+        for images in (digits[:3], digits)
+    )
+    ranges = quantize.calibrate(network, many)
+    assert np.all(quantize.calibrate(network, few).activations <= np.array(ranges.activations))
+    with torch.inference_mode():
+        pooled = torch.nn.functional.max_pool2d(torch.relu(net.conv1(torch.tensor(many))), 2)
+    assert ranges.activations[0] == pytest.approx(float(pooled.max()))
+    assert ranges.pixel == float(np.abs(many).max())
+
+
+def test_the_bundled_calibration_digits_are_of_the_training_set(mnist_dir, tmp_path):
+    """The very bytes that the maintainers' tool makes of it, and no digit of the test set."""
+    bundle.calibration(mnist_dir, tmp_path / "calibration.npz")
+    bundled = quantize.calibration_digits()
+    with np.load(tmp_path / "calibration.npz") as arrays:
+        images, indices = arrays["images"], arrays["indices"]
+    np.testing.assert_array_equal(images, bundled)
+    train = data.load_mnist(mnist_dir, train=True)
+    np.testing.assert_array_equal(train.images.numpy()[indices], bundled)
+    assert (np.bincount(train.labels.numpy()[indices]) == 25).all()
+    test = {image.tobytes() for image in data.load_mnist(mnist_dir, train=False).images.numpy()}
+    assert not test & {image.tobytes() for image in bundled}
+
+
+def test_calibration_from_a_folder_reads_the_training_set_alone(mnist_dir, monkeypatch):
+    command = importlib.import_module("lenet_deploy.cli.export")
+    read = []
+    real = data.load_mnist
+
+    def spy(folder, *, train, download=False):
+        read.append(train)
+        return real(folder, train=train, download=download)
+
+    monkeypatch.setattr(data, "load_mnist", spy)
+    (digits,) = command._values({"calibration": str(mnist_dir)}, ["native"]).values()
+    assert digits.shape == (60000, 28, 28)
+    assert command._values({"calibration": None}, ["native"]) == {}
+    assert read == [True]

@@ -1,0 +1,41 @@
+"""ONNX artifacts of one dense layer, made without an export."""
+
+import numpy as np
+import pytest
+from artifact_files import edit_manifest, replace_file, write_artifact
+from samples import noise
+
+from lenet_runtime.artifact import golden
+
+onnx = pytest.importorskip("onnx")
+
+WEIGHTS = np.random.default_rng(0).standard_normal((1024, 10)).astype(np.float32)
+IMAGES = noise(4, seed=1)
+FLAT = onnx.helper.make_node("Flatten", ["images"], ["flat"])
+DENSE = onnx.helper.make_node("MatMul", ["flat", "weights"], ["logits"])
+FLOAT, DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
+
+
+def value(name, shape, kind=FLOAT):
+    return onnx.helper.make_tensor_value_info(name, kind, shape)
+
+
+INPUT, OUTPUT = value("images", ("batch", 1, 32, 32)), value("logits", ("batch", 10))
+
+
+def model(nodes=(FLAT, DENSE), weights=WEIGHTS, inputs=(INPUT,), outputs=(OUTPUT,)):
+    """One dense layer, as ONNX; `weights` may be a tensor already."""
+    if isinstance(weights, np.ndarray):
+        weights = onnx.numpy_helper.from_array(weights, "weights")
+    graph = onnx.helper.make_graph(list(nodes), "dense", list(inputs), list(outputs), [weights])
+    opset = onnx.helper.make_opsetid("", 20)
+    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9)
+
+
+def write_dense(folder):
+    """An ONNX artifact of one dense layer; returns its folder."""
+    write_artifact(folder, format="onnx")
+    (folder / "model.fake").unlink()
+    edit_manifest(folder, lambda d: d["files"].pop("model.fake"))
+    replace_file(folder, "golden.npz", golden.write(IMAGES, IMAGES.reshape(4, -1) @ WEIGHTS))
+    return replace_file(folder, "model.onnx", model().SerializeToString())
