@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export LENET_DEPLOY_DATA_DIR ?= $(if $(wildcard ../shared/mnist),../shared/mnist,data)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel check overhead bench-peers gpu-check clean
+.PHONY: help demo test coverage lint types wheel check overhead bench-peers gpu-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,8 +28,13 @@ demo: $(VENV)/.ready ## Export, verify, classify real digits, and time: the whol
 	$(BIN)/lenet-deploy predict --artifact artifacts/onnx-fp32 --digits 6
 	$(BIN)/lenet-deploy bench artifacts/onnx-fp32
 
-test: $(VENV)/.ready ## Pass the tests, with coverage
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --cov --cov-report=term
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+
+test: $(VENV)/.ready ## Pass the tests, on up to four cores
+	$(PYTEST)
+
+coverage: $(VENV)/.ready ## Pass the tests and show what they run; half as long again
+	$(PYTEST) --cov --cov-report=term
 
 lint: $(VENV)/.ready ## Style and likely bugs
 	$(BIN)/ruff check .
