@@ -106,6 +106,8 @@ def export(
     names = _all_formats(device, gpu_only=no_verify) if format == "all" else [format]
     if source_only:
         _check_source_only(format, precision, static_batch)
+    if flags["calibration"] is not None and precision != "int8":
+        raise InputError(f"--calibration-dir: int8 alone is calibrated, found {precision}")
     options = _values(flags, names)
     common: dict[str, Any] = {
         "precision": precision,

@@ -66,7 +66,7 @@ class Format:
         Raises:
             InputError: The format has no such precision.
         """
-        if precision not in self.precisions:
+        if precision not in tuple(self.precisions):  # what cannot be hashed is none of them
             raise InputError(
                 f"precision: {self.name!r} can be exported in {tuple(self.precisions)}, found "
                 f"{precision!r}"
@@ -124,7 +124,7 @@ def _whose(option: str) -> str:
     return ""
 
 
-_OPSET = Option("opset", "--opset", "Operator set, 18 to 22. Default: 20.", "N", int)
+_OPSET = Option("opset", "--opset", "Operator set, 18 to 22. Default: 20.", "INTEGER", int)
 _ISA = Option(
     "isa", "--isa", "The highest level to make kernels for, x86-64-v4, x86-64-v3 or generic. "
     "Default: all of them, chosen when loaded.", "LEVEL",

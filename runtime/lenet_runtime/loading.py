@@ -118,6 +118,7 @@ def load_plan(
     _check_arguments(threads, trust=trust)
     folder, device = Path(folder), str(devices.parse(device))
     plan = plans.read(folder)
+    _check_arguments(plan.threads)
     options: dict[str, Any] = {"device": device, "check_finite": check_finite}
     misfits = plans.misfits(plan, device, threads)
     if misfits:

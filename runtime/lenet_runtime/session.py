@@ -175,9 +175,10 @@ class Session:
                 self.run(images)
 
     def close(self) -> None:
-        """Give the engine back; a call that is under way in another thread still ends well.
+        """Give the engine back; closing twice is fine.
 
-        Closing twice is fine.
+        A call that is under way in another thread still ends well, or raises `DeployError` before
+        its next chunk where its batch is cut.
         """
         predictor, self._predictor = self._predictor, None
         self._run = None

@@ -116,6 +116,7 @@ def test_fresh_processes_make_the_same_bytes(net, onnx_artifact, tmp_path):
         ({"format": "tflite"}, "format: expected one of .*'onnx'.* found 'tflite'"),
         ({"precision": "fp16"}, "precision: 'torchscript' can be exported in .*'fp32'"),
         ({"precision": "FP32"}, "found 'FP32'"),
+        ({"precision": []}, r"found \[\]"),
         ({"static_batch": 0}, "static batch: expected 1 to 16384, found 0"),
         ({"static_batch": -1}, "found -1"),
         ({"static_batch": True}, "found True"),

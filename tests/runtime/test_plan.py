@@ -10,7 +10,7 @@ from samples import noise
 
 from lenet_runtime import BACKENDS, load, load_plan
 from lenet_runtime.artifact import golden, trust
-from lenet_runtime.errors import ArtifactError, DeployError
+from lenet_runtime.errors import ArtifactError, DeployError, InputError
 from lenet_runtime.plans import plan
 from lenet_runtime.plans.routing import PlanWarning, Route, Router
 
@@ -112,6 +112,8 @@ def test_a_foreign_plan_is_refused(tuned, change):
     [
         ({"artifact": "../elsewhere"}, "plain name"),
         ({"batch_size": 9}, "ascending"),
+        ({"batch_size": 0}, "batch sizes of 1 to 99999"),
+        ({"batch_size": 10**15}, "batch sizes of 1 to 99999"),
         ({"chunk": 0}, "chunks of 1 image or more"),
         ({"chunk": -64}, "chunks of 1 image or more"),
     ],
@@ -122,6 +124,13 @@ def test_an_entry_that_is_wrong_is_refused(tuned, change, reason):
     plan.write(tuned, dataclasses.replace(made, entries=(first, *made.entries[1:])))
     with pytest.raises(ArtifactError, match=reason):
         plan.read(tuned)
+
+
+@pytest.mark.parametrize("threads", [0, 10**6])
+def test_senseless_threads_are_refused(tuned, threads):
+    plan.write(tuned, dataclasses.replace(plan.read(tuned), threads=threads))
+    with pytest.raises(InputError, match="threads: expected an integer from 1 to 1024"):
+        load_plan(tuned, trust=True)
 
 
 def test_a_plan_is_bound_to_the_version_of_every_engine(monkeypatch):

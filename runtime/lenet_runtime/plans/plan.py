@@ -19,6 +19,7 @@ from lenet_runtime.errors import ArtifactError
 PLAN_NAME = "plan.json"
 SCHEMA_VERSION = 2
 MAX_PLAN_BYTES = 2**20
+MAX_BATCH_SIZE = 99999  # images; every load tests the engine at each measured size
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,8 @@ def read(folder: Path) -> Plan:
             raise ValueError(f"expected schema_version {SCHEMA_VERSION} and entries")
         if any(e.chunk is not None and e.chunk < 1 for e in plan.entries):
             raise ValueError("expected chunks of 1 image or more")
+        if not all(1 <= e.batch_size <= MAX_BATCH_SIZE for e in plan.entries):
+            raise ValueError(f"expected batch sizes of 1 to {MAX_BATCH_SIZE} images")
         if [e.batch_size for e in plan.entries] != sorted({e.batch_size for e in plan.entries}):
             raise ValueError("expected entries by ascending batch size, each once")
     except ValueError as error:
