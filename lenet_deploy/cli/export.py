@@ -106,9 +106,7 @@ def export(
     names = _all_formats(device, gpu_only=no_verify) if format == "all" else [format]
     if source_only:
         _check_source_only(format, precision, static_batch)
-    if flags["calibration"] is not None and precision != "int8":
-        raise InputError(f"--calibration-dir: int8 alone is calibrated, found {precision}")
-    options = _values(flags, names)
+    options = _values(flags, names, precision)
     common: dict[str, Any] = {
         "precision": precision,
         "static_batch": static_batch,
@@ -155,7 +153,9 @@ def _all_formats(device: str | None, *, gpu_only: bool) -> list[str]:
     return [name for name in able if not (gpu_only and "cpu" in kinds_of(name))]
 
 
-def _values(flags: Mapping[str, str | None], names: Sequence[str]) -> dict[str, Any]:
+def _values(
+    flags: Mapping[str, str | None], names: Sequence[str], precision: str
+) -> dict[str, Any]:
     """The values of the flags that were given, by the options' names.
 
     Of a flag that none of the formats `names` has, the text, which `lenet_export.export` refuses.
@@ -165,6 +165,8 @@ def _values(flags: Mapping[str, str | None], names: Sequence[str]) -> dict[str, 
         if option.name in values and not set(owners).isdisjoint(names):
             values[option.name] = option.read(values[option.name])
             if option.name == "calibration":
+                if precision != "int8":  # said before 60,000 digits are read
+                    raise InputError(f"{option.flag}: int8 alone is calibrated, found {precision}")
                 values[option.name] = _training_digits(values[option.name])
     return values
 

@@ -124,7 +124,7 @@ def _whose(option: str) -> str:
     return ""
 
 
-_OPSET = Option("opset", "--opset", "Operator set, 18 to 22. Default: 20.", "INTEGER", int)
+_OPSET = Option("opset", "--opset", "Operator set, 18 to 22. Default: 20.", "N", int)
 _ISA = Option(
     "isa", "--isa", "The highest level to make kernels for, x86-64-v4, x86-64-v3 or generic. "
     "Default: all of them, chosen when loaded.", "LEVEL",
