@@ -255,7 +255,7 @@ def test_calibration_from_a_folder_reads_the_training_set_alone(mnist_dir, monke
         return real(folder, train=train, download=download)
 
     monkeypatch.setattr(data, "load_mnist", spy)
-    (digits,) = command._values({"calibration": str(mnist_dir)}, ["native"]).values()
+    (digits,) = command._values({"calibration": str(mnist_dir)}, ["native"], "int8").values()
     assert digits.shape == (60000, 28, 28)
-    assert command._values({"calibration": None}, ["native"]) == {}
+    assert command._values({"calibration": None}, ["native"], "int8") == {}
     assert read == [True]
