@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from fake_engine import FORMAT
@@ -10,6 +11,7 @@ from samples import first_ten, noise
 
 from lenet_runtime.artifact import (
     SCHEMA_VERSION,
+    Artifact,
     FileEntry,
     Manifest,
     Requirements,
@@ -19,6 +21,7 @@ from lenet_runtime.artifact import (
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import TOLERANCES, Comparison, ParityReport
 
+NAMES = ["manifest.json", "model.fake", "golden.npz"]  # what `write_artifact` writes
 PASSED = Comparison("digits", 1, 1e-7, 1e-8, 0.1, 1.0, 1e-7, "")
 
 
@@ -59,6 +62,17 @@ def write_artifact(folder, batch=None, **changes):
     manifest = make_manifest(files, batch, **changes)
     (folder / "manifest.json").write_bytes(manifest.to_bytes())
     return folder
+
+
+def read_all(folder):
+    """Each listed file's bytes, as `Artifact.open` reads them."""
+    artifact = Artifact.open(folder)
+    return {name: artifact.read(name) for name in artifact.manifest.files}
+
+
+def open_descriptors():
+    """How many descriptors this process has."""
+    return len(os.listdir("/dev/fd"))
 
 
 def edit_manifest(folder, change):
