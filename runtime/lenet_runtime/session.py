@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.backends.protocol import Predictor
-from lenet_runtime.errors import DeployError, InputError
+from lenet_runtime.errors import DeployError, InputError, ParityError
 from lenet_runtime.images.prediction import Prediction, from_logits
 from lenet_runtime.images.preprocess import to_batch
 from lenet_runtime.plans.chunks import run_in_chunks
@@ -164,7 +164,7 @@ class Session:
         return logits
 
     def _refuse_answer(self, logits: NDArray[np.float32], size: int) -> NoReturn:
-        raise DeployError(
+        raise ParityError(
             f"{self.artifact.path}: {self.backend} answered {size} images with logits of shape "
             f"{logits.shape}, expected {(size, 10)}; the model or the engine is at fault, and this "
             "session must not be used"

@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime.errors import DeployError
+from lenet_runtime.errors import ParityError
 
 # Engines run layer by layer, and conv1's output is 21 KB an image: of 64 images it is still in the
 # cache when the next layer wants it, of 512 it is not. benchmarks/README.md has the measurement;
@@ -27,7 +27,7 @@ def run_in_chunks(
         Logits ``(N, 10)``; None as soon as `run` returns None for a chunk.
 
     Raises:
-        DeployError: `run` returned more or fewer rows than it got images.
+        ParityError: `run` returned more or fewer rows than it got images.
     """
     if chunk is None or len(images) < 2 * chunk:
         return run(images)
@@ -38,7 +38,7 @@ def run_in_chunks(
         if logits is None:
             return None
         if len(logits) != len(piece):  # the sum of the rows may still be right
-            raise DeployError(
+            raise ParityError(
                 f"the engine answered {len(piece)} images with {len(logits)} rows of logits"
             )
         answers.append(logits)
