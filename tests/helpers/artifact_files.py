@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from fake_engine import FORMAT
+from hypothesis import strategies as st
 from samples import first_ten, noise
 
 from lenet_runtime.artifact import (
@@ -121,3 +122,19 @@ def at(path, document):
     for key in path:
         document = document[key]
     return document
+
+
+@st.composite
+def mutated(draw, data):
+    """A strategy of what becomes of `data`, bytes, by a few cuts, copies and other values."""
+    spoilt = bytearray(data)
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, len(spoilt)))
+        length = draw(st.integers(0, 12))
+        piece = draw(
+            st.binary(max_size=4)
+            | st.sampled_from([b"\0" * 8, b"\xff" * 8, b"1" * 30, b"[" * 5000, b'"', b"null", b"-"])
+            | st.just(bytes(spoilt[place : place + length]) * 2)
+        )
+        spoilt[place : place + length] = piece
+    return bytes(spoilt)

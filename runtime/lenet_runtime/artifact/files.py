@@ -112,7 +112,8 @@ def read_regular(directory: int, name: str, limit: int, where: Path) -> bytes:
         with _opened(name, os.O_NONBLOCK, directory) as descriptor:
             _require_regular(os.fstat(descriptor), path)
             with os.fdopen(descriptor, "rb", closefd=False) as file:
-                data = file.read(max(limit, _MAGIC_BYTES) + 1)
+                # None: of some files in /proc, which have nothing to say at this moment.
+                data = file.read(max(limit, _MAGIC_BYTES) + 1) or b""
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, AGAIN)
         raise ArtifactError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
