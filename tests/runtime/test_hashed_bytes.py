@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from every_format import ON_CPU, SLOW
+from every_format import EACH
 from samples import noise
 
 from lenet_runtime import load
@@ -12,7 +12,6 @@ from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import native
 from lenet_runtime.errors import ArtifactError
 
-FORMATS = [pytest.param(f, marks=pytest.mark.slow if f in SLOW else ()) for f in ON_CPU]
 opened = []
 
 
@@ -22,7 +21,7 @@ def watch():
     sys.addaudithook(lambda event, arguments: event == "open" and opened.append(str(arguments[0])))
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", EACH)
 def test_a_listed_file_that_changes_after_its_hash_does_not_matter(
     exported, copy_of, monkeypatch, format
 ):
@@ -43,7 +42,7 @@ def test_a_listed_file_that_changes_after_its_hash_does_not_matter(
         load(artifact.path, trust=True)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", EACH)
 def test_every_listed_file_is_hashed_at_every_load(exported, copy_of, format):
     """Those that nothing runs, too: ``lenet.c`` is what people read and compile."""
     folder = copy_of(exported(format))
