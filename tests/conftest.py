@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from artifact_files import edit_manifest
 from every_format import ON_CPU, SLOW
 
 # Before anything imports PyTorch: its threads sleep while they wait for one another. Spinning, as
@@ -211,6 +212,13 @@ def fake_ort(fake_cuda, monkeypatch, tmp_path):
     import fake_onnxruntime
 
     return fake_onnxruntime.install(monkeypatch, tmp_path, fake_cuda())
+
+
+@pytest.fixture
+def tf32_artifact(onnx_artifact, copy_of):
+    return Artifact.open(
+        edit_manifest(copy_of(onnx_artifact), lambda document: document.update(precision="tf32"))
+    )
 
 
 @pytest.fixture
