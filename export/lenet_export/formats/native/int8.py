@@ -8,8 +8,7 @@ give the same logits to the bit, whatever the compiler, and so does every batch.
 from collections.abc import Iterator
 
 from lenet_export.formats.native import assembly, vnni
-from lenet_export.formats.native.assembly import Program
-from lenet_export.formats.native.constants import array, literal
+from lenet_export.formats.native.assembly import Program, array, literal
 from lenet_export.formats.native.int8_pack import ROWS, TILES, PackedInt8, pack
 from lenet_export.formats.native.isa import VNNI, Level
 from lenet_export.network import quantize
@@ -55,6 +54,7 @@ def program(network: Network, levels: tuple[Level, ...], calibration: Array | No
         "uint8_t",
         offsets["end"],
         packed.dense[-1].outputs,
+        len(packed.dense),
         "All logits of an image with NaN or infinities are\n * NaN.",
     )
 

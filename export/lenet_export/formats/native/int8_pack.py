@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_export.formats.native.pack import CHUNK, LANES, PackedDense, dense_weight, pad
+from lenet_export.formats.native.pack import CHUNK, LANES, PackedDense, dense_weight, offsets, pad
 from lenet_export.network.layers import Array
 from lenet_export.network.quantize import Quantized, QuantizedLayer
 
@@ -147,11 +147,7 @@ class PackedInt8:
             "codes": 8 * 32 * 32,  # the portable kernels hold them as double
             "pooled": ROWS * self.row,
         } | {f"x{i}": CHUNK * layer.inputs for i, layer in enumerate(self.dense)}
-        offsets, position = {}, 0
-        for name, size in sizes.items():
-            offsets[name] = position
-            position += -(-(size + _PADDING) // 64) * 64  # each at a cache line of its own
-        return offsets | {"end": position}
+        return offsets({name: size + _PADDING for name, size in sizes.items()}, 64)
 
 
 def pack(quantized: Quantized) -> PackedInt8:
