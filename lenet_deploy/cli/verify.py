@@ -18,7 +18,7 @@ from lenet_deploy.cli.options import (
     Seed,
     Threads,
     Trust,
-    batch_sizes_of,
+    integers_of,
 )
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
@@ -65,7 +65,7 @@ def verify(
             "--record: a plan runs several artifacts, found --backend fastest; record the proof of "
             "each by itself"
         )
-    sizes, net = batch_sizes_of(batch_sizes), load_checkpoint(checkpoint)
+    sizes, net = integers_of(batch_sizes), load_checkpoint(checkpoint)
     with (
         lenet_runtime.load(artifact, backend, device, threads, trust, unproven=record) as session,
         progress() as step,

@@ -205,7 +205,7 @@ def test_an_output_that_cannot_be_written_is_one_line(checkpoint, tmp_path):
         (["--source-only"], "--source-only: only the native format is C, found --format torch"),
         (["--format", "onnx", "--opset", "17"], "opset: expected 18 to 22, found 17"),
         (["--format", "onnx", "--opset", "0"], "opset: expected 18 to 22, found 0"),
-        (["--format", "native", "--calibration-dir", "x"], "int8 alone is calibrated, found fp32"),
+        (["--format", "native", "--calibration-dir", "x"], "int8 alone has one, found fp32"),
         (["--static-batch", "20000"], "static batch: expected 1 to 16384"),
         (["--batch-sizes", "1,x"], "--batch-sizes: expected integers of 1 to 99999"),
         (["--batch-sizes", ""], "found ''"),
