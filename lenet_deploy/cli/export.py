@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from lenet_deploy.cli.console import note, plain, print_json, progress, stdout
+from lenet_deploy.cli.console import note, plain, print_json, progress, stdout, table
 from lenet_deploy.cli.options import (
     BatchSizes,
     Checkpoint,
@@ -231,13 +230,11 @@ def _row(artifact: Artifact, seconds: float) -> dict[str, Any]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    table = Table(
+    shown = table(
+        "artifact", "size", "max diff", "of tol.", "top-1", "time",
         caption="max diff: largest difference from eager PyTorch, in logits\n"
-        "of tol.: as a share of what the tolerance allows"
-    )
-    table.add_column("artifact", overflow="fold")
-    for heading in ("size", "max diff", "of tol.", "top-1", "time"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        "of tol.: as a share of what the tolerance allows",
+    )  # fmt: skip
     for row in rows:
         proof = ("[red]not proven[/]", "-", "-")
         if row["proven"]:
@@ -247,9 +244,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
                 f"{row['top1_agreement']:.2%}",
             )
         size, seconds = f"{row['size_bytes'] / 1024:.0f} KiB", f"{row['seconds']:.1f} s"
-        table.add_row(plain(row["path"]), size, *proof, seconds)
+        shown.add_row(plain(row["path"]), size, *proof, seconds)
     if rows:
-        stdout.print(table)
+        stdout.print(shown)
     for row in rows:
         if not row["proven"]:
             note(
