@@ -42,7 +42,6 @@ class Option:
                 f"{self.flag}: expected {self.metavar}, found {text[:100]!r}"
             ) from error
 
-
     def require(self, precision: str) -> None:
         """Raise `InputError` where the option means nothing to `precision`."""
         if self.precisions and precision not in self.precisions:
