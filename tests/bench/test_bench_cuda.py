@@ -72,7 +72,7 @@ def pretended(fake_cuda, onnx_artifact, monkeypatch, tmp_path):
     monkeypatch.setattr(stopwatch, "opened", lambda index: opened(index, MIB))
     context = lenet_runtime.cuda.Context(0)
 
-    def gather(paths, *, stack, **options):
+    def gather(paths, backends, *, stack, **options):
         sessions = {
             name: stack.enter_context(lenet_runtime.load(onnx_artifact.path))
             for name in ("eager", "ort-cuda")
