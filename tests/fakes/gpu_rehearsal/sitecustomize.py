@@ -11,13 +11,12 @@ import dataclasses
 import os
 import time
 
-import numpy as np
+from host_stages import Staged
 
 from lenet_bench.gpu import state, stopwatch
 from lenet_runtime import cuda
 from lenet_runtime.artifact import requirements
 from lenet_runtime.backends import BACKENDS, Backend
-from lenet_runtime.backends.protocol import Predictor
 
 GPU = cuda.Gpu(0, "Pretended GPU", "00" * 16, "9.0", 2**36, 132, 2**17, "13.0")
 STATE = {
@@ -26,47 +25,6 @@ STATE = {
     "memory_used_mib": 1000.0, "memory_total_mib": 143771.0, "performance_state": "P0",
     "driver": "580.0", "throttle_reasons": ["power cap"],
 }  # fmt: skip
-
-
-class HostStages:
-    stream = 7
-
-    def __init__(self, run, images):
-        self._run, self._host = run, images
-        self._images, self._logits = images.copy(), np.zeros((len(images), 10), np.float32)
-        self._answer = self._logits.copy()
-
-    def upload(self):
-        self._images[...] = self._host
-
-    def compute(self):
-        self._logits = self._run(self._images)
-
-    def download(self):
-        self._answer[...] = self._logits
-
-    def answer(self):
-        return self._answer.copy()
-
-    def close(self):
-        pass
-
-
-class Staged(Predictor):
-    def __init__(self, predictor):
-        self._predictor = predictor
-
-    def run(self, images):
-        return self._predictor.run(images)
-
-    def close(self):
-        self._predictor.close()
-
-    def stages(self, images, *, graph):
-        return HostStages(self._predictor.run, images)
-
-    def uses_graph(self, batch_size):
-        return True
 
 
 @dataclasses.dataclass(frozen=True)
