@@ -31,7 +31,7 @@ class HostStages:
 
 
 class Staged(Predictor):
-    """A predictor of the CPU with steps on `stream`; `fails` is raised where a graph is asked for."""
+    """A predictor of the CPU with steps on `stream`; asked for a graph it raises `fails`."""
 
     def __init__(self, predictor, stream=7, fails=None):
         self._predictor, self._stream, self._fails = predictor, stream, fails
