@@ -90,7 +90,7 @@ def export(
         ParityError: the result differs from the module; nothing was published.
     """
     declared = find(format)
-    declared.require_options(options)
+    declared.require_options(options, precision)
     request = Request(
         module=module,
         format=format,

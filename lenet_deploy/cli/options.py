@@ -88,13 +88,12 @@ def with_options_of_formats(command: Callable[..., None]) -> Callable[..., None]
     return command
 
 
-def batch_sizes_of(text: str) -> tuple[int, ...]:
-    """Parse ``--batch-sizes``; anything but positive integers is a usage error."""
-    return integers_of("--batch-sizes", text)
+def integers_of(text: str, flag: str = "--batch-sizes") -> tuple[int, ...]:
+    """Parse integers of 1 to `MAX_BATCH_SIZE` that are separated by commas, each once.
 
-
-def integers_of(flag: str, text: str) -> tuple[int, ...]:
-    """Parse comma-separated integers of 1 to `MAX_BATCH_SIZE`; repeated ones count once."""
+    Raises:
+        InputError: The text of `flag` is anything else.
+    """
     parts = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch("[0-9]{1,5}", part) and int(part) for part in parts):
         raise InputError(

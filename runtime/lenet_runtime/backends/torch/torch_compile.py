@@ -10,21 +10,16 @@ named after the least batch that it serves: ``model-from-1.pt2``, ``model-from-2
 import bisect
 from collections.abc import Callable
 
+import torch
+
 from lenet_runtime import devices
 from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.artifact.files import AGAIN
 from lenet_runtime.artifact.private import obstacle, private_folder
-from lenet_runtime.backends import torch_missing
 from lenet_runtime.backends.protocol import Predictor
+from lenet_runtime.backends.torch.core import predictor, probe
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
 from lenet_runtime.formats import FORMATS, numbered, numbers
-
-try:
-    import torch
-
-    from lenet_runtime.backends.torch.core import predictor, probe
-except (ImportError, OSError) as error:  # OSError: a shared library of its own is missing
-    raise torch_missing(error) from error
 
 __all__ = ["load", "probe", "starts", "unmet"]
 
