@@ -96,6 +96,7 @@ class Session:
             InputError: another type, dtype, byte order or shape, or NaN or infinity (unless
                 loaded with ``check_finite=False``). There is no answer and `out` is untouched.
             DeployError: the session is closed, or the engine failed.
+            ParityError: the engine answered with logits of another shape.
         """
         if (
             type(images) is not np.ndarray
