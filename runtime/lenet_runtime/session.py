@@ -1,7 +1,13 @@
 """`Session`: what users hold. It checks the input once for all engines; engines only compute."""
 
+import atexit
+import ctypes
+import os
+import sys
+import time
+import weakref
 from collections.abc import Callable, Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -32,9 +38,14 @@ class Session:
         artifact: the artifact that was loaded.
         backend: the key of `lenet_runtime.BACKENDS` whose engine runs the artifact.
         device: the device that the engine runs on: ``cpu`` or ``cuda:N``.
-        threads: CPU threads asked for; None is the engine's own choice.
+        threads: CPU threads asked for; None is the backend's default, see `load`.
         chunk: images in a chunk that batches of two chunks or more are cut into; None where no
             batch is cut.
+        check_finite: Whether NaN and infinities are refused.
+
+    A child of `os.fork` finds its parent's sessions refusing with `DeployError`, since its threads
+    and locks did not come with it; those of ``native`` answer there. When the interpreter ends,
+    sessions are closed. ``copy.copy`` and pickling load the same artifact again.
     """
 
     def __init__(
@@ -53,10 +64,13 @@ class Session:
         self.device = device
         self.threads = threads
         self.chunk = chunk
+        self.check_finite = check_finite
         self._batch_size = artifact.manifest.batch_size
         self._predictor: Predictor | None = predictor
         # What `run` calls; it returns None where a value is not finite.
         self._run: Run | None = predictor.run_checked if check_finite else predictor.run
+        self._refusal = "is closed; load it again"  # once there is no predictor
+        _sessions.add(self)
 
     @property
     def manifest(self) -> Manifest:
@@ -68,10 +82,10 @@ class Session:
         """The engine itself, without the checks of `run`.
 
         Raises:
-            DeployError: the session is closed.
+            DeployError: the session is closed, or came here by `os.fork`.
         """
         if self._predictor is None:
-            raise DeployError(f"this session of {self.artifact.path} is closed; load it again")
+            raise DeployError(f"this session of {self.artifact.path} {self._refusal}")
         return self._predictor
 
     # The order of the checks is by cost, and the common case falls through without a call, but for
@@ -196,9 +210,52 @@ class Session:
     ) -> None:
         self.close()
 
+    def _abandon(self) -> None:
+        """Refuse from now on, in a forked child, and leave the engine as it is, for ever."""
+        predictor, self._predictor, self._run = self._predictor, None, None
+        self._refusal = "was loaded before os.fork, and its engine stayed there; load it in here"
+        # An engine that ended here would wait for threads that are the parent's.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(predictor))
+
     def __repr__(self) -> str:
         state = "closed" if self._predictor is None else f"{self.backend} on {self.device}"
         return f"<Session {self.artifact.path} ({state})>"
+
+
+# Every open session, for the two moments at which an engine that nobody told does harm.
+_sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
+_EXIT_SECONDS = 2.0  # longest wait for calls that are under way when the interpreter ends
+
+
+def _after_fork() -> None:
+    for session in list(_sessions):
+        if session._predictor is not None and not session._predictor.survives_fork:
+            session._abandon()
+
+
+def _at_exit() -> None:
+    """Close all sessions, and wait for the calls that other threads have in an engine.
+
+    A daemon thread that comes back from C++ once the interpreter has ended aborts the process.
+    """
+    for session in list(_sessions):
+        session.close()
+    end = time.monotonic() + _EXIT_SECONDS
+    while any(map(_is_in_engine, sys._current_frames().values())) and time.monotonic() < end:
+        time.sleep(0.001)
+
+
+def _is_in_engine(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("lenet_runtime.backends."):
+            return True
+        frame = frame.f_back
+    return False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)
 
 
 def _checked_layout(images: object) -> NDArray[np.float32]:

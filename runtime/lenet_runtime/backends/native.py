@@ -67,6 +67,8 @@ class Native(Predictor):
             The answers do not depend on it.
     """
 
+    survives_fork = True  # no locks of its own, and a child starts its own workers
+
     def __init__(self, module: Any, threads: int) -> None:
         self.isa: str = module.isa()
         self._run: Run = module.run
