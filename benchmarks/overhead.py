@@ -19,17 +19,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 import lenet_runtime
 from lenet_bench import fingerprint
 from lenet_deploy.cache import default_artifact
+from lenet_runtime.backends.ort.core import import_onnxruntime
 
 TURNS, CALLS, PROCESSES = 2000, 20, 21
 
 
 def call_overhead(path: Path) -> dict[str, object]:
     """Measure the microseconds per call of the bare engine and of our session, in turns."""
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     bare = onnxruntime.InferenceSession(

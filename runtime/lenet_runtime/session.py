@@ -213,7 +213,7 @@ class Session:
     def _abandon(self) -> None:
         """Refuse from now on, in a forked child, and leave the engine as it is, for ever."""
         predictor, self._predictor, self._run = self._predictor, None, None
-        self._refusal = "was loaded before os.fork, and its engine stayed there; load it in here"
+        self._refusal = "was loaded before os.fork, and engines stay there; load it in the worker"
         # An engine that ended here would wait for threads that are the parent's.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(predictor))
 
