@@ -57,8 +57,8 @@ images = np.random.default_rng(0).standard_normal((257, 1, 32, 32), np.float32)
 @pytest.fixture(scope="session", params=ENGINES)
 def engine(request):
     """The folder of an artifact, and the backend that runs it: each on the CPU in turn."""
-    format = BACKENDS[request.param].format
-    artifact = request.getfixturevalue(f"{format.replace('-', '_')}_artifact")
+    kind = BACKENDS[request.param].format.replace("-", "_")
+    artifact = request.getfixturevalue(f"{kind}_artifact")
     return artifact.path, request.param
 
 
@@ -162,7 +162,7 @@ assert outcomes == {0}, outcomes
 def test_a_forked_childs_session_is_refused_by_all_its_ways(fake):
     fake._abandon()
     for call in (fake.run, fake.predict):
-        with pytest.raises(DeployError, match="before os.fork"):
+        with pytest.raises(DeployError, match=r"before os\.fork"):
             call(noise(1))
     fake.close()
 
