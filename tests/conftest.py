@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import sys
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -48,16 +47,11 @@ def threads_stay():
 
 @pytest.fixture(scope="session")
 def net():
-    """The bundled LeNet in eval mode; untrained weights of a fixed seed where none is bundled."""
-    torch = pytest.importorskip("torch")
-    from lenet_deploy.training.checkpoint import BUNDLED, load_checkpoint
-    from lenet_deploy.training.model import Net
+    """The bundled LeNet in eval mode."""
+    pytest.importorskip("torch")
+    from lenet_deploy.training.checkpoint import load_checkpoint
 
-    if (files("lenet_deploy") / "bundled" / BUNDLED).is_file():
-        return load_checkpoint()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return Net().eval()
+    return load_checkpoint()
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,13 @@
 """`Session`: what users hold. It checks the input once for all engines; engines only compute."""
 
-import atexit
 import ctypes
-import os
-import sys
-import time
-import weakref
 from collections.abc import Callable, Sequence
-from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_runtime import process
 from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import DeployError, InputError
@@ -70,7 +65,7 @@ class Session:
         # What `run` calls; it returns None where a value is not finite.
         self._run: Run | None = predictor.run_checked if check_finite else predictor.run
         self._refusal = "is closed; load it again"  # once there is no predictor
-        _sessions.add(self)
+        process.register(self)
 
     @property
     def manifest(self) -> Manifest:
@@ -202,16 +197,16 @@ class Session:
     def __enter__(self) -> "Session":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _abandon(self) -> None:
-        """Refuse from now on, in a forked child, and leave the engine as it is, for ever."""
+    def after_fork(self) -> None:
+        """In a forked child, refuse from now on and leave the engine as it is; `process` calls it.
+
+        Nothing happens where the engine survives a fork, or the session is closed.
+        """
+        if self._predictor is None or self._predictor.survives_fork:
+            return
         predictor, self._predictor, self._run = self._predictor, None, None
         self._refusal = "was loaded before os.fork, and engines stay there; load it in the worker"
         # An engine that ended here would wait for threads that are the parent's.
@@ -220,42 +215,6 @@ class Session:
     def __repr__(self) -> str:
         state = "closed" if self._predictor is None else f"{self.backend} on {self.device}"
         return f"<Session {self.artifact.path} ({state})>"
-
-
-# Every open session, for the two moments at which an engine that nobody told does harm.
-_sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
-_EXIT_SECONDS = 2.0  # longest wait for calls that are under way when the interpreter ends
-
-
-def _after_fork() -> None:
-    for session in list(_sessions):
-        if session._predictor is not None and not session._predictor.survives_fork:
-            session._abandon()
-
-
-def _at_exit() -> None:
-    """Close all sessions, and wait for the calls that other threads have in an engine.
-
-    A daemon thread that comes back from C++ once the interpreter has ended aborts the process.
-    """
-    for session in list(_sessions):
-        session.close()
-    end = time.monotonic() + _EXIT_SECONDS
-    while any(map(_is_in_engine, sys._current_frames().values())) and time.monotonic() < end:
-        time.sleep(0.001)
-
-
-def _is_in_engine(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith("lenet_runtime.backends."):
-            return True
-        frame = frame.f_back
-    return False
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_at_exit)
 
 
 def _checked_layout(images: object) -> NDArray[np.float32]:
