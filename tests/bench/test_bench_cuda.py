@@ -8,7 +8,7 @@ import pytest
 from artifact_files import write_artifact
 from cli_helper import assert_fits, run, set_columns
 from device_helper import run_of
-from gpu_rehearsal.host_stages import Staged
+from host_stages import Staged
 
 import lenet_runtime
 from lenet_bench.field import Contender, Field
@@ -31,7 +31,7 @@ def pretended(fake_cuda, onnx_artifact, monkeypatch, tmp_path):
     monkeypatch.setattr(stopwatch, "opened", lambda index: opened(index, MIB))
     context = lenet_runtime.cuda.Context(0)
 
-    def gather(paths, *, stack, **options):
+    def gather(paths, backends, *, stack, **options):
         sessions = {
             name: stack.enter_context(lenet_runtime.load(onnx_artifact.path))
             for name in ("eager", "ort-cuda")
