@@ -60,9 +60,10 @@ def _graph(artifact: Artifact, states: dict[str, str]) -> dict[str, Any] | None:
         return None
     except ValueError:  # which the row on trust explains
         return None
+    opset = model["opset_import"]
     return {
         "ir_version": model["ir_version"],
-        "opset": {model["opset_import"].get("domain") or "ai.onnx": model["opset_import"]["version"]},
+        "opset": {opset.get("domain") or "ai.onnx": opset["version"]},
         "operators": [node["op_type"] for node in model["graph"].get("node", ())],
         "parameters": sum(
             math.prod(tensor.get("dims", ()))

@@ -14,6 +14,7 @@ import lenet_runtime
 from lenet_runtime.artifact import Artifact, golden, trust
 from lenet_runtime.artifact.graph import admission, messages
 from lenet_runtime.errors import ArtifactError, ParityError
+from tests.fuzz import Draw, onnx_models, worker
 
 
 def write(folder, made):
@@ -167,6 +168,29 @@ def test_who_wrote_it_needs_no_trust_for_any_graph(tmp_path, monkeypatch):
 
 
 # ---- the reader
+
+
+def test_what_protobuf_reads_is_compared_whole():
+    """The oracle of the fuzzer can fail."""
+    made = onnx.ModelProto.FromString(RIGHT)
+    assert onnx_models.same(messages.read(RIGHT), made)
+    made.graph.node[1].input[0] = "other"
+    assert not onnx_models.same(messages.read(RIGHT), made)
+    made = onnx.ModelProto.FromString(RIGHT)
+    made.domain = "more"
+    assert not onnx_models.same(messages.read(RIGHT), made)
+
+
+def test_changed_graphs_end_in_a_typed_error_or_a_right_answer(onnx_artifact, tmp_path):
+    """A few of what `make fuzz` tries; each kind of end is among them."""
+    (tmp_path / "onnx").symlink_to(onnx_artifact.path)
+    words, found = set(), []
+    with onnx_models.graphs(tmp_path, tmp_path) as case:
+        for number in range(200):
+            draw = Draw("graphs", 0, number, lambda text: None)
+            found += worker.faults(case, draw, 2, 200, lambda kind, word: words.add(word))
+    assert not found
+    assert words == {"refused", "right", "unchanged", "other weights, by the manifest as well"}
 
 
 @pytest.mark.parametrize("length", range(0, 120))

@@ -52,7 +52,7 @@ def check(artifact: Artifact) -> None:
     graph = model["graph"]
     _check_value(graph["input"], manifest.inputs[0])
     _check_value(graph["output"], manifest.outputs[0])
-    weights, shapes = _initializers(graph)
+    weights, shapes = initializers(graph)
     _check_chain(graph, manifest, weights, shapes)
     found = fingerprint((name, "torch.float32", *weights[name]) for name in weights)
     if found != manifest.weights_sha256:
@@ -89,7 +89,7 @@ def _check_value(value: Mapping[str, Any], spec: TensorSpec) -> None:
         raise ValueError(f"expected {spec} as the manifest says, found {cut(value)}")
 
 
-def _initializers(
+def initializers(
     graph: Mapping[str, Any],
 ) -> tuple[dict[str, tuple[tuple[int, ...], memoryview]], dict[str, list[int]]]:
     """Shape and bytes of the float32 weights, and the targets of Reshape, by their names."""
