@@ -51,7 +51,7 @@ class Plan:
     Attributes:
         schema_version: the version of this layout.
         machine: CPU, level, cores, engine versions and GPU of the measurement, see `machine`.
-        threads: CPU threads of every engine; None is each engine's own choice.
+        threads: CPU threads of every engine; None is each engine's default.
         entries: one per batch size.
     """
 

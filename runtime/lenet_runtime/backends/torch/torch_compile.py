@@ -17,7 +17,7 @@ from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.artifact.files import AGAIN
 from lenet_runtime.artifact.private import obstacle, private_folder
 from lenet_runtime.backends.protocol import Predictor
-from lenet_runtime.backends.torch.core import predictor, probe
+from lenet_runtime.backends.torch.core import Held, predictor, probe
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
 from lenet_runtime.formats import FORMATS, numbered, numbers
 
@@ -29,7 +29,8 @@ __all__ = ["load", "probe", "starts", "unmet"]
 def load(artifact: Artifact, device: str, threads: int | None) -> Predictor:
     """See `lenet_runtime.backends.Backend.load`."""
     packages = _packages(artifact)
-    runs = [_package(artifact, name, device) for name in packages.values()]
+    with Held(threads):
+        runs = [_package(artifact, name, device) for name in packages.values()]
     bounds = list(packages)[1:]
 
     def forward(images: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ import torch
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.artifact.private import obstacle
 from lenet_runtime.backends.protocol import Predictor
-from lenet_runtime.backends.torch.core import predictor, probe
+from lenet_runtime.backends.torch.core import Held, predictor, probe
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
 from lenet_runtime.formats import FORMATS
 
@@ -28,7 +28,7 @@ def load(artifact: Artifact, device: str, threads: int | None) -> Predictor:
     """See `lenet_runtime.backends.Backend.load`."""
     data = artifact.read(ARCHIVE)
     try:
-        with warnings.catch_warnings():
+        with Held(threads), warnings.catch_warnings():
             # PyTorch announces the end of TorchScript. README says so where formats are chosen;
             # whoever loads an artifact has chosen already.
             warnings.simplefilter("ignore", DeprecationWarning)
