@@ -114,6 +114,8 @@ def publish(folder: Path, target: Path, force: bool) -> Artifact:
             what was staged is not an artifact.
     """
     staged = Artifact.open(folder)  # what a reader would refuse must not cost the old one
+    if strays := staged.unlisted():  # readers would pass them over, and nobody would miss them
+        raise ArtifactError(f"{target}: not listed in the manifest that was built: {strays}")
     check_target(target, force)
     try:
         files.sync_folder(folder)
