@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lenet_runtime import process
 from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.backends.protocol import Predictor
-from lenet_runtime.errors import DeployError, InputError
+from lenet_runtime.errors import DeployError, InputError, ParityError
 from lenet_runtime.images.prediction import Prediction, from_logits
 from lenet_runtime.images.preprocess import to_batch
 from lenet_runtime.plans.chunks import run_in_chunks
@@ -106,6 +106,7 @@ class Session:
             InputError: another type, dtype, byte order or shape, or NaN or infinity (unless
                 loaded with ``check_finite=False``). There is no answer and `out` is untouched.
             DeployError: the session is closed, or the engine failed.
+            ParityError: the engine answered with logits of another shape.
         """
         if (
             type(images) is not np.ndarray
@@ -132,6 +133,8 @@ class Session:
             logits = run_in_chunks(run, images, self.chunk)
         if logits is None:
             _refuse_non_finite(images)
+        if logits.shape != (size, 10):  # not even `out=` could tell: one row would fill it
+            self._refuse_answer(logits, size)
         if out is None:
             return logits
         np.copyto(out, logits)
@@ -166,7 +169,17 @@ class Session:
             return None
         if self._batch_size not in (None, len(images)):
             return None
-        return run_pixels(np.ascontiguousarray(images))
+        logits = run_pixels(np.ascontiguousarray(images))
+        if logits.shape != (len(images), 10):
+            self._refuse_answer(logits, len(images))
+        return logits
+
+    def _refuse_answer(self, logits: NDArray[np.float32], size: int) -> NoReturn:
+        raise ParityError(
+            f"{self.artifact.path}: {self.backend} answered {size} images with logits of shape "
+            f"{logits.shape}, expected {(size, 10)}; the model or the engine is at fault, and this "
+            "session must not be used"
+        )
 
     def warmup(self, batch_sizes: Sequence[int] = (1,), runs: int = 3) -> None:
         """Run black images at each batch size, so that no user pays for lazy set-up.

@@ -132,12 +132,12 @@ def read(folder: Path) -> Plan:
             raise ValueError(f"expected batch sizes of 1 to {MAX_BATCH_SIZE} images")
         if [e.batch_size for e in plan.entries] != sorted({e.batch_size for e in plan.entries}):
             raise ValueError("expected entries by ascending batch size, each once")
+        for entry in plan.entries:
+            files.check_name(entry.artifact)
     except ValueError as error:
         raise ArtifactError(
             f"{folder / PLAN_NAME}: not a plan ({error}); make one with lenet-deploy tune {folder}"
         ) from error
-    for entry in plan.entries:
-        files.check_name(entry.artifact)
     return plan
 
 
