@@ -40,14 +40,14 @@ def load(
         device: ``cpu``, ``cuda`` (the first GPU) or ``cuda:N``. What is asked for is what runs;
             there is no fallback.
         threads: CPU threads of the engine, 1 to 1024; None is the engine's own choice.
-        trust: allow an artifact that runs code; needed for every format but ``onnx``, unless
-            this process exported it.
+        trust: allow an artifact that is more than data; needed for every format but ``onnx``,
+            and for ONNX graphs that are not of LeNet's family, unless this process exported it.
         check_finite: refuse NaN and infinities in every `Session.run`.
         unproven: allow an artifact of ``export --no-verify`` that was not proven since. For what
             proves it: ``lenet-deploy verify --record``.
 
     Raises:
-        ArtifactError: the artifact is damaged, foreign, or runs code and is not trusted.
+        ArtifactError: the artifact is damaged, foreign, or more than data and not trusted.
         BackendUnavailable: the engine, the device or a CPU extension is not here.
         InputError: an argument is wrong.
         ParityError: the self-test failed.

@@ -203,7 +203,7 @@ HOSTILE = {
     ("an attribute without a value", "axis, each once"): set_attribute(type=AttributeProto.INT),
     ("an attribute of another type", "axis: expected 1, found None"):
         set_attribute(type=AttributeProto.FLOAT, i=1),
-    ("an attribute of no type", "axis: expected 1, found None"):
+    ("an attribute of no type", "AttributeProto: type: expected [1, 2, 3, 7]"):
         set_attribute(type=AttributeProto.UNDEFINED, i=1),
     ("an attribute from outside", "AttributeProto: ref_attr_name: expected none"):
         set_attribute(type=AttributeProto.INT, ref_attr_name="x"),
