@@ -78,7 +78,7 @@ def _message(message: Message, data: memoryview, at: int, end: int) -> dict[str,
         tag, at = _varint(data, at)
         own = message.by_tag.get(tag)
         if own is None:
-            raise ValueError(_unknown(message, tag))
+            raise _unknown(message, tag)
         value, at = _value(message, own, data, at, end)
         name, _, most, _ = own
         if most > 1:
@@ -141,8 +141,11 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     return number, at
 
 
-def _unknown(message: Message, tag: int) -> str:
+def _unknown(message: Message, tag: int) -> ValueError:
     number, wire_type = tag >> 3, tag & 7
+    if not number or wire_type > 5:
+        return Malformed(f"{message.name}: no field has the tag {tag}")
     if number in message.fields:
-        return f"{message.name}: {message.fields[number].name}: it has the wire type {wire_type}"
-    return f"{message.name}: unknown field {number}"
+        name = message.fields[number].name
+        return ValueError(f"{message.name}: {name}: it has the wire type {wire_type}")
+    return ValueError(f"{message.name}: unknown field {number}")
