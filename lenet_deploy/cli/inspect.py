@@ -34,6 +34,7 @@ def inspect(
         "digest": opened.digest,
         "manifest": dataclasses.asdict(opened.manifest),
         "files": states,
+        "unlisted": opened.unlisted(),
         "graph": _graph(opened, states),
         "runs_code": opened.manifest.runs_code,
         "needs_trust": _needs_trust(opened, states),
@@ -121,6 +122,8 @@ def _print(artifact: Artifact, report: dict[str, Any]) -> None:
         state = report["files"][name]
         good = f"[green]ok[/] {entry.size} bytes, SHA-256 {plain(entry.sha256[:16])}..."
         table.add_row(plain(name), good if state == "ok" else f"[red]{plain(state)}[/]")
+    if unlisted := report["unlisted"]:
+        table.add_row("not listed", f"{plain(' '.join(unlisted))} [dim](never read)[/]")
     table.add_row("requirements", _pairs(dataclasses.asdict(manifest.requirements)))
     table.add_row("made by", _pairs(manifest.tools))
     table.add_row("weights", plain(manifest.weights_sha256))
