@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lenet_export import formats, publish
-from lenet_export.network import weights
+from lenet_export.network import independence, weights
 from lenet_export.network.reference import Reference
 from lenet_export.request import DIGIT_LABELS, Build, Request
-from lenet_export.verification import mnist_batch, with_both_sides
+from lenet_export.verification import mnist_batch, proof_sizes, prove
 from lenet_runtime import __version__, devices
 from lenet_runtime.artifact import (
     GOLDEN_NAME,
@@ -30,13 +30,13 @@ from lenet_runtime.artifact import (
     trust,
 )
 from lenet_runtime.artifact.files import sha256
-from lenet_runtime.backends import BACKENDS, choose
+from lenet_runtime.backends import choose
 from lenet_runtime.errors import InputError
 from lenet_runtime.formats import Format, find
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.loading import start
-from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, check_parity, parity_batches
+from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, parity_batches
 
 GOLDEN_ROWS = 8
 
@@ -76,15 +76,15 @@ def export(
         force: replace an artifact that is at `output`.
         preprocessing: how pixels become the input; None for MNIST's defaults.
         labels: class of each logit.
-        batch_sizes: to verify at, and at those where the engine changes from one program to
-            another; a static batch is verified at its own.
+        batch_sizes: to verify at, and at all that reach whatever else the engine does with a
+            batch, see `verification.proof_sizes`; a static batch is verified at its own.
         progress: called with a line before each step that takes a while.
         **options: of the format, see `lenet_runtime.formats.FORMATS`: ``opset`` of ``onnx``,
             ``isa`` and ``calibration`` of ``native``.
 
     Raises:
-        InputError: an argument is wrong, weights are not finite, or the module fails or its
-            output is not float32 ``(N, 10)``.
+        InputError: an argument is wrong, weights are not finite, or the module fails, its output
+            is not float32 ``(N, 10)``, or an image's logits depend on the images beside it.
         ArtifactError: `output` is in the way or cannot be written.
         BackendUnavailable: what builds or verifies this format is not installed.
         ParityError: the result differs from the module; nothing was published.
@@ -106,37 +106,35 @@ def export(
     if target.name in ("", ".."):
         raise InputError(f"output: expected the name of a new folder, found {str(target)!r}")
     publish.check_target(target, force)
-    weights.require_finite(module)
     reference = Reference(module)
+    weights.require_finite(reference.module)
     _check_module(reference, static_batch or 2)
+    raw = load_digits().images
+    digits = mnist_batch(raw, request.preprocessing)
+    independence.require(reference, digits, static_batch)
     # Before the build: what cannot be proven is not made.
     backend = choose(format, "auto", str(request.device)) if verify else None
     request = dataclasses.replace(request, module=reference.module)
     progress(f"building {format}")
     build = formats.build(request)
-    digits = mnist_batch(load_digits().images, request.preprocessing)
     with publish.staging(target) as folder:
         files = build.files | {GOLDEN_NAME: _golden(reference, digits, static_batch)}
         manifest = _manifest(request, build, files)
         publish.write_files(folder, files | {MANIFEST_NAME: manifest.to_bytes()})
         if backend is not None:
-            draft = Artifact.open(folder)
-            sizes = _sizes(request, BACKENDS[backend].starts(draft))
-            progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
-            batches = list(parity_batches(digits, sizes))
-            report = _verify(reference, draft, backend, str(request.device), batches)
+            draft, device = Artifact.open(folder), str(request.device)
+            # As a user's process will.
+            with start(draft, backend, device, trust=True, unproven=True) as session:
+                sizes = proof_sizes(session, request.batch_sizes)
+                progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
+                batches = list(parity_batches(digits, sizes))
+                report = prove(session, reference, batches, raw)
+            report.require(f"{format} on {backend}")
             proven = dataclasses.replace(manifest, parity=report)
             publish.write_files(folder, {MANIFEST_NAME: proven.to_bytes()})
         artifact = publish.publish(folder, target, force)
     trust.remember(artifact)
     return artifact
-
-
-def _sizes(request: Request, starts: Sequence[int]) -> tuple[int, ...]:
-    """The batch sizes to verify at, of an engine whose programs begin at `starts`."""
-    if request.static_batch is not None:
-        return (request.static_batch,)
-    return with_both_sides(request.batch_sizes, starts)
 
 
 def _device(
@@ -196,27 +194,3 @@ def _manifest(request: Request, build: Build, files: dict[str, bytes]) -> Manife
         weights_sha256=request.weights_sha256,
         parity=ParityReport(request.precision, TOLERANCES[request.precision], ()),
     )
-
-
-def _verify(
-    reference: Reference,
-    artifact: Artifact,
-    backend: str,
-    device: str,
-    batches: Sequence[tuple[str, NDArray[np.float32]]],
-) -> ParityReport:
-    """Start the staged files as a user's process will, and hold them against the module.
-
-    Raises:
-        ParityError: the two differ.
-    """
-    eager, exact, precision = reference.eager, reference.exact, artifact.manifest.precision
-    where = f"{artifact.manifest.format} on {backend}"
-    with start(artifact, backend, device, trust=True, unproven=True) as session:
-        report = check_parity(session.run, eager, exact, batches, precision)
-        report.require(where)
-        # A plan may give the engine whole what this session cuts.
-        cut = [batch for batch in batches if session.chunk and len(batch[1]) >= 2 * session.chunk]
-        if cut:
-            check_parity(session.predictor.run, eager, exact, cut, precision).require(where)
-    return report

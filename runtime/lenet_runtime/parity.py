@@ -37,6 +37,7 @@ the tolerance of the values still applies. On digits it is required in every pre
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,13 +169,13 @@ class ParityReport:
 
 def compare(
     found: NDArray[np.generic],
-    expected: Logits,
+    expected: NDArray[np.floating[Any]],
     tolerance: Tolerance,
     *,
     inputs: str = "images",
     exact: NDArray[np.float64] | None = None,
 ) -> Comparison:
-    """Compare `found` with `expected`, both float32 ``(N, 10)``: shape, dtype, then values.
+    """Compare `found` with `expected`, both ``(N, 10)``: shape, dtype, then values.
 
     A value that is not finite fails, on either side: NaN equals nothing, and an infinite
     tolerance would hide everything.
@@ -210,7 +211,7 @@ def compare(
     return Comparison(inputs, rows, largest, mean, share, agreement, eager_error, reason)
 
 
-def _unlike(found: NDArray[np.generic], expected: Logits) -> str:
+def _unlike(found: NDArray[np.generic], expected: NDArray[np.floating[Any]]) -> str:
     """The reason why the two cannot be compared value by value; empty where they can."""
     if found.shape != expected.shape or not len(expected):
         return f"expected shape {expected.shape} with a row at least, found {found.shape}"

@@ -75,12 +75,15 @@ class Predictor(ABC):
             least 1. Of an engine that pads and normalises by itself, as the artifact's
             preprocessing says and to the same bits; None for all others.
         stages: see `MakeStages`; None for an engine that cannot be timed step by step.
+        switches: batch sizes from which on it handles a batch in another way, beyond those of
+            `Backend.starts`: cut into pieces, say, or no longer filled up. A proof runs both sides.
     """
 
     # What users want beyond this (other checks, `out=`, labels, warm-up) is the same for every
     # engine and lives in Session once. An option is declared here, never looked for by name.
     run_pixels: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None
     stages: MakeStages | None = None
+    switches: tuple[int, ...] = ()
 
     @abstractmethod
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
