@@ -35,7 +35,7 @@ from lenet_runtime.errors import InputError
 from lenet_runtime.formats import Format, find
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing
-from lenet_runtime.loading import start
+from lenet_runtime.loading import load
 from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, parity_batches
 
 GOLDEN_ROWS = 8
@@ -90,7 +90,7 @@ def export(
         ParityError: the result differs from the module; nothing was published.
     """
     declared = find(format)
-    declared.require_options(options)
+    declared.require_options(options, precision)
     request = Request(
         module=module,
         format=format,
@@ -124,7 +124,7 @@ def export(
         if backend is not None:
             draft, device = Artifact.open(folder), str(request.device)
             # As a user's process will.
-            with start(draft, backend, device, trust=True, unproven=True) as session:
+            with load(draft, backend, device, trust=True, unproven=True) as session:
                 sizes = proof_sizes(session, request.batch_sizes)
                 progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
                 batches = list(parity_batches(digits, sizes))
