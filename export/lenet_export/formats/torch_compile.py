@@ -13,6 +13,7 @@ import torch
 import torch._inductor
 from torch._inductor import config, cpu_vec_isa
 
+from lenet_export.network.reference import one_thread
 from lenet_export.quiet import quiet
 from lenet_export.request import Build, Request
 from lenet_runtime import cpu, cuda
@@ -101,8 +102,10 @@ def _package(request: Request, settings: dict[str, Any], size: int) -> bytes:
         package = Path(folder) / "model.pt2"
         on_cpu = request.device.kind == "cpu"
         try:
+            # What autotuning times; the matrices of a small batch are not worth waking a second
+            # thread for, and threads that wait for each other drown what it compares.
             with (
-                _one_thread() if "max_autotune" in settings else contextlib.nullcontext(),
+                one_thread(),
                 contextlib.nullcontext() if on_cpu else _linkable_driver(Path(folder)),
             ):
                 program = torch.export.export(module, (example,), dynamic_shapes=batch)
@@ -145,21 +148,6 @@ def _linkable_driver(folder: Path) -> Iterator[None]:
             os.environ["LIBRARY_PATH"] = before
         elif found is not None:
             del os.environ["LIBRARY_PATH"]
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compile for one thread, which is what autotuning then times.
-
-    The matrices of a small batch are not worth waking a second thread for, and on a busy machine
-    threads that wait for each other drown what autotuning compares.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def require() -> None:

@@ -1,6 +1,8 @@
 """The references of a parity check: the module itself, run by eager PyTorch on the CPU."""
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,18 @@ class Reference:
         return logits
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch compute in one thread: sums that several split round otherwise for each number
+    of them, and files would differ from one machine to the next."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _logits(module: nn.Module, images: torch.Tensor) -> NDArray[Any]:
     """Run `module` on a copy of `images`.
 
@@ -49,7 +63,7 @@ def _logits(module: nn.Module, images: torch.Tensor) -> NDArray[Any]:
     copy_of_images = images.clone()
     kind = f"{images.dtype} images {tuple(images.shape)}".removeprefix("torch.")
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread():
             logits = module(copy_of_images)
     except Exception as error:  # somebody else's code may raise anything
         others = {t.dtype for t in module.parameters() if t.dtype != images.dtype}
