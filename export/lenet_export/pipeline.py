@@ -39,6 +39,9 @@ from lenet_runtime.loading import load
 from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, check_parity, parity_batches
 
 GOLDEN_ROWS = 8
+# The largest logit of a network; 2**30 above float32's least normal number, whose relative
+# precision its activations and their products then still have.
+LEAST_LOGIT = 2.0**-96
 
 
 def export(
@@ -84,7 +87,8 @@ def export(
 
     Raises:
         InputError: an argument is wrong, weights are not finite, or the module fails, its output
-            is not float32 ``(N, 10)``, or an image's logits depend on the images beside it.
+            is not float32 ``(N, 10)``, an image's logits depend on the images beside it, or all
+            are below `LEAST_LOGIT`.
         ArtifactError: `output` is in the way or cannot be written.
         BackendUnavailable: what builds or verifies this format is not installed.
         ParityError: the result differs from the module; nothing was published.
@@ -111,6 +115,7 @@ def export(
     _check_module(reference, static_batch or 2)
     raw = load_digits().images
     digits = mnist_batch(raw, request.preprocessing)
+    _check_scale(reference, digits, static_batch)
     independence.require(reference, digits, static_batch)
     # Before the build: what cannot be proven is not made.
     backend = choose(format, "auto", str(request.device)) if verify else None
@@ -170,6 +175,20 @@ def _check_module(reference: Reference, size: int) -> None:
         raise InputError(
             f"module: expected float32 logits ({size}, 10) of {size} images, found "
             f"{logits.dtype} {logits.shape}"
+        )
+
+
+def _check_scale(
+    reference: Reference, digits: NDArray[np.float32], static_batch: int | None
+) -> None:
+    """Refuse logits so small that float32 rounds them to few bits or to nothing."""
+    logits = reference.eager(np.resize(digits, (static_batch or len(digits), *digits.shape[1:])))
+    largest = float(np.abs(logits).max())
+    if largest < LEAST_LOGIT:
+        raise InputError(
+            f"module: expected logits of {LEAST_LOGIT:.1g} at least, found none above "
+            f"{largest:.3g} on real digits, where float32 cannot tell them apart; "
+            "scale the last layer's weights and bias up"
         )
 
 

@@ -242,16 +242,11 @@ def prove(
             np.ascontiguousarray(np.resize(pixels, (size, 28, 28)))
             for size in dict.fromkeys(len(images) for _, images in batches)
         ]
-        prepared = ((to_batch(each, session.manifest.preprocessing), each) for each in raw)
-        comparisons = tuple(
-            compare(
-                run_pixels(each), reference.eager(images), TOLERANCES[precision], inputs="pixels"
-            )
-            for images, each in prepared
-        )
-        ParityReport(precision, TOLERANCES[precision], comparisons).require(
-            f"{session.backend} on raw digits"
-        )
+        pairs = [("pixels", to_batch(each, session.manifest.preprocessing)) for each in raw]
+        prepared = iter(raw)
+        check_parity(
+            lambda _: run_pixels(next(prepared)), reference.eager, reference.exact, pairs, precision
+        ).require(f"{session.backend} on raw digits")
     return proof
 
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from elf import EXECUTABLE, libraries, stack_flags
 from every_format import EACH, ON_CPU, SLOW
 from samples import eager, noise, snapshot
 
@@ -66,6 +67,17 @@ def test_golden_holds_eagers_answers(exported, net, format):
     images, logits = golden.read(exported(format))
     assert len(images) == 8
     np.testing.assert_array_equal(logits, eager(net, images))
+
+
+@pytest.mark.parametrize("format", EACH)
+def test_no_library_asks_for_a_stack_that_can_be_executed(exported, format):
+    """glibc 2.41 and services under MemoryDenyWriteExecute refuse such a library."""
+    artifact = exported(format)
+    found = libraries({name: artifact.read(name) for name in artifact.manifest.files})
+    assert len(found) == {"native": 1, "torch-compile": 3}.get(format, 0)
+    for name, data in found.items():
+        (flags,) = stack_flags(data)
+        assert not flags & EXECUTABLE, name
 
 
 @pytest.mark.parametrize("format", FAST)  # torch-compile's: in test_cli_export.py

@@ -1,6 +1,7 @@
 """What makes each of `lenet_runtime.FORMATS`; reading this imports neither torch nor onnx."""
 
 import importlib
+import tempfile
 from typing import TYPE_CHECKING
 
 from lenet_runtime.errors import DeployError
@@ -34,6 +35,13 @@ def build(request: "Request") -> "Build":
     """
     from lenet_export.quiet import quiet
 
+    try:
+        tempfile.gettempdir()  # compilers need one, and blame what they like
+    except OSError as error:
+        raise DeployError(
+            f"{request.format}: there is no folder for temporary files ({error}); set TMPDIR to "
+            "one that can be written"
+        ) from error
     with quiet():  # importing the compiler logs, too
         module = importlib.import_module(BUILDERS[request.format])
     try:
@@ -45,8 +53,8 @@ def build(request: "Request") -> "Build":
             raise
         words = f"{type(error).__name__}: {error}".partition("\n")[0]
         hint = ""
-        if isinstance(error, OSError | KeyError):  # of tempfile, getpass and the like
-            hint = "; PyTorch's compilers need HOME, USER and TMPDIR, a folder that can be written"
+        if isinstance(error, OSError | KeyError):  # of getpass and the like
+            hint = "; PyTorch's compilers need HOME and USER, and room for files in TMPDIR"
         raise DeployError(
             f"{request.format}: the module cannot be compiled ({words}){hint}"
         ) from error
