@@ -1,11 +1,10 @@
 """What is asked of a module's weights before it is exported, and the name of their content."""
 
-import hashlib
-
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
+from lenet_runtime.artifact.graph import admission
 from lenet_runtime.errors import InputError
 
 # Classes by name, for to import some takes long: where they keep the network that they wrap,
@@ -28,13 +27,12 @@ def fingerprint(module: nn.Module) -> str:
 
     Two modules with equal weights have equal fingerprints, whatever file they came from.
     """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(_tensors(module).items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+    return admission.fingerprint(
         # Viewed as bytes, because NumPy has no bfloat16.
-        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(data.numpy().tobytes())
-    return digest.hexdigest()
+        (name, str(tensor.dtype), tuple(tensor.shape),
+         tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        for name, tensor in _tensors(module).items()
+    )  # fmt: skip
 
 
 def require_plain(module: nn.Module) -> None:

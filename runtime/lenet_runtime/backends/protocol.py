@@ -79,6 +79,8 @@ class Predictor(ABC):
         stages: see `MakeStages`; None for an engine that cannot be timed step by step.
         switches: batch sizes from which on it handles a batch in another way, beyond those of
             `Backend.starts`: cut into pieces, say, or no longer filled up. A proof runs both sides.
+        survives_fork: Whether it answers in a child that `os.fork` made, even if other threads of
+            the parent were running it. In all others, `Session` refuses there.
     """
 
     # What users want beyond this (other checks, `out=`, labels, warm-up) is the same for every
@@ -86,6 +88,7 @@ class Predictor(ABC):
     run_pixels: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None
     stages: MakeStages | None = None
     switches: tuple[int, ...] = ()
+    survives_fork: bool = False
 
     @abstractmethod
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
