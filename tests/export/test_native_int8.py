@@ -1,19 +1,20 @@
 """native in int8: kernels that equal integers in NumPy, the tolerance, and the calibration."""
 
 import copy
-import importlib
 import math
 
 import int8_reference
 import numpy as np
 import pytest
 import torch
+from cli_helper import run
 from native_c import COMPILERS, any_compiler, calibration, library, other_net
 from samples import digits, eager, noise
 
 import lenet_export
 from lenet_deploy.training import bundle, data
 from lenet_deploy.training.model import Net
+from lenet_export.formats.native import write_source
 from lenet_export.network import layers, quantize
 from lenet_runtime import cpu, load
 from lenet_runtime.errors import InputError
@@ -193,7 +194,7 @@ def test_what_cannot_calibrate_is_refused(net, tmp_path, calibration):
 
 
 def test_fp32_is_not_calibrated(net, tmp_path):
-    with pytest.raises(InputError, match="int8 alone is calibrated"):
+    with pytest.raises(InputError, match="int8 alone has one, found fp32"):
         lenet_export.export(
             net, "native", tmp_path / "new", calibration=quantize.calibration_digits()
         )
@@ -227,8 +228,9 @@ def test_the_bundled_calibration_digits_are_of_the_training_set(mnist_dir, tmp_p
     assert not test & {image.tobytes() for image in bundled}
 
 
-def test_calibration_from_a_folder_reads_the_training_set_alone(mnist_dir, monkeypatch):
-    command = importlib.import_module("lenet_deploy.cli.export")
+def test_calibration_from_a_folder_reads_the_training_set_alone(
+    net, mnist_dir, tmp_path, monkeypatch
+):
     read = []
     real = data.load_mnist
 
@@ -237,7 +239,13 @@ def test_calibration_from_a_folder_reads_the_training_set_alone(mnist_dir, monke
         return real(folder, train=train, download=download)
 
     monkeypatch.setattr(data, "load_mnist", spy)
-    (raw,) = command._values({"calibration": str(mnist_dir)}, ["native"], "int8").values()
-    assert raw.shape == (60000, 28, 28)
-    assert command._values({"calibration": None}, ["native"], "int8") == {}
+    words = ("export", "-f", "native", "--precision", "int8", "--source-only", "-o", tmp_path)
+    run(*words, "--calibration-dir", mnist_dir)
+    assert read == [True]
+    digits = real(mnist_dir, train=True).images.numpy()
+    batch = quantize.calibration_batch("int8", digits, Preprocessing())
+    expected = write_source(net, tmp_path / "here", precision="int8", calibration=batch)
+    for path in expected:
+        assert path.read_bytes() == (tmp_path / "native-source" / path.name).read_bytes()
+    run(*words)
     assert read == [True]
