@@ -171,7 +171,7 @@ def shares(found, expected):
     return np.where(largest > 1e-22, difference / np.maximum(largest, 1e-22), 0) * 2.0**17
 
 
-def campaign(seed, moulds, networks=None, seconds=None):
+def campaign(seed, moulds, networks=None, seconds=None, shapes=SHAPES):
     """Try random networks until one of the bounds; counts by what became of them.
 
     Counted are networks that mean something in float32: eager's own distance from float64 is at
@@ -183,7 +183,7 @@ def campaign(seed, moulds, networks=None, seconds=None):
     own = np.concatenate([images for _, images in parity_batches(digits(), (1, 2, 7, 64))])
     while counts["tried"] != networks and not (seconds and time.monotonic() > started + seconds):
         counts["tried"] += 1
-        shape = SHAPES[rng.integers(len(SHAPES))]
+        shape = shapes[rng.integers(len(shapes))]
         network, kinds = random_network(rng, shape)
         images = np.concatenate([own, images_for(rng)])
         expected = answers(network, images[: len(own)])
