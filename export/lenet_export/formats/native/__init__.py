@@ -1,9 +1,10 @@
 """``native``: the network itself, compiled to C and to a library that needs no engine.
 
-The stages, each a module: `winograd` says which convolutions bear Winograd's rounding, `pack` brings
-the network's weights into the order and the domain of the loops, `isa` says what each instruction set offers and how its loops are tiled, `conv` and `dense`
-write the unrolled kernels, `fp32` adds the constants, `assembly` puts the C files of ``c/`` round
-them, and `compiler` makes the library. docs/native.md explains the result with a picture.
+The stages, each a module: `winograd` says which convolutions bear Winograd's rounding, `pack`
+brings the network's weights into the order and the domain of the loops, `isa` says what each
+instruction set offers and how its loops are tiled, `conv` and `dense` write the unrolled kernels,
+`fp32` adds the constants, `assembly` puts the C files of ``c/`` round them, and `compiler` makes
+the library. docs/native.md explains the result with a picture.
 
 For ``int8``, `int8_pack` orders the quantised network, `vnni` writes the kernels for CPUs with dot
 products of bytes, and `int8` adds the constants; ``c/int8.c`` has the kernels for all other CPUs.

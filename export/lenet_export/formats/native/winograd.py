@@ -35,8 +35,8 @@ F4 = (
               [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]),
     np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]),
 )  # fmt: skip
-# A share of the tolerance. In tests/helpers/random_networks.py, logits of networks below it were at
-# most 0.9 of the tolerance from eager's; the bundled network has 0.17.
+# A share of the tolerance. In tests/helpers/random_networks.py, logits of networks below it were
+# within the tolerance; the bundled network has 0.17.
 LIMIT = 0.3
 _ROUNDOFF = 2.0**-24
 _IMAGES = 6  # of each kind
