@@ -8,11 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import native_builds
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from native_builds import SANITIZE
 from native_c import (
     COMPILERS,
     DRIVER,
@@ -38,6 +36,7 @@ from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import TOLERANCES, check_parity, compare, parity_batches
 
 EXAMPLE = REPOSITORY / "docs" / "native" / "example.c"
+SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 CXX = {"gcc": "g++", "clang": "clang++"}
 WARNINGS = ("-Wconversion", "-Wsign-conversion", "-Wshadow", "-Wundef", "-Wstrict-prototypes")
 TWO = """\
@@ -218,13 +217,6 @@ def test_sanitizers_find_nothing(net, images):
         shell(compiler, "-std=c11", *SANITIZE, "-o", "main", "main.c", "lenet.c", cwd=cwd)
         expected = library(net, compiler, level).run(images)
         np.testing.assert_array_equal(drive(["./main"], images, cwd), expected)
-
-
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_random_networks_under_sanitizers_and_other_builds(precision):
-    """A piece of what ``python tests/helpers/native_builds.py SEED SECONDS`` does."""
-    builds = [(any_compiler(), *SANITIZE, "-O1"), (any_compiler(), "-O3", "-std=c99")]
-    assert native_builds.check(0, builds, precision) == 2
 
 
 def test_aarch64_answers_as_eager_does(net, images):
