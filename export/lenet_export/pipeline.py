@@ -83,7 +83,7 @@ def export(
             batch, see `verification.proof_sizes`; a static batch is verified at its own.
         progress: called with a line before each step that takes a while.
         **options: of the format, see `lenet_runtime.formats.FORMATS`: ``opset`` of ``onnx``,
-            ``isa`` and ``calibration`` of ``native``.
+            ``isa``, ``prefix`` and ``calibration`` of ``native``.
 
     Raises:
         InputError: an argument is wrong, weights are not finite, or the module fails, its output
