@@ -214,7 +214,7 @@ def judge(session, pictures: Iterator[Image.Image], labels: np.ndarray):
         except InputError:
             said[i] = refused[i] = True
         else:
-            pixels[i], said[i] = digit.pixels, bool(getattr(digit, "warnings", ()))
+            pixels[i], said[i] = digit.pixels, bool(digit.warnings)
     right = (session.predict(pixels).labels == labels) & ~refused
     return right, said
 

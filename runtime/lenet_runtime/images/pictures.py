@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from lenet_runtime.errors import BackendUnavailable, InputError
 from lenet_runtime.images.grey import to_grey
-from lenet_runtime.images.ink import Grey, Ink, find_ink
+from lenet_runtime.images.ink import Grey, Ink, fill_paper, find_ink, otsu
+from lenet_runtime.images.shapes import Page, find_page, has_square
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 # 8192x8192: more than phones take, and 64 MB of grey. Checked before anything is decoded.
 MAX_PIXELS = 2**26
 WORK_SIDE = 256  # ink is searched for at this size: fine strokes stay, sensor noise averages out
+TINY = 16  # the longer side of pictures that are drawings pixel by pixel, not photos
 BOX, SIDE = 20, 28
 STROKE = 90  # percentile of the ink's levels that becomes full white
+SOLID = 8  # no stroke of a digit of 20x20 is as wide
 CENTRE = 14  # MNIST's centres of mass round to (14, 14), counting pixels from 0
 PROGRAMS = ("EPS", "WMF")  # Pillow runs Ghostscript, or Windows' drawing commands, for these
 ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
@@ -45,11 +48,15 @@ class DigitImage:
         pixels: Pixels, uint8 ``(28, 28)``: white ink, 255, on black paper, 0.
         inverted: Whether the picture had dark ink on light paper.
         steps: Descriptions of the steps that were taken, in order.
+        shapes: Shapes in the picture that are large enough to be digits of their own.
+        warnings: What makes it doubtful that this is the picture of one digit; mostly empty.
     """
 
     pixels: NDArray[np.uint8]
     inverted: bool
     steps: tuple[str, ...]
+    shapes: int = 1
+    warnings: tuple[str, ...] = ()
 
 
 def read_digit(file: Path | BinaryIO) -> DigitImage:
@@ -166,19 +173,41 @@ def _centre_of_mass(pixels: NDArray[Any]) -> tuple[float, float]:
 
 
 def _normalise(grey: "Image", steps: list[str]) -> DigitImage | None:
-    ink = _locate(grey)
-    if ink is None:
+    located = _locate(grey)
+    if located is None:
         return None
+    ink, shapes, page = located
     pixels = _place(_scale(ink))
+    if page.inside is not None:
+        steps = [*steps, "cropped to the sheet, the frame or the circle around the ink"]
     colours = "inverted: dark ink on light paper" if ink.dark else "kept: light ink on dark paper"
     box = f"cropped to the ink, scaled to fit {BOX}x{BOX}, centred by mass in {SIDE}x{SIDE}"
-    return DigitImage(pixels, ink.dark, (*steps, colours, "contrast stretched", box))
+    steps = [*steps, colours, "contrast stretched", box]
+    return DigitImage(pixels, ink.dark, tuple(steps), shapes, _doubts(pixels, shapes))
 
 
-def _locate(grey: "Image") -> Ink | None:
+def _doubts(pixels: NDArray[np.uint8], shapes: int) -> tuple[str, ...]:
+    doubts = []
+    if shapes > 1:
+        doubts.append(f"{shapes} shapes of a digit's size; give one digit a picture")
+    if has_square(pixels >= 128, SOLID):  # 19 of MNIST's 10,000 test digits have one
+        doubts.append("a solid area, where a digit has strokes; leave only paper around the digit")
+    return tuple(doubts)
+
+
+def _locate(grey: "Image") -> tuple[Ink, int, Page] | None:
     """Find the ink in the whole picture, then once more and sharper in its surroundings."""
+    from PIL import ImageOps
+
+    if max(grey.size) <= TINY:
+        grey = ImageOps.autocontrast(grey)  # levels of 0 to 16, as in UCI's digits; no noise here
     work = _reduce(grey)
-    ink = find_ink(np.asarray(work, np.float32))
+    pixels = np.asarray(work, np.float32)
+    page = find_page(pixels, otsu(pixels))
+    if page.crop is not None:
+        grey = ImageOps.expand(grey, math.ceil(0.2 * max(grey.size)) + 1, round(page.crop))
+        work = _reduce(grey)
+    ink = find_ink(_on_page(work, page, (0, 0, *grey.size), grey.size))
     if not ink.mask.any():
         return None
     ratio = grey.width / work.width, grey.height / work.height
@@ -190,8 +219,26 @@ def _locate(grey: "Image") -> Ink | None:
         min(grey.width, math.ceil((right + margin) * ratio[0])),
         min(grey.height, math.ceil((bottom + margin) * ratio[1])),
     )
-    closer = find_ink(np.asarray(_reduce(grey.crop(near)), np.float32), ink.dark)
-    return closer if closer.mask.any() else ink
+    closer = find_ink(_on_page(_reduce(grey.crop(near)), page, near, grey.size), ink.dark)
+    return (closer if closer.mask.any() else ink), max(ink.shapes, page.cells), page
+
+
+def _on_page(
+    view: "Image", page: Page, box: tuple[int, int, int, int], size: tuple[int, int]
+) -> Grey:
+    """The part `box` of a picture, with paper in the place of what surrounds the page."""
+    from PIL import Image
+
+    pixels = np.asarray(view, np.float32)
+    if page.inside is None:
+        return pixels
+    height, width = page.inside.shape
+    scale = width / size[0], height / size[1]
+    part = (box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1])
+    mask = (
+        Image.fromarray(page.inside).convert("L").resize(view.size, Image.Resampling.BILINEAR, part)
+    )
+    return fill_paper(pixels, np.asarray(mask) == 255)
 
 
 def _reduce(grey: "Image") -> "Image":
