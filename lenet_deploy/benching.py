@@ -19,13 +19,13 @@ from lenet_runtime.formats import FORMATS
 
 def gather(
     paths: Sequence[Path],
-    *,
     backends: Sequence[str],
+    *,
     device: str,
     threads: Sequence[int],
     trust: bool,
     stack: ExitStack,
-    step: Callable[[str], None] = lambda step: None,
+    step: Callable[[str], None],
 ) -> Field:
     """Load everything that takes part; sessions are closed by `stack`.
 

@@ -35,7 +35,9 @@ def default_artifact(
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     checkpoint = (files("lenet_deploy") / "bundled" / "lenet.safetensors").read_bytes()
     version = f"{__version__}-{hashlib.sha256(checkpoint).hexdigest()[:12]}"
-    folder = base / "lenet-deploy" / version / f"{format}-fp32{_kind_of_gpu(device)}"
+    gpu = devices.parse(device)
+    kind = f"-cuda-{cuda.gpu(gpu.index).compute_capability}" if gpu.kind == "cuda" else ""
+    folder = base / "lenet-deploy" / version / f"{format}-fp32{kind}"
     try:
         return Artifact.open(folder).path
     except ArtifactError:
@@ -53,10 +55,3 @@ def default_artifact(
         load_checkpoint(), format, folder, force=True, progress=progress,
         device=None if device == "cpu" else device,
     ).path  # fmt: skip
-
-
-def _kind_of_gpu(name: str) -> str:
-    device = devices.parse(name)
-    if device.kind == "cpu":
-        return ""
-    return f"-cuda-{cuda.gpu(device.index).compute_capability}"

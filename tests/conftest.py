@@ -5,10 +5,10 @@ import os
 import shutil
 import signal
 import sys
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from artifact_files import edit_manifest
 from every_format import ON_CPU, SLOW
 
 # Before anything imports PyTorch: its threads sleep while they wait for one another. Spinning, as
@@ -46,16 +46,11 @@ def threads_stay():
 
 @pytest.fixture(scope="session")
 def net():
-    """The bundled LeNet in eval mode; untrained weights of a fixed seed where none is bundled."""
-    torch = pytest.importorskip("torch")
-    from lenet_deploy.training.checkpoint import BUNDLED, load_checkpoint
-    from lenet_deploy.training.model import Net
+    """The bundled LeNet in eval mode."""
+    pytest.importorskip("torch")
+    from lenet_deploy.training.checkpoint import load_checkpoint
 
-    if (files("lenet_deploy") / "bundled" / BUNDLED).is_file():
-        return load_checkpoint()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return Net().eval()
+    return load_checkpoint()
 
 
 @pytest.fixture(scope="session")
@@ -211,6 +206,13 @@ def fake_ort(fake_cuda, monkeypatch, tmp_path):
     import fake_onnxruntime
 
     return fake_onnxruntime.install(monkeypatch, tmp_path, fake_cuda())
+
+
+@pytest.fixture
+def tf32_artifact(onnx_artifact, copy_of):
+    return Artifact.open(
+        edit_manifest(copy_of(onnx_artifact), lambda document: document.update(precision="tf32"))
+    )
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from lenet_runtime.errors import InputError
 from lenet_runtime.formats import Format, find
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing
-from lenet_runtime.loading import start
+from lenet_runtime.loading import load
 from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, check_parity, parity_batches
 
 GOLDEN_ROWS = 8
@@ -90,7 +90,7 @@ def export(
         ParityError: the result differs from the module; nothing was published.
     """
     declared = find(format)
-    declared.require_options(options)
+    declared.require_options(options, precision)
     request = Request(
         module=module,
         format=format,
@@ -212,7 +212,7 @@ def _verify(
     """
     eager, exact, precision = reference.eager, reference.exact, artifact.manifest.precision
     where = f"{artifact.manifest.format} on {backend}"
-    with start(artifact, backend, device, trust=True, unproven=True) as session:
+    with load(artifact, backend, device, trust=True, unproven=True) as session:
         report = check_parity(session.run, eager, exact, batches, precision)
         report.require(where)
         # A plan may give the engine whole what this session cuts.

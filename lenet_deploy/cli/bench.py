@@ -9,8 +9,8 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lenet_deploy.cli.bench_tables import print_changes, print_run
-from lenet_deploy.cli.console import plain, print_json, progress, stderr
-from lenet_deploy.cli.options import BatchSizes, Device, Seed, Trust, batch_sizes_of, integers_of
+from lenet_deploy.cli.console import note, plain, print_json, progress, stderr
+from lenet_deploy.cli.options import BatchSizes, Device, Seed, Trust, integers_of
 from lenet_runtime import devices
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
@@ -100,7 +100,7 @@ def bench(
     from lenet_bench.report import read
     from lenet_deploy import benching
 
-    sizes, counts = batch_sizes_of(batch_sizes), integers_of("--threads", threads)
+    sizes, counts = integers_of(batch_sizes), integers_of(threads, "--threads")
     settings = Settings(min_time, min_iterations, warmup, inputs, seed)
     limit, before = _share(fail_above), read(baseline) if baseline else None
     if html_file is not None:
@@ -113,13 +113,7 @@ def bench(
     with ExitStack() as stack:
         with progress() as step:
             field = benching.gather(
-                paths,
-                backends=names,
-                device=device,
-                threads=counts,
-                trust=trust,
-                stack=stack,
-                step=step,
+                paths, names, device=device, threads=counts, trust=trust, stack=stack, step=step
             )
         run = _measure(field, sizes, settings, device, cold_start=cold_start, scaling=scaling)
     if json_file != Path("-"):
@@ -132,10 +126,9 @@ def bench(
         print_changes(changes)
         slower = [f"{c.engine} at batch {c.batch_size}" for c in changes if c.regressed]
         if slower:
-            stderr.print(
+            note(
                 f"[red]slower than {plain(baseline)} by surely more than {limit:.0%}:[/] "
-                f"{plain(', '.join(slower))}",
-                soft_wrap=True,
+                f"{plain(', '.join(slower))}"
             )
             raise typer.Exit(REGRESSION)
 
@@ -208,4 +201,4 @@ def _write(
         write_html(run, html_file)
     for file in (json_file, csv_file, html_file):
         if file is not None and file != Path("-"):
-            stderr.print(f"wrote {plain(file)}", highlight=False, soft_wrap=True)
+            note(f"wrote {plain(file)}")

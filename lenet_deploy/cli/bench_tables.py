@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from lenet_deploy.cli.console import plain, stderr, stdout
+from lenet_deploy.cli.console import plain, stderr, stdout, table
 from lenet_runtime import cpu
 
 if TYPE_CHECKING:
@@ -18,26 +18,24 @@ def print_run(run: "Run") -> None:
     """Everything that was measured, and who took no part."""
     from lenet_bench.report import crossovers
 
-    table = Table(
+    rows = table(
+        "engine", "batch", "p50", "p90", "p99", "images/s", f"/ {run.baseline}",
         title=plain(f"Latency in microseconds on {cpu.model()}, input {run.settings.inputs}"),
         caption="NumPy in, NumPy out, checks included; ratio of medians with its 95% interval",
-    )
-    table.add_column("engine", overflow="fold", min_width=13)
-    for heading in ("batch", "p50", "p90", "p99", "images/s", f"/ {run.baseline}"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    )  # fmt: skip
     winners = run.winners()
     for size in run.batch_sizes:
         for result in (r for r in run.results if r.batch_size == size):
             ratio, best = run.ratio(result), winners[size] == result.engine
-            table.add_row(
+            rows.add_row(
                 plain(result.engine) + (" [bold green]*[/]" if best else ""),
                 str(size),
                 *(microseconds(result.percentile_us(p)) for p in (50, 90, 99)),
                 f"{result.images_per_second:,.0f}",
                 f"{ratio.value:.3f} ±{(ratio.high - ratio.low) / 2:.3f}" if ratio else "",
             )
-        table.add_section()
-    stdout.print(table)
+        rows.add_section()
+    stdout.print(rows)
     winners_text = "; ".join(crossovers(run))
     stdout.print(f"* {plain(winners_text)}" if run.results else "nothing was measured")
     for skipped in run.skipped:
@@ -53,25 +51,23 @@ def print_steps(run: "Run", section: "DeviceSection") -> None:
     """The GPU's own time, where a call's time goes, and the state of the GPU."""
     from lenet_bench.gpu.result import FIGURES, MOSTLY
 
-    table = Table(
+    rows = table(
+        "engine", "batch", "device", "single", "launch", "upload", "downl.", "bound",
         title=plain(f"Microseconds of each step on {run.fingerprint['machine']['gpu']}, p50"),
         caption="device: the kernels alone; single: one launch on an idle stream; "
         "bound: share of the memory bound",
-    )
-    table.add_column("engine", overflow="fold", min_width=11)
-    for heading in ("batch", "device", "single", "launch", "upload", "downl.", "bound"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    )  # fmt: skip
     for size in run.batch_sizes:
         for result in (r for r in section.results if r.batch_size == size):
             rate = section.bytes_per_second
-            table.add_row(
+            rows.add_row(
                 plain(result.name) + (" ~" if result.hidden_share < MOSTLY else ""),
                 str(size),
                 *(_short(result.p50_us(figure)) for figure in FIGURES),
                 "" if rate is None else f"{result.bytes_share(rate):.1%}",
             )
-        table.add_section()
-    stdout.print(table)
+        rows.add_section()
+    stdout.print(rows)
     print_rows(
         "Where the time of a call goes, us",
         tuple(dataclasses.asdict(one) for one in section.splits(run.results)),
@@ -127,12 +123,12 @@ def print_rows(title: str, rows: tuple[dict[str, Any], ...], headings: dict[str,
     """A table of `rows`, its columns by key; none where there are no rows."""
     if not rows:
         return
-    table = Table(title=title)
-    for key, heading in headings.items():
-        table.add_column(heading, justify="left" if key == "engine" else "right", overflow="fold")
+    shown = Table(title=title)
+    for key, heading in headings.items():  # numbers fold as well: there are many columns
+        shown.add_column(heading, justify="left" if key == "engine" else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row[key]) for key in headings))
-    stdout.print(table)
+        shown.add_row(*(_cell(row[key]) for key in headings))
+    stdout.print(shown)
 
 
 def _cell(value: object) -> str:
@@ -148,16 +144,15 @@ def microseconds(value: float) -> str:
 
 def print_changes(changes: "list[Change]") -> None:
     """How much slower or faster each engine is than in the report of before."""
-    table = Table(title="Against the report of before: 1 is unchanged, above 1 is slower")
-    for heading in ("engine", "batch", "ratio", "95% interval", ""):
-        table.add_column(heading, justify="left" if heading == "engine" else "right")
+    title = "Against the report of before: 1 is unchanged, above 1 is slower"
+    rows = table("engine", "batch", "ratio", "95% interval", "", title=title)
     for change in changes:
         ratio = change.ratio
-        table.add_row(
+        rows.add_row(
             plain(change.engine),
             str(change.batch_size),
             f"{ratio.value:.3f}",
             f"{ratio.low:.3f} to {ratio.high:.3f}",
             "[red]regressed[/]" if change.regressed else "preempted" * change.preempted,
         )
-    stderr.print(table)
+    stderr.print(rows)

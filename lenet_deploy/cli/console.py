@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 stdout = Console()
 stderr = Console(stderr=True)
@@ -26,6 +27,15 @@ def plain(text: object) -> str:
     with them.
     """
     return escape("".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text)))
+
+
+def table(first: str, *numbers: str, title: str = "", caption: str = "") -> Table:
+    """A table of names, which fold where they are long, and of numbers, which never do."""
+    made = Table(title=title or None, caption=caption or None)
+    made.add_column(first, overflow="fold", min_width=11)
+    for heading in numbers:
+        made.add_column(heading, justify="right", no_wrap=True)
+    return made
 
 
 def note(line: str) -> None:

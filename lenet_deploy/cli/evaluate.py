@@ -41,8 +41,7 @@ def evaluate(
     net, card = read_checkpoint(checkpoint)
     preprocessing = _preprocessing(card, mean, std)
     digits = data.load_mnist(data_dir, train=False, download=download)
-    examples = evaluation.examples(digits, preprocessing, batch_size=batch_size, workers=workers)
-    result = evaluation.evaluate(evaluation.as_classifier(net), examples)
+    result = evaluation.evaluate(net, digits, preprocessing, batch_size=batch_size, workers=workers)
     if plot is not None:
         curves.confusion_matrix(result.confusion, plot)
     if as_json:

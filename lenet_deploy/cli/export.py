@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from lenet_deploy.cli.console import plain, print_json, progress, stderr, stdout
+from lenet_deploy.cli.console import note, plain, print_json, progress, stdout, table
 from lenet_deploy.cli.options import (
     BatchSizes,
     Checkpoint,
     Json,
-    batch_sizes_of,
+    integers_of,
     with_options_of_formats,
 )
 from lenet_runtime import formats
@@ -113,7 +112,7 @@ def export(
         "device": device,
         "verify": not no_verify,
         "force": force,
-        "batch_sizes": batch_sizes_of(batch_sizes),
+        "batch_sizes": integers_of(batch_sizes),
     }
     net, card = read_checkpoint(checkpoint)
     common["preprocessing"] = Preprocessing(**card.get("preprocessing", {}))
@@ -163,19 +162,14 @@ def _values(
     values: dict[str, Any] = {key: text for key, text in flags.items() if text is not None}
     for option, owners in formats.options().items():
         if option.name in values and not set(owners).isdisjoint(names):
+            option.require(precision)  # said before 60,000 digits are read
             values[option.name] = option.read(values[option.name])
-            if option.name == "calibration":
-                if precision != "int8":  # said before 60,000 digits are read
-                    raise InputError(f"{option.flag}: int8 alone is calibrated, found {precision}")
-                values[option.name] = _training_digits(values[option.name])
+            if option.name == "calibration":  # uint8 (60000, 28, 28), never of the test set
+                from lenet_deploy.training.data import load_mnist
+
+                digits = load_mnist(Path(values[option.name]), train=True)
+                values[option.name] = digits.images.numpy()
     return values
-
-
-def _training_digits(folder: str) -> Any:
-    """MNIST's training digits, uint8 ``(60000, 28, 28)``; never its test set."""
-    from lenet_deploy.training.data import load_mnist
-
-    return load_mnist(Path(folder), train=True).images.numpy()
 
 
 def _check_source_only(format: str, precision: str, static_batch: int | None) -> None:
@@ -194,8 +188,8 @@ def _write_source(
     from lenet_export.formats.native import DEFAULT_ISA, write_source
     from lenet_export.network.quantize import calibration_batch
 
-    FORMATS["native"].require_options(options)
     precision = common["precision"]
+    FORMATS["native"].require_options(options, precision)
     calibration = calibration_batch(precision, options.get("calibration"), common["preprocessing"])
     isa = options.get("isa", DEFAULT_ISA)
     return write_source(net, folder, isa, precision, calibration)
@@ -214,7 +208,7 @@ def _raise_first(failures: dict[str, DeployError]) -> None:
     """Print every failure but the one that ends the command: a real one before a missing engine."""
     ranked = sorted(failures, key=lambda name: isinstance(failures[name], BackendUnavailable))
     for name in ranked[1:]:
-        stderr.print(f"[yellow]{name}:[/] {plain(failures[name])}", highlight=False, soft_wrap=True)
+        note(f"[yellow]{name}:[/] {plain(failures[name])}")
     if ranked:
         raise failures[ranked[0]]
 
@@ -236,13 +230,11 @@ def _row(artifact: Artifact, seconds: float) -> dict[str, Any]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    table = Table(
+    shown = table(
+        "artifact", "size", "max diff", "of tol.", "top-1", "time",
         caption="max diff: largest difference from eager PyTorch, in logits\n"
-        "of tol.: as a share of what the tolerance allows"
-    )
-    table.add_column("artifact", overflow="fold")
-    for heading in ("size", "max diff", "of tol.", "top-1", "time"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        "of tol.: as a share of what the tolerance allows",
+    )  # fmt: skip
     for row in rows:
         proof = ("[red]not proven[/]", "-", "-")
         if row["proven"]:
@@ -252,14 +244,12 @@ def _print(rows: list[dict[str, Any]]) -> None:
                 f"{row['top1_agreement']:.2%}",
             )
         size, seconds = f"{row['size_bytes'] / 1024:.0f} KiB", f"{row['seconds']:.1f} s"
-        table.add_row(plain(row["path"]), size, *proof, seconds)
+        shown.add_row(plain(row["path"]), size, *proof, seconds)
     if rows:
-        stdout.print(table)
+        stdout.print(shown)
     for row in rows:
         if not row["proven"]:
-            stderr.print(
+            note(
                 f"{plain(row['path'])} is not proven and will not load; where there is a GPU: "
-                f"lenet-deploy verify {plain(row['path'])} --device cuda --trust --record",
-                highlight=False,
-                soft_wrap=True,
+                f"lenet-deploy verify {plain(row['path'])} --device cuda --trust --record"
             )

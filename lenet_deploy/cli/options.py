@@ -11,7 +11,7 @@ import typer
 from lenet_runtime import formats
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
-from lenet_runtime.formats import FORMATS
+from lenet_runtime.formats import FORMATS, MAX_BATCH_SIZE
 
 Checkpoint = Annotated[
     Path | None,
@@ -88,16 +88,15 @@ def with_options_of_formats(command: Callable[..., None]) -> Callable[..., None]
     return command
 
 
-def batch_sizes_of(text: str) -> tuple[int, ...]:
-    """Parse ``--batch-sizes``; anything but positive integers is a usage error."""
-    return integers_of("--batch-sizes", text)
+def integers_of(text: str, flag: str = "--batch-sizes") -> tuple[int, ...]:
+    """Parse integers of 1 to `MAX_BATCH_SIZE` that are separated by commas, each once.
 
-
-def integers_of(flag: str, text: str) -> tuple[int, ...]:
-    """Parse integers of 1 to 99999 that are separated by commas; repeated ones count once."""
+    Raises:
+        InputError: The text of `flag` is anything else.
+    """
     parts = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch("[0-9]{1,5}", part) and int(part) for part in parts):
         raise InputError(
-            f"{flag}: expected integers of 1 to 99999 like 1,8,64, found {text[:100]!r}"
+            f"{flag}: expected integers of 1 to {MAX_BATCH_SIZE} like 1,8,64, found {text[:100]!r}"
         )
     return tuple(dict.fromkeys(int(part) for part in parts))

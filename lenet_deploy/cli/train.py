@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lenet_deploy.cli.console import note, print_json, stderr, stdout
+from lenet_deploy.cli.console import note, plain, print_json, stderr, stdout
 from lenet_deploy.cli.options import DataDir, Download, Json, Seed, Threads, Workers
 from lenet_deploy.training.recipe import DEFAULT_LR, Loss, Optimizer, Recipe, Schedule
 from lenet_runtime.errors import InputError
@@ -156,10 +156,9 @@ def _train(run: "TrainingRun", state: "State", workers: int) -> None:
                 on_epoch=lambda record: note(_line(record, epochs)),
             )
     except KeyboardInterrupt:
-        stderr.print(
-            f"stopped; {state.epochs_done} of {epochs} epochs are kept in {run.folder}. "
-            "Add --resume to go on.",
-            markup=False,
+        note(
+            f"stopped; {state.epochs_done} of {epochs} epochs are kept in {plain(run.folder)}. "
+            "Add --resume to go on."
         )
         raise
 

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from lenet_deploy.cli.console import plain, print_json, progress, stdout
-from lenet_deploy.cli.options import BatchSizes, Device, Json, Seed, Trust, batch_sizes_of
+from lenet_deploy.cli.options import BatchSizes, Device, Json, Seed, Trust, integers_of
 
 
 def tune(
@@ -40,7 +40,7 @@ def tune(
     from lenet_bench import tuning
     from lenet_runtime.plans import plan
 
-    sizes = tuple(sorted(batch_sizes_of(batch_sizes)))
+    sizes = tuple(sorted(integers_of(batch_sizes)))
     settings = lenet_bench.Settings(min_seconds=min_time, seed=seed)
     with progress() as step:
         step(f"timing the artifacts of {folder} at batch sizes {', '.join(map(str, sizes))}")

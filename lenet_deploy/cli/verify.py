@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 import lenet_runtime
-from lenet_deploy.cli.console import note, plain, print_json, progress, stdout
+from lenet_deploy.cli.console import note, plain, print_json, progress, stdout, table
 from lenet_deploy.cli.options import (
     Backend,
     BatchSizes,
@@ -18,7 +17,7 @@ from lenet_deploy.cli.options import (
     Seed,
     Threads,
     Trust,
-    batch_sizes_of,
+    integers_of,
 )
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
@@ -65,7 +64,7 @@ def verify(
             "--record: a plan runs several artifacts, found --backend fastest; record the proof of "
             "each by itself"
         )
-    sizes, net = batch_sizes_of(batch_sizes), load_checkpoint(checkpoint)
+    sizes, net = integers_of(batch_sizes), load_checkpoint(checkpoint)
     with (
         lenet_runtime.load(artifact, backend, device, threads, trust, unproven=record) as session,
         progress() as step,
@@ -105,17 +104,17 @@ def _test_set(data_dir: Path) -> tuple[str, Any, Any] | None:
 
 def _print(report: "Verification", backend: str) -> None:
     title = f"Difference from eager PyTorch on {backend}, in logits"
-    table = _table(title, "images", "batch", "max", "mean", "eager", "times", "of tol.", "top-1")
-    table.caption = (
-        "eager: distance of eager float32 from float64\n"
-        "times: max in units of it; of tol.: share of what the tolerance allows"
-    )
+    rows = table(
+        "images", "batch", "max", "mean", "eager", "times", "of tol.", "top-1", title=title,
+        caption="eager: distance of eager float32 from float64\n"
+        "times: max in units of it; of tol.: share of what the tolerance allows",
+    )  # fmt: skip
     data_set = report.data_set
     for comparison in report.parity.comparisons:
-        table.add_row(*_cells(comparison.inputs, comparison))
-    table.add_section()
-    table.add_row(*_cells(data_set.name, data_set.comparison))
-    stdout.print(table)
+        rows.add_row(*_cells(comparison.inputs, comparison))
+    rows.add_section()
+    rows.add_row(*_cells(data_set.name, data_set.comparison))
+    stdout.print(rows)
     if report.invariance:
         _print_invariance(report.invariance)
     stdout.print(
@@ -135,23 +134,16 @@ def _print(report: "Verification", backend: str) -> None:
 
 def _print_invariance(changes: "tuple[Invariance, ...]") -> None:
     title = "The same images in another batch: do their logits stay?"
-    table = _table(title, "batch", "to the bit", "max", "of tol.")
+    rows = table("batch", "to the bit", "max", "of tol.", title=title)
     for change in changes:
         comparison = change.comparison
-        table.add_row(
+        rows.add_row(
             _name(change.change, comparison),
             "yes" if change.bitwise else "no",
             _show(comparison.max_abs_diff, ".1e"),
             _show(comparison.worst_share, ".1%"),
         )
-    stdout.print(table)
-
-
-def _table(title: str, first: str, *headings: str) -> Table:
-    table = Table(first, title=title)
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
+    stdout.print(rows)
 
 
 def _cells(name: str, comparison: "Comparison") -> list[str]:

@@ -1,10 +1,6 @@
-"""Evaluates a classifier: accuracy with its interval, recall per class, confusion matrix.
-
-A classifier is a function from NumPy to NumPy, so an exported artifact is judged just as `Net` is.
-"""
+"""Evaluates a network: accuracy with its interval, recall per class, confusion matrix."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +12,11 @@ from lenet_deploy.training.data import Split, batches, preprocess
 from lenet_deploy.training.model import Net
 from lenet_runtime.errors import DeployError
 from lenet_runtime.images.preprocess import Preprocessing
-from lenet_runtime.parity import Classifier
-
-Examples = Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The answers of a classifier on a set of digits, counted.
+    """The answers of a network on a set of digits, counted.
 
     Attributes:
         confusion: Number of digits by true digit (row) and predicted digit (column), int64
@@ -89,42 +82,26 @@ def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[floa
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def evaluate(classifier: Classifier, examples: Examples) -> Evaluation:
-    """Judge `classifier`, float32 ``(N, 1, 32, 32)`` -> logits ``(N, 10)``, on batches of examples.
+def evaluate(
+    net: Net,
+    split: Split,
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int = 1000,
+    workers: int = 0,
+) -> Evaluation:
+    """Judge `net`, whose device and mode stay the same, on the digits of `split`.
 
     Raises:
-        DeployError: the logits have another shape or are not finite, or there are no examples.
+        DeployError: the logits are not finite, or there are no digits.
     """
-    confusion = np.zeros((10, 10), np.int64)
-    for images, labels in examples:
-        logits = classifier(images)
-        fault = "" if np.isfinite(logits).all() else " with NaN or infinity"
-        if logits.shape != (len(labels), 10) or fault:
-            raise DeployError(
-                f"evaluation: expected finite logits ({len(labels)}, 10), "
-                f"found {logits.shape}{fault}"
-            )
-        np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
+    confusion, device = np.zeros((10, 10), np.int64), next(net.parameters()).device
+    for images, labels in batches(split, batch_size, workers=workers):
+        with torch.inference_mode():
+            logits = net(preprocess(images, preprocessing).to(device)).cpu()
+        if not logits.isfinite().all():
+            raise DeployError("evaluation: expected finite logits, found NaN or infinity")
+        np.add.at(confusion, (labels.numpy(), logits.argmax(dim=1).numpy()), 1)
     if not confusion.any():
         raise DeployError("evaluation: expected at least one digit, found none")
     return Evaluation(confusion)
-
-
-def examples(
-    split: Split, preprocessing: Preprocessing, *, batch_size: int = 1000, workers: int = 0
-) -> Examples:
-    """Yield batches of `split` as network input: float32 ``(N, 1, 32, 32)``, int64 ``(N,)``."""
-    for images, labels in batches(split, batch_size, workers=workers):
-        yield preprocess(images, preprocessing).numpy(), labels.numpy()
-
-
-def as_classifier(net: Net) -> Classifier:
-    """Make a function from NumPy to NumPy of `net`, whose device and mode stay the same."""
-
-    def classify(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        device = next(net.parameters()).device
-        with torch.inference_mode():
-            logits: NDArray[np.float32] = net(torch.from_numpy(images).to(device)).cpu().numpy()
-        return logits
-
-    return classify

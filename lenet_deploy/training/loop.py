@@ -14,7 +14,8 @@ from lenet_deploy.training import data
 from lenet_deploy.training.model import Net
 from lenet_deploy.training.recipe import Loss, Optimizer, Recipe, Schedule
 from lenet_runtime import devices
-from lenet_runtime.errors import BackendUnavailable, DeployError
+from lenet_runtime.backends.torch import torch_cuda
+from lenet_runtime.errors import DeployError
 
 Record = dict[str, Any]  # progress, as `train_epoch` describes it
 _OPTIMIZERS: dict[Optimizer, Callable[..., torch.optim.Optimizer]] = {
@@ -52,12 +53,8 @@ def check_device(name: str) -> None:
         InputError: this is not the name of a device.
         BackendUnavailable: this machine, or this build of torch, has no such GPU.
     """
-    device, count = devices.parse(name), torch.cuda.device_count()
-    if device.kind == "cuda" and device.index >= count:
-        raise BackendUnavailable(
-            f"--device {name}: expected a CUDA GPU of that number, found "
-            f"{count} GPUs; use --device cpu or a CUDA build of torch"
-        )
+    if devices.parse(name).kind == "cuda":
+        torch_cuda.require(name)
     torch.backends.cudnn.deterministic = True  # else equal seeds give unequal weights on a GPU
 
 

@@ -193,8 +193,7 @@ def train(
 def judge(state: State, digits: Split) -> Evaluation:
     """Evaluate the network in its present state."""
     state.net.eval()
-    batches = evaluation.examples(digits, state.recipe.preprocessing)
-    return evaluation.evaluate(evaluation.as_classifier(state.net), batches)
+    return evaluation.evaluate(state.net, digits, state.recipe.preprocessing)
 
 
 def publish(run: TrainingRun, state: State, test: Evaluation | None = None) -> str:

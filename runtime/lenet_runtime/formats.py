@@ -6,11 +6,13 @@ builders and backends agree here on the names of files. What makes the files sta
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lenet_runtime.errors import InputError
+
+MAX_BATCH_SIZE = 99999  # images in a batch that a command line, a profile or a plan may name
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Option:
         help: The flag's help, to which the command line adds the formats that have it.
         metavar: The flag's value in the help.
         parse: Makes the keyword's value of the flag's text, or raises ValueError.
+        precisions: The precisions that it means something to; empty for all.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Option:
     help: str
     metavar: str
     parse: Callable[[str], Any] = str
+    precisions: tuple[str, ...] = ()
 
     def read(self, text: str) -> Any:
         """The keyword's value for the flag's text; `InputError` where it is none."""
@@ -39,6 +43,13 @@ class Option:
             raise InputError(
                 f"{self.flag}: expected {self.metavar}, found {text[:100]!r}"
             ) from error
+
+    def require(self, precision: str) -> None:
+        """Raise `InputError` where the option means nothing to `precision`."""
+        if self.precisions and precision not in self.precisions:
+            raise InputError(
+                f"{self.flag}: {' and '.join(self.precisions)} alone has one, found {precision}"
+            )
 
 
 @dataclass(frozen=True)
@@ -77,14 +88,17 @@ class Format:
         """Whether it has the option of this name."""
         return any(own.name == option for own in self.options)
 
-    def require_options(self, names: Iterable[str]) -> None:
-        """Raise `InputError` if the format lacks an option of these names."""
+    def require_options(self, names: Collection[str], precision: str) -> None:
+        """Raise `InputError` if the format, or this precision of it, lacks one of these options."""
         unknown = sorted(name for name in names if not self.has(name))
         if unknown:
             raise InputError(
                 f"{_whose(unknown[0])}{self.name!r} takes no option {unknown}; it takes "
                 f"{[own.name for own in self.options]}"
             )
+        for own in self.options:
+            if own.name in names:
+                own.require(precision)
 
 
 def find(name: str) -> Format:
@@ -132,7 +146,7 @@ _ISA = Option(
 _CALIBRATION = Option(  # the keyword is digits, uint8 (N, 28, 28), which the command line reads
     "calibration", "--calibration-dir", "In int8, a folder that holds MNIST/raw, to take the "
     "activations' scales from its 60,000 training digits. Default: 250 bundled training digits.",
-    "DIR",
+    "DIR", precisions=("int8",),
 )  # fmt: skip
 _PROFILE = Option(
     "profile", "--profile", "Batch sizes to build for, and the one to optimize for. Default: "

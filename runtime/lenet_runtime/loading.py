@@ -1,7 +1,7 @@
 """From a folder to a `Session` that has proven that it answers rightly here.
 
-`start` is the one way there: users' `load` and `load_plan` go it, and so does the proof of an
-export, so that what is proven is what is served.
+`load` is the one way there: `load_plan` takes it, and so does the proof of an export, so that what
+is proven is what is served.
 """
 
 import os
@@ -22,7 +22,7 @@ _MAX_THREADS = 1024  # engines take more, and then fail to start them in ways of
 
 
 def load(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Artifact,
     backend: str = "auto",
     device: str = "cpu",
     threads: int | None = None,
@@ -34,7 +34,7 @@ def load(
     """Load an artifact, prove on its golden images that it answers rightly, and return it.
 
     Args:
-        path: the artifact's folder.
+        path: the artifact's folder, or what `Artifact.open` returned.
         backend: a key of `lenet_runtime.BACKENDS`; or ``auto``, the first of the table that runs
             this format on this device. (``fastest`` is the old spelling of `load_plan`.)
         device: ``cpu``, ``cuda`` (the first GPU) or ``cuda:N``. What is asked for is what runs;
@@ -53,36 +53,20 @@ def load(
         ParityError: the self-test failed.
     """
     _check_arguments(threads, trust=trust, unproven=unproven)
-    if backend == "fastest":
+    if backend == "fastest" and not isinstance(path, Artifact):
         warnings.warn(
             'load(..., backend="fastest") is now spelt load_plan(...)',
             DeprecationWarning,
             stacklevel=2,
         )
         return load_plan(path, device, threads, trust, check_finite=check_finite)
-    return start(
-        Artifact.open(path), backend, device, threads, trust,
-        check_finite=check_finite, unproven=unproven,
-    )  # fmt: skip
-
-
-def start(
-    artifact: Artifact,
-    backend: str = "auto",
-    device: str = "cpu",
-    threads: int | None = None,
-    trust: bool = False,
-    *,
-    check_finite: bool = True,
-    unproven: bool = False,
-) -> Session:
-    """Start an artifact that was opened; see `load` for the arguments, the errors and the proof."""
+    artifact = path if isinstance(path, Artifact) else Artifact.open(path)
     device = str(devices.parse(device))
     name = choose(artifact.manifest.format, backend, device)
-    requirements.require(artifact.manifest, BACKENDS[name], device, artifact.path)
+    engine = BACKENDS[name]
+    requirements.require(artifact.manifest, engine, device, artifact.path)
     _require_proof(artifact, device, unproven=unproven)
     trusted.require(artifact, trust)
-    engine = BACKENDS[name]
     starts = engine.starts(artifact)
     session = Session(
         engine.load(artifact, device, threads), artifact, name, device=device, threads=threads,
@@ -131,7 +115,7 @@ def load_plan(
             key = entry.artifact, entry.backend
             if key not in sessions:
                 artifact = _open_planned(folder / entry.artifact, entry.digest)
-                session = start(artifact, entry.backend, trust=trust, **options)
+                session = load(artifact, entry.backend, trust=trust, **options)
                 sessions[key] = stack.enter_context(session)
             routes.append(Route(entry.batch_size, sessions[key].predictor, entry.chunk))
         require_one_network(list(sessions.values()))
@@ -200,7 +184,7 @@ def _without_plan(folder: Path, misfits: Sequence[str], options: Mapping[str, An
                 PlanWarning,
                 stacklevel=3,
             )
-            return start(artifact, "auto", **options)
+            return load(artifact, "auto", **options)
     raise ArtifactError(
         f"{misfit}, and {folder} holds no onnx artifact with a dynamic batch to run instead; "
         f"run lenet-deploy tune {folder} here"

@@ -92,6 +92,8 @@ def test_a_card_beside_a_state_dict_is_read(net, tmp_path):
         "[]",
         "\x00",
         '{"preprocessing": 3}',
+        '{"preprocessing": [1]}',
+        '{"preprocessing": null}',
         '{"preprocessing": {"gamma": 1}}',
         '{"preprocessing": {"std": 0}}',
         '{"preprocessing": {"mean": "0.5"}}',

@@ -22,20 +22,6 @@ def flat(table):
     return " ".join(table.replace("│", " ").split())
 
 
-@pytest.fixture
-def command(tmp_path, monkeypatch):
-    """`command(name, script)`: a program of that name is all there is on PATH."""
-
-    def make(name, script):
-        path = tmp_path / "bin" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-        monkeypatch.setenv("PATH", str(path.parent))
-
-    return make
-
-
 def test_every_format_and_backend_is_listed(onnx_artifact):
     report = doctor()
     assert list(report["formats"]) == list(FORMATS)
@@ -97,11 +83,7 @@ def test_without_any_engine_it_says_what_to_install():
         assert not state["available"]
         assert state["reason"].count("pip install 'lenet-deploy[") == 1
     assert report["backends"]["ort-cpu on cpu"]["version"] is None
-
-
-def test_the_table_without_any_engine_keeps_the_brackets():
-    done = run_alone("doctor", without=ENGINES)
-    text = flat(done.stdout)
+    text = flat(run_alone("doctor", without=ENGINES).stdout)
     assert text.count("'lenet-deploy[export]'") >= 3
     assert text.count("'lenet-deploy[cpu]'") >= 1
     assert text.split("CPU")[0].count("yes") == 1  # native
@@ -116,23 +98,23 @@ def test_a_format_that_nothing_can_prove_is_unavailable(monkeypatch):
     assert report["formats"]["torchscript"]["available"]
 
 
-def test_the_compiler_is_the_one_that_export_takes(monkeypatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
+@pytest.mark.parametrize(
+    ("variable", "language", "format", "reason"),
+    [
+        ("CXX", "C++", "torch-compile", "found no 'no-such-compiler' on PATH"),
+        ("CC", "C", "native", "found none of 'no-such-compiler'"),
+    ],
+)
+def test_the_compiler_is_the_one_that_export_takes(monkeypatch, variable, language, format, reason):
+    monkeypatch.setenv(variable, "no-such-compiler")
     report = doctor()
-    assert report["compilers"]["C++"] is None
-    assert not report["formats"]["torch-compile"]["available"]
-    assert "found no 'no-such-compiler' on PATH" in report["formats"]["torch-compile"]["reason"]
-    monkeypatch.setenv("CXX", "sh")
-    assert doctor()["compilers"]["C++"].endswith("sh")
-    assert doctor()["formats"]["torch-compile"]["available"]
-
-
-def test_native_names_the_c_compiler_that_it_lacks(monkeypatch):
-    monkeypatch.setenv("CC", "no-such-compiler")
+    assert report["compilers"][language] is None
+    assert not report["formats"][format]["available"]
+    assert reason in report["formats"][format]["reason"]
+    monkeypatch.setenv(variable, "sh")
     report = doctor()
-    assert report["compilers"]["C"] is None
-    assert not report["formats"]["native"]["available"]
-    assert "found none of 'no-such-compiler'" in report["formats"]["native"]["reason"]
+    assert report["compilers"][language].endswith("sh")
+    assert report["formats"][format]["available"]
 
 
 def test_every_gpu_is_listed(fake_cuda):
@@ -150,14 +132,11 @@ def test_without_a_driver_none_is_found_and_that_is_no_fault(no_cuda):
     assert "none found" in run("doctor").stdout
 
 
-def test_a_driver_that_cannot_be_used_is_a_fault(fake_cuda):
+def test_a_driver_that_cannot_be_used_or_fails_half_way_is_a_fault(fake_cuda):
     fake_cuda(devices=0)
     report = doctor()
     assert report["gpus"] == []
     assert "CUDA_VISIBLE_DEVICES" in report["faults"][0]
-
-
-def test_a_driver_that_fails_half_way_is_a_fault(fake_cuda):
     fake_cuda().fail("cuDeviceGet", 999)
     report = doctor()
     assert report["gpus"] == []

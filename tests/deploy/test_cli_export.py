@@ -187,6 +187,16 @@ def test_an_output_that_cannot_be_written_is_one_line(checkpoint, tmp_path):
     assert "cannot write here" in run("export", *words, "--batch-sizes", 1, code=1).stderr
 
 
+@pytest.mark.parametrize("weights", ["module.pt", "none.safetensors", "card.safetensors"])
+def test_a_checkpoint_that_is_not_as_it_should_be_is_one_line(net, tmp_path, weights):
+    """tests/deploy/test_checkpoint.py has all that is refused, and that no code of it runs."""
+    torch.save(net, tmp_path / "module.pt")
+    save_checkpoint(net, tmp_path / "card.safetensors", {"preprocessing": {"tint": 1}})
+    words = ("export", "--checkpoint", tmp_path / weights, "-o", tmp_path / "out")
+    assert run(*words, code=1).stderr.startswith(f"error: {tmp_path / weights}: expected a ")
+    assert not (tmp_path / "out").exists()
+
+
 # ---- exit code 2
 
 
@@ -205,8 +215,12 @@ def test_an_output_that_cannot_be_written_is_one_line(checkpoint, tmp_path):
         (["--source-only"], "--source-only: only the native format is C, found --format torch"),
         (["--format", "onnx", "--opset", "17"], "opset: expected 18 to 22, found 17"),
         (["--format", "onnx", "--opset", "0"], "opset: expected 18 to 22, found 0"),
-        (["--format", "native", "--calibration-dir", "x"], "int8 alone is calibrated, found fp32"),
+        (["--format", "native", "--calibration-dir", "x"], "int8 alone has one, found fp32"),
         (["--static-batch", "20000"], "static batch: expected 1 to 16384"),
+        (["--static-batch", "0"], "--static-batch"),
+        (["--static-batch", "x"], "--static-batch"),
+        (["--no-such-flag"], "No such option"),
+        (["extra"], "unexpected extra argument"),
         (["--batch-sizes", "1,x"], "--batch-sizes: expected integers of 1 to 99999"),
         (["--batch-sizes", ""], "found ''"),
         (["--batch-sizes", "1,,2"], "found '1,,2'"),
@@ -223,13 +237,6 @@ def test_wrong_values_are_usage_errors(export, tmp_path, words, message):
     assert message in result.stderr
     assert result.stdout == ""
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    "words", [["--static-batch", "0"], ["--static-batch", "x"], ["--no-such-flag"], ["extra"]]
-)
-def test_wrong_words_are_usage_errors(export, words):
-    export(*words, code=2)
 
 
 # ---- exit code 3

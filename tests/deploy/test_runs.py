@@ -52,7 +52,7 @@ def test_a_forced_run_that_cannot_begin_leaves_the_old_one(straight, tmp_path):
 def test_a_loss_that_is_not_finite_stops_training_and_spares_what_was_saved(mnist, tmp_path):
     flags = ("--lr", "1e9", "--optimizer", "sgd", "--loss", "mse")
     message = train(mnist, tmp_path, *flags, code=1).stderr
-    assert "expected a finite loss, found" in message
+    assert "training stopped in epoch 1, step 2: expected a finite loss, found" in message
     assert "--lr" in message
     assert runs.load_state(tmp_path).state.epochs_done == 0
 

@@ -9,7 +9,7 @@ from training_runs import make_split
 
 from lenet_deploy.training import curves, data, loop
 from lenet_deploy.training.recipe import DEFAULT_LR, Loss, Optimizer, Recipe, Schedule
-from lenet_runtime.errors import DeployError, InputError
+from lenet_runtime.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -144,12 +144,6 @@ def test_training_leaves_the_global_generator_alone(split):
     before = torch.random.get_rng_state()
     loop.train_epoch(loop.start(Recipe()), split)
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_a_loss_that_is_not_finite_is_an_error(split):
-    state = loop.start(Recipe(lr=1e30))
-    with pytest.raises(DeployError, match="training stopped in epoch 1, step"):
-        loop.train_epoch(state, split)
 
 
 def test_curves_of_a_single_perfect_epoch_can_be_drawn(tmp_path):

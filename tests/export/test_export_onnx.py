@@ -14,10 +14,7 @@ import lenet_export
 import lenet_runtime
 from lenet_export.formats import onnx as onnx_format
 from lenet_export.network import weights
-from lenet_runtime.errors import (
-    DeployError,
-    InputError,
-)
+from lenet_runtime.errors import DeployError, InputError
 from lenet_runtime.images.preprocess import Preprocessing
 
 NODES = [*["Conv", "Relu", "MaxPool"] * 2, "Reshape", *["Gemm", "Relu"] * 2, "Gemm"]
@@ -27,25 +24,18 @@ def graph_of(artifact):
     return onnx.load_model_from_string(artifact.read("model.onnx"))
 
 
-# ---- onnx
-
-
 def test_onnx_graph_is_as_small_as_it_can_be(onnx_artifact):
     graph = graph_of(onnx_artifact).graph
     assert [node.op_type for node in graph.node] == NODES
     assert set(NODES) <= onnx_format.OPERATORS
 
 
-def test_onnx_batch_is_the_one_symbol(onnx_artifact):
-    graph = graph_of(onnx_artifact).graph
+@pytest.mark.parametrize(("options", "batch"), [({}, "batch"), ({"static_batch": 5}, 5)])
+def test_onnx_batch_is_the_one_symbol_or_a_number(exported, options, batch):
+    graph = graph_of(exported("onnx", **options)).graph
     dims = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
             for v in (*graph.input, *graph.output)]  # fmt: skip
-    assert dims == [["batch", 1, 32, 32], ["batch", 10]]
-
-
-def test_onnx_static_batch_is_a_number(exported):
-    graph = graph_of(exported("onnx", static_batch=5)).graph
-    assert graph.input[0].type.tensor_type.shape.dim[0].dim_value == 5
+    assert dims == [[batch, 1, 32, 32], [batch, 10]]
 
 
 def test_onnx_weights_are_embedded_and_exact(onnx_artifact, net):

@@ -50,10 +50,10 @@ def golden_bytes(rows=4):
     return golden.write(noise(rows), first_ten(noise(rows)))
 
 
-def write_artifact(folder, batch=None, **changes):
-    """A whole artifact of the fake engine's; returns its folder."""
+def write_artifact(folder, batch=None, files=None, **changes):
+    """A whole artifact of the fake engine's, unless `files` are others; returns its folder."""
     folder.mkdir(parents=True)
-    files = {"golden.npz": golden_bytes(batch or 4), "model.fake": b"ten pixels"}
+    files = files or {"golden.npz": golden_bytes(batch or 4), "model.fake": b"ten pixels"}
     for name, data in files.items():
         (folder / name).write_bytes(data)
     manifest = make_manifest(files, batch, **changes)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from artifact_files import edit_manifest, replace_file, write_artifact
+from artifact_files import write_artifact
 from samples import noise
 
 from lenet_runtime.artifact import golden
@@ -34,8 +34,6 @@ def model(nodes=(FLAT, DENSE), weights=WEIGHTS, inputs=(INPUT,), outputs=(OUTPUT
 
 def write_dense(folder):
     """An ONNX artifact of one dense layer; returns its folder."""
-    write_artifact(folder, format="onnx")
-    (folder / "model.fake").unlink()
-    edit_manifest(folder, lambda d: d["files"].pop("model.fake"))
-    replace_file(folder, "golden.npz", golden.write(IMAGES, IMAGES.reshape(4, -1) @ WEIGHTS))
-    return replace_file(folder, "model.onnx", model().SerializeToString())
+    answers = golden.write(IMAGES, IMAGES.reshape(4, -1) @ WEIGHTS)
+    files = {"golden.npz": answers, "model.onnx": model().SerializeToString()}
+    return write_artifact(folder, files=files, format="onnx")

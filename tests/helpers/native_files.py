@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from artifact_files import edit_manifest, replace_file, write_artifact
+from artifact_files import write_artifact
+from samples import noise
 
 import lenet_export
 import lenet_runtime
@@ -118,12 +119,10 @@ def compile_library(folder, *flags, source=STAND_IN, wrapper=None, cc=None, **se
 
 def write_native(folder, library, scale=1):
     """An artifact that holds `library`, with golden answers of `scale`; returns its folder."""
-    write_artifact(folder, format="native")
-    (folder / "model.fake").unlink()
-    edit_manifest(folder, lambda document: document["files"].pop("model.fake"))
-    images = np.random.default_rng(0).standard_normal((4, 1, 32, 32), np.float32)
-    replace_file(folder, "golden.npz", golden.write(images, first_pixels(images, scale)))
-    return replace_file(folder, "lenet.so", library)
+    images = noise(4)
+    answers = golden.write(images, first_pixels(images, scale))
+    files = {"golden.npz": answers, "lenet.so": library}
+    return write_artifact(folder, files=files, format="native")
 
 
 def first_pixels(images, scale=1):

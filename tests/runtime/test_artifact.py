@@ -76,19 +76,13 @@ def test_a_missing_file_is_refused(folder, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["notes.txt", ".DS_Store", "model.fake~", "Manifest.json", os.fsdecode(b"\xff"), "a\nb"]
+    "name", ["notes.txt", ".DS_Store", "more/", "model.fake~", "Manifest.json", "\udcff", "a\nb"]
 )
-def test_a_file_that_is_not_listed_is_refused(folder, name):
-    (folder / name).touch()
+def test_what_is_not_listed_is_refused(folder, name):
+    (folder / name).mkdir() if name.endswith("/") else (folder / name).touch()
     with pytest.raises(ArtifactError, match="not listed") as caught:
         Artifact.open(folder)
     assert str(caught.value).isprintable()
-
-
-def test_a_subfolder_is_refused(folder):
-    (folder / "more").mkdir()
-    with pytest.raises(ArtifactError, match=r"not listed \['more'\]"):
-        Artifact.open(folder)
 
 
 def test_the_manifest_cannot_list_itself(folder):
@@ -148,15 +142,6 @@ def test_the_damaged_files_are_told_apart_from_the_others(folder):
     assert list(artifact.contents) == ["golden.npz"]
     assert list(damage) == ["model.fake"]
     assert "SHA-256" in damage["model.fake"]
-
-
-def test_swapped_files_are_refused(folder):
-    one, other = folder / "model.fake", folder / "golden.npz"
-    one.rename(folder / "aside")
-    other.rename(one)
-    (folder / "aside").rename(other)
-    with pytest.raises(ArtifactError):
-        read_all(folder)
 
 
 @pytest.mark.parametrize("size", [0, -1, 9, 11, 2**63, pytest.param(10**4000, id="huge")])

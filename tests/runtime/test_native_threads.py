@@ -151,16 +151,6 @@ def test_a_close_between_the_shares_of_a_run_ends_well(folder):
     np.testing.assert_array_equal(predictor.run(noise(96)), first_pixels(noise(96)))
 
 
-def test_a_closed_predictor_has_no_threads(folder):
-    before = set(workers())
-    predictor = native.load(Artifact.open(folder), "cpu", 2)
-    predictor.run(noise(64))
-    (started,) = set(workers()) - before
-    predictor.close()
-    started.join(30)
-    assert not started.is_alive()
-
-
 def test_a_closed_session_lets_go_of_the_predictor(folder):
     session = load(folder)
     predictor = weakref.ref(session.predictor)

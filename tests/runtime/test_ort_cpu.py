@@ -24,9 +24,6 @@ def folder(tmp_path):
     return write_dense(tmp_path / "artifact")
 
 
-onnxruntime = pytest.importorskip("onnxruntime")
-
-
 def test_a_dense_layer_is_an_artifact(folder):
     with lenet_runtime.load(folder) as session:
         assert session.backend == "ort-cpu"

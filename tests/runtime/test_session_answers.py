@@ -5,15 +5,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from artifact_files import write_artifact
+from fake_engine import BACKEND, FakePredictor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import refused
-from samples import noise, read_only
+from samples import first_ten, noise, read_only
 
+from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import DeployError
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import to_batch
+from lenet_runtime.loading import load
 from lenet_runtime.parity import TOLERANCES, compare
+from lenet_runtime.session import Session
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 64])
@@ -207,3 +213,45 @@ def test_padding_a_batch_changes_no_answer(session, count, padding):
     images = noise(count, seed=padding)
     padded = np.concatenate([images, np.zeros((padding, 1, 32, 32), np.float32)])
     agree(session.run(padded)[:count], session.run(images))
+
+
+# Cutting: an engine sees chunks, its user the whole batch.
+
+
+@pytest.fixture
+def cutting(artifact):
+    """A session of the fake engine that cuts into chunks of four images."""
+    return Session(FakePredictor(), artifact, "fake", chunk=4)
+
+
+@pytest.mark.parametrize(
+    ("size", "chunks"),
+    [(1, [1]), (4, [4]), (7, [7]), (8, [4, 4]), (9, [4, 4, 1]), (12, [4, 4, 4])],
+)
+def test_a_batch_of_two_chunks_or_more_is_cut(cutting, size, chunks):
+    logits = cutting.run(noise(size))
+    assert [len(batch) for batch in cutting.predictor.batches] == chunks
+    np.testing.assert_array_equal(logits, first_ten(noise(size)))
+
+
+def test_a_value_that_is_not_finite_is_found_in_any_chunk(cutting):
+    for image in (0, 11):
+        images, out = noise(12), np.full((12, 10), 7, np.float32)
+        images[image, 0, 3, 4] = np.nan
+        with refused(match=rf"found 1 .* first at \({image}, 0, 3, 4\)"):
+            cutting.run(images, out=out)
+        assert (out == 7).all()
+
+
+def test_a_static_artifact_is_never_cut(tmp_path, monkeypatch):
+    """Its engine takes one size."""
+    monkeypatch.setitem(BACKENDS, "fake", BACKEND)
+    for batch, chunk in ((None, 64), (256, None)):
+        artifact = Artifact.open(write_artifact(tmp_path / str(batch), batch))
+        with load(artifact, "fake", trust=True) as session:
+            assert session.chunk == chunk
+
+
+def test_a_gpu_is_never_given_chunks(artifact):
+    assert BACKEND.chunk(artifact.manifest, "cpu") == 64
+    assert BACKEND.chunk(artifact.manifest, "cuda:0") is None

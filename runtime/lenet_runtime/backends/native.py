@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime import cpu
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends.protocol import Predictor
+from lenet_runtime.backends.protocol import Predictor, closed
 from lenet_runtime.backends.workers import Workers
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
 from lenet_runtime.formats import FORMATS
@@ -113,7 +113,7 @@ class Native(Predictor):
 
     def close(self) -> None:
         """End the threads; a run that is under way in another thread keeps them until done."""
-        self._run = _closed
+        self._run = closed
         self._workers = None
 
 
@@ -197,7 +197,3 @@ def _refusal(where: Path, reason: str) -> DeployError:
     return ArtifactError(
         f"{where}: not a native library for this platform, or damaged ({reason}); export it again"
     )
-
-
-def _closed(*_: Any) -> bool:
-    raise DeployError("this session is closed; load the artifact again")

@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lenet_runtime.errors import DeployError
 
 _INFINITY = float("inf")
 # OpenBLAS splits dot products of more than 10,000 elements over its own threads, which a session
@@ -109,3 +111,8 @@ class Predictor(ABC):
         does.
         """
         return None
+
+
+def closed(*_: Any) -> NoReturn:
+    """Stand in for what runs, once a predictor is closed: raise `DeployError`."""
+    raise DeployError("this session is closed; load the artifact again")

@@ -147,11 +147,6 @@ def _sizes(shape: list[int | str | None]) -> list[int | None]:
     return [size if isinstance(size, int) else None for size in shape]
 
 
-def closed(*_: Any) -> Any:
-    """Stands in for what runs, after `close`."""
-    raise DeployError("this session is closed; load the artifact again")
-
-
 def engine_errors() -> tuple[type[Exception], ...]:
     """What ONNX Runtime's C++ side raises; its own share no base class but Exception.
 

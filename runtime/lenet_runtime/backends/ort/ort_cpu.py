@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends.ort import core
-from lenet_runtime.backends.protocol import Predictor
+from lenet_runtime.backends.protocol import Predictor, closed
 from lenet_runtime.errors import BackendUnavailable, DeployError
 
 PROVIDERS = [core.CPU]
@@ -47,7 +47,7 @@ class OrtCpu(Predictor):
 
     def close(self) -> None:
         """Drop the session; a run that is under way in another thread keeps it alive until done."""
-        self._run = core.closed
+        self._run = closed
 
 
 def load(artifact: Artifact, device: str, threads: int | None) -> OrtCpu:
@@ -58,4 +58,4 @@ def load(artifact: Artifact, device: str, threads: int | None) -> OrtCpu:
 
 def starts(artifact: Artifact) -> tuple[int, ...]:
     """One graph for every batch size; see `lenet_runtime.backends.Backend.starts`."""
-    return (artifact.manifest.batch_size or 1,)
+    return (1,)

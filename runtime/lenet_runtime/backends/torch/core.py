@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from lenet_runtime import devices
-from lenet_runtime.backends.protocol import Predictor
+from lenet_runtime.backends.protocol import Predictor, closed
 from lenet_runtime.errors import BackendUnavailable, DeployError
 
 _STRIDES = (4096, 4096, 128, 4)  # of contiguous float32 images (N, 1, 32, 32)
@@ -58,14 +58,12 @@ class TorchPredictor(Predictor):
         self, name: str, forward: Callable[[torch.Tensor], torch.Tensor], threads: int | None
     ) -> None:
         self._name = name
-        self._forward: Callable[[torch.Tensor], torch.Tensor] | None = forward
+        self._forward = forward
         self._threads = threads or torch.get_num_threads()
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lenet_runtime.backends.Predictor.run`."""
-        forward = self._forward
-        if forward is None:
-            raise DeployError("this session is closed; load the artifact again")
+        forward = self._forward  # once: `close` may come in between
         # torch.from_numpy warns of read-only memory, and refuses the strides that an axis of one
         # element may have in NumPy: one image, images[::-1], is contiguous there.
         if images.strides != _STRIDES or not images.flags.writeable:
@@ -90,4 +88,4 @@ class TorchPredictor(Predictor):
 
     def close(self) -> None:
         """Drop the model; a run that is under way in another thread keeps it alive until done."""
-        self._forward = None
+        self._forward = closed

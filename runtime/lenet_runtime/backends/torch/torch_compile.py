@@ -12,19 +12,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from lenet_runtime import devices
 from lenet_runtime.artifact import Artifact, Manifest
-from lenet_runtime.backends import torch_missing
 from lenet_runtime.backends.protocol import Predictor
+from lenet_runtime.backends.torch.core import predictor, probe
 from lenet_runtime.errors import ArtifactError
 from lenet_runtime.formats import FORMATS, numbered, numbers
-
-try:
-    import torch
-
-    from lenet_runtime.backends.torch.core import predictor, probe
-except (ImportError, OSError) as error:  # OSError: a shared library of its own is missing
-    raise torch_missing(error) from error
 
 __all__ = ["load", "probe", "starts", "unmet"]
 

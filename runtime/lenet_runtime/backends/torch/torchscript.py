@@ -9,18 +9,13 @@ undefined"), so it is made at every load, which then takes 16 ms in place of 5.
 import io
 import warnings
 
+import torch
+
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import torch_missing
 from lenet_runtime.backends.protocol import Predictor
+from lenet_runtime.backends.torch.core import predictor, probe
 from lenet_runtime.errors import ArtifactError
 from lenet_runtime.formats import FORMATS
-
-try:
-    import torch
-
-    from lenet_runtime.backends.torch.core import predictor, probe
-except (ImportError, OSError) as error:  # OSError: a shared library of its own is missing
-    raise torch_missing(error) from error
 
 __all__ = ["load", "probe", "starts"]
 
@@ -59,8 +54,7 @@ def load(artifact: Artifact, device: str, threads: int | None) -> Predictor:
 
 def starts(artifact: Artifact) -> tuple[int, ...]:
     """The graph of one image and that of more; see `lenet_runtime.backends.Backend.starts`."""
-    size = artifact.manifest.batch_size
-    return (1, OPTIMIZED_FROM) if size is None else (size,)
+    return (1, OPTIMIZED_FROM)
 
 
 def _read(data: bytes, device: str) -> torch.jit.ScriptModule:
