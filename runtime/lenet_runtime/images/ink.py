@@ -191,7 +191,7 @@ def _digit(levels: Grey, mask: Mask) -> tuple[Mask, int]:
     return mask & kept, _count(shapes.boxes[keep], ink[keep])
 
 
-def _rules(shapes: Shapes, ink: NDArray[np.float64]) -> list[int]:
+def _rules(shapes: Shapes, ink: NDArray[Any]) -> list[int]:
     """Straight lines that lie over or under all other large shapes."""
     rules = []
     large = np.flatnonzero(ink >= SPECK * ink.max())
@@ -210,7 +210,7 @@ def _rules(shapes: Shapes, ink: NDArray[np.float64]) -> list[int]:
     return rules
 
 
-def _count(boxes: NDArray[np.int64], ink: NDArray[np.float64]) -> int:
+def _count(boxes: NDArray[np.int64], ink: NDArray[Any]) -> int:
     """Number of shapes that are large enough to be digits of their own; at least 1.
 
     Shapes whose boxes overlap, such as the strokes of a 4 or a 5, count as one.

@@ -165,7 +165,7 @@ class _Nest:
         for child in self.written_in(node):
             inside = np.flatnonzero(self.parents == child)
             if self.filled[inside].sum() > RING * self.filled[child]:
-                pages += [int(inner) for inner in inside if self.written_in(inner)]
+                pages += [inner for inner in map(int, inside) if self.written_in(inner)]
             elif self._is_sheet(child):
                 pages.append(child)
         return pages
