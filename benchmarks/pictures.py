@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFilter
 import lenet_runtime
 from lenet_deploy.cache import default_artifact
 from lenet_runtime.errors import InputError
-from lenet_runtime.images.pictures import read_digit
+from lenet_runtime.images.files import read_digit
 
 INK, LINE, PAPER = 40, 60, 245  # grey levels
 Draw = Callable[[np.ndarray, np.random.Generator], Image.Image]

@@ -8,14 +8,13 @@ drawing gets the same treatment before it is classified.
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime.errors import BackendUnavailable, InputError
-from lenet_runtime.images.grey import to_grey
+from lenet_runtime.errors import InputError
+from lenet_runtime.images.grey import shrink, to_grey
 from lenet_runtime.images.ink import Grey, Ink, fill_paper, find_ink, otsu
 from lenet_runtime.images.shapes import Page, find_page, has_square
 
@@ -30,14 +29,11 @@ BOX, SIDE = 20, 28
 STROKE = 90  # percentile of the ink's levels that becomes full white
 SOLID = 8  # no stroke of a digit of 20x20 is as wide
 CENTRE = 14  # MNIST's centres of mass round to (14, 14), counting pixels from 0
-PROGRAMS = ("EPS", "WMF")  # Pillow runs Ghostscript, or Windows' drawing commands, for these
 ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
-
-# The errors that Pillow raises on damaged files, depending on the format.
-_DAMAGED = (
-    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError,
-    MemoryError, NotImplementedError,
-)  # fmt: skip
+TURNS = {
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
+    7: "TRANSVERSE", 8: "ROTATE_90",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,48 +55,6 @@ class DigitImage:
     warnings: tuple[str, ...] = ()
 
 
-def read_digit(file: Path | BinaryIO) -> DigitImage:
-    """Open a picture, such as PNG or JPEG, and turn it into an image like MNIST's.
-
-    Raises:
-        InputError: the file is not a picture, is damaged or enormous, or shows no digit.
-        BackendUnavailable: Pillow is not installed.
-        OSError: the file cannot be opened.
-    """
-    try:
-        import PIL.Image
-    except ImportError as error:
-        raise BackendUnavailable(
-            "reading pictures needs Pillow; pip install 'lenet-deploy[cpu]' brings it"
-        ) from error
-    if isinstance(file, Path):
-        with file.open("rb") as stream:
-            return read_digit(stream)
-    try:
-        image = PIL.Image.open(file)
-    except PIL.UnidentifiedImageError as error:
-        raise InputError(
-            "expected a picture that Pillow reads, such as PNG or JPEG, found another or a "
-            "damaged file; save it as PNG"
-        ) from error
-    except PIL.Image.DecompressionBombError as error:
-        raise InputError(f"expected at most {MAX_PIXELS} pixels; {error}") from error
-    except _DAMAGED as error:
-        raise _damaged(error) from error
-    with image:
-        if image.format in PROGRAMS:
-            raise InputError(f"expected a picture, found {image.format}; save it as PNG")
-        return mnist_style(image)
-
-
-def picture_suffixes() -> frozenset[str]:
-    """Suffixes of the files that `read_digit` opens, in lower case and with the dot."""
-    from PIL import Image
-
-    kinds = Image.registered_extensions().items()  # fills OPEN, too
-    return frozenset(s for s, kind in kinds if kind in Image.OPEN and kind not in PROGRAMS)
-
-
 def mnist_style(image: "Image") -> DigitImage:
     """Turn a picture of one handwritten digit into 28x28 pixels of white ink on black.
 
@@ -114,19 +68,26 @@ def mnist_style(image: "Image") -> DigitImage:
         InputError: the picture has more than 2**26 pixels, is damaged, has pixels that are not
             finite, or shows no ink.
     """
-    from PIL import ImageOps
+    from PIL import Image
 
     width, height = image.size
+    count = _frames(image)
+    frames = f"; of its {count} frames the first counts" if count > 1 else ""
     if width * height > MAX_PIXELS:
         raise InputError(
             f"expected a picture of at most {MAX_PIXELS} pixels, found {width}x{height}; "
             "make it smaller"
         )
     try:
-        is_turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
-        papers = to_grey(ImageOps.exif_transpose(image))
-    except _DAMAGED as error:
-        raise _damaged(error) from error
+        is_turned = image.getexif().get(ORIENTATION, 1) in TURNS
+        image.load()  # which turns a TIFF already
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+        image = shrink(image)
+        papers = to_grey(image if turn is None else image.transpose(Image.Transpose[turn]))
+    except InputError:
+        raise
+    except Exception as error:  # decoders raise errors of many kinds on damaged files
+        raise damaged(error) from error
     steps = ["turned upright as EXIF says"] if is_turned else []
     for grey in papers:
         digit = _already_mnist(grey, steps) or _normalise(grey, steps)
@@ -134,11 +95,19 @@ def mnist_style(image: "Image") -> DigitImage:
             return digit
     raise InputError(
         f"expected a digit, found a blank {width}x{height} picture, or ink too faint to tell "
-        "from noise; take it with more contrast, one digit with some paper around it"
+        "from noise; take it with more contrast, one digit with some paper around it" + frames
     )
 
 
-def _damaged(error: BaseException) -> InputError:
+def _frames(image: "Image") -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # a damaged file, which decoding it says
+        return 1
+
+
+def damaged(error: BaseException) -> InputError:
+    """The error that says what a decoder found wrong with a picture."""
     return InputError(
         f"expected a whole picture of a mode that converts to grey, found a fault in it: {error}; "
         "save it again as PNG"

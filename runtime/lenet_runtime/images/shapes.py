@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
-SIGNIFICANT = 0.15  # a shape on a page is at least this share of the page's longer side
+SIGNIFICANT = 0.15  # a shape on a page is at least this share of the page's sides, on average
 RECTANGLE = 0.85  # a sheet fills this share of its bounding box; an ellipse, like a 0, fills 0.79
 RING = 0.4  # what a line or a table encloses covers more than this share of all that it surrounds
 MARGIN = 0.08  # less paper than this share of the longer side is no margin
@@ -156,7 +156,8 @@ class _Nest:
     def written_in(self, node: int) -> list[int]:
         """Regions directly inside `node` that are large enough to be a digit on a page."""
         inside = np.flatnonzero(self.parents == node)
-        large = self.extents[inside].max(1, initial=0) >= SIGNIFICANT * self.extents[node].max()
+        side = np.sqrt(self.extents[node].prod())
+        large = self.extents[inside].max(1, initial=0) >= SIGNIFICANT * side
         return [int(child) for child in inside[large]]
 
     def pages_in(self, node: int) -> list[int]:
