@@ -1,102 +1,19 @@
 """`lenet-deploy predict`, with a fake network that needs no engine."""
 
-import gzip
 import io
-import json
-import struct
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
+import predict_command
 import pytest
 from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
+from predict_command import BUNDLED, DIGITS, predict, run, values
 from processes import python
-from typer.testing import CliRunner
 
-import lenet_deploy.cache
 import lenet_runtime
-from lenet_deploy.cli import app
 from lenet_deploy.cli.drawing import bar, half_blocks
 from lenet_runtime.errors import BackendUnavailable
-from lenet_runtime.images.digits import load_digits
-from lenet_runtime.images.prediction import from_logits
-from lenet_runtime.images.preprocess import Preprocessing, to_batch
-
-DIGITS = load_digits()
-BUNDLED = to_batch(DIGITS.images, Preprocessing()).reshape(60, -1)
-
-
-class FakeSession:
-    """Answers with the label of the bundled digit that is most alike."""
-
-    backend = "fake"
-
-    def __init__(self, path, batch_size=None):
-        manifest = SimpleNamespace(batch_size=batch_size, preprocessing=Preprocessing())
-        self.artifact = SimpleNamespace(path=Path(path), manifest=manifest)
-        self.batches = []
-        self.closed = False
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.closed = True
-
-    def predict(self, images, top_k=3):
-        self.batches.append(len(images))
-        flat = to_batch(images, Preprocessing()).reshape(len(images), -1)
-        nearest = np.square(flat[:, None] - BUNDLED).mean(2).argmin(1)
-        logits = 9 * np.eye(10, dtype=np.float32)[DIGITS.labels[nearest]]
-        return from_logits(logits, "0123456789", top_k)
-
-
-@pytest.fixture
-def fake(monkeypatch):
-    """The sessions that `load` was asked for, and its arguments."""
-    calls = SimpleNamespace(sessions=[], arguments=[], batch_size=None)
-
-    def load(path, **arguments):
-        calls.sessions.append(FakeSession(path, calls.batch_size))
-        calls.arguments.append(arguments)
-        return calls.sessions[-1]
-
-    monkeypatch.setattr(lenet_runtime, "load", load)
-    monkeypatch.setattr(lenet_deploy.cache, "default_artifact", lambda **_: Path("default"))
-    return calls
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    """A folder of a drawn 7, a white-on-black 2, a text, a hidden and a nested picture."""
-    for name, index, paper in (("7.png", 0, 235), ("2.jpg", 1, 0), (".hidden.png", 2, 0)):
-        alpha = Image.fromarray(DIGITS.images[index]).resize((200, 200))
-        picture = Image.new("L", (400, 300), paper)
-        picture.paste(255 - paper, (120, 40, 320, 240), alpha)
-        picture.save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture")
-    (tmp_path / "nested").mkdir()
-    Image.fromarray(DIGITS.images[3]).save(tmp_path / "nested" / "0.png")
-    return tmp_path
-
-
-def run(*arguments, width="80", code=0):
-    result = CliRunner(env={"COLUMNS": width}).invoke(app, ["predict", *map(str, arguments)])
-    assert result.exit_code == code, result.output
-    return result
-
-
-def predict(*arguments, code=0):
-    """Run the command; returns its predictions and its errors by path."""
-    document = json.loads(run(*arguments, "--json", code=code).stdout)
-    return document["predictions"], {error["path"] for error in document["errors"]}
-
-
-def values(predictions, key):
-    return [prediction[key] for prediction in predictions]
 
 
 def test_pictures_are_classified_in_one_call(fake, pictures):
@@ -186,7 +103,7 @@ def test_bundled_digits_are_right_or_wrong(fake):
 
 
 def test_a_wrong_digit_is_said_to_be_wrong(fake, monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "BUNDLED", BUNDLED[::-1])
+    monkeypatch.setattr(predict_command, "BUNDLED", BUNDLED[::-1])
     result = run("--digits", 1)
     assert "wrong: a 7" in result.stdout
     assert "0 of 1 right" in result.stdout
@@ -290,87 +207,3 @@ def test_the_real_session_answers_alike_for_arrays_pictures_and_the_command(
     np.testing.assert_array_equal(
         np.float32(prediction["probabilities"]), by_array.probabilities[0]
     )
-
-
-def idx(images):
-    return struct.pack(">IIII", 0x803, *images.shape) + images.tobytes()
-
-
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [
-        ("t10k-images-idx3-ubyte", idx(DIGITS.images[:4])),
-        ("t10k-images-idx3-ubyte.gz", gzip.compress(idx(DIGITS.images[:4]))),
-        ("mnist.csv", "\n".join(",".join(map(str, d.ravel())) for d in DIGITS.images[:4]).encode()),
-    ],
-)
-def test_files_of_many_digits_are_classified_by_place(fake, tmp_path, name, data):
-    path = tmp_path / name
-    path.write_bytes(data)
-    predictions, _ = predict(path)
-    assert values(predictions, "label") == DIGITS.labels[:4].tolist()
-    assert values(predictions, "path") == [f"{path}[{i}]" for i in range(4)]
-
-
-@pytest.mark.parametrize("scale", [1, 255])
-def test_labels_in_the_file_say_right_or_wrong(fake, tmp_path, scale):
-    """Also where the pixels are floats, which are rounded to 256 levels."""
-    images = DIGITS.images[:4] if scale == 1 else DIGITS.images[:4] / 255
-    np.savez(tmp_path / "digits.npz", images=images, labels=DIGITS.labels[:4])
-    predictions, _ = predict(tmp_path / "digits.npz")
-    assert values(predictions, "expected") == DIGITS.labels[:4].tolist()
-    assert all(values(predictions, "correct"))
-    assert "4 of 4 right" in run(tmp_path / "digits.npz").stdout
-
-
-def test_arrays_that_mean_two_things_are_reported(fake, tmp_path):
-    np.save(tmp_path / "binary.npy", (DIGITS.images > 99).astype(np.uint8))
-    result = run(tmp_path / "binary.npy", code=1)
-    assert "images.astype(bool)" in result.stderr.replace("\n", "")
-
-
-def test_a_long_file_is_listed_in_part(fake, tmp_path):
-    np.save(tmp_path / "many.npy", np.resize(DIGITS.images, (230, 28, 28)))
-    assert "and 30 more" in run(tmp_path / "many.npy").stdout
-    assert len(predict(tmp_path / "many.npy")[0]) == 230
-
-
-@pytest.mark.parametrize("kind", ["picture", "idx", "csv"])
-def test_a_hyphen_is_stdin(fake, pictures, kind):
-    csv = "label," + ",".join(f"pixel{i}" for i in range(784)) + "\n7,"
-    data = {
-        "picture": (pictures / "7.png").read_bytes(),
-        "idx": idx(DIGITS.images[:1]),
-        "csv": (csv + ",".join(map(str, DIGITS.images[0].ravel()))).encode(),
-    }[kind]
-    result = CliRunner().invoke(app, ["predict", "-", "--json"], input=data)
-    (prediction,) = json.loads(result.stdout)["predictions"]
-    assert prediction["label"] == 7
-    assert prediction["path"].startswith("-")
-
-
-def test_doubt_is_said_in_the_table_and_in_json(fake, tmp_path):
-    picture = Image.new("L", (300, 160), 245)
-    for left in (60, 200):
-        picture.paste(40, (left, 40, left + 20, 120))
-    picture.save(tmp_path / "two.png")
-    result = run(tmp_path / "two.png", "--top", 1)
-    assert "2 shapes of a digit's size" in result.stderr
-    assert "?" in result.stdout
-    (prediction,), _ = predict(tmp_path / "two.png", "--top", 1)
-    assert prediction["shapes"] == 2
-    assert len(prediction["warnings"]) == 1
-    assert len(prediction["top_k"]) == 1
-
-
-def test_one_plugins_error_does_not_end_the_rest(fake, pictures, monkeypatch):
-    class PluginError(Exception):
-        pass
-
-    def fail(*arguments):
-        raise PluginError("decoder")
-
-    monkeypatch.setattr(PngImageFile, "load", fail)
-    predictions, errors = predict(pictures / "7.png", pictures / "2.jpg", code=1)
-    assert values(predictions, "label") == [2]
-    assert errors == {str(pictures / "7.png")}
