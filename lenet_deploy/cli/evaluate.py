@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lenet_deploy.cli.console import note, print_json, stdout
+from lenet_deploy.cli.console import note, note_low_accuracy, print_json, stdout
 from lenet_deploy.cli.options import Checkpoint, DataDir, Download, Json, Threads, Workers
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.preprocess import Preprocessing
@@ -48,6 +48,7 @@ def evaluate(
         print_json({"checkpoint": str(checkpoint or "bundled"), **result.as_dict()})
     else:
         _print(result)
+    note_low_accuracy(result.accuracy)
 
 
 def _preprocessing(card: dict[str, Any], mean: float | None, std: float | None) -> Preprocessing:

@@ -26,6 +26,7 @@ from lenet_deploy.training.loop import Record, State
 from lenet_deploy.training.recipe import Recipe
 from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import ArtifactError, InputError
+from lenet_runtime.version import installed
 
 STATE, HISTORY, CURVES = "resume.pt", "history.json", "curves.png"
 WEIGHTS, CARD = "lenet.safetensors", "lenet.json"
@@ -229,7 +230,7 @@ def card(run: TrainingRun, state: State, test: Evaluation | None = None) -> dict
         "versions": {
             "lenet-deploy": __version__,
             "torch": machines["torch"],
-            "torchvision": version("torchvision"),
+            "torchvision": installed("torchvision"),
             "numpy": version("numpy"),
             "python": platform.python_version(),
         },
