@@ -4,17 +4,19 @@ This module imports next to nothing, so that Ctrl-C is answered and the standard
 order while NumPy and the commands are still being imported.
 """
 
-import contextlib
 import io
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 FAILURE, INTERRUPTED = 1, 130  # exit codes
 
 
-def main() -> NoReturn:
+def main() -> "NoReturn":
     """Run the command line and exit with its code.
 
     Ctrl-C ends the process at once, with exit code 130, while modules are imported and once the
@@ -24,17 +26,17 @@ def main() -> NoReturn:
     """
     heeds_ctrl_c = signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
-    def answer_ctrl_c(handler: Any) -> None:
+    def answer_ctrl_c(handler: "Any") -> None:
         if heeds_ctrl_c:
             signal.signal(signal.SIGINT, handler)
 
     try:
         answer_ctrl_c(_interrupted)
-        _open_streams()
         try:
+            _open_streams()
             from lenet_deploy.cli import app
         except (ImportError, OSError) as error:
-            _leave(FAILURE, f"error: lenet-deploy cannot be imported: {error}")
+            _leave(FAILURE, f"error: lenet-deploy cannot start: {error}")
         try:
             answer_ctrl_c(signal.default_int_handler)
             app()
@@ -45,14 +47,15 @@ def main() -> NoReturn:
     sys.exit()
 
 
-def _interrupted(*_: Any) -> NoReturn:
+def _interrupted(*_: object) -> "NoReturn":
     _leave(INTERRUPTED, "interrupted")
 
 
-def _leave(code: int, message: str) -> NoReturn:
-    with contextlib.suppress(OSError):
+def _leave(code: int, message: str) -> "NoReturn":
+    try:
         os.write(2, f"{message}\n".encode(errors="backslashreplace"))
-    os._exit(code)
+    finally:
+        os._exit(code)
 
 
 class _Output(io.TextIOWrapper):
@@ -62,7 +65,7 @@ class _Output(io.TextIOWrapper):
     nowhere, so that Python does not fail once more when it flushes the stream at its end.
     """
 
-    def __init__(self, stream: Any, *, must_be_written: bool) -> None:
+    def __init__(self, stream: "Any", *, must_be_written: bool) -> None:
         descriptor = stream.fileno()
         super().__init__(
             open(descriptor, "wb", closefd=False),  # noqa: SIM115  not a path
@@ -74,26 +77,26 @@ class _Output(io.TextIOWrapper):
 
     def write(self, text: str, /) -> int:
         """Write as any stream does."""
-        with self._named_errors():
+        try:
             return super().write(text)
-        return len(text)
+        except OSError as error:
+            self._fail(error)
+            return len(text)
 
     def flush(self) -> None:
         """Flush as any stream does."""
-        with self._named_errors():
-            super().flush()
-
-    @contextlib.contextmanager
-    def _named_errors(self) -> Any:
         try:
-            yield
+            super().flush()
         except OSError as error:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
-            if self._must_be_written:
-                error.filename = "standard output"
-                raise
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+        if self._must_be_written:
+            error.filename = "standard output"
+            raise error
 
 
 def _open_streams() -> None:
@@ -103,10 +106,9 @@ def _open_streams() -> None:
     results nobody could see fails here, before it works for them.
     """
     is_closed = sys.stdout is None
-    with contextlib.suppress(OSError):
-        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-            pass
-        os.close(descriptor)
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
     if is_closed:
         _leave(
             FAILURE,

@@ -62,9 +62,6 @@ class _Commands(TyperGroup):
         except (DeployError, OSError, ImportError, MemoryError) as error:
             typer.secho(f"error: {message(error)}", fg="red", err=True)
             raise typer.Exit(exit_code(error)) from error
-        except KeyboardInterrupt as error:
-            typer.secho("interrupted", fg="yellow", err=True)
-            raise typer.Exit(INTERRUPTED) from error
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run, and make sure that what was printed, help included, has been written."""
@@ -73,6 +70,10 @@ class _Commands(TyperGroup):
                 return super().main(*args, **kwargs)
             finally:
                 sys.stdout.flush()
+        except SystemExit as error:  # typer's, of a KeyboardInterrupt, wherever that came
+            if error.code == INTERRUPTED:
+                typer.secho("interrupted", fg="yellow", err=True)
+            raise
         except BrokenPipeError:
             sys.exit(FAILURE)
         except OSError as error:
