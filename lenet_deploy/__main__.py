@@ -36,7 +36,8 @@ def main() -> "NoReturn":
             _open_streams()
             from lenet_deploy.cli import app
         except (ImportError, OSError) as error:
-            _leave(FAILURE, f"error: lenet-deploy cannot start: {error}")
+            cause = getattr(error, "strerror", None) or error
+            _leave(FAILURE, f"error: lenet-deploy cannot start: {cause}")
         try:
             answer_ctrl_c(signal.default_int_handler)
             app()

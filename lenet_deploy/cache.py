@@ -41,7 +41,7 @@ def default_artifact(
     version = f"{__version__}-{hashlib.sha256(checkpoint).hexdigest()[:12]}"
     gpu = devices.parse(device)
     kind = f"-cuda-{cuda.gpu(gpu.index).compute_capability}" if gpu.kind == "cuda" else ""
-    folder = _root() / "lenet-deploy" / version / f"{format}-fp32{kind}"
+    folder = root() / "lenet-deploy" / version / f"{format}-fp32{kind}"
     if _is_good(folder, format, device):
         return folder
     if find_spec("torch") is None:
@@ -68,7 +68,12 @@ def default_artifact(
     ).path  # fmt: skip
 
 
-def _root() -> Path:
+def root() -> Path:
+    """The user's folder of caches.
+
+    Raises:
+        DeployError: nothing says where it is.
+    """
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError as error:  # no HOME, and no entry of the user's in passwd

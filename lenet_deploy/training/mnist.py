@@ -57,11 +57,11 @@ def find(data_dir: Path, *, train: bool) -> list[Path]:
         absent = [stem for stem, file in files.items() if not file]
         if len(absent) < len(missing):
             root, missing = folder, absent
+    found = f"no {'-ubyte and no '.join(missing)}-ubyte" if root.is_dir() else "no such folder"
     raise ArtifactError(
-        f"{root}: expected MNIST here or in MNIST/raw, found "
-        f"{'no such folder' if not root.is_dir() else 'no ' + ' and no '.join(missing)}-ubyte "
-        "(or with .gz behind it). Name the folder that holds it with --data-dir or "
-        "LENET_DEPLOY_DATA_DIR, or fetch it (12 MB): lenet-deploy evaluate --download"
+        f"{root}: expected MNIST here or in MNIST/raw, gzipped or not, found {found}. Name the "
+        "folder that holds it with --data-dir or LENET_DEPLOY_DATA_DIR, or fetch it (12 MB): "
+        "lenet-deploy evaluate --download"
     )
 
 

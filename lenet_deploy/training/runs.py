@@ -19,7 +19,13 @@ import torch
 
 from lenet_deploy import __version__
 from lenet_deploy.training import data, evaluation, loop
-from lenet_deploy.training.checkpoint import UNREADABLE, check_weights, json_bytes, save_checkpoint
+from lenet_deploy.training.checkpoint import (
+    UNREADABLE,
+    bytes_of,
+    check_weights,
+    json_bytes,
+    save_checkpoint,
+)
 from lenet_deploy.training.data import Split
 from lenet_deploy.training.evaluation import Evaluation
 from lenet_deploy.training.loop import Record, State
@@ -142,7 +148,7 @@ def load_state(folder: Path, device: str | None = None) -> Saved:
         )
     _remove_half_written(folder)
     try:
-        saved = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+        saved = torch.load(io.BytesIO(bytes_of(path)), map_location="cpu", weights_only=True)
         device = device or str(saved["machines"][-1]["device"])
         loop.check_device(device)
         state = loop.start(Recipe.from_dict(json.loads(saved["recipe"])), device)

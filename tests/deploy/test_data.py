@@ -60,7 +60,9 @@ def test_mnist_is_taken_as_its_sources_pack_it(tmp_path, monkeypatch, folder, na
         images, labels = mnist.read(data_dir, train=False)
         assert (images == make_digits(50, seed=2)[0]).all()
         assert (labels == make_digits(50, seed=2)[1]).all()
-    with pytest.raises(ArtifactError, match="no train-images-idx3 and no train-labels-idx1-ubyte"):
+    with pytest.raises(
+        ArtifactError, match="found no train-images-idx3-ubyte and no train-labels-idx1-ubyte"
+    ):
         mnist.read(tmp_path / "home", train=True)
 
 
@@ -70,7 +72,7 @@ def test_the_file_that_is_missing_is_named_with_its_folder(tmp_path):
     with pytest.raises(ArtifactError) as caught:
         mnist.read(tmp_path, train=False)
     assert str(caught.value).startswith(f"{raw}: expected MNIST here")
-    assert "found no t10k-labels-idx1-ubyte (" in str(caught.value)
+    assert "found no t10k-labels-idx1-ubyte. " in str(caught.value)
 
 
 @settings(max_examples=300, deadline=None)
