@@ -225,7 +225,7 @@ def _print(report: dict[str, Any]) -> None:
         table.add_row("GPU", "0", "none found")
     for language, path in report["compilers"].items():
         table.add_row("compiler", language, plain(path or "none found"))
-    table.add_row("versions", "", ", ".join(f"{n} {v}" for n, v in found.items()))
+    table.add_row("versions", "", plain(", ".join(f"{n} {v}" for n, v in found.items())))
     absent = [name for name in report["versions"] if name not in found]
     table.add_row("not installed", "", ", ".join(absent))
     stdout.print(table)

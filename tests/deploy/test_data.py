@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,14 @@ def test_the_bundled_digits_have_the_dtypes_and_shapes_that_are_promised():
     assert (digits.indices.dtype, digits.indices.shape) == (np.int32, (60,))
     assert np.bincount(digits.labels).tolist() == [6] * 10
     assert (np.diff(digits.indices) > 0).all()
+
+
+@pytest.mark.parametrize("package", ["lenet_runtime.images", "lenet_export"])
+def test_digits_that_are_shipped_say_whose_they_are(package):
+    """tests/trials/wheel_trial.py looks into the wheel."""
+    text = " ".join((files(package) / "bundled" / "NOTICE.txt").read_text().split())
+    assert "Yann LeCun and Corinna Cortes hold the copyright of the MNIST data set" in text
+    assert "Creative Commons Attribution-ShareAlike 3.0" in text
 
 
 def test_the_bundled_digits_file_is_reproducible():
