@@ -10,7 +10,7 @@ export LENET_DEPLOY_DATA_DIR ?= ../shared/mnist
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint types wheel check overhead bench-peers gpu-check clean
+.PHONY: help demo test coverage fuzz lint types wheel check overhead bench-peers gpu-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ test: $(VENV)/.ready ## Pass the tests, on up to four cores
 
 coverage: $(VENV)/.ready ## Pass the tests and show what they run; half as long again
 	$(PYTEST) --cov --cov-report=term
+
+fuzz: $(VENV)/.ready ## Random cases against the promises, a minute: FUZZ="--seconds 600 --only NAME"
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 lint: $(VENV)/.ready ## Style and likely bugs
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_bench.gpu.stopwatch import CudaStopwatch
+from lenet_bench.gpu.stopwatch import Stopwatch
 from lenet_deploy.training.checkpoint import load_checkpoint
 from lenet_export.formats.cuda import compiler, pack, programs
 from lenet_export.network import layers
@@ -163,7 +163,7 @@ def main() -> None:
         sys.exit(f"fused_sweep needs an NVIDIA GPU: {error}")
     network = layers.read(load_checkpoint())
     with context:
-        bandwidth = CudaStopwatch(context).bytes_per_second
+        bandwidth = Stopwatch(context).bytes_per_second
         print(context.gpu)
         for precision in options.precision or compiler.TYPES:
             weights = pack.pack(network, precision, Preprocessing())

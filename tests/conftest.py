@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from artifact_files import edit_manifest
 from every_format import ON_CPU, SLOW
 
 # Before anything imports PyTorch: its threads sleep while they wait for one another. Spinning, as
 # they otherwise do, costs half of all processor time in tests, and more beside other work.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
+# Before any test's own import of it, see `lenet_runtime.backends.ort.core.import_onnxruntime`.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from lenet_runtime import BACKENDS, load
 from lenet_runtime.artifact import Artifact, trust
@@ -205,6 +207,13 @@ def fake_ort(fake_cuda, monkeypatch, tmp_path):
     import fake_onnxruntime
 
     return fake_onnxruntime.install(monkeypatch, tmp_path, fake_cuda())
+
+
+@pytest.fixture
+def tf32_artifact(onnx_artifact, copy_of):
+    return Artifact.open(
+        edit_manifest(copy_of(onnx_artifact), lambda document: document.update(precision="tf32"))
+    )
 
 
 @pytest.fixture

@@ -24,10 +24,10 @@ def fingerprint(device: str = "cpu") -> dict[str, Any]:
     the machine where it is measured, and only there.
 
     Args:
-        device: that is measured.
+        device: The device that is measured.
 
     Raises:
-        BackendUnavailable: there is no such GPU.
+        BackendUnavailable: There is no such GPU.
     """
     return {
         "machine": {

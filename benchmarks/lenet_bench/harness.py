@@ -54,6 +54,10 @@ class Settings:
         if not times or self.min_iterations < 1:
             raise InputError(f"expected positive, finite times and iterations, found {self}")
 
+    def share_done(self, seconds: float, count: int) -> float:
+        """Share of both the time and the samples that were asked for."""
+        return min(seconds / self.min_seconds, count / self.min_iterations)
+
 
 def measure(  # noqa: PLR0917  named by its callers
     engines: Mapping[str, Engine],
@@ -149,17 +153,11 @@ class _Timer:
         self._seconds = 0.0
 
     def warm_up(self) -> None:
-        """Run until the median of a slice is no longer 2% below the one before."""
-        least, last = self._settings.warmup_seconds, float("inf")
-        start = time.perf_counter()
-        while not self.warm or time.perf_counter() - start < least:
-            median = float(np.median(self._samples()))
-            self.warm, last = median >= 0.98 * last, min(median, last)
-            if time.perf_counter() - start > 4 * least:
-                break
+        """Run until the engine has settled; then choose `calls_per_sample`."""
+        self.warm, lowest = settle(lambda: np.median(self._samples()), self._settings)
         self._preempted = 0
         if self._settings.inputs != "cold":  # where only the first call of a sample would be cold
-            self.calls_per_sample = calls_per_sample(last)
+            self.calls_per_sample = calls_per_sample(lowest)
 
     def slice(self) -> None:
         """One turn: a call that is not counted, then samples for a slice of time."""
@@ -172,9 +170,8 @@ class _Timer:
         self.rounds.append(samples)
 
     def share_done(self) -> float:
-        """Share of both the time and the samples that were asked for."""
-        settings = self._settings
-        return min(self._seconds / settings.min_seconds, self._count / settings.min_iterations)
+        """See `Settings.share_done`."""
+        return self._settings.share_done(self._seconds, self._count)
 
     def preempted_share(self) -> float | None:
         """Share of the samples in which another process took the CPU."""
@@ -201,6 +198,27 @@ class _Timer:
     def _next(self) -> Images:
         self._turn += 1
         return self._inputs[self._turn % len(self._inputs)]
+
+
+def settle(
+    slice_median: Callable[[], float | np.floating], settings: Settings
+) -> tuple[bool, float]:
+    """Warm up: run slices until their median is no longer 2% below the lowest one before.
+
+    Args:
+        slice_median: Runs a slice and returns the median of its samples.
+        settings: The time that the warm-up takes at least, and a quarter of what it takes at most.
+
+    Returns:
+        Whether it settled in time, and the lowest median.
+    """
+    settled, lowest, start = False, math.inf, time.perf_counter()
+    while not settled or time.perf_counter() - start < settings.warmup_seconds:
+        median = float(slice_median())
+        settled, lowest = median >= 0.98 * lowest, min(median, lowest)
+        if time.perf_counter() - start > 4 * settings.warmup_seconds:
+            break
+    return settled, lowest
 
 
 def preemption_counter() -> Callable[[], int] | None:

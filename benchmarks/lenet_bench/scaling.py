@@ -20,17 +20,8 @@ def over_threads(
         settings: How to measure.
     """
     results = measure({str(count): run for count, run in engines.items()}, [batch_size], settings)
-    single = results[0].images_per_second
-    return tuple(
-        {
-            "threads": int(result.engine),
-            "callers": 1,
-            "batch_size": batch_size,
-            "images_per_second": result.images_per_second,
-            "speedup": result.images_per_second / single,
-        }
-        for result in results
-    )
+    rates = {(int(result.engine), 1): result.images_per_second for result in results}
+    return _rows(rates, batch_size)
 
 
 def over_callers(
@@ -39,20 +30,24 @@ def over_callers(
     """Images per second of all callers together, each a thread on the same session."""
     inputs = make_inputs(batch_size, settings)
     engine(inputs[0])
-    rows: list[dict[str, Any]] = []
-    for count in callers:
-        rate = _calls_per_second(engine, inputs, count, settings.min_seconds) * batch_size
-        single = rows[0]["images_per_second"] if rows else rate
-        rows.append(
-            {
-                "threads": 1,
-                "callers": count,
-                "batch_size": batch_size,
-                "images_per_second": rate,
-                "speedup": rate / single,
-            }
-        )
-    return tuple(rows)
+    seconds = settings.min_seconds
+    calls = {(1, count): _calls_per_second(engine, inputs, count, seconds) for count in callers}
+    return _rows({key: rate * batch_size for key, rate in calls.items()}, batch_size)
+
+
+def _rows(rates: Mapping[tuple[int, int], float], batch_size: int) -> tuple[dict[str, Any], ...]:
+    """Images per second by threads and callers, with the speedup over the first of them."""
+    single = next(iter(rates.values()))
+    return tuple(
+        {
+            "threads": threads,
+            "callers": callers,
+            "batch_size": batch_size,
+            "images_per_second": rate,
+            "speedup": rate / single,
+        }
+        for (threads, callers), rate in rates.items()
+    )
 
 
 def _calls_per_second(

@@ -14,7 +14,7 @@ from lenet_bench.result import LatencyResult
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import BACKENDS, backends_of
 from lenet_runtime.errors import DeployError, InputError
-from lenet_runtime.loading import start
+from lenet_runtime.loading import load
 from lenet_runtime.plans.plan import SCHEMA_VERSION, Entry, Plan, artifacts_in, machine
 from lenet_runtime.plans.routing import require_one_network
 from lenet_runtime.session import Session
@@ -66,7 +66,7 @@ def tune(
                         raise InputError("a static batch cannot serve every call")
                     if artifact.manifest.precision != precision:
                         raise InputError(f"its precision is not {precision}; see --precision")
-                    session = start(artifact, name, device, threads, trust)
+                    session = load(artifact, name, device, threads, trust)
                     sessions[f"{path.name} on {name}"] = stack.enter_context(session)
                 except DeployError as error:
                     skipped[f"{path.name} on {name}"] = str(error)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
-from native_c import DRIVER, FLAGS, drive, levels_here, library, noise, shell, sources_of, write
+from native_c import DRIVER, FLAGS, drive, levels_here, library, shell, sources_of, write
+from samples import noise
 
 from lenet_deploy.training.checkpoint import load_checkpoint
 from lenet_export.network.reference import Reference

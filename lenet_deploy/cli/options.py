@@ -11,7 +11,7 @@ import typer
 from lenet_runtime import formats
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
-from lenet_runtime.formats import FORMATS
+from lenet_runtime.formats import FORMATS, MAX_BATCH_SIZE
 
 Checkpoint = Annotated[
     Path | None,
@@ -33,7 +33,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number used.")]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="CPU threads. Default: the engine's own choice."),
+    typer.Option("--threads", min=1, help="CPU threads. Default: one for most engines."),
 ]
 Workers = Annotated[
     int, typer.Option(min=0, help="Processes that load batches; 0 is fastest here.")
@@ -88,7 +88,7 @@ def with_options_of_formats(command: Callable[..., None]) -> Callable[..., None]
 
 
 def integers_of(text: str, flag: str = "--batch-sizes") -> tuple[int, ...]:
-    """Parse integers of 1 to 99999 that are separated by commas; repeated ones count once.
+    """Parse integers of 1 to `MAX_BATCH_SIZE` that are separated by commas, each once.
 
     Raises:
         InputError: The text of `flag` is anything else.
@@ -96,6 +96,6 @@ def integers_of(text: str, flag: str = "--batch-sizes") -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch("[0-9]{1,5}", part) and int(part) for part in parts):
         raise InputError(
-            f"{flag}: expected integers of 1 to 99999 like 1,8,64, found {text[:100]!r}"
+            f"{flag}: expected integers of 1 to {MAX_BATCH_SIZE} like 1,8,64, found {text[:100]!r}"
         )
     return tuple(dict.fromkeys(int(part) for part in parts))

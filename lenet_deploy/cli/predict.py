@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
@@ -19,7 +18,7 @@ from lenet_deploy.cli.drawing import bar, half_blocks
 from lenet_deploy.cli.options import Backend, Device, Json, Threads, Trust
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.digits import load_digits
-from lenet_runtime.images.pictures import picture_suffixes, read_digit
+from lenet_runtime.images.pictures import DigitImage, picture_suffixes, read_digit
 
 _DRAWN = 10  # pictures to draw; a longer list needs --draw
 _BATCH = 1024  # images in one call of the session
@@ -31,16 +30,12 @@ class _Digit:
 
     Attributes:
         name: Path of the picture, or the name of a bundled digit.
-        pixels: Pixels, uint8 ``(28, 28)``, white on black.
-        inverted: Whether the picture had dark ink on light paper.
-        steps: Descriptions of the steps from picture to pixels.
+        image: Pixels, and how they were made from the picture.
         label: The right answer, where it is known.
     """
 
     name: str
-    pixels: NDArray[np.uint8]
-    inverted: bool = False
-    steps: tuple[str, ...] = ()
+    image: DigitImage
     label: int | None = None
 
 
@@ -125,7 +120,7 @@ def predict(
 def _bundled(count: int) -> tuple[list[_Digit], dict[str, str]]:
     digits = load_digits()
     return [
-        _Digit(f"MNIST test digit {index}", image, label=int(label))
+        _Digit(f"MNIST test digit {index}", DigitImage(image, False, ()), int(label))
         for image, label, index in zip(
             digits.images[:count], digits.labels, digits.indices, strict=False
         )
@@ -169,13 +164,11 @@ def _read(files: list[Path], errors: dict[str, str]) -> tuple[list[_Digit], dict
     digits = []
     for file in files:
         try:
-            picture = read_digit(file)
+            digits.append(_Digit(str(file), read_digit(file)))
         except InputError as error:
             errors[str(file)] = str(error)
         except OSError as error:
             errors[str(file)] = error.strerror or str(error)
-        else:
-            digits.append(_Digit(str(file), picture.pixels, picture.inverted, picture.steps))
     return digits, errors
 
 
@@ -188,7 +181,7 @@ def _classify(
     for start in range(0, len(digits), size):
         chunk = digits[start : start + size]
         batch = np.zeros((fixed or len(chunk), 28, 28), np.uint8)
-        batch[: len(chunk)] = [digit.pixels for digit in chunk]
+        batch[: len(chunk)] = [digit.image.pixels for digit in chunk]
         prediction = session.predict(batch, top_k=top_k)
         for i, digit in enumerate(chunk):
             yield _Answer(
@@ -206,8 +199,8 @@ def _as_json(answer: _Answer) -> dict[str, Any]:
         "label": answer.label,
         "probabilities": answer.probabilities,
         "top_k": [{"label": name, "probability": p} for name, p in answer.top],
-        "inverted": digit.inverted,
-        "steps": list(digit.steps),
+        "inverted": digit.image.inverted,
+        "steps": list(digit.image.steps),
     }
     if digit.label is not None:
         document |= {"expected": digit.label, "correct": answer.label == digit.label}
@@ -222,7 +215,7 @@ def _print(answers: list[_Answer], draw: bool) -> None:
     table.add_column("digit", justify="center")
     table.add_column("probabilities", no_wrap=True)
     for answer in answers:
-        drawing = [Text(half_blocks(answer.digit.pixels, stdout.encoding))] if draw else []
+        drawing = [Text(half_blocks(answer.digit.image.pixels, stdout.encoding))] if draw else []
         picture = Text(_printable(answer.digit.name) + "\n").append_text(_note(answer))
         table.add_row(*drawing, picture, Text(str(answer.label), "bold"), _bars(answer))
     stdout.print(table)
@@ -238,7 +231,8 @@ def _bars(answer: _Answer) -> Text:
 
 def _note(answer: _Answer) -> Text:
     if answer.digit.label is None:
-        return Text("dark ink, inverted" if answer.digit.inverted else "light ink, kept", "dim")
+        inverted = answer.digit.image.inverted
+        return Text("dark ink, inverted" if inverted else "light ink, kept", "dim")
     right = answer.label == answer.digit.label
     return Text("right", "green") if right else Text(f"wrong: a {answer.digit.label}", "red")
 

@@ -59,4 +59,4 @@ class DeviceMemoryError(DeployError):
 
 
 class ParityError(DeployError):
-    """An artifact answers unlike its reference, so it was not published or not loaded."""
+    """An artifact answers unlike its reference, so it is not published, not loaded or not used."""

@@ -12,6 +12,8 @@ from typing import Any
 
 from lenet_runtime.errors import InputError
 
+MAX_BATCH_SIZE = 99999  # images in a batch that a command line, a profile or a plan may name
+
 
 @dataclass(frozen=True)
 class Option:

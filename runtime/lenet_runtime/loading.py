@@ -1,9 +1,10 @@
 """From a folder to a `Session` that has proven that it answers rightly here.
 
-`start` is the one way there: users' `load` and `load_plan` go it, and so does the proof of an
-export, so that what is proven is what is served.
+`load` is the one way there: `load_plan` takes it, and so does the proof of an export, so that what
+is proven is what is served.
 """
 
+import copyreg
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,14 +16,14 @@ from lenet_runtime import devices
 from lenet_runtime.artifact import Artifact, golden, requirements
 from lenet_runtime.artifact import trust as trusted
 from lenet_runtime.backends import BACKENDS, choose
-from lenet_runtime.errors import ArtifactError, InputError
+from lenet_runtime.errors import ArtifactError, DeployError, InputError
 from lenet_runtime.session import Session
 
 _MAX_THREADS = 1024  # engines take more, and then fail to start them in ways of their own
 
 
 def load(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Artifact,
     backend: str = "auto",
     device: str = "cpu",
     threads: int | None = None,
@@ -34,12 +35,14 @@ def load(
     """Load an artifact, prove on its golden images that it answers rightly, and return it.
 
     Args:
-        path: the artifact's folder.
+        path: the artifact's folder, or what `Artifact.open` returned.
         backend: a key of `lenet_runtime.BACKENDS`; or ``auto``, the first of the table that runs
             this format on this device. (``fastest`` is the old spelling of `load_plan`.)
         device: ``cpu``, ``cuda`` (the first GPU) or ``cuda:N``. What is asked for is what runs;
             there is no fallback.
-        threads: CPU threads of the engine, 1 to 1024; None is the engine's own choice.
+        threads: CPU threads of a call, 1 to 1024, the caller's among them. None is one, and
+            for ``native``, whose other threads sleep until a batch is worth splitting, as many as
+            this process may use. No engine's threads spin while they wait.
         trust: allow an artifact that runs code; needed for every format but ``onnx``, unless
             this process exported it.
         check_finite: refuse NaN and infinities in every `Session.run`.
@@ -53,42 +56,58 @@ def load(
         ParityError: the self-test failed.
     """
     _check_arguments(threads, trust=trust, unproven=unproven)
-    if backend == "fastest":
+    if backend == "fastest" and not isinstance(path, Artifact):
         warnings.warn(
             'load(..., backend="fastest") is now spelt load_plan(...)',
             DeprecationWarning,
             stacklevel=2,
         )
         return load_plan(path, device, threads, trust, check_finite=check_finite)
-    return start(
-        Artifact.open(path), backend, device, threads, trust,
-        check_finite=check_finite, unproven=unproven,
-    )  # fmt: skip
-
-
-def start(
-    artifact: Artifact,
-    backend: str = "auto",
-    device: str = "cpu",
-    threads: int | None = None,
-    trust: bool = False,
-    *,
-    check_finite: bool = True,
-    unproven: bool = False,
-) -> Session:
-    """Start an artifact that was opened; see `load` for the arguments, the errors and the proof."""
+    artifact = path if isinstance(path, Artifact) else Artifact.open(path)
     device = str(devices.parse(device))
     name = choose(artifact.manifest.format, backend, device)
-    requirements.require(artifact.manifest, BACKENDS[name], device, artifact.path)
+    engine = BACKENDS[name]
+    requirements.require(artifact.manifest, engine, device, artifact.path)
     _require_proof(artifact, device, unproven=unproven)
     trusted.require(artifact, trust)
-    engine = BACKENDS[name]
     starts = engine.starts(artifact)
     session = Session(
         engine.load(artifact, device, threads), artifact, name, device=device, threads=threads,
         chunk=engine.chunk(artifact.manifest, device), check_finite=check_finite,
     )  # fmt: skip
     return _tested(session, starts)
+
+
+def _reload(path: Path, digest: str, options: dict[str, Any]) -> Session:
+    """The session of the same artifact again, for `pickle` and `copy`.
+
+    Trusted as the first one was, because it must be the same content.
+
+    Raises:
+        ArtifactError: another artifact is there now.
+    """
+    artifact = Artifact.open(path)
+    if artifact.digest != digest:
+        raise ArtifactError(
+            f"{path}: not the artifact that the session had which was pickled or copied; load "
+            "it by itself"
+        )
+    return load(artifact, trust=True, **options)
+
+
+def _reduce(session: Session) -> tuple[Any, ...]:
+    if session.backend not in BACKENDS:
+        raise DeployError(
+            f"a session of a plan, {session.artifact.path.parent}, cannot be pickled or copied; "
+            "call load_plan where it is needed"
+        )
+    assert session.predictor  # a closed one says so
+    names = ("backend", "device", "threads", "check_finite")
+    options = {name: getattr(session, name) for name in names}
+    return _reload, (session.artifact.path.absolute(), session.artifact.digest, options)
+
+
+copyreg.pickle(Session, _reduce)
 
 
 def load_plan(
@@ -131,7 +150,7 @@ def load_plan(
             key = entry.artifact, entry.backend
             if key not in sessions:
                 artifact = _open_planned(folder / entry.artifact, entry.digest)
-                session = start(artifact, entry.backend, trust=trust, **options)
+                session = load(artifact, entry.backend, trust=trust, **options)
                 sessions[key] = stack.enter_context(session)
             routes.append(Route(entry.batch_size, sessions[key].predictor, entry.chunk))
         require_one_network(list(sessions.values()))
@@ -200,7 +219,7 @@ def _without_plan(folder: Path, misfits: Sequence[str], options: Mapping[str, An
                 PlanWarning,
                 stacklevel=3,
             )
-            return start(artifact, "auto", **options)
+            return load(artifact, "auto", **options)
     raise ArtifactError(
         f"{misfit}, and {folder} holds no onnx artifact with a dynamic batch to run instead; "
         f"run lenet-deploy tune {folder} here"

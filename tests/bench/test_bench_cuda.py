@@ -8,59 +8,18 @@ import pytest
 from artifact_files import write_artifact
 from cli_helper import assert_fits, run, set_columns
 from device_helper import run_of
+from host_stages import Staged
 
 import lenet_runtime
 from lenet_bench.field import Contender, Field
 from lenet_bench.gpu import harness, stopwatch
 from lenet_bench.html import report as html_report
 from lenet_deploy import benching
-from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.backends.torch import torch_cuda
 from lenet_runtime.errors import BackendUnavailable
 
 QUICK = ("--min-time", "0.01", "--min-iterations", "3", "--warmup", "0", "--batch-sizes", "1,3")
 MIB = 2**20
-
-
-class HostStages:
-    """Steps of an engine of the CPU; the fake driver's stream stands for its own."""
-
-    def __init__(self, run, images, stream):
-        self._run, self._images, self._stream = run, images, stream
-        self.stream = stream.handle
-
-    def upload(self):
-        pass
-
-    def compute(self):
-        self._logits = self._run(self._images)
-
-    def download(self):
-        pass
-
-    def answer(self):
-        return self._logits
-
-    def close(self):
-        pass
-
-
-class Staged(Predictor):
-    """A predictor with steps, one mode of which fails where it is told to."""
-
-    def __init__(self, predictor, context, fails=False):
-        self._predictor, self._context, self._fails = predictor, context, fails
-
-    def run(self, images):
-        return self._predictor.run(images)
-
-    def close(self):
-        self._predictor.close()
-
-    def stages(self, images, *, graph):
-        if graph and self._fails:
-            raise BackendUnavailable("no graph of this engine")
-        return HostStages(self.run, images, self._context.stream())
 
 
 @pytest.fixture
@@ -78,11 +37,13 @@ def pretended(fake_cuda, onnx_artifact, monkeypatch, tmp_path):
             for name in ("eager", "ort-cuda")
         }
         stack.enter_context(context)
+        stream = context.stream()
+        failures = {"ort-cuda": BackendUnavailable("no graph of this engine")}
         return Field(
             [
                 Contender(
                     name, session.run, {"backend": name, "precision": "fp32"}, None,
-                    Staged(session.predictor, context, name == "ort-cuda"),
+                    Staged(session.predictor, stream.handle, failures.get(name)),
                 )
                 for name, session in sessions.items()
             ]

@@ -253,9 +253,9 @@ def test_bars_are_as_long_as_the_probability():
 
 def test_a_terminal_without_unicode_gets_ascii():
     code = (
-        "import sys, lenet_deploy.cli; from lenet_runtime.images.digits import load_digits;"
+        "import sys, lenet_deploy.cli;"
         "module = sys.modules['lenet_deploy.cli.predict'];"
-        "digit = module._Digit('x', load_digits().images[0]);"
+        "digit = module._bundled(1)[0][0];"
         "module._print([module._Answer(digit, 7, [], [('7', 0.9)])], True)"
     )
     drawn = python(code, PYTHONIOENCODING="ascii", COLUMNS="80").stdout

@@ -16,10 +16,7 @@ import lenet_runtime
 from lenet_export.formats import onnx as onnx_format
 from lenet_export.network import weights
 from lenet_runtime.artifact import golden
-from lenet_runtime.errors import (
-    BackendUnavailable,
-    InputError,
-)
+from lenet_runtime.errors import BackendUnavailable, InputError
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import BATCH_SIZES
 

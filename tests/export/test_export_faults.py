@@ -13,13 +13,7 @@ import lenet_export
 from lenet_deploy.training.model import Net
 from lenet_export.formats import BUILDERS
 from lenet_export.formats import onnx as onnx_format
-from lenet_runtime.errors import (
-    ArtifactError,
-    DeployError,
-    ParityError,
-)
-
-# ---- planted faults
+from lenet_runtime.errors import ArtifactError, DeployError, ParityError
 
 
 def nudge(name):
@@ -44,32 +38,35 @@ def swap_classes(module):
     return module
 
 
-class NoRelu(Net):
+class WrongBeyondSixtyFour(Net):
+    """Scripted, so that the branch on the batch size survives."""
+
     def forward(self, x):
+        if x.shape[0] > 64:
+            x = x + 1
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-        x = self.fc1(torch.flatten(x, 1))
-        return self.fc3(F.relu(self.fc2(x)))
-
-
-class AveragePool(Net):
-    def forward(self, x):
-        x = F.avg_pool2d(F.relu(self.conv1(x)), 2)
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)
         x = F.relu(self.fc1(torch.flatten(x, 1)))
         return self.fc3(F.relu(self.fc2(x)))
 
 
-class HalfWay(Net):
-    """Does its first layer in half precision."""
+class Altered(Net):
+    """The network with one of its operations replaced."""
+
+    def __init__(self, first=lambda x: x, pool=F.max_pool2d, relu=F.relu):
+        super().__init__()
+        self.first, self.pool, self.relu = first, pool, relu
 
     def forward(self, x):
-        return super().forward(x.half().float())
+        x = self.pool(F.relu(self.conv1(self.first(x))), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        x = self.relu(self.fc1(torch.flatten(x, 1)))
+        return self.fc3(F.relu(self.fc2(x)))
 
 
-def become(kind):
+def become(kind, **operations):
     def spoil(module):
-        other = kind()
+        other = kind(**operations)
         other.load_state_dict(module.state_dict())
         return other.eval().requires_grad_(False)
 
@@ -92,9 +89,9 @@ def plant(monkeypatch, format, spoil):
 SPOILS = {name: nudge(name) for name in Net().state_dict()} | {
     "no bias": drop_bias,
     "classes swapped": swap_classes,
-    "no ReLU": become(NoRelu),
-    "average pooling": become(AveragePool),
-    "half precision": become(HalfWay),
+    "no ReLU": become(Altered, relu=lambda x: x),
+    "average pooling": become(Altered, pool=F.avg_pool2d),
+    "half precision": become(Altered, first=lambda x: x.half().float()),
 }
 
 
@@ -112,24 +109,11 @@ def test_a_planted_fault_is_never_published(
     assert list(tmp_path.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("fault", ["fc3.weight"])
-def test_a_planted_fault_leaves_nothing_where_nothing_was(net, tmp_path, monkeypatch, fault):
-    plant(monkeypatch, "onnx", SPOILS[fault])
+def test_a_planted_fault_leaves_nothing_where_nothing_was(net, tmp_path, monkeypatch):
+    plant(monkeypatch, "onnx", nudge("fc3.weight"))
     with pytest.raises(ParityError):
         lenet_export.export(net, "onnx", tmp_path / "new" / "folder" / "a")
     assert not list(tmp_path.iterdir())
-
-
-class WrongBeyondSixtyFour(Net):
-    """Scripted, so that the branch on the batch size survives."""
-
-    def forward(self, x):
-        if x.shape[0] > 64:
-            x = x + 1
-        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-        x = F.relu(self.fc1(torch.flatten(x, 1)))
-        return self.fc3(F.relu(self.fc2(x)))
 
 
 def test_a_fault_at_large_batches_alone_is_found(net, tmp_path, monkeypatch):

@@ -12,11 +12,8 @@ from torch import nn
 import lenet_export
 import lenet_runtime
 from lenet_deploy.training.model import Net
-from lenet_runtime.errors import (
-    DeployError,
-    InputError,
-    ParityError,
-)
+from lenet_export.network import weights
+from lenet_runtime.errors import DeployError, InputError, ParityError
 
 # Quick formats that take any module.
 GENERAL = [name for name in ON_CPU if name not in (*SLOW, "native")]
@@ -79,35 +76,33 @@ def assert_refused(module, folder, message=None, format="torchscript", error=Inp
     return caught
 
 
-class InPlace(Net):
+class Around(nn.Module):
+    """`call(net, x)` of a fresh network and its images."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.net, self.call = Net(), call
+
     def forward(self, x):
-        return super().forward(x.mul_(0.5))
+        return self.call(self.net, x)
+
+
+def refuse(error):
+    raise error
 
 
 @pytest.mark.parametrize("format", GENERAL)
 def test_a_module_that_writes_into_its_input_is_refused(tmp_path, format):
     """Its artifact would write into the memory of whoever calls it."""
-    assert_refused(InPlace(), tmp_path, r"it writes into its input; .*x\.clone\(\)", format)
+    module = Around(lambda net, x: net(x.mul_(0.5)))
+    assert_refused(module, tmp_path, r"it writes into its input; .*x\.clone\(\)", format)
 
 
 # ---- modules that are refused
 
 
-class Shaped(nn.Module):
-    def __init__(self, make):
-        super().__init__()
-        self.net, self.make = Net(), make
-
-    def forward(self, x):
-        return self.make(self.net(x))
-
-
-def raise_key_error(logits):
-    raise KeyError("some key")
-
-
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("change", "message"),
     [
         (lambda y: y[:, :9], r"expected float32 logits \(2, 10\) of 2 images, found .*\(2, 9\)"),
         (lambda y: y[:1], r"found float32 \(1, 10\)"),
@@ -117,17 +112,19 @@ def raise_key_error(logits):
         (lambda y: {"logits": y}, "found dict"),
         (lambda y: y.bfloat16(), "found torch.bfloat16"),
         (lambda y: y @ y, "it fails on float32 images"),
-        (raise_key_error, "it fails on float32 images .*some key"),
+        (lambda y: refuse(KeyError("some key")), "it fails on float32 images .*some key"),
+        # A module of one batch size exports as static alone.
+        (lambda y: y.reshape(1, 10), "it fails on float32 images"),
     ],
-    ids=["9 classes", "1 row", "float64", "labels", "tuple", "dict", "bfloat16", "raises", "key"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_module_of_another_shape_is_refused(tmp_path, make, message):
-    assert_refused(Shaped(make), tmp_path, message)
+def test_a_module_of_another_shape_is_refused(tmp_path, change, message):
+    assert_refused(Around(lambda net, x: change(net(x))), tmp_path, message)
 
 
-def test_a_module_for_other_images_is_refused(tmp_path):
-    assert_refused(nn.Conv2d(3, 8, 3), tmp_path, r"float32 images \(2, 1, 32, 32\)", "onnx")
-    assert_refused(Net().double(), tmp_path, "it fails on float32 images", "onnx")
+@pytest.mark.parametrize("module", [nn.Conv2d(3, 8, 3), Net().double()], ids=["RGB", "float64"])
+def test_a_module_for_other_images_is_refused(tmp_path, module):
+    assert_refused(module, tmp_path, r"fails on float32 images \(2, 1, 32, 32\)", "onnx")
 
 
 def test_each_tensor_that_is_not_finite_is_named(tmp_path):
@@ -142,48 +139,54 @@ def test_each_tensor_that_is_not_finite_is_named(tmp_path):
     assert "fc1" not in str(caught.value)
 
 
-class Branching(Net):
-    """Dark images go another way."""
-
-    def forward(self, x):
-        return super().forward(x) if x.sum() <= 0 else -super().forward(x)
-
-
 @pytest.mark.parametrize(("format", "error"), [("onnx", DeployError), ("torchscript", ParityError)])
 def test_a_branch_on_the_data_is_found(tmp_path, format, error):
     """torch.export refuses it; a trace takes one branch only, which parity shows."""
-    assert_refused(Branching(), tmp_path, format=format, error=error)
-
-
-class FailsAtSeven(Net):
-    def forward(self, x):
-        if x.shape[0] == 7:
-            raise ArithmeticError("seven is too many")
-        return super().forward(x)
+    module = Around(lambda net, x: net(x) if x.sum() <= 0 else -net(x))
+    assert_refused(module, tmp_path, format=format, error=error)
 
 
 def test_a_module_that_fails_at_one_batch_size_is_refused_by_name(tmp_path):
-    message = r"fails on float32 images \(7, 1, 32, 32\) \(seven is"
-    assert_refused(FailsAtSeven(), tmp_path, message)
+    error = ArithmeticError("seven is too many")
+    module = Around(lambda net, x: refuse(error) if len(x) == 7 else net(x))
+    assert_refused(module, tmp_path, r"fails on float32 images \(7, 1, 32, 32\) \(seven is")
 
 
-class FixedToOne(Net):
-    def forward(self, x):
-        return super().forward(x.reshape(1, 1, 32, 32))
-
-
-def test_a_module_of_one_batch_size_exports_as_static_alone(tmp_path):
-    assert_refused(FixedToOne(), tmp_path, "fails on float32 images")
-    lenet_export.export(FixedToOne(), "torchscript", tmp_path / "a", static_batch=1)
-
-
-class Untraceable(Net):
-    def forward(self, x):
-        if torch.jit.is_tracing():
-            raise RuntimeError("not while tracing")
-        return super().forward(x)
+def test_a_module_of_one_batch_size_exports_as_static(tmp_path):
+    module = Around(lambda net, x: net(x).reshape(1, 10))
+    lenet_export.export(module, "torchscript", tmp_path / "a", static_batch=1)
 
 
 def test_a_module_that_cannot_be_traced_is_a_deploy_error(tmp_path):
+    error = RuntimeError("not while tracing")
+    module = Around(lambda net, x: refuse(error) if torch.jit.is_tracing() else net(x))
     message = "torchscript: the module cannot be traced"
-    assert_refused(Untraceable(), tmp_path, message, error=DeployError)
+    assert_refused(module, tmp_path, message, error=DeployError)
+
+
+# ---- the names of weights
+
+
+def test_fingerprint_knows_every_bit_name_shape_and_dtype():
+    torch.manual_seed(0)
+    first = Net()
+    prints = {weights.fingerprint(first), weights.fingerprint(copy.deepcopy(first).train())}
+    assert len(prints) == 1
+    changed = copy.deepcopy(first)
+    with torch.no_grad():
+        changed.fc3.bias[9] = torch.nextafter(changed.fc3.bias[9], torch.tensor(9.0))
+    assert weights.fingerprint(changed) not in prints
+
+
+def test_fingerprint_is_of_more_than_bytes():
+    """Six zeros, in another shape, type, or under another name."""
+
+    def holding(name, tensor):
+        module = nn.Module()
+        module.register_buffer(name, tensor)
+        return weights.fingerprint(module)
+
+    zeros = torch.zeros(6)
+    kinds = [("a", zeros), ("b", zeros), ("a", zeros.reshape(2, 3)), ("a", zeros.reshape(3, 2))]
+    kinds += [("a", zeros.int()), ("a", torch.zeros(12).bfloat16()), ("a", torch.zeros(()))]
+    assert len({holding(*kind) for kind in kinds}) == len(kinds)

@@ -21,10 +21,7 @@ from lenet_runtime.artifact import golden
 from lenet_runtime.artifact.requirements import this_platform
 from lenet_runtime.backends.torch import torch_compile as torch_compile_backend
 from lenet_runtime.devices import Device
-from lenet_runtime.errors import (
-    BackendUnavailable,
-    ParityError,
-)
+from lenet_runtime.errors import BackendUnavailable, ParityError
 
 # ---- torchscript
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import fused
@@ -164,11 +165,19 @@ def test_what_is_larger_than_lenet_is_refused():
 
 
 @pytest.fixture(scope="session")
-def made(net, nvrtc, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cuda") / "artifact"
-    return lenet_export.export(
-        net, "cuda", folder, precision="fp16", verify=False, architectures="sm_90"
-    )
+def export_fp16(net, nvrtc):
+    """`export_fp16(folder)`: without proof, for one architecture."""
+
+    def export(folder, architectures="sm_90"):
+        options = {"precision": "fp16", "verify": False, "architectures": architectures}
+        return lenet_export.export(net, "cuda", folder, **options)
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def made(export_fp16, tmp_path_factory):
+    return export_fp16(tmp_path_factory.mktemp("cuda") / "artifact")
 
 
 def test_the_manifest(made):
@@ -204,18 +213,13 @@ def test_no_path_of_this_machine_is_in_the_artifact(made):
         assert str(Path.cwd()).encode() not in data
 
 
-def test_equal_networks_give_equal_bytes(net, made, tmp_path):
-    again = lenet_export.export(
-        net, "cuda", tmp_path / "again", precision="fp16", verify=False, architectures="sm_90"
-    )
-    assert again.digest == made.digest
+def test_equal_networks_give_equal_bytes(export_fp16, made, tmp_path):
+    assert export_fp16(tmp_path / "again").digest == made.digest
 
 
-def test_unknown_architectures_are_refused(net, nvrtc, tmp_path):
+def test_unknown_architectures_are_refused(export_fp16, tmp_path):
     with pytest.raises(InputError, match="sm_75"):
-        lenet_export.export(
-            net, "cuda", tmp_path / "no", precision="fp16", verify=False, architectures="sm_75"
-        )
+        export_fp16(tmp_path / "no", architectures="sm_75")
 
 
 def test_the_command_line_exports_it_without_proof(nvrtc, tmp_path):
@@ -228,8 +232,6 @@ def test_the_command_line_exports_it_without_proof(nvrtc, tmp_path):
 
 
 def test_a_missing_nvrtc_says_what_to_install(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     with pytest.raises(BackendUnavailable, match="pip install"):
         compiler.load()

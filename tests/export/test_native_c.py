@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from native_c import (
     COMPILERS,
     DRIVER,
@@ -24,8 +25,10 @@ from samples import digits, noise
 
 from lenet_export.formats.native import generate
 from lenet_export.network.reference import Reference
+from lenet_runtime.images.digits import load_digits
 from lenet_runtime.parity import TOLERANCES, check_parity, compare, parity_batches
 
+EXAMPLE = REPOSITORY / "docs" / "native" / "example.c"
 CXX = {"gcc": "g++", "clang": "clang++"}
 SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 USE = """\
@@ -107,6 +110,36 @@ def test_aarch64_answers_as_eager_does(net, images):
     found = drive(["qemu-aarch64", "./main"], images, cwd)
     report = compare(found, Reference(net).eager(images), TOLERANCES["fp32"])
     assert report.ok, report.reason
+
+
+# ---- docs/native/example.c
+
+
+@pytest.fixture(scope="module")
+def example(folder):
+    """Where ``./example`` is."""
+    shell(any_compiler(), *FLAGS, "-I.", "-o", "example", EXAMPLE, "lenet.c", cwd=folder)
+    return folder
+
+
+def test_the_example_reads_real_digits_as_the_runtime_does(net, example):
+    """To the bit: its preprocessing, too, is the runtime's."""
+    bundled = load_digits()
+    expected = library(net, any_compiler(), levels_here()[0]).run(digits())
+    for picture, wanted in zip(bundled.images[::6], expected[::6], strict=True):
+        (example / "digit.pgm").write_bytes(b"P5\n28 28\n255\n" + picture.tobytes())
+        answer, *lines = shell("./example", "digit.pgm", cwd=example).decode().splitlines()
+        logits = np.array([line.split()[1] for line in lines], np.float32)
+        np.testing.assert_array_equal(logits, wanted)
+        assert int(answer) == wanted.argmax()
+    assert np.mean(expected.argmax(axis=1) == bundled.labels) > 0.9
+
+
+@pytest.mark.parametrize("data", [b"", b"P5\n28 27\n255\n", b"P5\n28 28\n255\nshort", b"P2 28 28"])
+def test_the_example_refuses_other_files(example, data):
+    (example / "other.pgm").write_bytes(data)
+    with pytest.raises(AssertionError, match="expected a binary PGM"):
+        shell("./example", "other.pgm", cwd=example)
 
 
 # ---- what is in it

@@ -40,42 +40,38 @@ def python_module(monkeypatch):
 # ---- the compiler
 
 
-def test_gcc_is_preferred(tools):
-    tools(gcc="echo gcc 12.2.0", clang="echo clang 14.0.6")
+@pytest.mark.parametrize(
+    ("programs", "cc", "command", "version"),
+    [
+        ({"gcc": "echo gcc 12.2.0", "clang": "echo clang 14.0.6"}, None, "gcc", "12.2.0"),
+        ({"clang": "echo clang version 14.0.6"}, None, "clang", "14.0.6"),
+        ({"gcc": "echo 1.0", "ccache": 'test "$1" = gcc -a "$2" = -m64 && echo 4.5.6'},
+         "ccache gcc -m64", "ccache gcc -m64", "4.5.6"),
+        ({"gcc": "echo 1.0"}, "", "gcc", "1.0"),
+        ({"gcc": "echo 1.0"}, " ", "gcc", "1.0"),
+    ],
+    ids=["gcc is preferred", "clang", "CC goes first with its arguments", "CC empty", "CC blank"],
+)  # fmt: skip
+def test_the_compiler_that_is_found(tools, monkeypatch, programs, cc, command, version):
+    tools(**programs)
+    if cc is not None:
+        monkeypatch.setenv("CC", cc)
     found = compiler.find()
-    assert (found.command, found.name, found.version) == (("gcc",), "gcc", "12.2.0")
+    assert (found.command, found.version) == (tuple(command.split()), version)
+    assert found.name == command.split()[0]
 
 
-def test_clang_where_there_is_no_gcc(tools):
-    tools(clang="echo clang version 14.0.6")
-    assert compiler.find().version == "14.0.6"
-
-
-def test_cc_goes_first_with_its_arguments(tools, monkeypatch):
-    tools(gcc="echo 1.0", ccache='test "$1" = gcc -a "$2" = -m64 && echo 4.5.6')
-    monkeypatch.setenv("CC", "ccache gcc -m64")
-    found = compiler.find()
-    assert (found.command, found.version) == (("ccache", "gcc", "-m64"), "4.5.6")
-
-
-@pytest.mark.parametrize("value", ["", " "])
-def test_an_empty_cc_is_none(tools, monkeypatch, value):
+@pytest.mark.parametrize(
+    ("cc", "kind", "message"),
+    [
+        ("no-such-compiler", BackendUnavailable, r"'no-such-compiler'.*--source-only"),
+        ("'gcc", InputError, "CC: expected a command"),
+    ],
+)
+def test_a_cc_that_does_not_do_is_not_replaced(tools, monkeypatch, cc, kind, message):
     tools(gcc="echo 1.0")
-    monkeypatch.setenv("CC", value)
-    assert compiler.find().command == ("gcc",)
-
-
-def test_a_cc_that_is_missing_is_not_replaced(tools, monkeypatch):
-    tools(gcc="echo 1.0")
-    monkeypatch.setenv("CC", "no-such-compiler")
-    with pytest.raises(BackendUnavailable, match=r"'no-such-compiler'.*--source-only"):
-        compiler.find()
-
-
-def test_a_cc_that_is_no_command_is_refused(tools, monkeypatch):
-    tools(gcc="echo 1.0")
-    monkeypatch.setenv("CC", "'gcc")
-    with pytest.raises(InputError, match="CC: expected a command"):
+    monkeypatch.setenv("CC", cc)
+    with pytest.raises(kind, match=message):
         compiler.find()
 
 
@@ -85,9 +81,17 @@ def test_no_compiler_names_the_way_without_one(tools):
         compiler.find()
 
 
-def test_a_compiler_that_fails_is_quoted(tools, python_module):
-    tools(gcc='test "$1" = --version || { echo "lenet.c:1: no such luck" >&2; exit 1; }')
-    with pytest.raises(DeployError, match=r"lenet\.c:1: no such luck"):
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ('test "$1" = --version || { echo "lenet.c:1: no such luck" >&2; exit 1; }',
+         r"lenet\.c:1: no such luck"),
+        ("true", "made no library"),
+    ],
+)  # fmt: skip
+def test_a_compiler_that_fails_is_quoted(tools, python_module, script, message):
+    tools(gcc=script)
+    with pytest.raises(DeployError, match=message):
         compiler.build_library(compiler.find(), SOURCES)
 
 
@@ -96,12 +100,6 @@ def test_a_compiler_that_cannot_run_is_an_error(tools):
     (folder / "gcc").write_bytes(b"\x7fELF no program")
     with pytest.raises(DeployError, match="did not run"):
         compiler.find()
-
-
-def test_a_compiler_that_makes_no_file_is_an_error(tools, python_module):
-    tools(gcc="true")
-    with pytest.raises(DeployError, match="made no library"):
-        compiler.build_library(compiler.find(), SOURCES)
 
 
 def test_python_headers_are_asked_for(tools, tmp_path, monkeypatch, python_module):

@@ -1,6 +1,7 @@
 """The graphs that engines are built from: their types, and that they answer as eager does."""
 
 import copy
+import functools
 
 import numpy as np
 import onnx
@@ -9,6 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from samples import digits
 from trt_helper import PRECISIONS, request_of
 
 from lenet_export.formats import onnx as onnx_format
@@ -16,34 +18,17 @@ from lenet_export.formats import tensorrt
 from lenet_export.formats.tensorrt import casts, int8
 from lenet_export.network import quantize
 from lenet_export.network.reference import Reference
-from lenet_export.verification import mnist_batch
 from lenet_runtime.errors import DeployError, InputError
-from lenet_runtime.images.digits import load_digits
-from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import TOLERANCES, check_parity, parity_batches
 
 NAMES = ["conv1", "pool1", "conv2", "pool2", "fc1", "fc2", "fc3"]
-FLOAT, HALF, BFLOAT16, INT8 = (
-    TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.INT8,
-)  # fmt: skip
+FLOAT, INT8 = TensorProto.FLOAT, TensorProto.INT8
 
 
 @pytest.fixture(scope="module")
 def graph(net):
     """`graph(precision)`: the ONNX graph that an engine of that precision is built from."""
-    made = {}
-
-    def make(precision):
-        if precision not in made:
-            made[precision] = tensorrt._graph(request_of(net, precision))[0]
-        return made[precision]
-
-    return make
-
-
-@pytest.fixture
-def digits():
-    return mnist_batch(load_digits().images, Preprocessing())
+    return functools.cache(lambda precision: tensorrt._graph(request_of(net, precision))[0])
 
 
 def engine_of(model, precision):
@@ -73,24 +58,24 @@ def types(model):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_graph_holds_parity_with_eager(graph, net, digits, precision):
+def test_the_graph_holds_parity_with_eager(graph, net, precision):
     """Within the project's tolerance, noise and digits, at odd batch sizes."""
     reference = Reference(net)
     report = check_parity(
         engine_of(graph(precision), precision),
         reference.eager,
         reference.exact,
-        parity_batches(digits, (1, 7, 60)),
+        parity_batches(digits(), (1, 7, 60)),
         precision,
     )
     assert report.ok, [c.reason for c in report.comparisons]
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
-def test_it_really_computes_in_less(graph, net, digits, precision):
+def test_it_really_computes_in_less(graph, net, precision):
     """A graph that was not cast would pass every tolerance."""
-    found = engine_of(graph(precision), precision)(digits)
-    expected = Reference(net).eager(digits)
+    found = engine_of(graph(precision), precision)(digits())
+    expected = Reference(net).eager(digits())
     allowed = TOLERANCES["fp32"].rtol * np.abs(expected).max(axis=1, keepdims=True)
     assert (np.abs(found - expected) > allowed).any()
 
@@ -105,7 +90,9 @@ def test_input_and_output_are_float32_and_keep_the_batch(graph, precision):
         assert [dim.dim_value for dim in kind.shape.dim[1:]] == shape
 
 
-@pytest.mark.parametrize(("precision", "kind"), [("fp16", HALF), ("bf16", BFLOAT16)])
+@pytest.mark.parametrize(
+    ("precision", "kind"), [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)]
+)
 def test_everything_between_the_casts_is_of_the_type(graph, precision, kind):
     model = graph(precision)
     found = types(model)
@@ -156,16 +143,9 @@ def test_the_largest_weight_that_fits_is_taken(net):
 
 
 def test_an_operator_that_nobody_cast_before_is_refused(net):
-    class Softened(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = net
-
-        def forward(self, x):
-            return torch.sigmoid(self.net(x))
-
+    softened = torch.nn.Sequential(net, torch.nn.Sigmoid()).eval()
     with pytest.raises(InputError, match=r"fp16 can be had of .*found .*Sigmoid"):
-        tensorrt._graph(request_of(Softened().eval(), "fp16"))
+        tensorrt._graph(request_of(softened, "fp16"))
 
 
 # ---- int8
@@ -225,16 +205,13 @@ def test_a_silent_layer_and_a_dead_channel_may_have_any_scale(net):
     assert all(np.isfinite(s).all() and (s > 0).all() for s in scales)
 
 
-def test_int8_of_another_network_is_refused(net):
-    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 10)).eval()
+def test_networks_that_int8_cannot_take_are_refused(net):
+    dense = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 10)).eval()
     with pytest.raises(InputError, match="int8 is for LeNet's chain of layers"):
-        tensorrt._graph(request_of(module, "int8"))
-
-
-def test_int8_of_a_network_that_overflows_is_refused(net):
-    module = scaled(scaled(net, "conv1.weight", 1e30), "conv2.weight", 1e30)
+        tensorrt._graph(request_of(dense, "int8"))
+    overflowing = scaled(scaled(net, "conv1.weight", 1e30), "conv2.weight", 1e30)
     with pytest.raises(InputError, match="finite activations"):
-        tensorrt._graph(request_of(module, "int8"))
+        tensorrt._graph(request_of(overflowing, "int8"))
 
 
 def test_int8_refuses_a_graph_of_other_layers_than_were_calibrated(net):

@@ -4,6 +4,7 @@ TensorRT-RTX builds without a GPU, so its parser, builder, profiles and log are 
 """
 
 import dataclasses
+import functools
 import subprocess
 import sys
 
@@ -22,14 +23,7 @@ ALL = "8.0, 8.6, 8.9, 12.0, 12.1"
 @pytest.fixture(scope="module")
 def built(net):
     """`built(precision)`: an engine of TensorRT-RTX for 8.6, made once; never change it."""
-    made = {}
-
-    def build(precision):
-        if precision not in made:
-            made[precision] = tensorrt.build(rtx_request(net, precision))
-        return made[precision]
-
-    return build
+    return functools.cache(lambda precision: tensorrt.build(rtx_request(net, precision)))
 
 
 # ---- what is built
@@ -107,15 +101,14 @@ def test_the_profile_is_built(net, options, static, profile):
 
 
 @needs_rtx
-def test_one_engine_for_several_gpus(net):
-    build = tensorrt.build(rtx_request(net, compute_capability="120, 8.0,86,8.6"))
-    assert build.requirements.compute_capability == (8.0, 8.6, 12.0)
-
-
-@needs_rtx
-def test_turing_computes_in_fp16(net):
-    build = tensorrt.build(rtx_request(net, "fp16", compute_capability="7.5"))
-    assert build.requirements.compute_capability == (7.5,)
+@pytest.mark.parametrize(
+    ("precision", "text", "capabilities"),
+    [("fp32", "120, 8.0,86,8.6", (8.0, 8.6, 12.0)), ("fp16", "7.5", (7.5,))],
+)
+def test_one_engine_for_all_gpus_that_are_named(net, precision, text, capabilities):
+    """Turing, 7.5, computes in fp16."""
+    build = tensorrt.build(rtx_request(net, precision, compute_capability=text))
+    assert build.requirements.compute_capability == capabilities
 
 
 # ---- what cannot be built

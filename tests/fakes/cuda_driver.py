@@ -2,17 +2,22 @@
 
 import ctypes
 import functools
+import math
 import subprocess
 import tempfile
 from pathlib import Path
+
+import numpy as np
 
 SOURCE = Path(__file__).parent / "fake_cuda" / "libcuda.c"
 GIB = 2**30
 KERNEL = ctypes.CFUNCTYPE(
     None, ctypes.POINTER(ctypes.c_void_p), ctypes.c_uint, ctypes.c_uint, ctypes.c_uint
 )
+# Of the kernels of tests and fakes: the addresses of images and logits, and a number of images.
+TYPES = (ctypes.c_ulonglong, ctypes.c_ulonglong, ctypes.c_uint)
 _STEPS = {"u": "upload", "d": "download", "k": "kernel", "g": "graph", "s": "synchronize"}
-_LAUNCHES, _GRAPH_LAUNCHES, _CAPTURES = range(3)
+_GRAPH_LAUNCHES, _CAPTURES = range(2)
 _folder = tempfile.TemporaryDirectory(prefix="lenet-fake-cuda-")
 
 
@@ -83,10 +88,6 @@ class FakeDriver:
         self._library.fake_fail(b"", 0, 0)
 
     @property
-    def launches(self):
-        return self._library.fake_count(_LAUNCHES)
-
-    @property
     def graph_launches(self):
         return self._library.fake_count(_GRAPH_LAUNCHES)
 
@@ -119,3 +120,19 @@ class FakeDriver:
     def depth(self):
         """Contexts on this thread's stack."""
         return self._library.fake_depth()
+
+
+def floats(pointer, *shape):
+    """The float32 array of this shape that lies at an address."""
+    values = (ctypes.c_float * math.prod(shape)).from_address(pointer)
+    return np.ctypeslib.as_array(values).reshape(shape)
+
+
+def on_images(compute):
+    """The kernel, of `TYPES`, that `compute` is for arrays: images ``(N, 1, 32, 32)`` to logits."""
+
+    def kernel(values, blocks, threads, shared):
+        images, logits, count = values
+        floats(logits, count, 10)[:] = compute(floats(images, count, 1, 32, 32))
+
+    return kernel

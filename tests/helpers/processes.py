@@ -1,5 +1,6 @@
 """Fresh processes for what a test cannot see in its own."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,3 +17,14 @@ def python(code, *arguments, exits=0, **environment):
     )  # fmt: skip
     assert done.returncode == exits, done.stdout + done.stderr
     return done
+
+
+@contextlib.contextmanager
+def started(code, *arguments):
+    """A fresh Python that runs `code` meanwhile, its stdout a pipe; it is killed at the end."""
+    words = [sys.executable, "-c", code, *map(str, arguments)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from lenet_export.formats.tensorrt import process, targets
+from lenet_export.formats.tensorrt import process
 from lenet_export.request import Request
 from lenet_runtime import FORMATS
 from lenet_runtime.backends.tensorrt.core import Profile
@@ -13,7 +13,7 @@ from lenet_runtime.devices import Device
 PRECISIONS = tuple(FORMATS["tensorrt"].precisions)
 
 LAYERS = ["conv1", "conv2", "fc1", "fc2", "fc3"]
-RTX = process.Job("tensorrt-rtx", Profile(1, 2, 4), False, targets.Target(("8.6",), told=True))
+RTX = process.Job("tensorrt-rtx", Profile(1, 2, 4), False, process.Target(("8.6",), told=True))
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,

@@ -2,20 +2,17 @@
 
 import ctypes
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from cuda_driver import TYPES, floats
 
 from lenet_runtime import cuda
 from lenet_runtime.cuda import driver
 from lenet_runtime.errors import BackendUnavailable, DeployError, DeviceMemoryError
 
 CUBIN = b"\x7fELF pretend"
-TYPES = (ctypes.c_ulonglong, ctypes.c_ulonglong, ctypes.c_uint)
-
-
-def floats(pointer, count):
-    return np.ctypeslib.as_array((ctypes.c_float * count).from_address(pointer))
 
 
 def double(values, blocks, threads, shared):
@@ -236,27 +233,21 @@ def test_writing_past_the_end_is_refused(context):
 
 
 def test_each_thread_enters_the_context_for_itself(context):
-    failures = []
+    everybody = threading.Barrier(4, timeout=30)
 
-    def run():
-        try:
-            with pytest.raises(DeployError, match="201"):
-                context.allocate(16)
-            with context:
-                work = Doubling(context)
-                work.give(1, 2, 3, 4)
-                work.queue()
-                work.stream.synchronize()
-                assert work.result() == [2, 4, 6, 8]
-        except BaseException as error:
-            failures.append(error)
+    def run(_):
+        everybody.wait()
+        with pytest.raises(DeployError, match="201"):
+            context.allocate(16)
+        with context:
+            work = Doubling(context)
+            work.give(1, 2, 3, 4)
+            work.queue()
+            work.stream.synchronize()
+            return work.result()
 
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(run, range(4))) == [[2, 4, 6, 8]] * 4
 
 
 def test_the_callers_context_is_on_top_again_whatever_happened(fake, context):

@@ -1,11 +1,11 @@
 """What the engines on the CUDA driver share: lanes, and when they are made, reused and closed."""
 
-import ctypes
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from cuda_driver import TYPES, on_images
 from samples import first_ten, noise
 
 from lenet_runtime import cuda
@@ -13,12 +13,7 @@ from lenet_runtime.backends.lane_predictor import LanePredictor
 from lenet_runtime.cuda.lanes import Batch, Lane
 from lenet_runtime.errors import DeployError, DeviceMemoryError
 
-TYPES = (ctypes.c_ulonglong, ctypes.c_ulonglong, ctypes.c_uint)
 MOST = 16
-
-
-def floats(pointer, count):
-    return np.ctypeslib.as_array((ctypes.c_float * count).from_address(pointer))
 
 
 class Engine:
@@ -26,14 +21,11 @@ class Engine:
 
     def __init__(self, driver):
         self.driver, self.meanwhile = driver, lambda: None
-        driver.kernel("first ten", self._kernel, TYPES)
+        driver.kernel("first ten", on_images(self._compute), TYPES)
 
-    def _kernel(self, values, blocks, threads, shared):
-        images, logits, count = values
+    def _compute(self, images):
         self.meanwhile()
-        floats(logits, count * 10)[:] = (
-            floats(images, count * 1024).reshape(count, -1)[:, :10].ravel()
-        )
+        return first_ten(images)
 
 
 class EngineLane(Lane):

@@ -8,14 +8,11 @@ import sys
 import warnings
 
 import fake_onnxruntime
-import numpy as np
 import pytest
-from artifact_files import edit_manifest
+from fake_onnxruntime import load, same
 from samples import noise as images
 
-import lenet_runtime
 from lenet_runtime import cuda
-from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.backends.ort import core, ort_cuda
 from lenet_runtime.errors import (
@@ -26,15 +23,6 @@ from lenet_runtime.errors import (
 )
 
 onnxruntime = pytest.importorskip("onnxruntime")
-
-
-def load(artifact, device="cuda", **more):
-    return lenet_runtime.load(artifact.path, backend="ort-cuda", device=device, **more)
-
-
-def same(found, expected):
-    """Padded to another batch size, the last bits may differ."""
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 # What is asked for, and what is refused
@@ -57,16 +45,14 @@ def test_the_gpu_and_nothing_else_is_asked_for(fake_ort, onnx_artifact):
     assert threads == 1
 
 
-def test_tf32_is_computed_where_the_artifact_says_so(fake_ort, onnx_artifact, copy_of):
-    folder = edit_manifest(copy_of(onnx_artifact), lambda d: d.update(precision="tf32"))
-    ort_cuda.load(Artifact.open(folder), "cuda", None).close()
+def test_tf32_is_computed_where_the_artifact_says_so(fake_ort, tf32_artifact):
+    ort_cuda.load(tf32_artifact, "cuda", None).close()
     assert fake_ort.asked[0][0][0][1]["use_tf32"] == "1"
 
 
-def test_a_cpu_refuses_tf32(onnx_artifact, copy_of):
-    folder = edit_manifest(copy_of(onnx_artifact), lambda d: d.update(precision="tf32"))
+def test_a_cpu_refuses_tf32(tf32_artifact):
     with pytest.raises(BackendUnavailable, match=r"'tf32' .* device='cuda', or .* fp32"):
-        BACKENDS["ort-cpu"].load(Artifact.open(folder), "cpu", None)
+        BACKENDS["ort-cpu"].load(tf32_artifact, "cpu", None)
 
 
 def test_a_silent_fallback_is_refused(fake_ort, onnx_artifact):

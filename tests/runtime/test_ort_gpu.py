@@ -8,11 +8,10 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import fake_onnxruntime
-import numpy as np
 import pytest
+from fake_onnxruntime import load, same
 from samples import noise as images
 
-import lenet_runtime
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends.ort import gpu, ort_cuda
 from lenet_runtime.errors import DeployError, DeviceMemoryError
@@ -36,15 +35,6 @@ def predictor(machine, onnx_artifact):
     predictor = ort_cuda.load(Artifact.open(onnx_artifact.path), "cuda", None)
     yield predictor
     predictor.close()
-
-
-def load(artifact, device="cuda", **more):
-    return lenet_runtime.load(artifact.path, backend="ort-cuda", device=device, **more)
-
-
-def same(found, expected):
-    """Padded to another batch size, the last bits may differ."""
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 63, 64, 65, 200])

@@ -8,10 +8,9 @@ import time
 
 import numpy as np
 import pytest
-from artifact_files import edit_manifest
+from fake_onnxruntime import load, same
+from samples import noise
 
-import lenet_runtime
-from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.backends.ort import cache, libraries, ort_tensorrt
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
@@ -23,10 +22,6 @@ onnxruntime = pytest.importorskip("onnxruntime")
 def machine(fake_ort, monkeypatch):
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     return fake_ort
-
-
-def load(artifact, **more):
-    return lenet_runtime.load(artifact.path, backend="ort-tensorrt", device="cuda", **more)
 
 
 def only(artifact):
@@ -46,12 +41,10 @@ def folders():
     return sorted(path for path in cache.root().iterdir() if path.is_dir())
 
 
-def test_it_answers_as_the_cpu_does(machine, onnx_artifact):
-    images = np.random.default_rng(0).standard_normal((9, 1, 32, 32), np.float32)
-    with load(onnx_artifact) as session, lenet_runtime.load(onnx_artifact.path) as cpu:
-        np.testing.assert_allclose(session.run(images), cpu.run(images), rtol=1e-5, atol=1e-5)
+def test_it_answers_as_the_cpu_does(machine, onnx_artifact, on_cpu):
+    with load(onnx_artifact, "ort-tensorrt") as session:
+        same(session.run(noise(9)), on_cpu(noise(9)))
         assert session.backend == "ort-tensorrt"
-        assert cpu.backend == "ort-cpu"
 
 
 def test_the_profile_is_explicit(machine, onnx_artifact):
@@ -73,16 +66,10 @@ def test_nothing_but_tensorrt_is_accepted(machine, onnx_artifact, fault):
     for name, value in fault.items():
         setattr(machine, name, value)
     with pytest.raises(BackendUnavailable, match=r"ort-tensorrt: expected .* Tensorrt"):
-        load(onnx_artifact)
+        load(onnx_artifact, "ort-tensorrt")
 
 
 # TF32
-
-
-@pytest.fixture
-def tf32_artifact(onnx_artifact, copy_of):
-    folder = edit_manifest(copy_of(onnx_artifact), lambda d: d.update(precision="tf32"))
-    return Artifact.open(folder)
 
 
 @pytest.mark.parametrize(
@@ -278,15 +265,13 @@ def test_a_broken_installation_is_told(machine, monkeypatch):
 
 
 @pytest.mark.gpu
-def test_a_real_gpu_answers_as_the_cpu_does(tf32_artifact, onnx_artifact):
+def test_a_real_gpu_answers_as_the_cpu_does(tf32_artifact, onnx_artifact, on_cpu):
     try:
         BACKENDS["ort-tensorrt"].probe("cuda:0")
     except BackendUnavailable as error:
         pytest.skip(str(error))
     full = os.environ.get("NVIDIA_TF32_OVERRIDE") == "0"
-    images = np.random.default_rng(0).standard_normal((9, 1, 32, 32), np.float32)
     predictor = ort_tensorrt.load(onnx_artifact if full else tf32_artifact, "cuda", None)
-    with lenet_runtime.load(onnx_artifact.path) as cpu:
-        close = 1e-4 if full else 0.05
-        np.testing.assert_allclose(predictor.run(images), cpu.run(images), rtol=close, atol=close)
+    found, close = predictor.run(noise(9)), 1e-4 if full else 0.05
+    np.testing.assert_allclose(found, on_cpu(noise(9)), rtol=close, atol=close)
     predictor.close()

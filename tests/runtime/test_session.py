@@ -127,10 +127,6 @@ def test_warmup_of_no_images_is_refused(fake, size):
         fake.warmup((size,))
 
 
-def test_warmup_of_every_session(session):
-    session.warmup((1, 2))
-
-
 @pytest.mark.parametrize("threads", [0, -1, True, 1.0, "2", np.int64(2), 1025, 2**31, 10**12])
 def test_threads_must_be_a_sensible_number(folder, threads):
     with refused(match="threads: expected an integer from 1 to 1024 or None"):

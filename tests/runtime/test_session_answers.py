@@ -5,15 +5,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from artifact_files import write_artifact
+from fake_engine import BACKEND, FakePredictor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import refused
-from samples import noise, read_only
+from samples import first_ten, noise, read_only
 
+from lenet_runtime.artifact import Artifact
+from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import DeployError
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import to_batch
+from lenet_runtime.loading import load
 from lenet_runtime.parity import TOLERANCES, compare
+from lenet_runtime.session import Session
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 64])
@@ -169,6 +175,39 @@ def test_top_k_is_1_to_10(fake, top_k):
         fake.predict(np.zeros((1, 28, 28), np.uint8), top_k=top_k)
 
 
+WRONG_ANSWERS = {
+    "one row": lambda logits: logits[:1],
+    "a row less": lambda logits: logits[:-1],
+    "a row more": lambda logits: np.concatenate([logits, logits[:1]]),
+    "a column": lambda logits: logits[:, :1],
+    "flat": np.ravel,
+    "nothing": lambda logits: logits[:0],
+}
+
+
+@pytest.mark.parametrize("change", WRONG_ANSWERS.values(), ids=WRONG_ANSWERS)
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_an_answer_of_another_shape_is_no_answer(artifact, predictor, change, chunk):
+    """A hostile model passes the self-test and answers other batches so; `out=` would take it."""
+    session = Session(predictor, artifact, "fake", chunk=chunk)
+    predictor.run = lambda images: change(first_ten(images))
+    predictor.run_pixels = lambda pixels: change(first_ten(pixels.astype(np.float32)))
+    out = np.full((9, 10), 7, np.float32)
+    with refused(error=DeployError, match=r"answered \d images with|could not be"):
+        session.run(noise(9), out=out)
+    assert (out == 7).all()
+    with refused(error=DeployError, match=r"answered 9 images with logits of shape"):
+        session.predict(np.zeros((9, 28, 28), np.uint8))
+
+
+def test_rows_of_one_chunk_cannot_make_up_for_anothers(cutting, predictor):
+    rows = iter((5, 3, 4))
+    cutting.predictor.run = lambda images: np.zeros((next(rows), 10), np.float32)
+    cutting._run = cutting.predictor.run
+    with refused(error=DeployError, match="answered 4 images with 5 rows"):
+        cutting.run(noise(12))
+
+
 def test_predict_refuses_what_run_takes(fake, predictor):
     with refused():
         fake.predict(noise(1))
@@ -207,3 +246,45 @@ def test_padding_a_batch_changes_no_answer(session, count, padding):
     images = noise(count, seed=padding)
     padded = np.concatenate([images, np.zeros((padding, 1, 32, 32), np.float32)])
     agree(session.run(padded)[:count], session.run(images))
+
+
+# Cutting: an engine sees chunks, its user the whole batch.
+
+
+@pytest.fixture
+def cutting(artifact):
+    """A session of the fake engine that cuts into chunks of four images."""
+    return Session(FakePredictor(), artifact, "fake", chunk=4)
+
+
+@pytest.mark.parametrize(
+    ("size", "chunks"),
+    [(1, [1]), (4, [4]), (7, [7]), (8, [4, 4]), (9, [4, 4, 1]), (12, [4, 4, 4])],
+)
+def test_a_batch_of_two_chunks_or_more_is_cut(cutting, size, chunks):
+    logits = cutting.run(noise(size))
+    assert [len(batch) for batch in cutting.predictor.batches] == chunks
+    np.testing.assert_array_equal(logits, first_ten(noise(size)))
+
+
+def test_a_value_that_is_not_finite_is_found_in_any_chunk(cutting):
+    for image in (0, 11):
+        images, out = noise(12), np.full((12, 10), 7, np.float32)
+        images[image, 0, 3, 4] = np.nan
+        with refused(match=rf"found 1 .* first at \({image}, 0, 3, 4\)"):
+            cutting.run(images, out=out)
+        assert (out == 7).all()
+
+
+def test_a_static_artifact_is_never_cut(tmp_path, monkeypatch):
+    """Its engine takes one size."""
+    monkeypatch.setitem(BACKENDS, "fake", BACKEND)
+    for batch, chunk in ((None, 64), (256, None)):
+        artifact = Artifact.open(write_artifact(tmp_path / str(batch), batch))
+        with load(artifact, "fake", trust=True) as session:
+            assert session.chunk == chunk
+
+
+def test_a_gpu_is_never_given_chunks(artifact):
+    assert BACKEND.chunk(artifact.manifest, "cpu") == 64
+    assert BACKEND.chunk(artifact.manifest, "cuda:0") is None

@@ -100,7 +100,3 @@ def test_tune_prints_json_alone(artifacts):
     document = json.loads(result.stdout)
     assert document["entries"][0]["batch_size"] == 2
     assert document["skipped"] == {}
-
-
-def test_tune_of_a_missing_folder_exits_1(tmp_path):
-    run("tune", tmp_path / "none", code=1)

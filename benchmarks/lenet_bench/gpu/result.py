@@ -5,14 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lenet_bench.result import (
-    LatencyResult,
-    Ratio,
-    Rounds,
-    paired_ratio,
-    rounds_from_json,
-    rounds_to_json,
-)
+from lenet_bench.result import LatencyResult, Rounds, rounds_from_json, rounds_to_json
 
 # The memory of a float32 image, which every engine has to read.
 BYTES_PER_IMAGE = 4096
@@ -79,10 +72,6 @@ class DeviceResult:
             bytes_per_second: what device memory moves, see `lenet_bench.gpu.stopwatch`.
         """
         return self.images_per_second * BYTES_PER_IMAGE / bytes_per_second
-
-    def ratio(self, other: "DeviceResult", seed: int = 0) -> Ratio:
-        """``device`` of this over `other`'s, both of one interleaved run."""
-        return paired_ratio(self.latency(), other.latency(), seed)
 
 
 @dataclass(frozen=True)

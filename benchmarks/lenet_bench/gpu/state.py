@@ -7,7 +7,6 @@ GPU is changed.
 import statistics
 import subprocess
 import threading
-from types import TracebackType
 from typing import Any
 
 from lenet_runtime import cuda
@@ -125,12 +124,7 @@ class Watch:
             self._start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._process is not None and self._thread is not None:
             self._process.terminate()
             self._thread.join(_TIMEOUT_S)

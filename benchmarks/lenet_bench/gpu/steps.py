@@ -47,16 +47,15 @@ class StepTimer:
     closed: bool = False
 
     def warm_up(self) -> None:
-        """Run until the median of a slice is no longer 2% below the one before; then choose
-        `repeats`."""
-        least, last, samples = self.settings.warmup_seconds, float("inf"), self._new()
-        start = time.perf_counter()
-        while not self.warm or time.perf_counter() - start < least:
-            samples = self._slice()
-            median = float(np.median(samples["device_single"]))
-            self.warm, last = median >= 0.98 * last, min(median, last)
-            if time.perf_counter() - start > 4 * least:
-                break
+        """Run until the engine has settled; then choose `repeats`."""
+        slices: list[dict[str, list[float]]] = []
+
+        def slice_median() -> np.floating:
+            slices.append(self._slice())
+            return np.median(slices[-1]["device_single"])
+
+        self.warm, _ = harness.settle(slice_median, self.settings)
+        samples = slices[-1]
         launch_us = float(np.median(samples["launch"])) / 1e3
         for name in ("device", "upload", "download"):
             span_us = float(np.median(samples[name])) / 1e3
@@ -71,9 +70,8 @@ class StepTimer:
         self.seconds += time.perf_counter() - start
 
     def share_done(self) -> float:
-        """Share of both the time and the samples that were asked for."""
-        settings = self.settings
-        return min(self.seconds / settings.min_seconds, self.count / settings.min_iterations)
+        """See `Settings.share_done`."""
+        return self.settings.share_done(self.seconds, self.count)
 
     def result(self) -> DeviceResult:
         """What was measured."""
@@ -93,12 +91,10 @@ class StepTimer:
         except Exception as error:  # whatever broke it was reported when it did
             sys.stderr.write(f"{self.engine}: closing it failed ({reason(error)})\n")
 
-    def _new(self) -> dict[str, list[float]]:
-        return {name: [] for name in FIGURES}
-
     def _slice(self) -> dict[str, list[float]]:
         """A computation that is not counted, then samples of each figure for a slice of time."""
-        samples, end = self._new(), time.perf_counter() + harness.SLICE_SECONDS
+        samples: dict[str, list[float]] = {name: [] for name in FIGURES}
+        end = time.perf_counter() + harness.SLICE_SECONDS
         self._span(self.stages.compute, 1, hold=False)
         while not samples["device"] or time.perf_counter() < end:
             for name, work in (
@@ -142,9 +138,7 @@ class StepTimer:
 def repeats(span_us: float, launch_us: float, hold_us: float) -> int:
     """How many in a row make a sample of `SAMPLE_US`, and can be launched within half a hold."""
     count = SAMPLE_US / max(span_us, SAMPLE_US / MOST_REPEATS)
-    if hold_us:
-        count = min(count, hold_us / 2 / max(launch_us, 0.1))
-    return max(1, round(count))
+    return max(1, round(min(count, hold_us / 2 / max(launch_us, 0.1))))
 
 
 def label(engine: str, graph: bool) -> str:

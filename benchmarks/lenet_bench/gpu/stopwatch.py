@@ -8,7 +8,6 @@ kernels would be timed at the rate at which the host launches them.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from lenet_runtime import cuda
 
@@ -18,31 +17,11 @@ _COPIES, _REPEATS = 4, 5
 _MOST_OF_FREE = 16  # a sixteenth of the free memory at most
 
 
-class Stopwatch(Protocol):
-    """What `lenet_bench.gpu.steps` times with.
-
-    Attributes:
-        hold_us: How long a hold lasts in microseconds; 0 for a stopwatch that cannot hold.
-    """
-
-    hold_us: float
-
-    def span_us(self, work: Callable[[], None], stream: int, *, hold: bool) -> tuple[float, bool]:
-        """Microseconds of what `work` puts on `stream`, and whether all of it was queued in time.
-
-        Args:
-            work: A function that launches, and returns without waiting.
-            stream: CUDA's handle of the stream; whatever was on it before is done.
-            hold: Whether to begin behind a hold.
-        """
-        ...
-
-
-class CudaStopwatch:
+class Stopwatch:
     """Events of the driver, in the primary context of a GPU; see `opened`.
 
     Attributes:
-        hold_us: See `Stopwatch`.
+        hold_us: How long a hold lasts in microseconds.
         bytes_per_second: Bytes that a large copy within device memory reads and writes in a second;
             the most that any engine can hope for.
         copy_bytes: The size of this copy in bytes.
@@ -68,7 +47,13 @@ class CudaStopwatch:
         return 2 * _COPIES * self.copy_bytes / (best * 1e-6)
 
     def span_us(self, work: Callable[[], None], stream: int, *, hold: bool) -> tuple[float, bool]:
-        """See `Stopwatch.span_us`."""
+        """Microseconds of what `work` puts on `stream`, and whether all of it was queued in time.
+
+        Args:
+            work: A function that launches, and returns without waiting.
+            stream: CUDA's handle of the stream; whatever was on it before is done.
+            hold: Whether to begin behind a hold.
+        """
         if hold:
             self._target.copy_from(self._source, self._hold_bytes, stream)
         self._start.record(stream)
@@ -80,16 +65,16 @@ class CudaStopwatch:
 
 
 @contextmanager
-def opened(index: int, copy_bytes: int = COPY_BYTES) -> Iterator[CudaStopwatch]:
+def opened(index: int, copy_bytes: int = COPY_BYTES) -> Iterator[Stopwatch]:
     """A stopwatch of the GPU of this number, its context current in this thread.
 
     Raises:
-        BackendUnavailable: there is no such GPU.
-        DeviceMemoryError: it has no memory left.
+        BackendUnavailable: There is no such GPU.
+        DeviceMemoryError: The GPU has no memory left.
     """
     context = cuda.Context(index)
     try:
         with context:
-            yield CudaStopwatch(context, copy_bytes)
+            yield Stopwatch(context, copy_bytes)
     finally:
         context.close()

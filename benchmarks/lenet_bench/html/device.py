@@ -1,11 +1,12 @@
 """The HTML report's part about a GPU: its own time per batch size, and where a call's time goes."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from html import escape
 
 from lenet_bench.gpu.result import FIGURES, MOSTLY, DeviceResult, DeviceSection
 from lenet_bench.html import style
-from lenet_bench.html.parts import as_table, plot, shown
+from lenet_bench.html.style import as_table, listed, plot, row, shown
 from lenet_bench.report import Run
 
 # Python last: it may be negative, and then the others reach beyond the whole.
@@ -49,19 +50,14 @@ def section(run: Run) -> Iterable[str]:
     )
     yield from _state(run.device)
     if run.device.skipped:
-        items = (
-            f"<li>{escape(s['engine'])}: {escape(s['reason'])}</li>" for s in run.device.skipped
-        )
-        yield f"<h2>Steps not measured</h2>\n<ul>{''.join(items)}</ul>"
+        yield f"<h2>Steps not measured</h2>\n{listed(run.device.skipped)}"
 
 
 def _rows(section: DeviceSection, size: int) -> Iterable[str]:
     group = sorted((r for r in section.results if r.batch_size == size), key=lambda r: r.p50_us())
     for place, result in enumerate(group):
-        cells = "".join(f"<td>{cell}</td>" for cell in _cells(section, result))
-        name = escape(result.name) + " ~" * (result.hidden_share < MOSTLY)
-        kind = "first" * (place == 0)
-        yield f'<tr class="{kind}"><td class="name">{name}</td>{cells}</tr>'
+        name = result.name + " ~" * (result.hidden_share < MOSTLY)
+        yield row(name, _cells(section, result), "first" * (place == 0))
 
 
 def _cells(section: DeviceSection, result: DeviceResult) -> Iterable[str]:
@@ -76,9 +72,7 @@ def _cells(section: DeviceSection, result: DeviceResult) -> Iterable[str]:
 def _state(section: DeviceSection) -> Iterable[str]:
     during = section.state.get("during") or {}
     rows = [
-        f'<tr><td class="name">{escape(key)}</td>'
-        + "".join(f"<td>{shown(values[place])}</td>" for place in ("min", "p50", "max"))
-        + "</tr>"
+        row(key, [shown(values[place]) for place in ("min", "p50", "max")])
         for key, values in during.items()
         if isinstance(values, dict)
     ]
@@ -94,7 +88,8 @@ def _state(section: DeviceSection) -> Iterable[str]:
 
 def device_latency(run: Run, section: DeviceSection) -> style.Figure | None:
     """``device`` over the batch size, a line for each engine and mode."""
-    if len({result.batch_size for result in section.results}) < 2:
+    sizes = sorted({result.batch_size for result in section.results})
+    if len(sizes) < 2:
         return None
     go, traces = style.plotly(), []
     for index, (name, look) in enumerate(style.looks(run).items()):
@@ -113,19 +108,14 @@ def device_latency(run: Run, section: DeviceSection) -> style.Figure | None:
                     mode="lines+markers",
                     name=style.text(results[0].name),
                     meta={"engine": index},
-                    line={"color": look.colour, "dash": "dash" if graph else "solid", "width": 2},
-                    marker={"color": look.colour, "symbol": symbol, "size": 9},
+                    line=style.line(replace(look, dash="dash" if graph else "solid")),
+                    marker=style.marker(replace(look, marker=symbol)),
                     hovertemplate="batch %{x}: %{y:,.2f} µs<extra>%{fullData.name}</extra>",
                 )
             )
     if not traces:
         return None
-    figure = style.figure_of(traces, "device latency, p50 (µs)")
-    sizes = sorted({r.batch_size for r in section.results})
-    figure.update_xaxes(title="batch size (images)", type="log", **style.apart(sizes))
-    values = [y for trace in traces for y in trace.y]
-    figure.update_yaxes(type="log", **style.log_ticks(values))
-    return figure
+    return style.over_batch_sizes(traces, sizes, "device latency, p50 (µs)")
 
 
 def split(run: Run, section: DeviceSection) -> style.Figure | None:

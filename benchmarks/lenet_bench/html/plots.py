@@ -74,11 +74,7 @@ def _over_batch_size(run: Run, value: Any, title: str, hover: str) -> style.Figu
                 hovertemplate=f"batch %{{x}}: {hover}<extra>%{{fullData.name}}</extra>",
             )
         )
-    figure = style.figure_of(traces, title)
-    ticks = style.apart(run.batch_sizes)
-    figure.update_xaxes(title="batch size (images in a call)", type="log", **ticks)
-    figure.update_yaxes(type="log", **style.log_ticks([y for trace in traces for y in trace.y]))
-    return figure
+    return style.over_batch_sizes(traces, run.batch_sizes, title)
 
 
 def distribution(run: Run) -> style.Figure | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_bench.html import device, plots, style
-from lenet_bench.html.parts import as_table, plot, shown
+from lenet_bench.html.style import as_table, listed, plot, row, shown
 from lenet_bench.report import Run, crossovers
 from lenet_bench.result import LatencyResult
 from lenet_runtime.artifact.files import write_atomically
@@ -101,7 +101,8 @@ def _table(run: Run) -> Iterable[str]:
         for place, result in enumerate(group):
             wins = winners[size] == result.engine
             kind = " ".join(["first"] * (place == 0) + ["winner"] * wins)
-            rows.append(f'<tr class="{kind}">{"".join(_cells(run, result, wins))}</tr>')
+            name = result.engine + " ★" * wins + " †" * (not result.warm)
+            rows.append(row(name + " ‡" * _waited(result), _cells(run, result), kind))
     heads = ("batch", "p50 (µs)", "p90 (µs)", "p99 (µs)", "images/s", "ratio to base line [95%]")
     yield "<h2>Figures</h2>"
     yield as_table(("engine", *heads), rows)
@@ -117,19 +118,17 @@ def _waited(result: LatencyResult) -> bool:
     return (result.preempted_share or 0) > 0.5
 
 
-def _cells(run: Run, result: LatencyResult, wins: bool) -> Iterable[str]:
+def _cells(run: Run, result: LatencyResult) -> Iterable[str]:
     ratio = run.ratio(result)
-    name = escape(result.engine) + " ★" * wins + " †" * (not result.warm) + " ‡" * _waited(result)
-    yield f'<td class="name">{name}</td><td>{result.batch_size:,}</td>'
-    for percent in (50, 90, 99):
-        yield f"<td>{shown(result.percentile_us(percent))}</td>"
-    yield f"<td>{result.images_per_second:,.0f}</td>"
+    yield f"{result.batch_size:,}"
+    yield from (shown(result.percentile_us(percent)) for percent in (50, 90, 99))
+    yield f"{result.images_per_second:,.0f}"
     if ratio is None:
-        yield "<td></td>"
+        yield ""
     elif result.engine == run.baseline:
-        yield "<td>1</td>"
+        yield "1"
     else:
-        yield f"<td>{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]</td>"
+        yield f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
 
 
 def _plots(run: Run) -> Iterable[str]:
@@ -171,12 +170,7 @@ def _cold_start(run: Run) -> Iterable[str]:
         "artifact_mib": "artifact (MiB)",
         "installed_mib": "installed (MiB)",
     }
-    rows = [
-        f'<tr><td class="name">{escape(row["engine"])}</td>'
-        + "".join(f"<td>{shown(row.get(key))}</td>" for key in columns)
-        + "</tr>"
-        for row in run.cold_start
-    ]
+    rows = [row(one["engine"], [shown(one.get(key)) for key in columns]) for one in run.cold_start]
     yield as_table(("engine", *columns.values()), rows)
 
 
@@ -191,8 +185,7 @@ def _closing(run: Run) -> Iterable[str]:
     yield "<h2>Method</h2>"
     yield f"<p>{escape(_method(run))}</p>"
     if run.skipped:
-        items = (f"<li>{escape(s['engine'])}: {escape(s['reason'])}</li>" for s in run.skipped)
-        yield f"<h2>Not measured</h2>\n<ul>{''.join(items)}</ul>"
+        yield f"<h2>Not measured</h2>\n{listed(run.skipped)}"
     if run.engines:
         yield "<h2>Engines</h2>"
         yield _records(run.engines)
@@ -222,9 +215,7 @@ def _method(run: Run) -> str:
 def _records(records: dict[str, dict[str, Any]]) -> str:
     columns = list(dict.fromkeys(key for record in records.values() for key in record))
     rows = [
-        f'<tr><td class="name">{escape(name)}</td>'
-        + "".join(f"<td>{escape(_fact(record.get(key, '')))}</td>" for key in columns)
-        + "</tr>"
+        row(name, [_fact(record.get(key, "")) for key in columns])
         for name, record in records.items()
     ]
     return as_table(("engine", *columns), rows)

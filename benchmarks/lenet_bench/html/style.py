@@ -1,12 +1,12 @@
-"""How the plots of the HTML report look.
+"""How the HTML report looks: its plots, its tables, and figures as text.
 
 Engines keep one look on the whole page: colour, marker and dash differ together, so that no reader
 depends on colour alone.
 """
 
-import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from lenet_bench.report import Run
@@ -118,6 +118,14 @@ def apart(sizes: Iterable[int]) -> dict[str, Any]:
     return {"tickvals": list(sizes), "ticktext": labels, "minor_showgrid": False}
 
 
+def over_batch_sizes(traces: list[Any], sizes: Sequence[int], title: str) -> Figure:
+    """A figure of lines over the batch size, both axes logarithmic."""
+    figure = figure_of(traces, title)
+    figure.update_xaxes(title="batch size (images)", type="log", **apart(sizes))
+    figure.update_yaxes(type="log", **log_ticks([y for trace in traces for y in trace.y]))
+    return figure
+
+
 def line(look: Look) -> Mapping[str, Any]:
     """The line of a scatter plot."""
     return {"color": look.colour, "dash": look.dash, "width": 2}
@@ -141,10 +149,54 @@ def rounded(values: Any) -> list[float]:
 
 def text(name: str) -> str:
     """A foreign name: Plotly takes some HTML in its labels, and this must not be any."""
-    return html.escape(name, quote=False)
+    return escape(name, quote=False)
 
 
 def clipped(name: str, width: int = 22) -> str:
     """Both ends of a long name: names that begin alike, as paths do, differ in the end."""
     half = width // 2
     return name if len(name) <= width else f"{name[: half - 1]}…{name[-half:]}"
+
+
+def plot(title: str, figure: Figure | None, note: str, control: str = "") -> Iterable[str]:
+    """A plot under its heading; nothing where there is none."""
+    if figure is None:
+        return
+    name = title.lower().replace(" ", "-")
+    yield f'<h2>{title}</h2>\n<p class="note">{note} {control}</p>'
+    yield figure.to_html(
+        config=CONFIG,
+        include_plotlyjs=False,
+        full_html=False,
+        default_height=f"{figure.layout.height}px",
+        div_id=name,
+    )
+
+
+def row(name: str, cells: Iterable[str], kind: str = "") -> str:
+    """A row of a table: a name, then the cells, all text; `kind` is its class."""
+    rest = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+    return f'<tr class="{kind}"><td class="name">{escape(name)}</td>{rest}</tr>'
+
+
+def listed(skipped: Iterable[Mapping[str, str]]) -> str:
+    """A list of engines that were skipped, each with its reason."""
+    items = (f"<li>{escape(s['engine'])}: {escape(s['reason'])}</li>" for s in skipped)
+    return f"<ul>{''.join(items)}</ul>"
+
+
+def as_table(heads: Sequence[str], rows: Iterable[str]) -> str:
+    """A table that scrolls by itself on a narrow screen; rows are HTML, heads are text."""
+    head = "".join(
+        f"<th{' class=name' * (not place)}>{escape(name)}</th>" for place, name in enumerate(heads)
+    )
+    body = "\n".join(rows)
+    table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+    return f'<div class="wide">{table}</div>'
+
+
+def shown(value: float | None) -> str:
+    """At most four digits behind the first, as many as a latency is good for."""
+    if value is None:
+        return "unknown"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:,.1f}" if value >= 1 else f"{value:.3f}"

@@ -20,7 +20,8 @@ class Backend:
     Attributes:
         module: of ours, with ``load(artifact, device, threads) -> Predictor``,
             ``probe(device) -> str``, which raises `BackendUnavailable` or names the version, and
-            ``starts(artifact) -> tuple[int, ...]``, see `starts`.
+            ``starts(artifact) -> tuple[int, ...]``, see `starts`, which asks it where the batch
+            size is dynamic.
         format: of the artifacts it runs.
         devices: kinds of them that it can run on, ``cpu`` and ``cuda``.
         extra: of lenet-deploy that installs it; None where the base install has it.
@@ -84,7 +85,8 @@ class Backend:
         Raises:
             ArtifactError: the files are not this backend's.
         """
-        batch_sizes: tuple[int, ...] = self._module().starts(artifact)
+        static = artifact.manifest.batch_size
+        batch_sizes: tuple[int, ...] = (static,) if static else self._module().starts(artifact)
         return batch_sizes
 
     def _module(self) -> Any:
@@ -143,13 +145,6 @@ def backends_of(format: str, device: str | None = None) -> list[str]:
 def kinds_of(format: str) -> list[str]:
     """The kinds of devices, ``cpu`` and ``cuda``, on which a backend runs `format`; sorted."""
     return sorted({kind for name in backends_of(format) for kind in BACKENDS[name].devices})
-
-
-def torch_missing(error: Exception) -> BackendUnavailable:
-    """What the backends that run on PyTorch raise where it cannot be imported."""
-    return BackendUnavailable(
-        f"PyTorch cannot be imported ({error}); pip install 'lenet-deploy[export]'"
-    )
 
 
 def choose(format: str, backend: str, device: str) -> str:

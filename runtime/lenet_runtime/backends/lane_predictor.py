@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime.backends.protocol import Predictor
+from lenet_runtime.backends.protocol import Predictor, closed
 from lenet_runtime.cuda import Context
 from lenet_runtime.cuda.lanes import Lane
 from lenet_runtime.errors import DeployError
 
 STAGES = "stages"
-CLOSED = "this session is closed; load the artifact again"
 
 
 class LanePredictor(Predictor):
@@ -59,7 +58,7 @@ class LanePredictor(Predictor):
         # The path of the lowest latency: no generators, no views, one lock before and after.
         with self._lock:
             if self._closed:
-                raise DeployError(CLOSED)
+                closed()
             self._users += 1
             idle = self._idle[kind]
             lane = idle.pop() if idle else None
@@ -83,7 +82,7 @@ class LanePredictor(Predictor):
         """See `lenet_runtime.backends.protocol.MakeStages`."""
         with self._lock:
             if self._closed:
-                raise DeployError(CLOSED)
+                closed()
             self._users += 1
         stages = LaneStages(self, images, graph=graph)
         if stages.captured == graph:
@@ -189,6 +188,6 @@ class LaneStages:
 
     def _do(self, doing: str, step: Callable[[], None]) -> None:
         if self._closed:
-            raise DeployError(CLOSED)
+            closed()
         with self._owner.guard(doing), self._owner.context:
             step()

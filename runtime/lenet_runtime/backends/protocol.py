@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lenet_runtime.errors import DeployError
 
 _INFINITY = float("inf")
 # OpenBLAS splits dot products of more than 10,000 elements over its own threads, which a session
@@ -75,12 +77,15 @@ class Predictor(ABC):
             least 1. Of an engine that pads and normalises by itself, as the artifact's
             preprocessing says and to the same bits; None for all others.
         stages: see `MakeStages`; None for an engine that cannot be timed step by step.
+        survives_fork: Whether it answers in a child that `os.fork` made, even if other threads of
+            the parent were running it. In all others, `Session` refuses there.
     """
 
     # What users want beyond this (other checks, `out=`, labels, warm-up) is the same for every
     # engine and lives in Session once. An option is declared here, never looked for by name.
     run_pixels: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None
     stages: MakeStages | None = None
+    survives_fork: bool = False
 
     @abstractmethod
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -109,3 +114,8 @@ class Predictor(ABC):
         does.
         """
         return None
+
+
+def closed(*_: Any) -> NoReturn:
+    """Stand in for what runs, once a predictor is closed: raise `DeployError`."""
+    raise DeployError("this session is closed; load the artifact again")

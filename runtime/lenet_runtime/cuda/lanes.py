@@ -24,6 +24,11 @@ Work = Callable[[], None]
 T = TypeVar("T", bound=Buffer | PinnedBuffer | Stream)
 
 
+def padded(size: int) -> int:
+    """The least power of two that is not less."""
+    return int(1 << (size - 1).bit_length())
+
+
 class Batch:
     """One batch size on a lane. Its steps only put their work on the lane's stream.
 

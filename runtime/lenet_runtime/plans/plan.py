@@ -15,11 +15,11 @@ from lenet_runtime import cpu, devices
 from lenet_runtime.artifact import MANIFEST_NAME, decode, files
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import ArtifactError
+from lenet_runtime.formats import MAX_BATCH_SIZE
 
 PLAN_NAME = "plan.json"
 SCHEMA_VERSION = 2
 MAX_PLAN_BYTES = 2**20
-MAX_BATCH_SIZE = 99999  # images; every load tests the engine at each measured size
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Plan:
     Attributes:
         schema_version: the version of this layout.
         machine: CPU, level, cores, engine versions and GPU of the measurement, see `machine`.
-        threads: CPU threads of every engine; None is each engine's own choice.
+        threads: CPU threads of every engine; None is each engine's default.
         entries: one per batch size.
     """
 
@@ -127,16 +127,17 @@ def read(folder: Path) -> Plan:
             raise ValueError(f"expected schema_version {SCHEMA_VERSION} and entries")
         if any(e.chunk is not None and e.chunk < 1 for e in plan.entries):
             raise ValueError("expected chunks of 1 image or more")
+        # Every load tests the engine at each of them.
         if not all(1 <= e.batch_size <= MAX_BATCH_SIZE for e in plan.entries):
             raise ValueError(f"expected batch sizes of 1 to {MAX_BATCH_SIZE} images")
         if [e.batch_size for e in plan.entries] != sorted({e.batch_size for e in plan.entries}):
             raise ValueError("expected entries by ascending batch size, each once")
+        for entry in plan.entries:
+            files.check_name(entry.artifact)
     except ValueError as error:
         raise ArtifactError(
             f"{folder / PLAN_NAME}: not a plan ({error}); make one with lenet-deploy tune {folder}"
         ) from error
-    for entry in plan.entries:
-        files.check_name(entry.artifact)
     return plan
 
 

@@ -48,7 +48,7 @@ static Function functions[MAX_KERNELS];
 static int function_count, live;
 static char fail_name[64];
 static int fail_after, fail_code;
-static long counts[8];
+static long counts[2];
 static char steps[MAX_STEPS + 1];
 static int step_count;
 static __thread void *stack[64];
@@ -83,7 +83,7 @@ void fake_fail(const char *name, int after, int code) {
     fail_after = after; fail_code = code;
 }
 
-long fake_count(int which) { return counts[which]; } /* 0 launches, 1 graph launches, 2 captures */
+long fake_count(int which) { return counts[which]; } /* 0 graph launches, 1 captures */
 int fake_live(void) { return live; }
 unsigned long long fake_used(void) { return used; }
 int fake_depth(void) { return depth; }
@@ -254,13 +254,15 @@ int cuMemcpyHtoD_v2(Pointer target, const void *source, size_t size) {
 
 /* ---- streams, graphs, events ---- */
 
-static void put(Stream *stream, Op op) {
+static void append(Queue *queue, Op op) {
     Op *copy = malloc(sizeof *copy);
     *copy = op;
     copy->next = NULL;
-    Queue *queue = stream->capturing ? &stream->graph : &stream->queue;
     *queue->end = copy;
     queue->end = &copy->next;
+}
+static void put(Stream *stream, Op op) {
+    append(stream->capturing ? &stream->graph : &stream->queue, op);
 }
 static void drain(Stream *stream, Event *until);
 static void run(Op *op) {
@@ -371,27 +373,21 @@ int cuStreamEndCapture(Stream *stream, void **graph) {
     made->first = first;
     *graph = made;
     __sync_add_and_fetch(&live, 1);
-    __sync_add_and_fetch(&counts[2], 1);
+    __sync_add_and_fetch(&counts[1], 1);
     return OK;
 }
 int cuGraphInstantiateWithFlags(void **handle, Queue *graph, unsigned long long flags) {
     IN_CONTEXT("cuGraphInstantiateWithFlags");
     Queue *made = calloc(1, sizeof *made);
     made->end = &made->first;
-    for (Op *op = graph->first; op; op = op->next) {
-        Op *copy = malloc(sizeof *copy);
-        *copy = *op;
-        copy->next = NULL;
-        *made->end = copy;
-        made->end = &copy->next;
-    }
+    for (Op *op = graph->first; op; op = op->next) append(made, *op);
     __sync_add_and_fetch(&live, 1);
     *handle = made;
     return OK;
 }
 int cuGraphLaunch(Queue *graph, Stream *stream) {
     IN_CONTEXT("cuGraphLaunch");
-    __sync_add_and_fetch(&counts[1], 1);
+    __sync_add_and_fetch(&counts[0], 1);
     step('g');
     for (Op *op = graph->first; op; op = op->next) put(stream, *op);
     return OK;
@@ -470,7 +466,6 @@ int cuLaunchKernel(Function *function, unsigned x, unsigned y, unsigned z, unsig
         memcpy(op.values[i], arguments[i], function->sizes[i]);
     put(stream, op);
     step('k');
-    __sync_add_and_fetch(&counts[0], 1);
     return OK;
 }
 int cuGetErrorName(int code, const char **name) {

@@ -7,7 +7,6 @@ them, and `compiler` makes the library. docs/native.md explains the result with 
 
 For ``int8``, `int8_pack` orders the quantised network, `vnni` writes the kernels for CPUs with dot
 products of bytes, and `int8` adds the constants; ``c/int8.c`` has the kernels for all other CPUs.
-`bf16` says what differs from ``fp32``.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,9 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from lenet_export.formats.native import assembly, bf16, compiler, fp32, int8
+from lenet_export.formats.native import assembly, compiler, fp32, int8
 from lenet_export.formats.native.assembly import Program
-from lenet_export.formats.native.isa import BASE, NONE, V3, V4, VNNI, Level
+from lenet_export.formats.native.isa import BASE, BF16, BF16_FLAGS, NONE, V3, V4, VNNI, Level
 from lenet_export.network import layers, weights
 from lenet_export.network.layers import Array, Network
 from lenet_export.network.quantize import calibration_batch
@@ -59,10 +58,10 @@ PRECISIONS = {
         ("fp32 *", "fp32 *", "fp32 *", "fp32 *"),
     ),
     "bf16": Precision(
-        {DEFAULT_ISA: (bf16.BF16, NONE)},
+        {DEFAULT_ISA: (BF16, NONE)},
         lambda network, levels, calibration: fp32.program(network, levels, "bf16"),
         ("fp32 x86-64-v4", "fp32 x86-64-v4", "bf16 avx512_bf16", "fp32 x86-64-v4"),
-        bf16.FLAGS,
+        BF16_FLAGS,
     ),
     "int8": Precision(
         {
@@ -107,10 +106,10 @@ def build(request: Request) -> Build:
             f"{lacking}; export on one that has them, or take --precision fp32 or int8"
         )
     c_compiler = compiler.find()
-    network = _read(request.module, isa, request.precision)
-    sources = _sources(network, isa, request.weights_sha256, request.precision, calibration)
+    program = _program(request.module, isa, request.precision, calibration)
+    sources = assembly.sources(program, request.weights_sha256)
     library = compiler.build_library(c_compiler, sources)
-    kernels = kernels_of(network, isa, request.precision)
+    kernels = _kernels(program)
     titles = dict.fromkeys(title for kernel in kernels.values() for title in kernel[1:])
     return Build(
         {name: text.encode() for name, text in sources.items()} | {compiler.LIBRARY: library},
@@ -145,37 +144,28 @@ def generate(
     Raises:
         InputError: see `build`.
     """
-    network = _read(module, isa, precision)
-    return _sources(network, isa, weights_sha256, precision, calibration)
+    return assembly.sources(_program(module, isa, precision, calibration), weights_sha256)
 
 
-def _read(module: nn.Module, isa: str, precision: str) -> Network:
-    """The network, once it is known that there are kernels for what is asked."""
-    every, own = PRECISIONS["fp32"].levels, PRECISIONS[precision].levels
+def _program(module: nn.Module, isa: str, precision: str, calibration: Array | None) -> Program:
+    every, kind = PRECISIONS["fp32"].levels, PRECISIONS[precision]
     if isa not in every:
         raise InputError(f"isa: expected one of {list(every)}, found {isa!r}")
-    if isa not in own:
-        raise InputError(f"isa: {precision} has kernels for {', '.join(own)} alone, found {isa!r}")
-    return layers.read(module, "native")
+    if isa not in kind.levels:
+        own = ", ".join(kind.levels)
+        raise InputError(f"isa: {precision} has kernels for {own} alone, found {isa!r}")
+    return kind.program(layers.read(module, "native"), kind.levels[isa], calibration)
 
 
-def _sources(
-    network: Network, isa: str, weights_sha256: str, precision: str, calibration: Array | None
-) -> dict[str, str]:
-    kind = PRECISIONS[precision]
-    return assembly.sources(kind.program(network, kind.levels[isa], calibration), weights_sha256)
-
-
-def kernels_of(network: Network, isa: str, precision: str) -> dict[str, tuple[str, ...]]:
+def _kernels(program: Program) -> dict[str, tuple[str, ...]]:
     """What computes each layer, for `Manifest.kernels`."""
-    kind = PRECISIONS[precision]
-    titles = tuple(level.title for level in kind.levels[isa])
+    titles = tuple(level.title for level in program.levels)
     conv1, conv2, dense, last = (
         (number, *(titles if title == "*" else (title,)))
-        for number, title in map(str.split, kind.arithmetic)
+        for number, title in map(str.split, PRECISIONS[program.precision].arithmetic)
     )
-    numbered = {f"fc{i + 1}": dense for i in range(len(network.dense))}
-    return {"conv1": conv1, "conv2": conv2} | numbered | {f"fc{len(network.dense)}": last}
+    numbered = {f"fc{i + 1}": dense for i in range(program.dense)}
+    return {"conv1": conv1, "conv2": conv2} | numbered | {f"fc{program.dense}": last}
 
 
 def write_source(
@@ -190,9 +180,7 @@ def write_source(
     Args:
         module: in any mode, on any device.
         folder: is made if it is missing.
-        isa: see `generate`, as all that follow.
-        precision: see there.
-        calibration: see there.
+        isa: see `generate`, as `precision` and `calibration`.
 
     Raises:
         InputError: see `build`, or weights that are not finite.

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 
-from lenet_export.formats.native import assembly, bf16, conv, dense
-from lenet_export.formats.native.assembly import Program
-from lenet_export.formats.native.constants import array
+from lenet_export.formats.native import assembly, conv, dense
+from lenet_export.formats.native.assembly import Program, array
 from lenet_export.formats.native.isa import Isa, Level
-from lenet_export.formats.native.pack import CHUNK, LANES, Packed, pack
+from lenet_export.formats.native.pack import CHUNK, LANES, Packed, offsets, pack
 from lenet_export.network.layers import Network
 
 
@@ -34,6 +33,7 @@ def program(network: Network, levels: tuple[Level, ...], precision: str = "fp32"
         "float",
         4 * layout(packed)["end"],
         packed.dense[-1].outputs,
+        len(packed.dense),
         "NaN and infinities\n * propagate as in IEEE arithmetic.",
     )
 
@@ -49,7 +49,7 @@ def _constants(network: Network, packed: Packed, paired: range) -> Iterator[str]
     yield array("lenet_conv2_bias", packed.conv2_bias)
     yield "/* Dense layers, a row of outputs for each input; the first's are (y, x, channel). */\n"
     for number, layer in enumerate(packed.dense):
-        weights = bf16.pairs(layer) if number in paired else layer.weight
+        weights = layer.bfloat16_pairs if number in paired else layer.weight
         yield array(f"lenet_dense{number}", weights)
         yield array(f"lenet_dense{number}_bias", layer.bias)
 
@@ -73,23 +73,19 @@ def _section(isa: Isa, packed: Packed, paired: range) -> str:
 
 def layout(packed: Packed) -> dict[str, int]:
     """Where a chunk's arrays begin in the workspace, in floats; ``end`` is its size."""
-    offsets, position = {}, 0
     widths = [packed.dense[0].inputs, *(layer.stride for layer in packed.dense)]
     scratch = max(conv.scratch_floats(packed), 15 * 15 * packed.channels)
     floats = {f"x{i}": CHUNK * width for i, width in enumerate(widths)} | {"scratch": scratch}
     floats |= {f"m{i}": CHUNK * width // LANES // 2 for i, width in enumerate(widths[:-1])}
-    for name, size in floats.items():
-        offsets[name] = position
-        position += -(-size // LANES) * LANES  # each at a cache line of its own
-    return offsets | {"end": position}
+    return offsets(floats, LANES)
 
 
 def _chunk(isa: Isa, packed: Packed) -> str:
     """``NAME_chunk``: the values x0, x1, ... and masks m0, m1, ... before each dense layer."""
-    offsets, count = layout(packed), len(packed.dense)
-    arrays = [f"    float *const x{i} = work + {offsets[f'x{i}']};\n" for i in range(count + 1)]
+    starts, count = layout(packed), len(packed.dense)
+    arrays = [f"    float *const x{i} = work + {starts[f'x{i}']};\n" for i in range(count + 1)]
     arrays += [
-        f"    uint16_t *const m{i} = (uint16_t *)(void *)(work + {offsets[f'm{i}']});\n"
+        f"    uint16_t *const m{i} = (uint16_t *)(void *)(work + {starts[f'm{i}']});\n"
         for i in range(count)
     ]
     calls = [
@@ -99,7 +95,7 @@ def _chunk(isa: Isa, packed: Packed) -> str:
     words = {
         "ISA": isa.name,
         "ATTRIBUTE": isa.attribute,
-        "SCRATCH": str(offsets["scratch"]),
+        "SCRATCH": str(starts["scratch"]),
         "RESULT": f"x{count}",
         "STRIDE": str(packed.dense[-1].stride),
     }

@@ -8,9 +8,8 @@ give the same logits to the bit, whatever the compiler, and so does every batch.
 from collections.abc import Iterator
 
 from lenet_export.formats.native import assembly, vnni
-from lenet_export.formats.native.assembly import Program
-from lenet_export.formats.native.constants import array, literal
-from lenet_export.formats.native.int8_pack import ROWS, TILES, PackedInt8, pack
+from lenet_export.formats.native.assembly import Program, array, literal
+from lenet_export.formats.native.int8_pack import ROWS, TILES, PackedInt8, fours, halves, pack
 from lenet_export.formats.native.isa import VNNI, Level
 from lenet_export.network import quantize
 from lenet_export.network.layers import Array, Network
@@ -55,6 +54,7 @@ def program(network: Network, levels: tuple[Level, ...], calibration: Array | No
         "uint8_t",
         offsets["end"],
         packed.dense[-1].outputs,
+        len(packed.dense),
         "All logits of an image with NaN or infinities are\n * NaN.",
     )
 
@@ -64,12 +64,12 @@ def _constants(packed: PackedInt8) -> Iterator[str]:
     yield array("lenet_conv1_bias", packed.conv1_bias)
     yield array("lenet_conv1_scale", packed.conv1_scale)
     yield "/* [block][row of the filter][its column and channel][output of the block] */\n"
-    yield array("lenet_conv2", packed.conv2_halves)
+    yield array("lenet_conv2", halves(packed.conv2))
     yield array("lenet_conv2_bias", packed.conv2_bias)
     yield array("lenet_conv2_scale", packed.conv2_scale)
     yield "/* Dense layers, a row of outputs for each input; the first's are (y, x, channel). */\n"
     for number, layer in enumerate(packed.dense):
-        yield array(f"lenet_dense{number}", layer.halves)
+        yield array(f"lenet_dense{number}", halves(layer.weight))
         yield array(f"lenet_dense{number}_bias", layer.bias)
         yield array(f"lenet_dense{number}_scale", layer.scale)
 
@@ -79,9 +79,9 @@ def _vnni_constants(packed: PackedInt8) -> Iterator[str]:
     indices, _ = packed.interleave
     yield array("lenet_conv1_pairs", packed.conv1_pairs)
     yield array("lenet_interleave", indices)
-    yield array("lenet_conv2_bytes", packed.conv2_groups_of_four)
+    yield array("lenet_conv2_bytes", packed.conv2_bytes)
     for number, layer in enumerate(packed.dense):
-        yield array(f"lenet_dense{number}_bytes", layer.groups_of_four)
+        yield array(f"lenet_dense{number}_bytes", fours(layer.weight))
 
 
 def _layers(packed: PackedInt8) -> Iterator[str]:

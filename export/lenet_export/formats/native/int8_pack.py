@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_export.formats.native.pack import CHUNK, LANES, PackedDense, dense_weight, pad
+from lenet_export.formats.native.pack import CHUNK, LANES, PackedDense, dense_weight, offsets, pad
 from lenet_export.network.layers import Array
 from lenet_export.network.quantize import Quantized, QuantizedLayer
 
@@ -27,19 +27,6 @@ class PackedInt8Dense(PackedDense):
     """
 
     scale: Array
-
-    @property
-    def halves(self) -> NDArray[np.int16]:
-        """The weights as the portable kernels take them."""
-        return _halves(self.weight)
-
-    @property
-    def groups_of_four(self) -> Int8:
-        """The weights as VPDPBUSD takes them: int8 ``(inputs / 4, vectors, 16 * 4)``."""
-        grouped = self.weight.reshape(-1, 4, self.stride // LANES, LANES)
-        return np.ascontiguousarray(grouped.transpose(0, 2, 3, 1)).reshape(
-            self.inputs // 4, -1, 4 * LANES
-        )
 
 
 @dataclass(frozen=True)
@@ -112,17 +99,10 @@ class PackedInt8:
         return words.astype(np.int32)
 
     @property
-    def conv2_halves(self) -> NDArray[np.int16]:
-        """conv2's taps as the portable kernels take them."""
-        return _halves(self.conv2)
-
-    @property
-    def conv2_groups_of_four(self) -> Int8:
+    def conv2_bytes(self) -> Int8:
         """conv2's taps as VPDPBUSD takes them: int8 ``(blocks, 3, dots, 16 * 4)``."""
-        full = np.zeros((self.blocks, 3, 4 * self.dots, LANES), np.int8)
-        full[:, :, : 3 * self.pixel] = self.conv2
-        grouped = full.reshape(self.blocks, 3, self.dots, 4, LANES).transpose(0, 1, 2, 4, 3)
-        return np.ascontiguousarray(grouped).reshape(self.blocks, 3, self.dots, 4 * LANES)
+        padding = 4 * self.dots - 3 * self.pixel
+        return fours(np.pad(self.conv2, ((0, 0), (0, 0), (0, padding), (0, 0))))[:, :, :, 0]
 
     @property
     def interleave(self) -> tuple[NDArray[np.uint16], NDArray[np.uint32]]:
@@ -147,11 +127,7 @@ class PackedInt8:
             "codes": 8 * 32 * 32,  # the portable kernels hold them as double
             "pooled": ROWS * self.row,
         } | {f"x{i}": CHUNK * layer.inputs for i, layer in enumerate(self.dense)}
-        offsets, position = {}, 0
-        for name, size in sizes.items():
-            offsets[name] = position
-            position += -(-(size + _PADDING) // 64) * 64  # each at a cache line of its own
-        return offsets | {"end": position}
+        return offsets({name: size + _PADDING for name, size in sizes.items()}, 64)
 
 
 def pack(quantized: Quantized) -> PackedInt8:
@@ -179,7 +155,18 @@ def _dense(layer: QuantizedLayer, channels: int) -> PackedInt8Dense:
     return PackedInt8Dense(weight, pad(layer.bias), len(layer.bias), pad(layer.scale))
 
 
-def _halves(weight: Int8) -> NDArray[np.int16]:
-    """As int16, and of each eight outputs the first four and the last four in turn."""
+def fours(weight: Int8) -> Int8:
+    """Weights ``(..., inputs, outputs)`` as VPDPBUSD takes them, four inputs side by side:
+    ``(..., inputs / 4, outputs / 16, 16 * 4)``."""
+    *others, inputs, outputs = weight.shape
+    grouped = weight.reshape(*others, inputs // 4, 4, outputs // LANES, LANES)
+    return np.ascontiguousarray(np.moveaxis(grouped, -3, -1)).reshape(
+        *others, inputs // 4, outputs // LANES, 4 * LANES
+    )
+
+
+def halves(weight: Int8) -> NDArray[np.int16]:
+    """Weights ``(..., outputs)`` as the portable kernels take them: as int16, and of each eight
+    outputs the first four and the last four in turn."""
     eights = weight.astype(np.int16).reshape(*weight.shape[:-1], -1, 2, 4)
     return np.ascontiguousarray(eights.swapaxes(-1, -2)).reshape(weight.shape)

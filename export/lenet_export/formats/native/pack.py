@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_export.network import rounding
 from lenet_export.network.layers import Array, Network
 from lenet_runtime.errors import InputError
 
@@ -24,14 +25,8 @@ LANES = 16  # every width is padded to a multiple of it: the floats in the wides
 CHUNK = 32  # images that take turns at a block of dense weights; 16 and 64 are 1% slower
 # Lavin and Gray's G of F(2,3), and of F(4,3) with the points 0, 1, -1, 2 and -2.
 FILTER2 = np.array([[1, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / [[1], [2], [2], [2]]
-FILTER4 = np.array([[1, 0, 0], [-1, -1, -1], [-1, 1, -1], [1, 2, 4], [1, -2, 4], [0, 0, 1]]) / [
-    [4],
-    [6],
-    [6],
-    [24],
-    [24],
-    [1],
-]
+_ROWS4 = [[1, 0, 0], [-1, -1, -1], [-1, 1, -1], [1, 2, 4], [1, -2, 4], [0, 0, 1]]
+FILTER4 = np.array(_ROWS4) / np.c_[[4, 6, 6, 24, 24, 1]]
 POSITIONS = 24  # products of a tile of conv2: 6 down, 4 along
 PIXELS = 36  # 6x6 after the second pooling
 
@@ -61,6 +56,12 @@ class PackedDense:
     def stride(self) -> int:
         """The padded outputs."""
         return int(self.weight.shape[1])
+
+    @property
+    def bfloat16_pairs(self) -> NDArray[np.uint16]:
+        """The weights as VDPBF16PS takes them: ``(inputs / 2, padded outputs * 2)``."""
+        bits = rounding.bfloat16(self.weight).reshape(-1, 2, self.stride)
+        return np.ascontiguousarray(bits.swapaxes(1, 2)).reshape(self.inputs // 2, -1)
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,15 @@ def dense_weight(weight: NDArray[_T], channels: int = 0) -> NDArray[_T]:
         pixels = rows.reshape(channels, PIXELS, -1).transpose(1, 2, 0)
         rows = pad(pixels).transpose(0, 2, 1).reshape(-1, len(weight))
     return np.ascontiguousarray(pad(pad(rows).T).T)
+
+
+def offsets(sizes: dict[str, int], line: int) -> dict[str, int]:
+    """Where arrays of these sizes begin, each at a cache line of its own; ``end`` is behind all."""
+    starts, position = {}, 0
+    for name, size in sizes.items():
+        starts[name] = position
+        position += -(-size // line) * line
+    return starts | {"end": position}
 
 
 def pad(values: NDArray[_T]) -> NDArray[_T]:

@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 
 from lenet_export.formats import onnx as onnx_format
-from lenet_export.formats.tensorrt import casts, int8, process, targets
+from lenet_export.formats.tensorrt import casts, int8, process
 from lenet_export.network.quantize import calibration_batch
 from lenet_export.request import Build, Request
 from lenet_runtime.artifact import Requirements
@@ -42,7 +42,7 @@ def build(request: Request) -> Build:
     """
     options = request.options
     library = _library(options.get("library"))
-    target = targets.choose(options.get("compute_capability"), library, request.device)
+    target = process.target(options.get("compute_capability"), library, request.device)
     job = process.Job(
         library,
         _profile(options.get("profile"), request.static_batch),

@@ -1,7 +1,8 @@
-"""The builder's process: given a graph, it gives an engine back or says why there is none."""
+"""The builder's process: given a graph and the GPUs, it gives an engine back or says why not."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -9,16 +10,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lenet_export.formats.tensorrt.targets import Target
+from lenet_runtime import cuda
 from lenet_runtime.backends.tensorrt.core import MODULES, TITLES, Profile
+from lenet_runtime.devices import Device
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 
 BUILDER = Path(__file__).with_name("builder.py")
+_CAPABILITY = re.compile(r"([0-9]{1,2})\.?([0-9])")
 _SECONDS = 1800  # TensorRT times every kernel it knows, on GPUs that others may use
 _TAIL = 2000
 # What CUDA says where there is no GPU or no driver; error 35 is a driver that is older than the
 # library, as the lack of one is.
 _NO_GPU = ("cudaError 35", "cudaError 100", "CUDA initialization failure", "no CUDA-capable device")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The GPUs of an engine.
+
+    Attributes:
+        capabilities: compute capabilities, ``8.6``, ascending.
+        told: whether the builder is told them; else it builds for the GPU it runs on.
+        gpu: UUID of the GPU to build on, as CUDA_VISIBLE_DEVICES takes it; None for none.
+    """
+
+    capabilities: tuple[str, ...]
+    told: bool
+    gpu: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,47 @@ class Engine:
     version: str
     layers: str
     tf32: bool
+
+
+def target(wanted: Any, library: str, device: Device) -> Target:
+    """The GPUs of the option ``compute_capability``.
+
+    Args:
+        wanted: ``8.6``, or several as ``8.6,8.9``; None for the GPU of this machine.
+        library: ``tensorrt`` builds on its target, ``tensorrt-rtx`` without any GPU.
+        device: which GPU of this machine.
+
+    Raises:
+        InputError: not compute capabilities, or `library` cannot be told any.
+        BackendUnavailable: the GPU of this machine is wanted and there is none.
+    """
+    told = library != "tensorrt"
+    if wanted is not None and not told:
+        raise InputError(
+            "compute capability: TensorRT builds for the GPU it runs on, found "
+            f"{wanted!r}; --library tensorrt-rtx builds for GPUs that are elsewhere"
+        )
+    if wanted is not None:
+        return Target(_capabilities(str(wanted)), told)
+    try:
+        found = cuda.gpu(device.index)
+    except BackendUnavailable as error:
+        raise BackendUnavailable(
+            f"compute capability: expected a GPU to build for, found none ({error}); "
+            "--library tensorrt-rtx builds without one for the GPUs that are named, say "
+            "--compute-capability 8.0,8.6,8.9,12.0"
+        ) from error
+    return Target((found.compute_capability,), told, found.nvidia_id)
+
+
+def _capabilities(text: str) -> tuple[str, ...]:
+    parts = [_CAPABILITY.fullmatch(part.strip()) for part in text.split(",")]
+    found = {f"{part[1]}.{part[2]}" for part in parts if part}
+    if None in parts:
+        raise InputError(
+            f"compute capability: expected numbers like 8.6 or 8.6,8.9, found {text[:100]!r}"
+        )
+    return tuple(sorted(found, key=float))
 
 
 def build(graph: bytes, job: Job, precision: str) -> Engine:

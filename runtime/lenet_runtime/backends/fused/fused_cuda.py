@@ -43,9 +43,6 @@ def load(artifact: Artifact, device: str, threads: int | None) -> "FusedCuda":
 
 def starts(artifact: Artifact) -> tuple[int, ...]:
     """See `lenet_runtime.backends.Backend.starts`."""
-    size = artifact.manifest.batch_size
-    if size is not None:
-        return (size,)
     return tuple(program.start for program in programs(artifact))
 
 

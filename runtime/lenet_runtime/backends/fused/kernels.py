@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime.backends.fused.programs import Program
 from lenet_runtime.cuda import Arguments, Context, Function
-from lenet_runtime.cuda.lanes import IMAGE_BYTES, LOGITS, Batch, Lane
+from lenet_runtime.cuda.lanes import IMAGE_BYTES, LOGITS, Batch, Lane, padded
 
 GRAPHED = 1024  # images; of larger batches the calls cost little beside the work
 # Images of a piece of a large batch. While one lane computes a piece, the CPU fills the other's
@@ -101,7 +101,7 @@ class KernelLane(Lane):
         """
         size, graph = len(images), not self.copies
         if graph:
-            size = min(1 << (size - 1).bit_length(), self.capacity)
+            size = min(padded(size), self.capacity)
         return self.batch((self._kernels.choose(images), size), images, size, graph=graph)
 
     def new(self, images: NDArray[Any], size: int) -> Batch:

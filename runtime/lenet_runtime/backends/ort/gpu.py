@@ -31,7 +31,8 @@ from lenet_runtime import cuda
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends.lane_predictor import LanePredictor, LaneStages
 from lenet_runtime.backends.ort import core
-from lenet_runtime.backends.ort.lane import GRAPH_BATCH, GpuSession, OrtLane, padded
+from lenet_runtime.backends.ort.lane import GRAPH_BATCH, GpuSession, OrtLane
+from lenet_runtime.cuda.lanes import padded
 
 MAX_BATCH = 4096
 # The least batch size of each graph: 1, 2, 3, 5, 9, ...; and of none.

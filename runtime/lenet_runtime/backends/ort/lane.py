@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime.backends.ort import core
 from lenet_runtime.cuda import Context, Stream
-from lenet_runtime.cuda.lanes import LOGITS, Batch, Lane
+from lenet_runtime.cuda.lanes import LOGITS, Batch, Lane, padded
 from lenet_runtime.errors import DeployError, DeviceMemoryError
 
 GRAPH_BATCH = 64
@@ -21,11 +21,6 @@ _SAME = 1e-3
 # Runs of a size after which ONNX Runtime, cuDNN and cuBLAS allocate nothing more for it, since an
 # allocation cannot be captured: the first allocates, the second shows that it did.
 WARMUPS = 2
-
-
-def padded(size: int) -> int:
-    """The least power of two that is not less."""
-    return int(1 << (size - 1).bit_length())
 
 
 @dataclass
@@ -72,11 +67,9 @@ class OrtLane(Lane):
     """
 
     def __init__(self, session: GpuSession, capacity: int) -> None:
-        import onnxruntime
-
         super().__init__(session.context, capacity, stream=session.stream)
         self._session = session
-        self._options = onnxruntime.RunOptions()
+        self._options = core.import_onnxruntime().RunOptions()
         # We wait, once the logits are on their way as well.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 

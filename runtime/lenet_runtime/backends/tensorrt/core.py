@@ -9,13 +9,12 @@ import re
 from typing import NamedTuple
 
 from lenet_runtime.errors import InputError
-from lenet_runtime.formats import FORMATS
+from lenet_runtime.formats import FORMATS, MAX_BATCH_SIZE
 
 (FILE,) = FORMATS["tensorrt"].files
 # Distributions on PyPI and the module that each brings, the preferred first.
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
-MAX_BATCH = 99999
 DEFAULT_PROFILE = "1:64:1024"
 
 
@@ -46,8 +45,8 @@ class Profile(NamedTuple):
         sizes = tuple(map(int, found.groups())) if found else (0, 0, 0)
         if not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
             raise InputError(
-                f"profile: expected MIN:OPT:MAX, ascending batch sizes of 1 to {MAX_BATCH} like "
-                f"{DEFAULT_PROFILE}, found {str(text)[:100]!r}"
+                f"profile: expected MIN:OPT:MAX, ascending batch sizes of 1 to {MAX_BATCH_SIZE} "
+                f"like {DEFAULT_PROFILE}, found {str(text)[:100]!r}"
             )
         return cls(*sizes)
 

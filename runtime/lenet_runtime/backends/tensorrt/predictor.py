@@ -84,7 +84,7 @@ def load(artifact: Artifact, device: str, threads: int | None) -> TensorRt:
 
 def starts(artifact: Artifact) -> tuple[int, ...]:
     """One engine for every batch size; see `lenet_runtime.backends.Backend.starts`."""
-    return (artifact.manifest.batch_size or 1,)
+    return (1,)
 
 
 def unmet(manifest: Manifest) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from lenet_runtime import cuda, devices
-from lenet_runtime.backends.protocol import Predictor
+from lenet_runtime.backends.protocol import Predictor, closed
 from lenet_runtime.errors import BackendUnavailable, DeployError, DeviceMemoryError
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
@@ -101,9 +101,7 @@ class CudaTorchPredictor(Predictor):
         return False
 
     def _open(self) -> Forward:
-        if self._forward is None:
-            raise DeployError("this session is closed; load the artifact again")
-        return self._forward
+        return self._forward or closed()
 
     @contextmanager
     def _translated(self, shape: tuple[int, ...]) -> Iterator[None]:
