@@ -16,7 +16,7 @@ from lenet_deploy import cache
 from lenet_deploy.cli.console import print_json, progress, stderr, stdout
 from lenet_deploy.cli.drawing import bar, half_blocks
 from lenet_deploy.cli.options import Backend, Device, Json, Threads, Trust
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import InputError, printable
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.pictures import DigitImage, picture_suffixes, read_digit
 
@@ -225,7 +225,7 @@ def _print(answers: list[_Answer], draw: bool) -> None:
 
 
 def _bars(answer: _Answer) -> Text:
-    lines = (f"{name} {bar(p, 10, stdout.encoding)} {p:6.1%}" for name, p in answer.top)
+    lines = (f"{_printable(name)} {bar(p, 10, stdout.encoding)} {p:6.1%}" for name, p in answer.top)
     return Text("\n".join(lines))
 
 
@@ -238,5 +238,5 @@ def _note(answer: _Answer) -> Text:
 
 
 def _printable(name: str) -> str:
-    # A file's name may have escape sequences or bytes that are not UTF-8.
-    return "".join(c if c.isprintable() else "?" for c in name)
+    # A file's name or a label may have escape sequences or bytes that are not UTF-8.
+    return printable(name)
