@@ -37,8 +37,6 @@ FAULTS = {
     "no bytes of a file": "the limit of bytes of a file (ulimit -f) is 0",
     "20 files": "the limit of open files (ulimit -n) is 20",
     "no /proc": "/proc is not mounted",
-    "no environment": "",
-    "ASCII": "",
     "no current folder": "",
 }
 
@@ -53,7 +51,6 @@ def expectations(artifact):
         (["inspect", artifact], OK, ENDS | START | FEW),
         (predict, OK, ENDS | START | FEW | small),
         (["evaluate", "--data-dir", "/nonexistent"], NO_MNIST, refused),
-        (["verify", artifact, "--data-dir", "/nonexistent"], NO_MNIST, refused),
     ):
         for environment in ENVIRONMENTS:
             text, code = unusual.get(environment, usual)
@@ -68,7 +65,7 @@ def test_no_environment_makes_a_traceback_and_doctor_names_each_fault(exported):
     cases = list(expectations(artifact))
     doctor = [(environment, ["doctor", "--json"]) for environment in FAULTS]
     results = run_all([case[:2] for case in cases] + doctor)
-    assert len(results) > 120
+    assert len(results) > 100
     for (environment, words, text, expected), (code, _, error) in zip(cases, results, strict=False):
         case = f"{environment}: {' '.join(words)}: {code} {error}"
         if code == UNSUPPORTED:
