@@ -9,7 +9,7 @@ import sys
 
 from samples import raw_digits
 
-PROGRAM = "import sys; from lenet_deploy.cli import main; sys.argv[0] = 'lenet-deploy'; main()"
+PROGRAM = "import sys; from lenet_deploy.__main__ import main; sys.argv[0] = 'lenet-deploy'; main()"
 EXITS = {0, 1, 2, 3, 4, 5, 130}
 SECONDS = 150
 # What each command may take. Words in capitals stand for one of several paths or values.
