@@ -1,5 +1,7 @@
 """OpenVINO on our ONNX model, with a static shape, one stream and tensors that are set once."""
 
+import sys
+
 import numpy as np
 
 from benchmarks.peers.work import Images, Logits, Peer, Work, by_batch_size
@@ -8,6 +10,9 @@ from benchmarks.peers.work import Images, Logits, Peer, Work, by_batch_size
 @by_batch_size
 def preset_tensor(work: Work, batch_size: int) -> Peer:
     """An inference request of one batch size, whose input tensor shares our memory."""
+    # Importing OpenVINO writes an id into the home and asks for google-analytics.com, unless this
+    # package is missing; no variable turns that off.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 
     core = openvino.Core()
