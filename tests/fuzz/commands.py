@@ -31,18 +31,19 @@ COMMANDS = {
     "tune": ["DIR", "--batch-sizes VALUE", "--device VALUE", "--trust", "--threads VALUE"],
     "doctor": ["--json", "VALUE"],
     "evaluate": ["--checkpoint FILE", "--data-dir DIR", "--json"],
-    # Only what is refused at once: real training takes minutes.
-    "train": ["--epochs 0", "--epochs x", "--device mps", "--help", "VALUE --epochs 0"],
+    "train": ["--epochs x", "--device mps", "--help", "VALUE", "--seed VALUE"],
     "export": [
         "--format VALUE", "--precision VALUE", "--device VALUE", "--static-batch VALUE",
         "--checkpoint FILE", "--batch-sizes VALUE", "--opset VALUE", "--isa VALUE",
     ],
     "": ["--version", "--help", "-h", "nothing"],
 }  # fmt: skip
-# Without these, `bench` exports every format first, and each takes minutes.
+# What each begins with, lest it takes minutes: to export every format, to time, to train.
 QUICK = {
-    "bench": "--min-time 0.01 --min-iterations 1 --warmup 0 --batch-sizes 1",
-    "tune": "--batch-sizes 1",
+    "bench": "ART --min-time 0.01 --min-iterations 1 --warmup 0 --batch-sizes 1",
+    "tune": "DIR --batch-sizes 1",
+    "train": "--epochs 0",
+    "predict": "--artifact ART",
 }
 VALUES = [
     "", "0", "-1", "1", "2", "1,2", "1,,2", "9" * 30, "1e9", "nan", "x", "cpu", "cuda", "cuda:99",
@@ -91,10 +92,9 @@ def commands(artifacts, scratch):
     def case(draw):
         command = draw.choice([name for name in COMMANDS if name])
         words = [command] if draw.random() < 0.97 else []
-        if words and command in QUICK:
-            words += [str(paths["ART"][0]), *QUICK[command].split()]
         options = COMMANDS[command if words else ""]
-        for option in draw.sample(options, min(len(options), draw.choice([0, 1, 1, 2, 2]))):
+        chosen = draw.sample(options, min(len(options), draw.choice([0, 1, 1, 2, 2])))
+        for option in [QUICK.get(command, "") if words else "", *chosen]:
             parts = option.replace("VALUE", "\0").split()
             parts = [draw.choice(VALUES) if part == "\0" else part for part in parts]
             words += [str(draw.choice(paths[part])) if part in paths else part for part in parts]
