@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 from samples import raw_digits
 
@@ -119,6 +120,13 @@ def commands(artifacts, scratch):
     yield case
 
 
+def drain(terminal):
+    """Read what a terminal shows, so that the program never waits for it."""
+    with contextlib.suppress(OSError):  # once all who write are gone
+        while os.read(terminal, 4096):
+            pass
+
+
 def outcome(words, environment, stream, files, folder):
     """The exit code and stderr of the program; None for a code that did not come."""
     limit = f"ulimit -n {files};" if files else ""
@@ -133,6 +141,7 @@ def outcome(words, environment, stream, files, folder):
                 os.close(reader)
             else:
                 stack.callback(os.close, reader)
+                threading.Thread(target=drain, args=(reader,), daemon=True).start()
         process = stack.enter_context(
             subprocess.Popen(
                 command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=out,
