@@ -14,7 +14,8 @@ from every_format import ON_CPU, SLOW
 # Before anything imports PyTorch: its threads sleep while they wait for one another. Spinning, as
 # they otherwise do, costs half of all processor time in tests, and more beside other work.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
+# Before any test's own import of it, see `lenet_runtime.backends.ort.core.import_onnxruntime`.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from lenet_runtime import BACKENDS, load
 from lenet_runtime.artifact import Artifact, trust

@@ -10,9 +10,8 @@ from benchmarks.peers.work import Images, Logits, Peer, Work, by_batch_size
 @by_batch_size
 def preset_tensor(work: Work, batch_size: int) -> Peer:
     """An inference request of one batch size, whose input tensor shares our memory."""
-    # Importing OpenVINO writes an id into the home and asks for google-analytics.com, unless this
-    # package is missing; no variable turns that off.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    # OpenVINO tells its vendor of every import, through a package that it can do without.
+    sys.modules.setdefault("openvino_telemetry", None)
     import openvino
 
     core = openvino.Core()

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.work import Images, Logits, Peer, Work, by_batch_size, in_chunks
+from lenet_runtime.backends.ort.core import import_onnxruntime
 
 CHUNK = 64
 
 
 def _session(work: Work) -> Any:
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = work.threads
     return onnxruntime.InferenceSession(work.onnx, options, providers=["CPUExecutionProvider"])
@@ -36,12 +36,10 @@ def io_binding(work: Work) -> Peer:
 
 
 def _bound(session: Any, batch_size: int) -> Peer:
-    import onnxruntime
-
     images = np.zeros((batch_size, 1, 32, 32), np.float32)
     logits = np.zeros((batch_size, 10), np.float32)
     binding = session.io_binding()
-    as_value = onnxruntime.OrtValue.ortvalue_from_numpy
+    as_value = import_onnxruntime().OrtValue.ortvalue_from_numpy
     values = as_value(images), as_value(logits)
     binding.bind_ortvalue_input("images", values[0])
     binding.bind_ortvalue_output("logits", values[1])

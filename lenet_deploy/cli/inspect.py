@@ -10,7 +10,8 @@ from rich.table import Table
 
 from lenet_deploy.cli.console import plain, print_json, stdout
 from lenet_deploy.cli.options import Json
-from lenet_runtime.artifact import Artifact, requirements
+from lenet_runtime.artifact import Artifact, requirements, trust
+from lenet_runtime.artifact.graph import messages, protobuf
 from lenet_runtime.backends import BACKENDS, backends_of
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
 from lenet_runtime.formats import FORMATS
@@ -33,8 +34,10 @@ def inspect(
         "digest": opened.digest,
         "manifest": dataclasses.asdict(opened.manifest),
         "files": states,
+        "unlisted": opened.unlisted(),
         "graph": _graph(opened, states),
         "runs_code": opened.manifest.runs_code,
+        "needs_trust": _needs_trust(opened, states),
         "loads_here": _loads_here(opened, states),
     }
     if as_json:
@@ -47,31 +50,36 @@ def inspect(
 
 
 def _graph(artifact: Artifact, states: dict[str, str]) -> dict[str, Any] | None:
-    """Operators and parameters of an ONNX graph; None for other formats, or without onnx."""
+    """Operators and parameters of an ONNX graph; None for other formats and for other graphs."""
     (name,) = FORMATS["onnx"].files
     if artifact.manifest.format != "onnx" or states.get(name) != "ok":
         return None
     try:
-        import onnx
-        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    except ImportError:
+        model = messages.read(artifact.read(name))
+    except protobuf.Malformed as error:
+        states[name] = f"{artifact.path / name}: expected an ONNX model ({error})"
         return None
-    try:
-        model = onnx.ModelProto.FromString(artifact.read(name))
-    except DecodeError:
-        states[name] = f"{artifact.path / name}: expected an ONNX model"
+    except ValueError:  # which the row on trust explains
         return None
+    opset = model["opset_import"]
     return {
-        "ir_version": model.ir_version,
-        "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
-        "operators": [node.op_type for node in model.graph.node],
+        "ir_version": model["ir_version"],
+        "opset": {opset.get("domain") or "ai.onnx": opset["version"]},
+        "operators": [node["op_type"] for node in model["graph"].get("node", ())],
         "parameters": sum(
-            math.prod(tensor.dims)
-            for tensor in model.graph.initializer
-            if tensor.data_type == onnx.TensorProto.FLOAT  # the shape of a Reshape is none
+            math.prod(tensor.get("dims", ()))
+            for tensor in model["graph"].get("initializer", ())
+            if tensor["data_type"] == messages.FLOAT  # the shape of a Reshape is none
         ),
-        "metadata": {entry.key: entry.value for entry in model.metadata_props},
+        "metadata": {entry["key"]: entry["value"] for entry in model.get("metadata_props", ())},
     }
+
+
+def _needs_trust(artifact: Artifact, states: dict[str, str]) -> str | None:
+    """Why it needs trust; None where it is data, and where its files are damaged."""
+    if any(state != "ok" for state in states.values()):
+        return None
+    return trust.reason(artifact)
 
 
 def _loads_here(artifact: Artifact, states: dict[str, str]) -> dict[str, list[str]]:
@@ -114,6 +122,8 @@ def _print(artifact: Artifact, report: dict[str, Any]) -> None:
         state = report["files"][name]
         good = f"[green]ok[/] {entry.size} bytes, SHA-256 {plain(entry.sha256[:16])}..."
         table.add_row(plain(name), good if state == "ok" else f"[red]{plain(state)}[/]")
+    if unlisted := report["unlisted"]:
+        table.add_row("not listed", f"{plain(' '.join(unlisted))} [dim](never read)[/]")
     table.add_row("requirements", _pairs(dataclasses.asdict(manifest.requirements)))
     table.add_row("made by", _pairs(manifest.tools))
     table.add_row("weights", plain(manifest.weights_sha256))
@@ -125,7 +135,8 @@ def _print(artifact: Artifact, report: dict[str, Any]) -> None:
             "graph", f"{graph['parameters']:,} parameters, {opset}, IR {graph['ir_version']}"
         )
         table.add_row("metadata", _pairs(graph["metadata"]))
-    table.add_row("trust", "runs code when loaded: --trust" if manifest.runs_code else "data only")
+    needs = report["needs_trust"]
+    table.add_row("trust", plain(f"--trust, since {needs}") if needs else "data only")
     for name, reasons in report["loads_here"].items():
         table.add_row(f"loads with {name}", plain("; ".join(reasons)) or "[green]yes[/]")
     if not report["loads_here"]:

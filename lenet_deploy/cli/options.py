@@ -34,7 +34,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number used.")]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="CPU threads. Default: the engine's own choice."),
+    typer.Option("--threads", min=1, help="CPU threads. Default: one for most engines."),
 ]
 Workers = Annotated[
     int, typer.Option(min=0, help="Processes that load batches; 0 is fastest here.")

@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 
 from lenet_deploy.training.model import Net
-from lenet_runtime.artifact.files import write_atomically
+from lenet_runtime.artifact.files import mistaken_for, write_atomically
 from lenet_runtime.errors import ArtifactError
 from lenet_runtime.images.preprocess import Preprocessing
 
@@ -59,7 +59,12 @@ def read_checkpoint(path: Path | None = None) -> tuple[Net, dict[str, Any]]:
 def _net(path: Path | None, data: bytes) -> Net:
     where, net = _where(path), Net()
     read_weights = _from_safetensors if _is_safetensors(path) else _from_torch
-    weights = read_weights(data, where)
+    try:
+        weights = read_weights(data, where)
+    except ArtifactError as error:
+        if what := mistaken_for(data):
+            raise ArtifactError(f"{where}: expected a checkpoint; {what}") from error
+        raise
     check_weights(net, weights, where)
     net.load_state_dict(weights)
     return net.eval()
@@ -76,7 +81,7 @@ def _card(path: Path | None, data: bytes) -> dict[str, Any]:
     try:
         card = json.loads(text)
         Preprocessing(**card.get("preprocessing", {}))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(
             f"{_where(path)}: expected a card that is a JSON object with sound preprocessing "
             f"numbers, found {text[:100]!r} ({error}). Mend it, or delete it if it lies beside the "

@@ -1,8 +1,10 @@
 """The CPU of this machine: its name, cores, clock and instruction-set extensions."""
 
 import functools
+import math
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 # The levels of the x86-64 psABI, as Linux spells the flags in /proc/cpuinfo ("abm" is LZCNT).
@@ -13,11 +15,7 @@ X86_64_V4 = (*X86_64_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512v
 
 def _read_cpuinfo() -> dict[str, str]:
     """Fields of the first processor in /proc/cpuinfo; none where there is no /proc (macOS)."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return {}
-    first = text.split("\n\n", 1)[0]
+    first = _text(Path("/proc/cpuinfo")).split("\n\n", 1)[0]
     pairs = (line.split(":", 1) for line in first.splitlines() if ":" in line)
     return {key.strip(): value.strip() for key, value in pairs}
 
@@ -42,11 +40,46 @@ def mhz() -> float | None:
     return float(value) if value else None
 
 
-def usable_cores() -> int:
-    """Number of cores that this process may use; a container or `taskset` may have limited it."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def usable_cores(root: Path = Path("/")) -> int:
+    """Number of cores that this process may use: those of its affinity, within its cgroup's quota.
+
+    Half a core of a quota is dropped, since a thread more would be throttled; the least is 1.
+
+    Args:
+        root: The folder that has ``proc`` and ``sys``.
+    """
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    cores = len(allowed) or os.cpu_count() or 1
+    return max(1, int(min([cores, *_quotas(root)])))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The cores that the cgroup of this process allows, and each that it lies in; may be none."""
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        # Version 1 mounts each controller by itself; version 2 has one tree and no names.
+        for mount in ("", "unified") if not controllers else ("cpu", "cpu,cpuacct"):
+            top = root / "sys/fs/cgroup" / mount
+            # A container may see the host's path here, and its own cgroup's files at the top.
+            folder = top / path.lstrip("/")
+            yield from map(_quota, (folder, *folder.parents[: len(Path(path).parents)]))
+
+
+def _quota(folder: Path) -> float:
+    """The cores that one cgroup allows, ``cpu.max`` or version 1's pair; infinity for any."""
+    pair = _text(folder / "cpu.max") or " ".join(
+        _text(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period")
+    )
+    numbers = [int(word) for word in pair.split() if word.isdecimal()]  # not "max", not -1
+    return numbers[0] / numbers[1] if len(numbers) == 2 and numbers[1] else math.inf
+
+
+def _text(path: Path) -> str:
+    """The text of a file; empty where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def level() -> str:

@@ -1,12 +1,45 @@
 """One small tree of errors: catch `DeployError` to catch them all.
 
 Every message says where, what was expected, what was found, and what to do. An engine's own
-exception is translated where we call it, with the original as ``__cause__``.
+exception is translated where we call it, with the original as ``__cause__``. A message is short and
+printable whatever a foreign file put into it.
 """
+
+_MAX_MESSAGE = 4000  # characters
+
+
+def printable(text: object, limit: int = _MAX_MESSAGE) -> str:
+    """`text` as it may be shown and logged, whoever wrote it: at most `limit` characters.
+
+    Control characters, characters that change the direction of writing, and halves of surrogate
+    pairs become Python's escapes (``\\x1b``); line breaks stay. What is too long loses its middle,
+    since an error says what is wrong at first and what to do at last. Doing it twice changes
+    nothing.
+    """
+    whole = str(text)
+    if len(whole) <= limit and whole.isprintable():
+        return whole
+    ends = (whole,) if len(whole) <= limit else (whole[:limit], whole[-limit:])
+    shown = "".join(
+        c if c.isprintable() or c == "\n" else repr(c)[1:-1] for end in ends for c in end
+    )
+    if len(ends) == 1 and len(shown) <= limit:
+        return shown
+    gap = " [...] "
+    tail = max(0, limit - len(gap)) // 3
+    head = max(0, limit - len(gap) - tail)
+    return (shown[:head] + gap + shown[len(shown) - tail :])[:limit]
 
 
 class DeployError(Exception):
-    """Base of every error that lenet-deploy raises on purpose."""
+    """Base of every error that lenet-deploy raises on purpose.
+
+    Args:
+        message: What is said. It may quote files and engines, so it is made `printable` here.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(message))
 
 
 class ArtifactError(DeployError):
@@ -26,4 +59,4 @@ class DeviceMemoryError(DeployError):
 
 
 class ParityError(DeployError):
-    """An artifact answers unlike its reference, so it was not published or not loaded."""
+    """An artifact answers unlike its reference, so it is not published, not loaded or not used."""

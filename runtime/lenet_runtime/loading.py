@@ -4,6 +4,7 @@
 is proven is what is served.
 """
 
+import copyreg
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from lenet_runtime import devices
 from lenet_runtime.artifact import Artifact, golden, requirements
 from lenet_runtime.artifact import trust as trusted
 from lenet_runtime.backends import BACKENDS, choose
-from lenet_runtime.errors import ArtifactError, InputError
+from lenet_runtime.errors import ArtifactError, DeployError, InputError
 from lenet_runtime.session import Session
 
 _MAX_THREADS = 1024  # engines take more, and then fail to start them in ways of their own
@@ -39,7 +40,9 @@ def load(
             this format on this device. (``fastest`` is the old spelling of `load_plan`.)
         device: ``cpu``, ``cuda`` (the first GPU) or ``cuda:N``. What is asked for is what runs;
             there is no fallback.
-        threads: CPU threads of the engine, 1 to 1024; None is the engine's own choice.
+        threads: CPU threads of a call, 1 to 1024, the caller's among them. None is one, and
+            for ``native``, whose other threads sleep until a batch is worth splitting, as many as
+            this process may use. No engine's threads spin while they wait.
         trust: allow an artifact that runs code; needed for every format but ``onnx``, unless
             this process exported it.
         check_finite: refuse NaN and infinities in every `Session.run`.
@@ -73,6 +76,38 @@ def load(
         chunk=engine.chunk(artifact.manifest, device), check_finite=check_finite,
     )  # fmt: skip
     return _tested(session, starts)
+
+
+def _reload(path: Path, digest: str, options: dict[str, Any]) -> Session:
+    """The session of the same artifact again, for `pickle` and `copy`.
+
+    Trusted as the first one was, because it must be the same content.
+
+    Raises:
+        ArtifactError: another artifact is there now.
+    """
+    artifact = Artifact.open(path)
+    if artifact.digest != digest:
+        raise ArtifactError(
+            f"{path}: not the artifact that the session had which was pickled or copied; load "
+            "it by itself"
+        )
+    return load(artifact, trust=True, **options)
+
+
+def _reduce(session: Session) -> tuple[Any, ...]:
+    if session.backend not in BACKENDS:
+        raise DeployError(
+            f"a session of a plan, {session.artifact.path.parent}, cannot be pickled or copied; "
+            "call load_plan where it is needed"
+        )
+    assert session.predictor  # a closed one says so
+    names = ("backend", "device", "threads", "check_finite")
+    options = {name: getattr(session, name) for name in names}
+    return _reload, (session.artifact.path.absolute(), session.artifact.digest, options)
+
+
+copyreg.pickle(Session, _reduce)
 
 
 def load_plan(

@@ -1,14 +1,16 @@
 """`Session`: what users hold. It checks the input once for all engines; engines only compute."""
 
+import ctypes
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_runtime import process
 from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.backends.protocol import Predictor
-from lenet_runtime.errors import DeployError, InputError
+from lenet_runtime.errors import DeployError, InputError, ParityError
 from lenet_runtime.images.prediction import Prediction, from_logits
 from lenet_runtime.images.preprocess import to_batch
 from lenet_runtime.plans.chunks import run_in_chunks
@@ -31,9 +33,14 @@ class Session:
         artifact: the artifact that was loaded.
         backend: the key of `lenet_runtime.BACKENDS` whose engine runs the artifact.
         device: the device that the engine runs on: ``cpu`` or ``cuda:N``.
-        threads: CPU threads asked for; None is the engine's own choice.
+        threads: CPU threads asked for; None is the backend's default, see `load`.
         chunk: images in a chunk that batches of two chunks or more are cut into; None where no
             batch is cut.
+        check_finite: Whether NaN and infinities are refused.
+
+    A child of `os.fork` finds its parent's sessions refusing with `DeployError`, since its threads
+    and locks did not come with it; those of ``native`` answer there. When the interpreter ends,
+    sessions are closed. ``copy.copy`` and pickling load the same artifact again.
     """
 
     def __init__(
@@ -52,10 +59,13 @@ class Session:
         self.device = device
         self.threads = threads
         self.chunk = chunk
+        self.check_finite = check_finite
         self._batch_size = artifact.manifest.batch_size
         self._predictor: Predictor | None = predictor
         # What `run` calls; it returns None where a value is not finite.
         self._run: Run | None = predictor.run_checked if check_finite else predictor.run
+        self._refusal = "is closed; load it again"  # once there is no predictor
+        process.register(self)
 
     @property
     def manifest(self) -> Manifest:
@@ -67,10 +77,10 @@ class Session:
         """The engine itself, without the checks of `run`.
 
         Raises:
-            DeployError: the session is closed.
+            DeployError: the session is closed, or came here by `os.fork`.
         """
         if self._predictor is None:
-            raise DeployError(f"this session of {self.artifact.path} is closed; load it again")
+            raise DeployError(f"this session of {self.artifact.path} {self._refusal}")
         return self._predictor
 
     # The order of the checks is by cost, and the common case falls through without a call, but for
@@ -96,6 +106,7 @@ class Session:
             InputError: another type, dtype, byte order or shape, or NaN or infinity (unless
                 loaded with ``check_finite=False``). There is no answer and `out` is untouched.
             DeployError: the session is closed, or the engine failed.
+            ParityError: the engine answered with logits of another shape.
         """
         if (
             type(images) is not np.ndarray
@@ -122,6 +133,8 @@ class Session:
             logits = run_in_chunks(run, images, self.chunk)
         if logits is None:
             _refuse_non_finite(images)
+        if logits.shape != (size, 10):  # not even `out=` could tell: one row would fill it
+            self._refuse_answer(logits, size)
         if out is None:
             return logits
         np.copyto(out, logits)
@@ -156,7 +169,17 @@ class Session:
             return None
         if self._batch_size not in (None, len(images)):
             return None
-        return run_pixels(np.ascontiguousarray(images))
+        logits = run_pixels(np.ascontiguousarray(images))
+        if logits.shape != (len(images), 10):
+            self._refuse_answer(logits, len(images))
+        return logits
+
+    def _refuse_answer(self, logits: NDArray[np.float32], size: int) -> NoReturn:
+        raise ParityError(
+            f"{self.artifact.path}: {self.backend} answered {size} images with logits of shape "
+            f"{logits.shape}, expected {(size, 10)}; the model or the engine is at fault, and this "
+            "session must not be used"
+        )
 
     def warmup(self, batch_sizes: Sequence[int] = (1,), runs: int = 3) -> None:
         """Run black images at each batch size, so that no user pays for lazy set-up.
@@ -189,6 +212,18 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def after_fork(self) -> None:
+        """In a forked child, refuse from now on and leave the engine as it is; `process` calls it.
+
+        Nothing happens where the engine survives a fork, or the session is closed.
+        """
+        if self._predictor is None or self._predictor.survives_fork:
+            return
+        predictor, self._predictor, self._run = self._predictor, None, None
+        self._refusal = "was loaded before os.fork, and engines stay there; load it in the worker"
+        # An engine that ended here would wait for threads that are the parent's.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(predictor))
 
     def __repr__(self) -> str:
         state = "closed" if self._predictor is None else f"{self.backend} on {self.device}"

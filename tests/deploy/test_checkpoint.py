@@ -97,6 +97,7 @@ def test_a_card_beside_a_state_dict_is_read(net, tmp_path):
         '{"preprocessing": {"gamma": 1}}',
         '{"preprocessing": {"std": 0}}',
         '{"preprocessing": {"mean": "0.5"}}',
+        "[" * 100_000,
     ],
 )
 def test_a_card_that_makes_no_sense_is_refused(net, tmp_path, text):
@@ -222,6 +223,14 @@ def test_a_path_that_is_no_checkpoint_is_refused(tmp_path, name, found):
     for function in (load_checkpoint, read_checkpoint):
         with pytest.raises(ArtifactError, match=f"expected a checkpoint.*found {found}|no suffix"):
             function(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_what_came_in_place_of_a_checkpoint_is_named(tmp_path, suffix):
+    path = tmp_path / f"lenet{suffix}"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ArtifactError, match=r"expected a checkpoint; .* git lfs pull"):
+        load_checkpoint(path)
 
 
 def test_the_bundled_checkpoint_loads_and_its_card_names_these_very_bytes():

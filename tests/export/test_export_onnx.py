@@ -2,19 +2,23 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from samples import eager, noise, snapshot
+from torch import nn
 
 import lenet_export
 import lenet_runtime
 from lenet_export.formats import onnx as onnx_format
 from lenet_export.network import weights
-from lenet_runtime.errors import DeployError, InputError
+from lenet_runtime.artifact import trust
+from lenet_runtime.errors import ArtifactError, DeployError, InputError
 from lenet_runtime.images.preprocess import Preprocessing
 
 NODES = [*["Conv", "Relu", "MaxPool"] * 2, "Reshape", *["Gemm", "Relu"] * 2, "Gemm"]
@@ -76,6 +80,7 @@ def test_onnx_names_no_path_and_no_source_line(onnx_artifact):
 def test_each_opset_exports_and_runs(exported, net, opset):
     artifact = exported("onnx", **({} if opset == onnx_format.DEFAULT_OPSET else {"opset": opset}))
     assert graph_of(artifact).opset_import[0].version == opset
+    assert trust.reason(artifact) is None
     with lenet_runtime.load(artifact.path) as session:
         images = noise(3)
         np.testing.assert_allclose(session.run(images), eager(net, images), rtol=1e-4, atol=1e-5)
@@ -96,6 +101,61 @@ def test_a_graph_without_the_batch_symbol_is_refused(onnx_artifact):
     model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 2
     with pytest.raises(DeployError, match="expected a symbol"):
         onnx_format._require_batch(model, None)
+
+
+# ---- what other processes load without trust
+
+
+def sequence(*layers, features):
+    """A network of these layers and a dense one."""
+    torch.manual_seed(0)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, 10))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        sequence(
+            nn.Conv2d(1, 6, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Sigmoid(),
+            nn.AvgPool2d(2), features=400,
+        ),
+        sequence(
+            nn.Conv2d(1, 4, 5, padding=2, bias=False), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(),
+            nn.Conv2d(4, 4, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2), features=256,
+        ),
+        nn.Sequential(*sequence(nn.Tanh(), features=1024), nn.LogSoftmax(1)),
+        nn.Sequential(*sequence(features=1024), nn.Softmax(dim=-1)),
+    ],
+    ids=["tanh, sigmoid and averages", "same size", "log softmax", "softmax"],
+)  # fmt: skip
+@pytest.mark.parametrize("static_batch", [None, 3])
+def test_the_family_is_data_in_every_process(tmp_path, module, static_batch):
+    artifact = lenet_export.export(
+        module, "onnx", tmp_path / "a", static_batch=static_batch, batch_sizes=[2]
+    )
+    assert trust.reason(artifact) is None
+
+
+@pytest.mark.parametrize(
+    ("module", "why"),
+    [
+        (sequence(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), features=3600),
+         r"the exporter folded others into them, as it folds batch norms"),
+        (sequence(nn.LeakyReLU(), features=1024), "expected one of Conv.*found 'LeakyRelu'"),
+    ],
+    ids=["batch norm", "another layer"],
+)  # fmt: skip
+def test_another_graph_is_trusted_where_it_was_made_and_says_so(tmp_path, monkeypatch, module, why):
+    told = []
+    artifact = lenet_export.export(
+        module, "onnx", tmp_path / "a", batch_sizes=[2], progress=told.append
+    )
+    assert re.search(f"other processes load it with trust=True alone: .*{why}", told[-1])
+    lenet_runtime.load(artifact.path).close()
+    monkeypatch.setattr(trust, "_written", set())
+    with pytest.raises(ArtifactError, match=why):
+        lenet_runtime.load(artifact.path)
+    lenet_runtime.load(artifact.path, trust=True).close()
 
 
 # ---- the same bytes twice

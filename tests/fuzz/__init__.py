@@ -68,6 +68,7 @@ CAMPAIGNS = {
     "manifests": Campaign("artifacts"),
     "golden": Campaign("artifacts"),
     "models": Campaign("artifacts"),
+    "graphs": Campaign("onnx_models"),
     "objects": Campaign("objects"),
     "replacement": Campaign("loads"),
     "repeats": Campaign("loads"),

@@ -3,13 +3,16 @@
 import copy
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from fake_engine import FORMAT
+from hypothesis import strategies as st
 from samples import first_ten, noise
 
 from lenet_runtime.artifact import (
     SCHEMA_VERSION,
+    Artifact,
     FileEntry,
     Manifest,
     Requirements,
@@ -19,6 +22,7 @@ from lenet_runtime.artifact import (
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import TOLERANCES, Comparison, ParityReport
 
+NAMES = ["manifest.json", "model.fake", "golden.npz"]  # what `write_artifact` writes
 PASSED = Comparison("digits", 1, 1e-7, 1e-8, 0.1, 1.0, 1e-7, "")
 
 
@@ -59,6 +63,17 @@ def write_artifact(folder, batch=None, files=None, **changes):
     manifest = make_manifest(files, batch, **changes)
     (folder / "manifest.json").write_bytes(manifest.to_bytes())
     return folder
+
+
+def read_all(folder):
+    """Each listed file's bytes, as `Artifact.open` reads them."""
+    artifact = Artifact.open(folder)
+    return {name: artifact.read(name) for name in artifact.manifest.files}
+
+
+def open_descriptors():
+    """How many descriptors this process has."""
+    return len(os.listdir("/dev/fd"))
 
 
 def edit_manifest(folder, change):
@@ -107,3 +122,19 @@ def at(path, document):
     for key in path:
         document = document[key]
     return document
+
+
+@st.composite
+def mutated(draw, data):
+    """A strategy of what becomes of `data`, bytes, by a few cuts, copies and other values."""
+    spoilt = bytearray(data)
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, len(spoilt)))
+        length = draw(st.integers(0, 12))
+        piece = draw(
+            st.binary(max_size=4)
+            | st.sampled_from([b"\0" * 8, b"\xff" * 8, b"1" * 30, b"[" * 5000, b'"', b"null", b"-"])
+            | st.just(bytes(spoilt[place : place + length]) * 2)
+        )
+        spoilt[place : place + length] = piece
+    return bytes(spoilt)

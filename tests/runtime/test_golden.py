@@ -138,7 +138,9 @@ def test_anything_else_is_refused(folder, data):
 
 
 @given(st.data())
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_random_damage_is_refused_or_harmless(folder, data):
     spoilt = bytearray(RIGHT)
     spans = st.integers(0, 200) | st.integers(len(RIGHT) - 300, len(RIGHT) - 1)

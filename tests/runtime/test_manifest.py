@@ -123,7 +123,8 @@ def test_another_schema_version_is_refused(version):
 
 
 def test_a_schema_that_is_not_ours_is_named_before_its_fields_are():
-    with pytest.raises(ArtifactError, match="expected schema_version 4, found 5"):
+    """Exporting again with the version that is here would not help."""
+    with pytest.raises(ArtifactError, match="found 5, of a newer version; pip install --upgrade"):
         read({"schema_version": 5, "something": "new"})
 
 
@@ -136,7 +137,9 @@ def test_a_schema_that_is_not_ours_is_named_before_its_fields_are():
     ],
 )
 def test_an_older_artifact_says_how_to_make_it_again(format, precision, ending):
-    with pytest.raises(ArtifactError, match=f"found 3; export the artifact {ending}"):
+    with pytest.raises(
+        ArtifactError, match=f"found 3, of an older version; export the artifact {ending}"
+    ):
         read({"schema_version": 3, "format": format, "precision": precision})
 
 
@@ -243,7 +246,9 @@ def test_a_static_batch_is_told():
 )
 def test_a_file_name_that_is_not_plain_is_refused(name):
     document = changed(("files", name), {"sha256": "0" * 64, "size": 1})
-    with pytest.raises(ArtifactError, match=r"manifest\.json: file name") as caught:
+    with pytest.raises(
+        ArtifactError, match=r"manifest\.json: not a manifest \(file name"
+    ) as caught:
         read(document)
     assert str(caught.value).isprintable()
 

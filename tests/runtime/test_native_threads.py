@@ -40,13 +40,13 @@ def shares(predictor, images):
     [
         (1, 512, [512]),
         (2, 1, [1]),
-        (2, 63, [63]),
-        (2, 64, [32, 32]),
-        (2, 97, [48, 49]),
-        (3, 64, [32, 32]),
-        (3, 100, [33, 33, 34]),
+        (2, 127, [127]),
+        (2, 128, [64, 64]),
+        (2, 193, [96, 97]),
+        (3, 128, [64, 64]),
+        (3, 200, [66, 67, 67]),
         (3, 512, [170, 171, 171]),
-        (64, 128, [32] * 4),
+        (64, 256, [64] * 4),
     ],
 )
 def test_large_batches_are_split_evenly(folder, threads, count, expected):
@@ -62,7 +62,7 @@ def test_the_engines_own_choice_is_the_usable_cores(folder, monkeypatch):
 def test_a_split_runs_at_once(folder, gate):
     """The caller's share stays at its gate until the other one is at its own."""
     other = Gate()
-    images = other.shut(gate.shut(noise(64), at=0), at=63)
+    images = other.shut(gate.shut(noise(128), at=0), at=127)
     with load(folder, threads=2) as session, ThreadPoolExecutor(1) as pool:
         running = pool.submit(session.run, images)
         gate.await_arrival()
@@ -72,7 +72,7 @@ def test_a_split_runs_at_once(folder, gate):
         np.testing.assert_array_equal(running.result(), first_pixels(images))
 
 
-@pytest.mark.parametrize("count", [1, 31, 63, 64, 65, 96, 127, 513])
+@pytest.mark.parametrize("count", [1, 63, 127, 128, 129, 192, 255, 513])
 def test_the_number_of_threads_changes_no_bit(folder, count):
     answers = []
     for threads in (1, 2, 3, None):
@@ -86,7 +86,7 @@ def test_many_callers_at_once_get_their_own_answers(folder, threads):
     with load(folder, threads=threads) as session, ThreadPoolExecutor(8) as pool:
 
         def ask(seed):
-            images = noise(1 + seed * 37 % 200, seed)
+            images = noise(1 + seed * 37 % 400, seed)
             return np.array_equal(session.run(images), first_pixels(images))
 
         assert all(pool.map(ask, range(200)))
@@ -99,7 +99,7 @@ def workers():
 def test_threads_are_started_once_and_end_with_the_session(folder):
     before = set(workers())
     session = load(folder, threads=3)
-    session.run(noise(63))
+    session.run(noise(127))
     assert set(workers()) == before
     for _ in range(3):
         session.run(noise(512))
@@ -114,7 +114,7 @@ def test_threads_are_started_once_and_end_with_the_session(folder):
 def test_threads_end_with_a_session_that_nobody_closed(folder):
     before = set(workers())
     session = load(folder, threads=2)
-    session.run(noise(64))
+    session.run(noise(128))
     (started,) = set(workers()) - before
     del session
     gc.collect()
@@ -123,7 +123,7 @@ def test_threads_end_with_a_session_that_nobody_closed(folder):
 
 
 def test_a_close_in_the_middle_of_a_run_ends_well(folder, gate):
-    images = gate.shut(noise(64), at=40)  # in the share of the other thread
+    images = gate.shut(noise(128), at=100)  # in the share of the other thread
     session = load(folder, threads=2)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(session.run, images)
@@ -139,7 +139,7 @@ def test_a_closed_predictor_says_so(folder):
     predictor = native.load(Artifact.open(folder), "cpu", 2)
     predictor.close()
     predictor.close()
-    for count in (1, 64):
+    for count in (1, 128):
         with pytest.raises(DeployError, match="closed"):
             predictor.run(noise(count))
 
@@ -148,7 +148,7 @@ def test_a_close_between_the_shares_of_a_run_ends_well(folder):
     predictor = native.load(Artifact.open(folder), "cpu", 3)
     run = predictor._run
     predictor._run = lambda *arguments: predictor.close() or run(*arguments)
-    np.testing.assert_array_equal(predictor.run(noise(96)), first_pixels(noise(96)))
+    np.testing.assert_array_equal(predictor.run(noise(192)), first_pixels(noise(192)))
 
 
 def test_a_closed_session_lets_go_of_the_predictor(folder):
@@ -159,7 +159,7 @@ def test_a_closed_session_lets_go_of_the_predictor(folder):
     assert predictor() is None
 
 
-@pytest.mark.parametrize("count", [1, 64])
+@pytest.mark.parametrize("count", [1, 128])
 def test_a_run_that_fails_is_a_deploy_error(folder, count):
     """In the calling thread or in another one; and the next one is well."""
     predictor = native.load(Artifact.open(folder), "cpu", 2)
@@ -184,7 +184,7 @@ def test_threads_that_cannot_be_started_are_a_deploy_error(folder, monkeypatch):
 
         monkeypatch.setattr("threading.Thread.start", refuse)
         with pytest.raises(DeployError, match="can't start new thread"):
-            session.run(noise(64))
+            session.run(noise(128))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

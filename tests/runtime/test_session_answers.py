@@ -175,6 +175,39 @@ def test_top_k_is_1_to_10(fake, top_k):
         fake.predict(np.zeros((1, 28, 28), np.uint8), top_k=top_k)
 
 
+WRONG_ANSWERS = {
+    "one row": lambda logits: logits[:1],
+    "a row less": lambda logits: logits[:-1],
+    "a row more": lambda logits: np.concatenate([logits, logits[:1]]),
+    "a column": lambda logits: logits[:, :1],
+    "flat": np.ravel,
+    "nothing": lambda logits: logits[:0],
+}
+
+
+@pytest.mark.parametrize("change", WRONG_ANSWERS.values(), ids=WRONG_ANSWERS)
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_an_answer_of_another_shape_is_no_answer(artifact, predictor, change, chunk):
+    """A hostile model passes the self-test and answers other batches so; `out=` would take it."""
+    session = Session(predictor, artifact, "fake", chunk=chunk)
+    predictor.run = lambda images: change(first_ten(images))
+    predictor.run_pixels = lambda pixels: change(first_ten(pixels.astype(np.float32)))
+    out = np.full((9, 10), 7, np.float32)
+    with refused(error=DeployError, match=r"answered \d images with|could not be"):
+        session.run(noise(9), out=out)
+    assert (out == 7).all()
+    with refused(error=DeployError, match=r"answered 9 images with logits of shape"):
+        session.predict(np.zeros((9, 28, 28), np.uint8))
+
+
+def test_rows_of_one_chunk_cannot_make_up_for_anothers(cutting, predictor):
+    rows = iter((5, 3, 4))
+    cutting.predictor.run = lambda images: np.zeros((next(rows), 10), np.float32)
+    cutting._run = cutting.predictor.run
+    with refused(error=DeployError, match="answered 4 images with 5 rows"):
+        cutting.run(noise(12))
+
+
 def test_predict_refuses_what_run_takes(fake, predictor):
     with refused():
         fake.predict(noise(1))

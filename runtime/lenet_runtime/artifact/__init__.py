@@ -1,11 +1,11 @@
 """What an artifact is on disk: the manifest, the files, the golden answers, whom to trust."""
 
+from lenet_runtime.artifact.files import MANIFEST_NAME
 from lenet_runtime.artifact.folder import MAX_MANIFEST_BYTES, Artifact
 from lenet_runtime.artifact.manifest import (
     GOLDEN_NAME,
     IMAGES,
     LOGITS,
-    MANIFEST_NAME,
     SCHEMA_VERSION,
     FileEntry,
     Manifest,

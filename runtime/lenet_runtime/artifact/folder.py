@@ -1,21 +1,23 @@
 """`Artifact`: what is read from an artifact's folder, once, and checked against its manifest.
 
-Every file that the manifest lists is there as it was when it was hashed. A file that is not listed,
-or does not match, is refused.
+Every file that the manifest lists is there as it was when it was hashed; one that does not match is
+refused. What else lies in the folder is not looked at.
 """
 
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lenet_runtime.artifact import files
-from lenet_runtime.artifact.manifest import MANIFEST_NAME, FileEntry, Manifest
+from lenet_runtime.artifact.files import MANIFEST_NAME
+from lenet_runtime.artifact.manifest import FileEntry, Manifest
 from lenet_runtime.errors import ArtifactError
 
 # LeNet's artifacts are below 3 MB; these bound what a foreign one can make us read.
 MAX_MANIFEST_BYTES = 2**20
-MAX_BYTES = 2**30  # in all listed files
+MAX_BYTES = 2**27  # in all listed files
 _MAX_EXCHANGES = 10  # of the artifact's folder, while it is opened
 
 
@@ -41,23 +43,24 @@ class Artifact:
         """Read every file of the artifact and check it against the manifest.
 
         Raises:
-            ArtifactError: see `Manifest.from_bytes`; or a listed file is missing, not a plain
-                regular file, or was changed; or a file that is not listed is there.
+            ArtifactError: see `Manifest.from_bytes`; or a listed file is missing, not a regular
+                file, or was changed.
         """
-        exchanges = 0
-        while True:
-            before = _identity(path)
+        for exchanges in itertools.count():
+            read_from = None
             try:
-                artifact, damage = cls.examine(path)
+                with files.opened_directory(path) as directory:
+                    read_from = _identity(os.fstat(directory))
+                    artifact, damage = cls._read_from(directory, Path(path))
                 if damage:
                     raise ArtifactError("; ".join(damage.values()))
                 return artifact
             except ArtifactError:
-                # An export replaced the folder while it was read: half of what was read is the
-                # old artifact's. The new one is whole.
-                exchanges += 1
-                if exchanges > _MAX_EXCHANGES or _identity(path) == before:
+                # If an export, or a link that was set anew, replaced the folder while it was read,
+                # half of what was read is the old artifact's. The new one is whole.
+                if exchanges == _MAX_EXCHANGES or _identity_of(path) == read_from:
                     raise
+        raise AssertionError  # not reached
 
     @classmethod
     def examine(cls, path: str | os.PathLike[str]) -> tuple["Artifact", dict[str, str]]:
@@ -66,21 +69,28 @@ class Artifact:
         The artifact's `contents` lack the damaged files.
 
         Raises:
-            ArtifactError: the manifest or the listing is wrong, see `open`.
+            ArtifactError: the manifest is wrong, see `open`.
         """
-        folder, contents, damage = Path(path), {}, {}
-        with files.opened_directory(folder) as directory:
-            data = files.read_regular(directory, MANIFEST_NAME, MAX_MANIFEST_BYTES, folder)
-            manifest = Manifest.from_bytes(data, folder / MANIFEST_NAME)
-            _check_listing(manifest, set(os.listdir(directory)) - {MANIFEST_NAME}, folder)
-            bytes_left = MAX_BYTES
-            for name, entry in manifest.files.items():
-                try:
-                    contents[name] = _read(directory, name, entry, bytes_left, folder)
-                    bytes_left -= len(contents[name])
-                except ArtifactError as error:
-                    damage[name] = str(error)
+        with files.opened_directory(path) as directory:
+            return cls._read_from(directory, Path(path))
+
+    @classmethod
+    def _read_from(cls, directory: int, folder: Path) -> tuple["Artifact", dict[str, str]]:
+        data = files.read_regular(directory, MANIFEST_NAME, MAX_MANIFEST_BYTES, folder)
+        manifest = Manifest.from_bytes(data, folder / MANIFEST_NAME)
+        contents, damage, bytes_left = {}, {}, MAX_BYTES
+        for name, entry in manifest.files.items():
+            try:
+                contents[name] = _read(directory, name, entry, bytes_left, folder)
+                bytes_left -= len(contents[name])
+            except ArtifactError as error:
+                damage[name] = str(error)
         return cls(folder, manifest, files.sha256(data), contents), damage
+
+    def unlisted(self) -> list[str]:
+        """What lies in the folder and is not part of the artifact: never read, and no harm."""
+        with files.opened_directory(self.path) as directory:
+            return sorted({*os.listdir(directory)} - {MANIFEST_NAME, *self.manifest.files})
 
     def read(self, name: str) -> bytes:
         """The bytes of the file `name`.
@@ -93,36 +103,27 @@ class Artifact:
         return self.contents[name]
 
 
-def _check_listing(manifest: Manifest, listing: set[str], folder: Path) -> None:
-    missing = sorted(set(manifest.files) - listing)
-    unlisted = sorted(listing - set(manifest.files))
-    if missing or unlisted:
-        raise ArtifactError(
-            f"{folder}: the folder must hold what the manifest lists; "
-            f"missing {missing}, not listed {unlisted}"
-        )
-
-
 def _read(directory: int, name: str, entry: FileEntry, bytes_left: int, folder: Path) -> bytes:
     limit = min(max(entry.size, 0), bytes_left)
     data = files.read_regular(directory, name, limit, folder)
-    digest = files.sha256(data)
-    if len(data) != entry.size or digest != entry.sha256:
+    if len(data) != entry.size or files.sha256(data) != entry.sha256:
+        # The hash that was found is not said: a link may lead to a file that is nobody's business.
+        damaged = f"it was damaged or changed after the export: {files.AGAIN}"
         raise ArtifactError(
-            f"{folder / name}: expected {entry.size} bytes with SHA-256 {entry.sha256}, "
-            f"found {len(data)} bytes with {digest}; the file was damaged or changed after "
-            "the export: export it again"
+            f"{folder / name}: expected {entry.size} bytes with SHA-256 {entry.sha256}, found "
+            f"{len(data)} bytes that differ; {files.mistaken_for(data) or damaged}"
         )
     return data
 
 
-def _identity(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
-    """Which folder `path` leads to at this moment; None for none.
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    """Which folder this is, as it is: a new one may get the number of a deleted one."""
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
-    With the time of its last change, since a new folder may get the number of a deleted one.
-    """
+
+def _identity_of(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
+    """The identity of the folder that `path` leads to at this moment; None for none."""
     try:
-        status = Path(path).stat()
+        return _identity(Path(path).stat())
     except (OSError, ValueError):
         return None
-    return status.st_dev, status.st_ino, status.st_ctime_ns

@@ -1,8 +1,8 @@
 """`Manifest`: everything about an artifact, a verified model on disk.
 
-An artifact is a directory of regular files: ``manifest.json``, the model file or files, and
-``golden.npz`` with a few inputs and eager PyTorch's answers. The manifest lists every other
-file with its size and SHA-256; a file that is not listed, or does not match, is refused.
+An artifact is a directory that holds ``manifest.json``, the model file or files, and ``golden.npz``
+with a few inputs and eager PyTorch's answers. The manifest lists every other file with its size and
+SHA-256; a file that does not match is refused, and one that is not listed is never read.
 """
 
 import dataclasses
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lenet_runtime.artifact import decode, files
+from lenet_runtime.artifact.files import MANIFEST_NAME
 from lenet_runtime.errors import ArtifactError
 from lenet_runtime.formats import FORMATS
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import ParityReport
 
 SCHEMA_VERSION = 4
-MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.npz"
 
 
@@ -134,21 +134,37 @@ class Manifest:
             ArtifactError: not JSON, duplicate, missing or unknown keys, a wrong type, a foreign
                 schema version, an escaping file name, or tensors that are not `Net`'s.
         """
-        command = ""
         try:
             document = decode.parse(data)
-            version = document.get("schema_version") if isinstance(document, dict) else None
-            if version != SCHEMA_VERSION:
-                command = _export_command(document)
-                raise ValueError(f"expected schema_version {SCHEMA_VERSION}, found {version!r}")
+            if foreign := _foreign_version(document):
+                raise ArtifactError(f"{where}: {foreign}")
             manifest = decode.decode(cls, document, "manifest")
             _check_tensors(manifest)
             _check_numbers(manifest)
             for name in manifest.files:
                 files.check_name(name)
-        except (ValueError, ArtifactError) as error:
-            raise ArtifactError(f"{where}: {error}; export the artifact again{command}") from error
+            if MANIFEST_NAME in manifest.files:
+                raise ValueError(f"it lists {MANIFEST_NAME}, which cannot hold its own hash")
+        except ValueError as error:
+            advice = files.mistaken_for(data) or files.AGAIN
+            raise ArtifactError(f"{where}: not a manifest ({error}); {advice}") from error
         return manifest
+
+
+def _foreign_version(document: object) -> str:
+    """What to do about a manifest of another schema than this version's; empty for its own."""
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if type(version) is not int or version < 1:
+        return (
+            f"not a manifest: expected an object with the schema_version {SCHEMA_VERSION}, found "
+            f"{version if isinstance(version, int | str | None) else type(version).__name__!r}"
+        )
+    found = f"expected schema_version {SCHEMA_VERSION}, found {version}"
+    if version > SCHEMA_VERSION:
+        return f"{found}, of a newer version; pip install --upgrade lenet-deploy"
+    if version < SCHEMA_VERSION:
+        return f"{found}, of an older version; export the artifact again{_export_command(document)}"
+    return ""
 
 
 def _export_command(document: object) -> str:

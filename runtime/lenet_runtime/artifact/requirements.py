@@ -41,7 +41,12 @@ def unmet(manifest: Manifest, backend: "Backend", device: str) -> list[str]:
     if needs.compute_capability and needs.device == "cuda":
         reasons += _foreign_gpu(needs, devices.parse(device))
     lacking = sorted(set(needs.cpu_isa) - cpu.flags())
-    if lacking:
+    if lacking and not cpu.flags():
+        reasons.append(
+            f"it needs the CPU extensions {lacking}, and /proc/cpuinfo, which lists those of this "
+            "CPU, cannot be read: mount /proc"
+        )
+    elif lacking:
         reasons.append(f"it was compiled for CPU extensions that this CPU lacks: {lacking}")
     return reasons + backend.unmet(manifest)
 
@@ -78,10 +83,9 @@ def require(manifest: Manifest, backend: "Backend", device: str, where: object) 
     """Raise `BackendUnavailable` with everything that is unmet."""
     reasons = unmet(manifest, backend, device)
     if reasons:
-        raise BackendUnavailable(
-            f"{where}: {'; '.join(reasons)}; export it again on this machine "
-            f"({export_command(manifest)})"
-        )
+        unknown = manifest.requirements.cpu_isa and not cpu.flags()  # a new export would be, too
+        command = "" if unknown else f"export it again on this machine ({export_command(manifest)})"
+        raise BackendUnavailable(f"{where}: {'; '.join([*reasons, *filter(None, [command])])}")
 
 
 def export_command(manifest: Manifest, compute_capability: str | None = None) -> str:

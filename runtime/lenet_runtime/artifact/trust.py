@@ -1,12 +1,14 @@
-"""Who may run code from an artifact: only a caller who says so, or the process that wrote it.
+"""What an artifact may do when it is loaded, and who has to vouch for it.
 
 A TorchScript archive, a compiled package, an engine and a shared library run what they carry the
-moment they are loaded. Their hashes prove that the files belong together, not who made them.
+moment they are loaded. An ONNX graph is data where it is a network of LeNet's family and nothing
+else (`lenet_runtime.artifact.graph.admission`), and may do anything to the engine where it is not.
+Hashes prove that files belong together, not who made them. So a caller has to say that the
+artifact is to be trusted; or the process is the one that wrote it.
 """
 
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.errors import ArtifactError
-from lenet_runtime.formats import FORMATS
 
 # Digests of the artifacts that this process exported. By content, not by path: a folder can be
 # exchanged after we wrote it.
@@ -18,13 +20,34 @@ def remember(artifact: Artifact) -> None:
     _written.add(artifact.digest)
 
 
+def reason(artifact: Artifact) -> str | None:
+    """Why the artifact is not to be loaded unless somebody vouches for it; None where it is data.
+
+    Raises:
+        ArtifactError: The model's file is no such file, and nobody's word helps.
+    """
+    if artifact.manifest.runs_code:
+        return f"a {artifact.manifest.format!r} artifact runs code when it is loaded"
+    from lenet_runtime.artifact.graph import admission  # 1 ms, which no other format pays
+    from lenet_runtime.artifact.graph.protobuf import Malformed
+
+    try:
+        admission.check(artifact)
+    except Malformed as error:
+        where = artifact.path / admission.MODEL
+        raise ArtifactError(f"{where}: not an ONNX model ({error}); export it again") from error
+    except ValueError as error:
+        return f"{admission.MODEL} is not known to be data: {error}"
+    return None
+
+
 def require(artifact: Artifact, trust: bool) -> None:
-    """Raise `ArtifactError` if loading would run code that nobody vouched for."""
-    if trust or not artifact.manifest.runs_code or artifact.digest in _written:
+    """Raise `ArtifactError` if loading would run what nobody vouched for."""
+    if trust or artifact.digest in _written:
         return
-    data = " and ".join(repr(name) for name, known in FORMATS.items() if not known.runs_code)
-    raise ArtifactError(
-        f"{artifact.path}: a {artifact.manifest.format!r} artifact runs code when it is loaded; "
-        "if you know who made it, pass trust=True (command line: --trust); "
-        f"an artifact of the format {data} is data and needs no trust"
-    )
+    found = reason(artifact)
+    if found is not None:
+        raise ArtifactError(
+            f"{artifact.path}: {found}; if you know who made it, pass trust=True (command line: "
+            "--trust); an 'onnx' artifact of LeNet's family is data and needs no trust"
+        )

@@ -77,12 +77,15 @@ class Predictor(ABC):
             least 1. Of an engine that pads and normalises by itself, as the artifact's
             preprocessing says and to the same bits; None for all others.
         stages: see `MakeStages`; None for an engine that cannot be timed step by step.
+        survives_fork: Whether it answers in a child that `os.fork` made, even if other threads of
+            the parent were running it. In all others, `Session` refuses there.
     """
 
     # What users want beyond this (other checks, `out=`, labels, warm-up) is the same for every
     # engine and lives in Session once. An option is declared here, never looked for by name.
     run_pixels: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None
     stages: MakeStages | None = None
+    survives_fork: bool = False
 
     @abstractmethod
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:

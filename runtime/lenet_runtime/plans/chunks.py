@@ -6,6 +6,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_runtime.errors import ParityError
+
 # Engines run layer by layer, and conv1's output is 21 KB an image: of 64 images it is still in the
 # cache when the next layer wants it, of 512 it is not. benchmarks/README.md has the measurement;
 # `lenet-deploy tune` measures other sizes.
@@ -23,13 +25,21 @@ def run_in_chunks(
 
     Returns:
         Logits ``(N, 10)``; None as soon as `run` returns None for a chunk.
+
+    Raises:
+        ParityError: `run` returned more or fewer rows than it got images.
     """
     if chunk is None or len(images) < 2 * chunk:
         return run(images)
     answers = []
     for start in range(0, len(images), chunk):
-        logits = run(images[start : start + chunk])
+        piece = images[start : start + chunk]
+        logits = run(piece)
         if logits is None:
             return None
+        if len(logits) != len(piece):  # the sum of the rows may still be right
+            raise ParityError(
+                f"the engine answered {len(piece)} images with {len(logits)} rows of logits"
+            )
         answers.append(logits)
     return np.concatenate(answers)

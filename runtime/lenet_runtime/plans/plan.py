@@ -51,7 +51,7 @@ class Plan:
     Attributes:
         schema_version: the version of this layout.
         machine: CPU, level, cores, engine versions and GPU of the measurement, see `machine`.
-        threads: CPU threads of every engine; None is each engine's own choice.
+        threads: CPU threads of every engine; None is each engine's default.
         entries: one per batch size.
     """
 
@@ -132,12 +132,12 @@ def read(folder: Path) -> Plan:
             raise ValueError(f"expected batch sizes of 1 to {MAX_BATCH_SIZE} images")
         if [e.batch_size for e in plan.entries] != sorted({e.batch_size for e in plan.entries}):
             raise ValueError("expected entries by ascending batch size, each once")
+        for entry in plan.entries:
+            files.check_name(entry.artifact)
     except ValueError as error:
         raise ArtifactError(
             f"{folder / PLAN_NAME}: not a plan ({error}); make one with lenet-deploy tune {folder}"
         ) from error
-    for entry in plan.entries:
-        files.check_name(entry.artifact)
     return plan
 
 

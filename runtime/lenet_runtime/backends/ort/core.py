@@ -29,12 +29,21 @@ _NO_DEVICE = re.compile(
 )
 
 
-def module(extra: str) -> Any:
-    """`onnxruntime`; `extra` of lenet-deploy brings it.
+def import_onnxruntime(extra: str = "cpu") -> Any:
+    """Import `onnxruntime` with its telemetry off; everything of ours that needs it comes here.
+
+    From 1.29 on it otherwise looks its vendor up in the DNS, writes an identifier and a database
+    below the user's home, and keeps a thread for that, for which a forked child waits for ever when
+    it ends. It reads the variable when it is imported, so a call afterwards is too late. Whoever
+    sets ``ORT_DISABLE_TELEMETRY`` himself, even to 0, is heard.
+
+    Args:
+        extra: The extra of lenet-deploy that brings it, for the error.
 
     Raises:
-        BackendUnavailable: it is not installed or cannot be imported.
+        BackendUnavailable: It is not installed or cannot be imported.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
@@ -44,12 +53,16 @@ def module(extra: str) -> Any:
     return onnxruntime
 
 
-def options(threads: int) -> Any:
-    """`SessionOptions` that keep a model from reading files of this machine."""
-    import onnxruntime
+def options(threads: int | None) -> Any:
+    """`SessionOptions` that keep a model from reading files of this machine.
 
-    made = onnxruntime.SessionOptions()
-    made.intra_op_num_threads = threads
+    Args:
+        threads: Threads of a call, the caller's among them; None is one, which starts no pool.
+    """
+    made = import_onnxruntime().SessionOptions()
+    made.intra_op_num_threads = threads or 1
+    # Threads that wait for work sleep: spinning, they take a core each between two calls.
+    made.add_session_config_entry("session.intra_op.allow_spinning", "0")
     made.log_severity_level = 4  # fatal; everything else reaches us as an exception
     # Weights are embedded. A model that points elsewhere must not read files of this machine,
     # and a folder that cannot exist is how ONNX Runtime is told so.
@@ -72,12 +85,10 @@ def session(artifact: Artifact, options: Any, providers: Sequence[Any]) -> Any:
         BackendUnavailable: a provider failed.
         DeviceMemoryError: it does not fit into the GPU's memory.
     """
-    import onnxruntime
-
     where = artifact.path / MODEL
     try:
         # Without enable_fallback=0 it prints on stdout that it tries again, and does.
-        made = onnxruntime.InferenceSession(
+        made = import_onnxruntime().InferenceSession(
             artifact.read(MODEL), options, providers=providers, enable_fallback=0
         )
     except engine_errors() as error:
@@ -153,7 +164,6 @@ def engine_errors() -> tuple[type[Exception], ...]:
     A ValueError is C++'s for an option that is no number; or, of its kind, UnicodeDecodeError, in
     place of an error that quotes names of a damaged model.
     """
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
+    state = import_onnxruntime().capi.onnxruntime_pybind11_state
     kinds = [k for k in vars(state).values() if isinstance(k, type) and issubclass(k, Exception)]
     return (*kinds, RuntimeError, ValueError)

@@ -67,11 +67,9 @@ class OrtLane(Lane):
     """
 
     def __init__(self, session: GpuSession, capacity: int) -> None:
-        import onnxruntime
-
         super().__init__(session.context, capacity, stream=session.stream)
         self._session = session
-        self._options = onnxruntime.RunOptions()
+        self._options = core.import_onnxruntime().RunOptions()
         # We wait, once the logits are on their way as well.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 

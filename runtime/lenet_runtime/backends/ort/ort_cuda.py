@@ -15,7 +15,7 @@ PROVIDER = "CUDAExecutionProvider"
 
 def probe(device: str) -> str:
     """ONNX Runtime's version; see `lenet_runtime.backends.Backend.probe`."""
-    onnxruntime = core.module("gpu")
+    onnxruntime = core.import_onnxruntime("gpu")
     strict.require_provider(onnxruntime, PROVIDER, "gpu")
     strict.require(strict.reasons(onnxruntime, device, "cuda"))
     version: str = onnxruntime.__version__
@@ -61,11 +61,8 @@ def settings(artifact: Artifact, index: int, stream: int) -> dict[str, str]:
 
 
 def options(threads: int | None) -> Any:
-    """`SessionOptions` that refuse a node on the CPU, and tell where each node went.
-
-    One CPU thread by default: every kernel is the GPU's, and a pool would wait for nothing.
-    """
-    made = core.options(threads or 1)
+    """`SessionOptions` that refuse a node on the CPU, and tell where each node went."""
+    made = core.options(threads)
     made.enable_mem_pattern = False  # plans memory at one run of a size, allocates it at the next
     made.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")

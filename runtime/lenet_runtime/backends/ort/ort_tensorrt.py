@@ -32,7 +32,7 @@ _OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 
 def probe(device: str) -> str:
     """ONNX Runtime's and TensorRT's version; see `lenet_runtime.backends.Backend.probe`."""
-    onnxruntime = core.module("ort-tensorrt")
+    onnxruntime = core.import_onnxruntime("ort-tensorrt")
     strict.require_provider(onnxruntime, PROVIDER, "ort-tensorrt")
     found = _other_release(onnxruntime)
     strict.require(found + strict.reasons(onnxruntime, device, "cuda", "tensorrt"))
@@ -45,7 +45,7 @@ def load(artifact: Artifact, device: str, threads: int | None) -> ort_gpu.OrtGpu
     gpu = cuda.gpu(index)
     tf32 = _computes_tf32(gpu)
     _require_precision(artifact, tf32)
-    onnxruntime = core.module("ort-tensorrt")
+    onnxruntime = core.import_onnxruntime("ort-tensorrt")
     key = {
         "model": artifact.manifest.files[core.MODEL].sha256,
         "profile": _profile(artifact),

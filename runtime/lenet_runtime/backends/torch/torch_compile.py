@@ -8,17 +8,17 @@ named after the least batch that it serves: ``model-from-1.pt2``, ``model-from-2
 """
 
 import bisect
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from lenet_runtime import devices
 from lenet_runtime.artifact import Artifact, Manifest
+from lenet_runtime.artifact.files import AGAIN
+from lenet_runtime.artifact.private import obstacle, private_folder
 from lenet_runtime.backends.protocol import Predictor
-from lenet_runtime.backends.torch.core import predictor, probe
-from lenet_runtime.errors import ArtifactError
+from lenet_runtime.backends.torch.core import Held, predictor, probe
+from lenet_runtime.errors import ArtifactError, BackendUnavailable
 from lenet_runtime.formats import FORMATS, numbered, numbers
 
 __all__ = ["load", "probe", "starts", "unmet"]
@@ -29,7 +29,8 @@ __all__ = ["load", "probe", "starts", "unmet"]
 def load(artifact: Artifact, device: str, threads: int | None) -> Predictor:
     """See `lenet_runtime.backends.Backend.load`."""
     packages = _packages(artifact)
-    runs = [_package(artifact, name, device) for name in packages.values()]
+    with Held(threads):
+        runs = [_package(artifact, name, device) for name in packages.values()]
     bounds = list(packages)[1:]
 
     def forward(images: torch.Tensor) -> torch.Tensor:
@@ -72,10 +73,10 @@ def _package(
     wanted = devices.parse(device)
     on_cpu = wanted.kind == "cpu"
     index = -1 if on_cpu else wanted.index
-    # The loader takes a path only. A private folder, so that the bytes it reads are the bytes
-    # that were hashed; it unpacks them and needs the file no longer than that.
-    with tempfile.TemporaryDirectory(prefix="lenet-runtime-") as folder:
-        package = Path(folder) / name
+    # The loader takes a path only. It unpacks the file into another private folder, and needs it no
+    # longer than that.
+    with private_folder(len(data)) as folder:
+        package = folder / name
         package.write_bytes(data)
         try:
             # On a GPU without the loader's own locks, which ask an event of the last run whether
@@ -85,7 +86,9 @@ def _package(
                 str(package), "model", not on_cpu, 1, index
             )
         except (RuntimeError, ValueError) as error:
-            raise ArtifactError(
-                f"{artifact.path / name}: PyTorch cannot load it ({error})"
+            advice = obstacle(str(error))
+            kind = BackendUnavailable if advice else ArtifactError
+            raise kind(
+                f"{artifact.path / name}: PyTorch cannot load it ({error}); {advice or AGAIN}"
             ) from error
     return loader.run

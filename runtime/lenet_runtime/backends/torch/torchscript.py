@@ -12,9 +12,10 @@ import warnings
 import torch
 
 from lenet_runtime.artifact import Artifact
+from lenet_runtime.artifact.private import obstacle
 from lenet_runtime.backends.protocol import Predictor
-from lenet_runtime.backends.torch.core import predictor, probe
-from lenet_runtime.errors import ArtifactError
+from lenet_runtime.backends.torch.core import Held, predictor, probe
+from lenet_runtime.errors import ArtifactError, BackendUnavailable
 from lenet_runtime.formats import FORMATS
 
 __all__ = ["load", "probe", "starts"]
@@ -27,7 +28,7 @@ def load(artifact: Artifact, device: str, threads: int | None) -> Predictor:
     """See `lenet_runtime.backends.Backend.load`."""
     data = artifact.read(ARCHIVE)
     try:
-        with warnings.catch_warnings():
+        with Held(threads), warnings.catch_warnings():
             # PyTorch announces the end of TorchScript. README says so where formats are chosen;
             # whoever loads an artifact has chosen already.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -39,6 +40,8 @@ def load(artifact: Artifact, device: str, threads: int | None) -> Predictor:
                 torch.jit.optimize_for_inference(_read(data, device)) if device == "cpu" else single
             )
     except (RuntimeError, ValueError) as error:  # ValueError: a message that is not UTF-8
+        if advice := obstacle(str(error)):
+            raise BackendUnavailable(f"{artifact.path / ARCHIVE}: {error}; {advice}") from error
         raise ArtifactError(
             f"{artifact.path / ARCHIVE}: PyTorch {torch.__version__} cannot load it ({error}); "
             f"it was written by {artifact.manifest.requirements.engine_version!r}: export it again"
