@@ -80,5 +80,6 @@ CAMPAIGNS = {
     "kills": Campaign("exports", cpu_seconds=10),
     "builds": Campaign("native", cpu_seconds=20, mebibytes=1000),
     "networks": Campaign("native", cpu_seconds=20, mebibytes=1000),
+    "rounding": Campaign("native", cpu_seconds=20, mebibytes=1000),
     "commands": Campaign("commands", hang_seconds=180),
 }

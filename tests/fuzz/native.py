@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import shutil
 import subprocess
 
@@ -125,5 +126,22 @@ def networks(artifacts, scratch):
             require(answer, Reference(module), images, precision)
         shutil.rmtree(folder)
         return "right"
+
+    yield case
+
+
+@contextlib.contextmanager
+def rounding(artifacts, scratch):
+    """Networks of odd weights: what the export's own batches let pass keeps the tolerance."""
+    from random_networks import Mould, campaign
+
+    mould = functools.cache(lambda shape, direct: Mould(shape, direct, "gcc", "-O1"))
+
+    def case(draw):
+        seed = draw.randrange(2**31)
+        draw.note(f"campaign {seed}")
+        counts = campaign(seed, mould, networks=1)
+        assert not counts["over"], "rows above the tolerance"
+        return "refused" if counts["refused"] else "right" if counts["rows"] else "ill-conditioned"
 
     yield case
