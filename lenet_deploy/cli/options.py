@@ -58,9 +58,9 @@ Trust = Annotated[
     bool,
     typer.Option(
         "--trust",
-        help="Allow an artifact that runs code (every format but "
+        help="Allow an artifact that may run code (every format but "
         + " and ".join(name for name, known in FORMATS.items() if not known.runs_code)
-        + "); you know its maker.",
+        + ", and there other graphs than LeNet's); you know its maker.",
     ),
 ]
 

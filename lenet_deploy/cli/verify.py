@@ -27,7 +27,6 @@ from lenet_deploy.cli.options import (
     Trust,
     integers_of,
 )
-from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import ArtifactError, InputError
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ def verify(
     """
     import lenet_export
     from lenet_deploy.training.checkpoint import load_checkpoint
-    from lenet_export.verification import with_both_sides
 
     if record and backend == "fastest":
         raise InputError(
@@ -78,8 +76,6 @@ def verify(
         lenet_runtime.load(artifact, backend, device, threads, trust, unproven=record) as session,
         progress() as step,
     ):
-        if record and session.manifest.batch_size is None:
-            sizes = with_both_sides(sizes, BACKENDS[session.backend].starts(session.artifact))
         step(f"verifying {artifact} on {session.backend}")
         report = lenet_export.verify(session, net, batch_sizes=sizes, data_set=data_set, seed=seed)
         name, device = session.backend, session.device

@@ -106,7 +106,7 @@ def test_onnx_is_the_default_and_takes_an_opset(checkpoint, tmp_path):
     (row,) = json.loads(run("export", *words, "--json").stdout)["artifacts"]
     assert row["format"] == "onnx"
     with lenet_runtime.load(row["path"]) as session:
-        assert session.manifest.requirements.engine_version == "opset 18"
+        assert session.manifest.requirements.engine_version == "opset 18, IR 8"
 
 
 def test_all_iterates_the_table_and_lists_what_is_missing(export, tmp_path, monkeypatch):

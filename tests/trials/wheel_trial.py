@@ -27,4 +27,6 @@ for artifact in sys.argv[1:]:
     with lenet_runtime.load(artifact, trust=True) as session:
         right = int((session.predict(digits.images).labels == digits.labels).sum())
     assert right >= len(digits.labels) - 1, f"{artifact}: {right} of {len(digits.labels)} right"
-    print(f"{right} of {len(digits.labels)} digits right on {session.backend}, without PyTorch")
+    engine = f"{session.backend} {lenet_runtime.BACKENDS[session.backend].version()}"
+    needs = session.manifest.requirements.engine_version
+    print(f"{right} of {len(digits.labels)} digits right on {engine} ({needs}), without PyTorch")
