@@ -1,7 +1,6 @@
 """`lenet-deploy predict`: the digits that pictures show."""
 
-import glob
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,28 +14,13 @@ import lenet_runtime
 from lenet_deploy import cache
 from lenet_deploy.cli.console import print_json, progress, stderr, stdout
 from lenet_deploy.cli.drawing import bar, half_blocks
+from lenet_deploy.cli.inputs import Digit, bundled, match, read
 from lenet_deploy.cli.options import Backend, Device, Json, Threads, Trust
-from lenet_runtime.errors import InputError
-from lenet_runtime.images.digits import load_digits
-from lenet_runtime.images.pictures import DigitImage, picture_suffixes, read_digit
+from lenet_runtime.errors import printable
 
 _DRAWN = 10  # pictures to draw; a longer list needs --draw
+_LISTED = 200  # digits in the table; --json has all
 _BATCH = 1024  # images in one call of the session
-
-
-@dataclass(frozen=True, eq=False)
-class _Digit:
-    """One digit to classify.
-
-    Attributes:
-        name: Path of the picture, or the name of a bundled digit.
-        image: Pixels, and how they were made from the picture.
-        label: The right answer, where it is known.
-    """
-
-    name: str
-    image: DigitImage
-    label: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +34,7 @@ class _Answer:
         top: Names and probabilities of the most probable classes, descending.
     """
 
-    digit: _Digit
+    digit: Digit
     label: int
     probabilities: list[float]
     top: list[tuple[str, float]]
@@ -61,7 +45,8 @@ def predict(
         list[str] | None,
         typer.Argument(
             help="Pictures, folders (their own pictures, not their subfolders') or globs, which "
-            "may be quoted; ** descends into folders.",
+            "may be quoted; ** descends into folders. Files of many digits: IDX, CSV, NPY, NPZ, "
+            "also gzipped. - is stdin.",
             metavar="IMAGE...",
             show_default=False,
         ),
@@ -78,7 +63,9 @@ def predict(
     backend: Backend = "auto",
     device: Device = "cpu",
     threads: Threads = None,
-    top_k: Annotated[int, typer.Option(min=1, max=10, help="Classes to list.")] = 3,
+    top_k: Annotated[
+        int, typer.Option("--top", "--top-k", min=1, max=10, help="Classes to list.")
+    ] = 3,
     trust: Trust = False,
     draw: Annotated[
         bool | None,
@@ -94,7 +81,11 @@ def predict(
     """
     if bool(images) == bool(digits):
         raise typer.BadParameter("give pictures, or --digits N, one of the two", param_hint="IMAGE")
-    inputs, errors = _bundled(digits) if digits else _read(*_match(images or []))
+    files, errors = match(images or [])
+    if not digits and not files:
+        reasons = "; ".join(f"{printable(name)}: {why}" for name, why in errors.items())
+        raise typer.BadParameter(reasons, param_hint="IMAGE")
+    inputs = bundled(digits) if digits else read(files, errors)
     document: dict[str, Any] = {"artifact": None, "backend": None, "device": device}
     answers: list[_Answer] = []
     if inputs:
@@ -106,7 +97,13 @@ def predict(
             document |= {"artifact": str(session.artifact.path), "backend": session.backend}
             answers = list(_classify(session, inputs, top_k))
     for name, message in errors.items():
-        stderr.print(Text(f"error: {_printable(name)}: {message}", style="red"), soft_wrap=True)
+        stderr.print(Text(f"error: {printable(name)}: {message}", style="red"), soft_wrap=True)
+    doubtful = [answer.digit for answer in answers if answer.digit.image.warnings]
+    for digit in doubtful:
+        why = "; ".join(digit.image.warnings)
+        stderr.print(
+            Text(f"doubtful: {printable(digit.name)}: {why}", style="yellow"), soft_wrap=True
+        )
     if as_json:
         document["predictions"] = [_as_json(answer) for answer in answers]
         document["errors"] = [{"path": path, "error": text} for path, text in errors.items()]
@@ -117,64 +114,7 @@ def predict(
         raise typer.Exit(1)
 
 
-def _bundled(count: int) -> tuple[list[_Digit], dict[str, str]]:
-    digits = load_digits()
-    return [
-        _Digit(f"MNIST test digit {index}", DigitImage(image, False, ()), int(label))
-        for image, label, index in zip(
-            digits.images[:count], digits.labels, digits.indices, strict=False
-        )
-    ], {}
-
-
-def _match(arguments: Iterable[str]) -> tuple[list[Path], dict[str, str]]:
-    """The files that the arguments name, each once, and an error for each that names none."""
-    files: dict[Path, None] = {}
-    errors: dict[str, str] = {}
-    for argument in arguments:
-        path = Path(argument).expanduser()
-        if path.is_dir():
-            matches, missing = _pictures_in(path), "expected pictures, found none in this folder"
-        elif path.exists() or not glob.has_magic(argument):
-            matches, missing = [path] if path.exists() else [], "no such file"
-        else:
-            # Path.glob takes no absolute pattern.
-            names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
-            matches = [Path(name) for name in names if Path(name).is_file()]
-            missing = "no file matches"
-        files |= dict.fromkeys(matches)
-        if not matches:
-            errors[argument] = missing
-    if not files:
-        reasons = "; ".join(f"{_printable(name)}: {why}" for name, why in errors.items())
-        raise typer.BadParameter(reasons, param_hint="IMAGE")
-    return list(files), errors
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    suffixes = picture_suffixes()
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
-    )
-
-
-def _read(files: list[Path], errors: dict[str, str]) -> tuple[list[_Digit], dict[str, str]]:
-    digits = []
-    for file in files:
-        try:
-            digits.append(_Digit(str(file), read_digit(file)))
-        except InputError as error:
-            errors[str(file)] = str(error)
-        except OSError as error:
-            errors[str(file)] = error.strerror or str(error)
-    return digits, errors
-
-
-def _classify(
-    session: lenet_runtime.Session, digits: list[_Digit], top_k: int
-) -> Iterator[_Answer]:
+def _classify(session: lenet_runtime.Session, digits: list[Digit], top_k: int) -> Iterator[_Answer]:
     """Run the digits in few calls; if the batch size is fixed, black images fill the last batch."""
     fixed = session.artifact.manifest.batch_size
     size = fixed or _BATCH
@@ -201,6 +141,8 @@ def _as_json(answer: _Answer) -> dict[str, Any]:
         "top_k": [{"label": name, "probability": p} for name, p in answer.top],
         "inverted": digit.image.inverted,
         "steps": list(digit.image.steps),
+        "shapes": digit.image.shapes,
+        "warnings": list(digit.image.warnings),
     }
     if digit.label is not None:
         document |= {"expected": digit.label, "correct": answer.label == digit.label}
@@ -214,18 +156,28 @@ def _print(answers: list[_Answer], draw: bool) -> None:
     table.add_column("picture", overflow="fold")
     table.add_column("digit", justify="center")
     table.add_column("probabilities", no_wrap=True)
-    for answer in answers:
+    for answer in answers[:_LISTED]:
         drawing = [Text(half_blocks(answer.digit.image.pixels, stdout.encoding))] if draw else []
-        picture = Text(_printable(answer.digit.name) + "\n").append_text(_note(answer))
-        table.add_row(*drawing, picture, Text(str(answer.label), "bold"), _bars(answer))
+        picture = Text(printable(answer.digit.name) + "\n").append_text(_note(answer))
+        table.add_row(*drawing, picture, _label(answer), _bars(answer))
     stdout.print(table)
-    if answers[0].digit.label is not None:
-        right = sum(answer.label == answer.digit.label for answer in answers)
-        stdout.print(f"{right} of {len(answers)} right", highlight=False)
+    if len(answers) > _LISTED:
+        stdout.print(f"and {len(answers) - _LISTED} more, which --json lists", highlight=False)
+    known = [answer for answer in answers if answer.digit.label is not None]
+    if known:
+        right = sum(answer.label == answer.digit.label for answer in known)
+        stdout.print(f"{right} of {len(known)} right", highlight=False)
+
+
+def _label(answer: _Answer) -> Text:
+    doubtful = answer.digit.image.warnings
+    return Text(
+        f"{answer.label}?" if doubtful else str(answer.label), "bold yellow" if doubtful else "bold"
+    )
 
 
 def _bars(answer: _Answer) -> Text:
-    lines = (f"{name} {bar(p, 10, stdout.encoding)} {p:6.1%}" for name, p in answer.top)
+    lines = (f"{printable(name)} {bar(p, 10, stdout.encoding)} {p:6.1%}" for name, p in answer.top)
     return Text("\n".join(lines))
 
 
@@ -235,8 +187,3 @@ def _note(answer: _Answer) -> Text:
         return Text("dark ink, inverted" if inverted else "light ink, kept", "dim")
     right = answer.label == answer.digit.label
     return Text("right", "green") if right else Text(f"wrong: a {answer.digit.label}", "red")
-
-
-def _printable(name: str) -> str:
-    # A file's name may have escape sequences or bytes that are not UTF-8.
-    return "".join(c if c.isprintable() else "?" for c in name)

@@ -12,7 +12,7 @@ from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import DeployError, InputError, ParityError
 from lenet_runtime.images.prediction import Prediction, from_logits
-from lenet_runtime.images.preprocess import to_batch
+from lenet_runtime.images.preprocess import normalise, to_pixels
 from lenet_runtime.plans.chunks import run_in_chunks
 
 if TYPE_CHECKING:
@@ -146,32 +146,30 @@ class Session:
         """Classify pictures of digits; padding and normalising are done here.
 
         Args:
-            images: uint8 ``(N, 28, 28)`` or ``(N, 32, 32)``, floats in [0, 1] of these shapes,
-                or a PIL image or a sequence of them; see `to_batch`.
+            images: uint8 ``(N, 28, 28)``, ``(N, 784)`` or ``(N, 32, 32)``, bool or floats in
+                [0, 1] of these shapes, or a PIL image or a sequence of them; see `to_pixels`.
             top_k: classes to rank, 1 to 10.
 
         Raises:
-            InputError: see `to_batch`.
+            InputError: see `to_pixels`.
             DeployError: see `run`.
         """
-        logits = self._run_pixels(images)
+        pixels, warnings = to_pixels(images, self.manifest.preprocessing)
+        logits = self._run_pixels(pixels)
         if logits is None:
-            logits = self.run(to_batch(images, self.manifest.preprocessing))
-        return from_logits(logits, self.manifest.labels, top_k)
+            logits = self.run(normalise(pixels, self.manifest.preprocessing))
+        return from_logits(logits, self.manifest.labels, top_k, warnings)
 
-    def _run_pixels(self, images: object) -> NDArray[np.float32] | None:
+    def _run_pixels(self, pixels: NDArray[Any]) -> NDArray[np.float32] | None:
         """The logits of raw digits, of an engine that prepares them itself; None for all else."""
         run_pixels = self.predictor.run_pixels
-        if run_pixels is None or not isinstance(images, np.ndarray):
+        if run_pixels is None or pixels.dtype != np.uint8 or pixels.shape[1:] != (28, 28):
             return None
-        plain = images.dtype == np.uint8 and images.ndim == 3 and images.shape[1:] == (28, 28)
-        if not plain or isinstance(images, np.ma.MaskedArray) or not len(images):
+        if not len(pixels) or self._batch_size not in (None, len(pixels)):
             return None
-        if self._batch_size not in (None, len(images)):
-            return None
-        logits = run_pixels(np.ascontiguousarray(images))
-        if logits.shape != (len(images), 10):
-            self._refuse_answer(logits, len(images))
+        logits = run_pixels(np.ascontiguousarray(pixels))
+        if logits.shape != (len(pixels), 10):
+            self._refuse_answer(logits, len(pixels))
         return logits
 
     def _refuse_answer(self, logits: NDArray[np.float32], size: int) -> NoReturn:

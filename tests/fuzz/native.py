@@ -30,7 +30,7 @@ OPTIMIZED = ("-O0", "-O1", "-O2", "-O3", "-Os", "-Og")
 FLAGS = (
     "-march=native", "-flto", "-funroll-loops", "-fno-inline", "-fwrapv", "-funsigned-char",
     "-fno-strict-aliasing", "-ffp-contract=off", "-fno-tree-vectorize", "-fstack-protector-all",
-    "-fno-omit-frame-pointer", "-g", "-D_FORTIFY_SOURCE=2", "-fvisibility=hidden", "-pedantic",
+    "-fno-omit-frame-pointer", "-g", "-D_FORTIFY_SOURCE=2", "-pedantic",
     "-fno-builtin", "-fPIE", "-DNDEBUG", "-finstrument-functions", "-ftrapv",
     "-fcf-protection=full",
 )  # fmt: skip
@@ -79,7 +79,9 @@ def builds(artifacts, scratch):
         shell(compiler, *WARNINGS, *flags, "-fPIC", "-shared", "-o", "l.so", "lenet.c", cwd=folder)
         if precision == "fp32" and level not in levels_here():
             return "compiled"
-        images = np.concatenate([noise(draw.randrange(1, 40), draw.randrange(99)), digits(9)])
+        images = digits(draw.randrange(1, 61))
+        if precision != "int8":  # whose promise is about digits
+            images = np.concatenate([noise(draw.randrange(1, 40), draw.randrange(99)), images])
         library = Library(folder / "l.so")
         answer = library.run(images)
         require(answer, reference, images, precision)

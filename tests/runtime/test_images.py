@@ -6,23 +6,14 @@ import io
 
 import numpy as np
 import pytest
+from drawings import DIGITS, assert_like, rendered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from lenet_runtime.errors import InputError
-from lenet_runtime.images.digits import load_digits
-from lenet_runtime.images.pictures import MAX_PIXELS, mnist_style, picture_suffixes, read_digit
-
-DIGITS = load_digits()
-
-
-def rendered(index=0, size=(420, 300), side=200, at=(150, 60), ink=15, paper=240):
-    """A bundled digit, drawn large and off centre; by default dark on light."""
-    alpha = Image.fromarray(DIGITS.images[index]).resize((side, side), Image.Resampling.BICUBIC)
-    picture = Image.new("L", size, paper)
-    picture.paste(ink, (*at, at[0] + side, at[1] + side), alpha)
-    return picture
+from lenet_runtime.images.files import read_digit
+from lenet_runtime.images.pictures import MAX_PIXELS, mnist_style
 
 
 def shaded(picture, seed=0, slope=80, noise=8):
@@ -32,18 +23,6 @@ def shaded(picture, seed=0, slope=80, noise=8):
     noisy = pixels * lamp + np.random.default_rng(seed).normal(0, noise, pixels.shape)
     picture = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
     return Image.open(file_of(picture, "JPEG", quality=80))
-
-
-def assert_like(pixels, index=0, least=0.9):
-    """The correlation with the digit that was drawn is above `least`; 1 is the same picture.
-
-    It is the best of nine shifts by a pixel, because a centre of mass near a half may round either
-    way; other tests say where the centre is.
-    """
-    drawn = DIGITS.images[index].ravel()
-    shifts = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
-    correlations = [np.corrcoef(np.roll(pixels, by, (0, 1)).ravel(), drawn) for by in shifts]
-    assert np.max(correlations, axis=0)[0, 1] > least
 
 
 def file_of(picture, kind="PNG", **options):
@@ -276,10 +255,8 @@ def test_any_small_picture_gives_white_ink_on_black_or_an_input_error(width, hei
 def test_a_program_is_not_a_picture(tmp_path):
     path = tmp_path / "digit.eps"
     rendered().save(path, "EPS")
-    with pytest.raises(InputError, match="found EPS"):
+    with pytest.raises(InputError, match="found PostScript"):
         read_digit(path)
-    assert not {".eps", ".pdf"} & picture_suffixes()
-    assert {".png", ".jpg", ".jpeg", ".webp", ".tiff"} <= picture_suffixes()
 
 
 def test_the_callers_picture_is_left_alone():

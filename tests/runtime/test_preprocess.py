@@ -1,8 +1,10 @@
 """to_batch: equal to torchvision's pipeline, and strict about what it takes."""
 
 import dataclasses
+import re
 
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +13,9 @@ from PIL import Image
 from processes import python
 
 from lenet_runtime.errors import InputError
+from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.pictures import mnist_style
-from lenet_runtime.images.preprocess import Preprocessing, to_batch
+from lenet_runtime.images.preprocess import Preprocessing, normalise, to_batch, to_pixels
 
 MNIST = Preprocessing()
 SIZES = st.sampled_from([28, 32])
@@ -107,7 +110,6 @@ def test_the_input_is_not_written_to_nor_shared():
         (digits()[:, :, :27], r"found \(3, 28, 27\)"),
         (np.zeros((28, 28, 3), np.uint8), r"found \(28, 28, 3\)"),
         (np.zeros((), np.uint8), r"found \(\)"),
-        (digits() > 9, "found bool"),
         (digits().astype(np.int64), "found int64"),
         (digits().astype(np.int8), "found int8"),
         (digits().astype(complex), "found complex128"),
@@ -129,6 +131,94 @@ def test_the_input_is_not_written_to_nor_shared():
 def test_anything_else_is_an_input_error_that_says_what_to_do(images, says):
     with pytest.raises(InputError, match=says):
         to_batch(images, MNIST)
+
+
+REAL = load_digits().images
+MIXED = np.concatenate([REAL[:2], REAL[:2] > 99])  # two images of 0 and 1 among others
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        REAL.reshape(60, 784),
+        (REAL / np.float32(255)).reshape(60, 784),
+        np.where(REAL > 99, 255, 0).astype(np.uint8),
+        MIXED,
+        np.zeros((2, 28, 28), np.uint8),
+        np.zeros((2, 28, 28), np.float32),
+        np.full((2, 28, 28), 255, np.uint8),
+        np.maximum(REAL, 17),
+        np.where(np.arange(60)[:, None, None] % 2, REAL, 255 - REAL),  # not all are inverted
+    ],
+)
+def test_rows_of_784_and_what_means_one_thing_are_taken(images):
+    expected = images.reshape(-1, 28, 28)
+    np.testing.assert_array_equal(to_batch(images, MNIST), normalise(expected, MNIST))
+
+
+@pytest.mark.parametrize("shape", [(60, 28, 28), (60, 784)])
+def test_bool_arrays_are_ink_and_paper(shape):
+    expected = np.where(REAL > 99, 255, 0).astype(np.uint8)
+    np.testing.assert_array_equal(
+        to_batch((REAL > 99).reshape(shape), MNIST), to_batch(expected, MNIST)
+    )
+
+
+SIXTEENTHS = np.rint(REAL / 255 * 16)
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        ((REAL > 99).astype(np.uint8), "none above 1 in this array; "),
+        ((REAL > 99).astype(np.int64), "found int64; "),
+        (SIXTEENTHS.astype(np.uint8), "none above 16 in this array; "),
+        (SIXTEENTHS.astype(np.int32), "found int32; "),
+        (SIXTEENTHS, r"expected floats in \[0, 1\]"),
+        (REAL.astype(np.float32), r"expected floats in \[0, 1\]"),
+        (REAL.astype(np.int64), "found int64"),
+        (REAL.astype(np.uint16) * 257, "found uint16"),
+        (REAL / np.float32(255) / np.float32(255), "divided by 255 twice"),
+        (REAL / 255 / 255, "divided by 255 twice"),
+        ((REAL / 255 / 255).astype(np.float16), "divided by 255 twice"),
+        ((REAL / 255).astype(np.longdouble), "found (float128|longdouble|float64)"),
+        (255 - REAL, "white digits on black, found black ones"),
+        (1 - REAL / 255, "white digits on black, found black ones"),
+        (255 - REAL[:1], "white digits on black, found black ones"),
+        (REAL[0], r"found \(28, 28\)"),
+        (REAL[0].ravel(), r"found \(784,\)"),
+        (np.pad(REAL, ((0, 0), (2, 2), (2, 2))).reshape(60, 1024), r"found \(60, 1024\)"),
+        (np.insert(REAL.reshape(60, 784), 0, 7, axis=1), r"found \(60, 785\)"),
+        (REAL[:, None], r"found \(60, 1, 28, 28\)"),
+        (REAL[..., None], r"found \(60, 28, 28, 1\)"),
+        (REAL.repeat(2, 1).repeat(2, 2), r"found \(60, 56, 56\)"),
+        (np.ma.masked_array(REAL), "without a mask"),
+        ((REAL / 255).astype(">f4"), "native byte order"),
+        ([REAL[0], REAL[1]], "found numpy.ndarray"),
+        ([REAL[:2], REAL[2:9]], "found numpy.ndarray"),
+        (REAL.tolist(), "found list"),
+    ],
+)
+def test_doing_what_an_error_advises_gives_the_right_digits(images, says):
+    """The advised line is run as it stands, and its result is taken and shows the digits."""
+    with pytest.raises(InputError, match=says) as error:
+        to_batch(images, MNIST)
+    line = re.search(r"(?:pass|choose .*:) ([^;]*?)(?: if .*|, which .*|;.*|$)", str(error.value))
+    meant = eval(line[1], {"images": images, "np": np, "PIL": PIL})
+    batch = to_batch(meant, MNIST).reshape(-1, 32 * 32)
+    drawn = to_batch(REAL[: len(batch)], MNIST).reshape(-1, 32 * 32)
+    alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(batch, drawn, strict=True)]
+    assert np.mean(alike) > 0.8, "the digits themselves"
+
+
+def test_what_is_doubtful_about_pictures_is_said():
+    picture = Image.new("L", (300, 200), 255)
+    for left in (60, 200):
+        picture.paste(0, (left, 40, left + 20, 160))
+    pixels, warnings = to_pixels([picture, Image.fromarray(REAL[0])], MNIST)
+    assert pixels.shape == (2, 28, 28)
+    assert [len(doubts) for doubts in warnings] == [1, 0]
+    assert "2 shapes of a digit's size" in warnings[0][0]
 
 
 def test_a_tensor_is_not_an_array():
@@ -170,7 +260,7 @@ def test_any_array_makes_a_finite_batch_or_an_input_error(images):
     assert batch.shape == (len(images), 1, 32, 32)
     assert batch.dtype == np.float32
     assert np.isfinite(batch).all()
-    assert images.dtype.str in ("|u1", "<f2", "<f4", "<f8")
+    assert images.dtype.str in ("|b1", "|u1", "<f2", "<f4", "<f8")
     assert not images.size or 0 <= images.min() <= images.max() <= (
         255 if images.dtype == "u1" else 1
     )

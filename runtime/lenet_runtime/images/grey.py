@@ -11,6 +11,8 @@ from lenet_runtime.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+MAX_SIDE = 2048  # longer pictures are averaged to this first: enough for a digit in any corner
+STRIP = 64  # rows of the smaller picture that are made at a time, which bounds the memory
 NUMERIC = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -37,6 +39,48 @@ def to_grey(image: "Image") -> list["Image"]:
     colours = ("black", "white") if light else ("white", "black")
     papers = [Image.new("RGBA", image.size, colour) for colour in colours]
     return [Image.alpha_composite(paper, rgba).convert("L") for paper in papers]
+
+
+def shrink(image: "Image") -> "Image":
+    """Average a picture to at most 2048 pixels a side, without a copy of the whole.
+
+    Raises:
+        Pillow's own errors, where it does not convert this mode.
+    """
+    from PIL import Image
+
+    factor = -(-max(image.size) // MAX_SIDE)
+    if factor <= 1:
+        return image
+    width, height = image.size
+    mode = "RGBA" if image.has_transparency_data else "L" if image.mode == "L" else "RGB"
+    mode = "F" if image.mode in NUMERIC else mode
+    small = Image.new(mode, (-(-width // factor), -(-height // factor)))
+    for top in range(0, small.height, STRIP):
+        bottom = min(height, (top + STRIP) * factor)
+        strip = image.crop((0, top * factor, width, bottom))
+        if mode == "F":
+            strip = Image.fromarray(_average(np.asarray(strip), factor))
+        else:
+            strip = _opaque_or_rgba(strip, mode).reduce(factor)
+        small.paste(strip, (0, top))
+    return small
+
+
+def _opaque_or_rgba(strip: "Image", mode: str) -> "Image":
+    if strip.mode == "La":
+        strip = strip.convert("LA")  # the only mode that Pillow converts La to
+    return strip if strip.mode == mode else strip.convert(mode)
+
+
+def _average(numbers: NDArray[Any], factor: int) -> NDArray[np.float32]:
+    values = numbers.astype(np.float64)
+    for axis in (0, 1):
+        starts = np.arange(0, numbers.shape[axis], factor)
+        counts = np.diff(starts, append=numbers.shape[axis])
+        sums = np.add.reduceat(values, starts, axis)
+        values = sums / (counts[:, None] if axis == 0 else counts)
+    return values.astype(np.float32)
 
 
 def _stretch_numbers(numbers: NDArray[Any]) -> "Image":

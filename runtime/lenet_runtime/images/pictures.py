@@ -8,15 +8,15 @@ drawing gets the same treatment before it is classified.
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime.errors import BackendUnavailable, InputError
-from lenet_runtime.images.grey import to_grey
-from lenet_runtime.images.ink import Grey, Ink, find_ink
+from lenet_runtime.errors import InputError
+from lenet_runtime.images.grey import shrink, to_grey
+from lenet_runtime.images.ink import Grey, Ink, fill_paper, find_ink, otsu
+from lenet_runtime.images.shapes import Page, find_page, has_square
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,17 +24,16 @@ if TYPE_CHECKING:
 # 8192x8192: more than phones take, and 64 MB of grey. Checked before anything is decoded.
 MAX_PIXELS = 2**26
 WORK_SIDE = 256  # ink is searched for at this size: fine strokes stay, sensor noise averages out
+TINY = 16  # the longer side of pictures that are drawings pixel by pixel, not photos
 BOX, SIDE = 20, 28
 STROKE = 90  # percentile of the ink's levels that becomes full white
+SOLID = 8  # no stroke of a digit of 20x20 is as wide
 CENTRE = 14  # MNIST's centres of mass round to (14, 14), counting pixels from 0
-PROGRAMS = ("EPS", "WMF")  # Pillow runs Ghostscript, or Windows' drawing commands, for these
 ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
-
-# The errors that Pillow raises on damaged files, depending on the format.
-_DAMAGED = (
-    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError,
-    MemoryError, NotImplementedError,
-)  # fmt: skip
+TURNS = {
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
+    7: "TRANSVERSE", 8: "ROTATE_90",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,53 +44,15 @@ class DigitImage:
         pixels: Pixels, uint8 ``(28, 28)``: white ink, 255, on black paper, 0.
         inverted: Whether the picture had dark ink on light paper.
         steps: Descriptions of the steps that were taken, in order.
+        shapes: Shapes in the picture that are large enough to be digits of their own.
+        warnings: What makes it doubtful that this is the picture of one digit; mostly empty.
     """
 
     pixels: NDArray[np.uint8]
     inverted: bool
     steps: tuple[str, ...]
-
-
-def read_digit(file: Path | BinaryIO) -> DigitImage:
-    """Open a picture, such as PNG or JPEG, and turn it into an image like MNIST's.
-
-    Raises:
-        InputError: the file is not a picture, is damaged or enormous, or shows no digit.
-        BackendUnavailable: Pillow is not installed.
-        OSError: the file cannot be opened.
-    """
-    try:
-        import PIL.Image
-    except ImportError as error:
-        raise BackendUnavailable(
-            "reading pictures needs Pillow; pip install 'lenet-deploy[cpu]' brings it"
-        ) from error
-    if isinstance(file, Path):
-        with file.open("rb") as stream:
-            return read_digit(stream)
-    try:
-        image = PIL.Image.open(file)
-    except PIL.UnidentifiedImageError as error:
-        raise InputError(
-            "expected a picture that Pillow reads, such as PNG or JPEG, found another or a "
-            "damaged file; save it as PNG"
-        ) from error
-    except PIL.Image.DecompressionBombError as error:
-        raise InputError(f"expected at most {MAX_PIXELS} pixels; {error}") from error
-    except _DAMAGED as error:
-        raise _damaged(error) from error
-    with image:
-        if image.format in PROGRAMS:
-            raise InputError(f"expected a picture, found {image.format}; save it as PNG")
-        return mnist_style(image)
-
-
-def picture_suffixes() -> frozenset[str]:
-    """Suffixes of the files that `read_digit` opens, in lower case and with the dot."""
-    from PIL import Image
-
-    kinds = Image.registered_extensions().items()  # fills OPEN, too
-    return frozenset(s for s, kind in kinds if kind in Image.OPEN and kind not in PROGRAMS)
+    shapes: int = 1
+    warnings: tuple[str, ...] = ()
 
 
 def mnist_style(image: "Image") -> DigitImage:
@@ -107,19 +68,26 @@ def mnist_style(image: "Image") -> DigitImage:
         InputError: the picture has more than 2**26 pixels, is damaged, has pixels that are not
             finite, or shows no ink.
     """
-    from PIL import ImageOps
+    from PIL import Image
 
     width, height = image.size
+    count = _frames(image)
+    frames = f"; of its {count} frames the first counts" if count > 1 else ""
     if width * height > MAX_PIXELS:
         raise InputError(
             f"expected a picture of at most {MAX_PIXELS} pixels, found {width}x{height}; "
             "make it smaller"
         )
     try:
-        is_turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
-        papers = to_grey(ImageOps.exif_transpose(image))
-    except _DAMAGED as error:
-        raise _damaged(error) from error
+        is_turned = image.getexif().get(ORIENTATION, 1) in TURNS
+        image.load()  # which turns a TIFF already
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+        image = shrink(image)
+        papers = to_grey(image if turn is None else image.transpose(Image.Transpose[turn]))
+    except InputError:
+        raise
+    except Exception as error:  # decoders raise errors of many kinds on damaged files
+        raise damaged(error) from error
     steps = ["turned upright as EXIF says"] if is_turned else []
     for grey in papers:
         digit = _already_mnist(grey, steps) or _normalise(grey, steps)
@@ -127,11 +95,19 @@ def mnist_style(image: "Image") -> DigitImage:
             return digit
     raise InputError(
         f"expected a digit, found a blank {width}x{height} picture, or ink too faint to tell "
-        "from noise; take it with more contrast, one digit with some paper around it"
+        "from noise; take it with more contrast, one digit with some paper around it" + frames
     )
 
 
-def _damaged(error: BaseException) -> InputError:
+def _frames(image: "Image") -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # a damaged file, which decoding it says
+        return 1
+
+
+def damaged(error: BaseException) -> InputError:
+    """The error that says what a decoder found wrong with a picture."""
     return InputError(
         f"expected a whole picture of a mode that converts to grey, found a fault in it: {error}; "
         "save it again as PNG"
@@ -166,19 +142,41 @@ def _centre_of_mass(pixels: NDArray[Any]) -> tuple[float, float]:
 
 
 def _normalise(grey: "Image", steps: list[str]) -> DigitImage | None:
-    ink = _locate(grey)
-    if ink is None:
+    located = _locate(grey)
+    if located is None:
         return None
+    ink, shapes, page = located
     pixels = _place(_scale(ink))
+    if page.inside is not None:
+        steps = [*steps, "cropped to the sheet, the frame or the circle around the ink"]
     colours = "inverted: dark ink on light paper" if ink.dark else "kept: light ink on dark paper"
     box = f"cropped to the ink, scaled to fit {BOX}x{BOX}, centred by mass in {SIDE}x{SIDE}"
-    return DigitImage(pixels, ink.dark, (*steps, colours, "contrast stretched", box))
+    steps = [*steps, colours, "contrast stretched", box]
+    return DigitImage(pixels, ink.dark, tuple(steps), shapes, _doubts(pixels, shapes))
 
 
-def _locate(grey: "Image") -> Ink | None:
+def _doubts(pixels: NDArray[np.uint8], shapes: int) -> tuple[str, ...]:
+    doubts = []
+    if shapes > 1:
+        doubts.append(f"{shapes} shapes of a digit's size; give one digit a picture")
+    if has_square(pixels >= 128, SOLID):  # 19 of MNIST's 10,000 test digits have one
+        doubts.append("a solid area, where a digit has strokes; leave only paper around the digit")
+    return tuple(doubts)
+
+
+def _locate(grey: "Image") -> tuple[Ink, int, Page] | None:
     """Find the ink in the whole picture, then once more and sharper in its surroundings."""
+    from PIL import ImageOps
+
+    if max(grey.size) <= TINY:
+        grey = ImageOps.autocontrast(grey)  # levels of 0 to 16, as in UCI's digits; no noise here
     work = _reduce(grey)
-    ink = find_ink(np.asarray(work, np.float32))
+    pixels = np.asarray(work, np.float32)
+    page = find_page(pixels, otsu(pixels))
+    if page.crop is not None:
+        grey = ImageOps.expand(grey, math.ceil(0.2 * max(grey.size)) + 1, round(page.crop))
+        work = _reduce(grey)
+    ink = find_ink(_on_page(work, page, (0, 0, *grey.size), grey.size))
     if not ink.mask.any():
         return None
     ratio = grey.width / work.width, grey.height / work.height
@@ -190,8 +188,26 @@ def _locate(grey: "Image") -> Ink | None:
         min(grey.width, math.ceil((right + margin) * ratio[0])),
         min(grey.height, math.ceil((bottom + margin) * ratio[1])),
     )
-    closer = find_ink(np.asarray(_reduce(grey.crop(near)), np.float32), ink.dark)
-    return closer if closer.mask.any() else ink
+    closer = find_ink(_on_page(_reduce(grey.crop(near)), page, near, grey.size), ink.dark)
+    return (closer if closer.mask.any() else ink), max(ink.shapes, page.cells), page
+
+
+def _on_page(
+    view: "Image", page: Page, box: tuple[int, int, int, int], size: tuple[int, int]
+) -> Grey:
+    """The part `box` of a picture, with paper in the place of what surrounds the page."""
+    from PIL import Image
+
+    pixels = np.asarray(view, np.float32)
+    if page.inside is None:
+        return pixels
+    height, width = page.inside.shape
+    scale = width / size[0], height / size[1]
+    part = (box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1])
+    mask = (
+        Image.fromarray(page.inside).convert("L").resize(view.size, Image.Resampling.BILINEAR, part)
+    )
+    return fill_paper(pixels, np.asarray(mask) == 255)
 
 
 def _reduce(grey: "Image") -> "Image":

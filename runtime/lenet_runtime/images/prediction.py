@@ -22,12 +22,15 @@ class Prediction:
         top_k: The k most probable classes of each image, int64 ``(N, k)``, in descending order;
             among equals the lower class comes first, so ``top_k[:, 0]`` equals `labels`.
         class_labels: Names of the C classes, ``("0", ..., "9")``.
+        warnings: For pictures, what makes it doubtful that each shows one digit, such as several
+            shapes; mostly empty tuples. Empty as a whole for arrays, which are not looked at.
     """
 
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     top_k: NDArray[np.int64]
     class_labels: tuple[str, ...]
+    warnings: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -39,7 +42,10 @@ class Prediction:
 
 
 def from_logits(
-    logits: NDArray[np.floating[Any]], class_labels: Sequence[str], k: SupportsIndex = 3
+    logits: NDArray[np.floating[Any]],
+    class_labels: Sequence[str],
+    k: SupportsIndex = 3,
+    warnings: tuple[tuple[str, ...], ...] = (),
 ) -> Prediction:
     """Turn logits ``(N, C)`` into a `Prediction`.
 
@@ -51,6 +57,7 @@ def from_logits(
         logits: Finite floating-point logits ``(N, C)``; N may be 0.
         class_labels: Names of the C classes.
         k: Number of classes to rank, 1 to C.
+        warnings: Doubts about each picture, which the answer repeats.
 
     Raises:
         InputError: `k` is not an integer from 1 to C.
@@ -64,7 +71,7 @@ def from_logits(
     exps = np.exp(wide - wide.max(axis=1, keepdims=True))
     probabilities = (exps / exps.sum(axis=1, keepdims=True)).astype(np.float32)
     return Prediction(
-        order[:, 0].copy(), probabilities, order[:, :top_k].copy(), tuple(class_labels)
+        order[:, 0].copy(), probabilities, order[:, :top_k].copy(), tuple(class_labels), warnings
     )
 
 

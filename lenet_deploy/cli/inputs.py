@@ -1,0 +1,134 @@
+"""What `lenet-deploy predict` classifies: pictures, files of arrays, stdin and bundled digits."""
+
+import glob
+import io
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lenet_runtime.errors import InputError
+from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.files import (
+    MAX_BYTES,
+    is_array_file,
+    picture_suffixes,
+    read_arrays,
+    read_digit,
+)
+from lenet_runtime.images.pictures import DigitImage
+from lenet_runtime.images.preprocess import Preprocessing, to_pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Digit:
+    """One digit to classify.
+
+    Attributes:
+        name: Path of the picture, with its place in an array, or the name of a bundled digit.
+        image: Pixels, and how they were made from the picture.
+        label: The right answer, where it is known.
+    """
+
+    name: str
+    image: DigitImage
+    label: int | None = None
+
+
+def bundled(count: int) -> list[Digit]:
+    """The first `count` bundled digits."""
+    digits = load_digits()
+    return [
+        Digit(f"MNIST test digit {index}", DigitImage(image, False, ()), int(label))
+        for image, label, index in zip(
+            digits.images[:count], digits.labels, digits.indices, strict=False
+        )
+    ]
+
+
+def match(arguments: Iterable[str]) -> tuple[list[Path], dict[str, str]]:
+    """The files that the arguments name, each once, and an error for each that names none."""
+    files: dict[Path, None] = {}
+    errors: dict[str, str] = {}
+    for argument in arguments:
+        path = Path(argument).expanduser()
+        if argument == "-":
+            matches, missing = [Path("-")], ""
+        elif path.is_dir():
+            matches, missing = _pictures_in(path), "expected pictures, found none in this folder"
+        elif path.exists() or not glob.has_magic(argument):
+            matches, missing = [path] if path.exists() else [], "no such file"
+        else:
+            # Path.glob takes no absolute pattern.
+            names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
+            matches = [Path(name) for name in names if Path(name).is_file()]
+            missing = "no file matches"
+        files |= dict.fromkeys(matches)
+        if not matches:
+            errors[argument] = missing
+    return list(files), errors
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    suffixes = picture_suffixes()
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
+    )
+
+
+def read(files: Iterable[Path], errors: dict[str, str]) -> list[Digit]:
+    """The digits of all files that can be read; an error is added for each other."""
+    digits: list[Digit] = []
+    for file in files:
+        try:
+            digits += _read_file(file)
+        except InputError as error:
+            errors[str(file)] = str(error)
+        except OSError as error:
+            errors[str(file)] = error.strerror or str(error)
+    return digits
+
+
+def _read_file(file: Path) -> list[Digit]:
+    if file == Path("-"):
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise InputError(f"expected at most {MAX_BYTES} bytes, found more")
+        start = data[:16]
+    else:
+        with file.open("rb") as stream:
+            start = stream.read(16)
+            if not is_array_file(start, file.name):
+                stream.seek(0)
+                return [Digit(str(file), read_digit(stream))]
+            data = start + stream.read(MAX_BYTES + 1 - len(start))
+    numbers = start[:1].isdigit() or start.lower().lstrip(b'"').startswith((b"label", b"pixel"))
+    if file == Path("-") and not (numbers or is_array_file(start, "")):
+        return [Digit("-", read_digit(io.BytesIO(data)))]
+    return _from_arrays(str(file), data)
+
+
+def _from_arrays(name: str, data: bytes) -> list[Digit]:
+    images, labels = read_arrays(data)
+    pixels, _ = to_pixels(images, Preprocessing())
+    steps: tuple[str, ...] = ("taken as it is",)
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(pixels.astype(np.float64) * 255).astype(np.uint8)
+        steps = ("rounded to 256 levels",)
+    if pixels.shape[1] == 32:
+        pixels = pixels[:, 2:-2, 2:-2]
+        steps = (*steps, "without the two pixels at each side, which the network pads with")
+    if labels is not None and len(labels) != len(pixels):
+        raise InputError(f"expected as many labels as images, found {len(labels)}")
+    return [
+        Digit(
+            f"{name}[{i}]",
+            DigitImage(image, False, steps),
+            None if labels is None else int(labels[i]),
+        )
+        for i, image in enumerate(pixels)
+    ]

@@ -1,0 +1,57 @@
+"""`lenet-deploy predict` in this process, with a fake network that needs no engine."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from typer.testing import CliRunner
+
+from lenet_deploy.cli import app
+from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.prediction import from_logits
+from lenet_runtime.images.preprocess import Preprocessing, to_batch
+
+DIGITS = load_digits()
+BUNDLED = to_batch(DIGITS.images, Preprocessing()).reshape(60, -1)
+
+
+class FakeSession:
+    """Answers with the label of the bundled digit that is most alike."""
+
+    backend = "fake"
+
+    def __init__(self, path, batch_size=None):
+        manifest = SimpleNamespace(batch_size=batch_size, preprocessing=Preprocessing())
+        self.artifact = SimpleNamespace(path=Path(path), manifest=manifest)
+        self.batches = []
+        self.closed = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.closed = True
+
+    def predict(self, images, top_k=3):
+        self.batches.append(len(images))
+        flat = to_batch(images, Preprocessing()).reshape(len(images), -1)
+        nearest = np.square(flat[:, None] - BUNDLED).mean(2).argmin(1)
+        logits = 9 * np.eye(10, dtype=np.float32)[DIGITS.labels[nearest]]
+        return from_logits(logits, "0123456789", top_k)
+
+
+def run(*arguments, width="80", code=0):
+    result = CliRunner(env={"COLUMNS": width}).invoke(app, ["predict", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def predict(*arguments, code=0):
+    """Run the command; returns its predictions and its errors by path."""
+    document = json.loads(run(*arguments, "--json", code=code).stdout)
+    return document["predictions"], {error["path"] for error in document["errors"]}
+
+
+def values(predictions, key):
+    return [prediction[key] for prediction in predictions]
