@@ -53,8 +53,8 @@ def layer(isa: Isa, number: int, dense: PackedDense, last: bool, paired: bool) -
         nonzero = isa.word("nonzero", f"y + i * {dense.stride} + 16 * v")
         body += [
             f"if (start + step == {words}) {{",
-            f"    for (size_t v = 0; v < {following}; v++)",
-            f"        next[i * {following} + v] = {nonzero};",
+            f"    for (int v = 0; v < {following}; v++)",
+            f"        next[i * {following} + (size_t)v] = {nonzero};",
         ]
         if rest:  # beyond them the memory may hold anything
             body.append(f"    next[i * {following} + {following - 1}] &= {(1 << rest) - 1:#x};")
