@@ -5,6 +5,7 @@ import json
 import struct
 
 import numpy as np
+import predict_command
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
@@ -12,6 +13,8 @@ from predict_command import DIGITS, predict, run, values
 from typer.testing import CliRunner
 
 from lenet_deploy.cli import app
+
+fake, pictures = predict_command.fake, predict_command.pictures
 
 
 def idx(images):
