@@ -13,12 +13,9 @@
 
 enum { SIDE = 28, PADDED = 32, BORDER = (PADDED - SIDE) / 2 };
 
-/* The bundled network's; another network may want others. */
-static const float mean = 0.1307f, deviation = 0.3081f;
-
 static float normalised(int pixel)
 {
-    return ((float)pixel / 255 - mean) / deviation;
+    return ((float)pixel / 255 - LENET_MEAN) / LENET_STD;
 }
 
 /* 32x32 floats of a picture, with a black border; 1 where it is one, else 0. */

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lenet_export import formats, publish
-from lenet_export.network import weights
+from lenet_export.network import independence, weights
 from lenet_export.network.reference import Reference
 from lenet_export.request import DIGIT_LABELS, Build, Request
-from lenet_export.verification import mnist_batch, with_both_sides
+from lenet_export.verification import mnist_batch, proof_sizes, prove
 from lenet_runtime import __version__, devices
 from lenet_runtime.artifact import (
     GOLDEN_NAME,
@@ -30,7 +30,7 @@ from lenet_runtime.artifact import (
     trust,
 )
 from lenet_runtime.artifact.files import sha256
-from lenet_runtime.backends import BACKENDS, choose
+from lenet_runtime.backends import choose
 from lenet_runtime.errors import InputError
 from lenet_runtime.formats import Format, find
 from lenet_runtime.images.digits import load_digits
@@ -39,6 +39,9 @@ from lenet_runtime.loading import load
 from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, check_parity, parity_batches
 
 GOLDEN_ROWS = 8
+# The largest logit of a network; 2**30 above float32's least normal number, whose relative
+# precision its activations and their products then still have.
+LEAST_LOGIT = 2.0**-96
 
 
 def export(
@@ -76,15 +79,16 @@ def export(
         force: replace an artifact that is at `output`.
         preprocessing: how pixels become the input; None for MNIST's defaults.
         labels: class of each logit.
-        batch_sizes: to verify at, and at those where the engine changes from one program to
-            another; a static batch is verified at its own.
+        batch_sizes: to verify at, and at all that reach whatever else the engine does with a
+            batch, see `verification.proof_sizes`; a static batch is verified at its own.
         progress: called with a line before each step that takes a while.
         **options: of the format, see `lenet_runtime.formats.FORMATS`: ``opset`` of ``onnx``,
-            ``isa`` and ``calibration`` of ``native``.
+            ``isa``, ``prefix`` and ``calibration`` of ``native``.
 
     Raises:
-        InputError: an argument is wrong, weights are not finite, or the module fails or its
-            output is not float32 ``(N, 10)``.
+        InputError: an argument is wrong, weights are not finite, or the module fails, its output
+            is not float32 ``(N, 10)``, an image's logits depend on the images beside it, or all
+            are below `LEAST_LOGIT`.
         ArtifactError: `output` is in the way or cannot be written.
         BackendUnavailable: what builds or verifies this format is not installed.
         ParityError: the result differs from the module; nothing was published.
@@ -106,25 +110,38 @@ def export(
     if target.name in ("", ".."):
         raise InputError(f"output: expected the name of a new folder, found {str(target)!r}")
     publish.check_target(target, force)
-    weights.require_finite(module)
     reference = Reference(module)
+    weights.require_finite(reference.module)
     _check_module(reference, static_batch or 2)
+    raw = load_digits().images
+    digits = mnist_batch(raw, request.preprocessing)
+    _check_scale(reference, digits, static_batch)
+    independence.require(reference, digits, static_batch)
     # Before the build: what cannot be proven is not made.
     backend = choose(format, "auto", str(request.device)) if verify else None
     request = dataclasses.replace(request, module=reference.module)
     progress(f"building {format}")
     build = formats.build(request)
-    digits = mnist_batch(load_digits().images, request.preprocessing)
     with publish.staging(target) as folder:
         files = build.files | {GOLDEN_NAME: _golden(reference, digits, static_batch)}
         manifest = _manifest(request, build, files)
         publish.write_files(folder, files | {MANIFEST_NAME: manifest.to_bytes()})
         if backend is not None:
-            draft = Artifact.open(folder)
-            sizes = _sizes(request, BACKENDS[backend].starts(draft))
-            progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
-            batches = list(parity_batches(digits, sizes))
-            report = _verify(reference, draft, backend, str(request.device), batches)
+            draft, device = Artifact.open(folder), str(request.device)
+            # As a user's process will.
+            with load(draft, backend, device, trust=True, unproven=True) as session:
+                sizes = proof_sizes(session, request.batch_sizes)
+                progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
+                batches = list(parity_batches(digits, sizes))
+                report = prove(session, reference, batches, raw)
+            report.require(f"{format} on {backend}")
+            if request.device.kind == "cpu":
+                # Recorded is what one thread answers, which no machine's number of cores changes.
+                with load(draft, backend, device, 1, trust=True, unproven=True) as session:
+                    report = check_parity(
+                        session.run, reference.eager, reference.exact, batches, precision
+                    )
+                report.require(f"{format} on {backend}, in one thread,")
             proven = dataclasses.replace(manifest, parity=report)
             publish.write_files(folder, {MANIFEST_NAME: proven.to_bytes()})
         artifact = publish.publish(folder, target, force)
@@ -132,13 +149,6 @@ def export(
         progress(f"other processes load it with trust=True alone: {reason}")
     trust.remember(artifact)
     return artifact
-
-
-def _sizes(request: Request, starts: Sequence[int]) -> tuple[int, ...]:
-    """The batch sizes to verify at, of an engine whose programs begin at `starts`."""
-    if request.static_batch is not None:
-        return (request.static_batch,)
-    return with_both_sides(request.batch_sizes, starts)
 
 
 def _device(
@@ -170,6 +180,20 @@ def _check_module(reference: Reference, size: int) -> None:
         )
 
 
+def _check_scale(
+    reference: Reference, digits: NDArray[np.float32], static_batch: int | None
+) -> None:
+    """Refuse logits so small that float32 rounds them to few bits or to nothing."""
+    logits = reference.eager(np.resize(digits, (static_batch or len(digits), *digits.shape[1:])))
+    largest = float(np.abs(logits).max())
+    if largest < LEAST_LOGIT:
+        raise InputError(
+            f"module: expected logits of {LEAST_LOGIT:.1g} at least, found none above "
+            f"{largest:.3g} on real digits, where float32 cannot tell them apart; "
+            "scale the last layer's weights and bias up"
+        )
+
+
 def _golden(reference: Reference, digits: NDArray[np.float32], static_batch: int | None) -> bytes:
     """A few real digits and their logits; of a static artifact, one whole batch."""
     shape = (static_batch or GOLDEN_ROWS, *digits.shape[1:])
@@ -198,27 +222,3 @@ def _manifest(request: Request, build: Build, files: dict[str, bytes]) -> Manife
         weights_sha256=request.weights_sha256,
         parity=ParityReport(request.precision, TOLERANCES[request.precision], ()),
     )
-
-
-def _verify(
-    reference: Reference,
-    artifact: Artifact,
-    backend: str,
-    device: str,
-    batches: Sequence[tuple[str, NDArray[np.float32]]],
-) -> ParityReport:
-    """Start the staged files as a user's process will, and hold them against the module.
-
-    Raises:
-        ParityError: the two differ.
-    """
-    eager, exact, precision = reference.eager, reference.exact, artifact.manifest.precision
-    where = f"{artifact.manifest.format} on {backend}"
-    with load(artifact, backend, device, trust=True, unproven=True) as session:
-        report = check_parity(session.run, eager, exact, batches, precision)
-        report.require(where)
-        # A plan may give the engine whole what this session cuts.
-        cut = [batch for batch in batches if session.chunk and len(batch[1]) >= 2 * session.chunk]
-        if cut:
-            check_parity(session.predictor.run, eager, exact, cut, precision).require(where)
-    return report

@@ -6,7 +6,7 @@ image's logits depend on the batch it sits in.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import nn
 
 from lenet_export.network import weights
 from lenet_export.network.reference import Reference
+from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import ArtifactError, InputError, ParityError
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing, to_batch
@@ -141,7 +142,7 @@ def verify(
     Args:
         session: the loaded artifact.
         module: with the very weights that were exported.
-        batch_sizes: for the parity table; a static artifact is tried at its own size only.
+        batch_sizes: for the parity table; see `proof_sizes`.
         data_set: name, uint8 images ``(N, 28, 28)`` and labels ``(N,)``; None for the bundled
             digits.
         seed: of the noise and of the permutation.
@@ -149,24 +150,19 @@ def verify(
     Raises:
         ArtifactError: the artifact was made from other weights.
         InputError: an argument is wrong.
+        ParityError: see `prove`; what fails otherwise is in the report.
     """
     check_batch_sizes(batch_sizes)
     _require_same_weights(session, module)
     manifest, reference = session.manifest, Reference(module)
-    sizes = (manifest.batch_size,) if manifest.batch_size else tuple(batch_sizes)
     bundled = load_digits()
     name, images, labels = data_set or ("bundled digits", bundled.images, bundled.labels)
     if len(images) != len(labels) or not len(images):
         raise InputError(f"{name}: found {len(images)} images and {len(labels)} labels")
     digits = mnist_batch(bundled.images, manifest.preprocessing)
+    batches = list(parity_batches(digits, proof_sizes(session, batch_sizes), seed))
     return Verification(
-        check_parity(
-            session.run,
-            reference.eager,
-            reference.exact,
-            parity_batches(digits, sizes, seed),
-            manifest.precision,
-        ),
+        prove(session, reference, batches, bundled.images),
         _data_set(session, reference, name, mnist_batch(images, manifest.preprocessing), labels),
         _invariance(session, digits, seed),
     )
@@ -186,10 +182,72 @@ def check_batch_sizes(batch_sizes: Sequence[int]) -> None:
         raise InputError(f"batch sizes: expected positive integers, found {list(batch_sizes)}")
 
 
-def with_both_sides(sizes: Sequence[int], starts: Sequence[int]) -> tuple[int, ...]:
-    """`sizes` with the largest batch of each program of the engine and the least of the next."""
-    sides = {size for start in starts[1:] for size in (start - 1, start)}
-    return tuple(sorted({*sizes, *sides}))
+def proof_sizes(session: Session, batch_sizes: Sequence[int]) -> tuple[int, ...]:
+    """`batch_sizes`, and those that reach whatever the session does with a batch.
+
+    That is the largest batch of each program of the engine, or way to handle a batch, and the
+    least of the next; and where the session cuts batches into chunks, one that is cut. A static
+    artifact has its own size alone.
+    """
+    size = session.manifest.batch_size
+    if size is not None:
+        return (size,)
+    backend = BACKENDS.get(session.backend)  # a plan has none; its router tells all
+    starts = backend.starts(session.artifact) if backend else ()
+    turns = {*starts, *session.predictor.switches} - {1}
+    sizes = {*batch_sizes, *turns, *(turn - 1 for turn in turns)}
+    if session.chunk is not None and max(sizes) < 2 * session.chunk:
+        sizes.add(2 * session.chunk + 1)
+    return tuple(sorted(sizes))
+
+
+def prove(
+    session: Session,
+    reference: Reference,
+    batches: Sequence[tuple[str, NDArray[np.float32]]],
+    pixels: NDArray[np.uint8],
+) -> ParityReport:
+    """Hold each way to the logits that a session has against the module.
+
+    The report is of `Session.run`. The engine itself is compared on the same batches, unchecked and
+    whole, as ``check_finite=False`` and a plan run it; and so are raw digits, of an engine that
+    prepares them. Each batch thus runs twice at least, the second time as its size is run for good:
+    from a graph, say.
+
+    Args:
+        session: as `load` gives it.
+        reference: the module.
+        batches: each with the kind of its images.
+        pixels: digits, uint8 ``(N, 28, 28)``, for the batches of raw digits.
+
+    Raises:
+        ParityError: a way other than `Session.run` differs from the module.
+    """
+    precision, predictor = session.manifest.precision, session.predictor
+    answers = [(reference.eager(images), reference.exact(images)) for _, images in batches]
+
+    def report(run: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> ParityReport:
+        eager, exact = iter(answers), iter(answers)
+        return check_parity(
+            run, lambda _: next(eager)[0], lambda _: next(exact)[1], batches, precision
+        )
+
+    proof = report(session.run)
+    if not proof.ok:
+        return proof
+    report(predictor.run).require(f"{session.backend}, unchecked and whole,")
+    run_pixels = predictor.run_pixels
+    if run_pixels is not None:
+        raw = [
+            np.ascontiguousarray(np.resize(pixels, (size, 28, 28)))
+            for size in dict.fromkeys(len(images) for _, images in batches)
+        ]
+        pairs = [("pixels", to_batch(each, session.manifest.preprocessing)) for each in raw]
+        prepared = iter(raw)
+        check_parity(
+            lambda _: run_pixels(next(prepared)), reference.eager, reference.exact, pairs, precision
+        ).require(f"{session.backend} on raw digits")
+    return proof
 
 
 def _require_same_weights(session: Session, module: nn.Module) -> None:

@@ -18,6 +18,7 @@ from lenet_deploy.cli.options import (
 from lenet_runtime import formats
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import backends_of, kinds_of
+from lenet_runtime.devices import Device
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 from lenet_runtime.formats import FORMATS
 from lenet_runtime.images.preprocess import Preprocessing
@@ -185,14 +186,15 @@ def _write_source(
     net: Any, folder: Path, common: Mapping[str, Any], options: Mapping[str, Any]
 ) -> list[Path]:
     """`lenet_export.formats.native.write_source`; returns what it wrote."""
-    from lenet_export.formats.native import DEFAULT_ISA, write_source
-    from lenet_export.network.quantize import calibration_batch
+    from lenet_export.formats.native import write_source
+    from lenet_export.request import Request
 
-    precision = common["precision"]
+    precision, pixels = common["precision"], common["preprocessing"]
     FORMATS["native"].require_options(options, precision)
-    calibration = calibration_batch(precision, options.get("calibration"), common["preprocessing"])
-    isa = options.get("isa", DEFAULT_ISA)
-    return write_source(net, folder, isa, precision, calibration)
+    request = Request(
+        net, "native", precision, Device("cpu"), preprocessing=pixels, options=options
+    )
+    return write_source(request, folder)
 
 
 def _print_source(paths: list[Path], *, as_json: bool) -> None:

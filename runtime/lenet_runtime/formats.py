@@ -143,6 +143,10 @@ _ISA = Option(
     "isa", "--isa", "The highest level to make kernels for, x86-64-v4, x86-64-v3 or generic. "
     "Default: all of them, chosen when loaded.", "LEVEL",
 )  # fmt: skip
+_PREFIX = Option(
+    "prefix", "--prefix", "What the names in lenet.c and lenet.h begin with, so that one program "
+    "can link several networks. Default: lenet.", "NAME",
+)  # fmt: skip
 _CALIBRATION = Option(  # the keyword is digits, uint8 (N, 28, 28), which the command line reads
     "calibration", "--calibration-dir", "In int8, a folder that holds MNIST/raw, to take the "
     "activations' scales from its 60,000 training digits. Default: 250 bundled training digits.",
@@ -175,7 +179,7 @@ FORMATS = {
         Format("torch-compile", ("model-from-N.pt2",), _BOTH),
         Format(
             "native", ("lenet.so", "lenet.c", "lenet.h"),
-            dict.fromkeys(("fp32", "bf16", "int8"), _CPU), (_ISA, _CALIBRATION),
+            dict.fromkeys(("fp32", "bf16", "int8"), _CPU), (_ISA, _PREFIX, _CALIBRATION),
         ),
         Format(
             "tensorrt", ("model.engine",),

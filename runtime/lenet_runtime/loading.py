@@ -41,16 +41,17 @@ def load(
         device: ``cpu``, ``cuda`` (the first GPU) or ``cuda:N``. What is asked for is what runs;
             there is no fallback.
         threads: CPU threads of a call, 1 to 1024, the caller's among them. None is one, and
-            for ``native``, whose other threads sleep until a batch is worth splitting, as many as
-            this process may use. No engine's threads spin while they wait.
-        trust: allow an artifact that runs code; needed for every format but ``onnx``, unless
-            this process exported it.
+            for ``native``, which splits batches of 128 images and more, as many as this process
+            may use. Idle threads sleep; but PyTorch's, where there is more than one, spin for a
+            while, unless ``OMP_WAIT_POLICY`` is ``PASSIVE`` before PyTorch is imported.
+        trust: allow an artifact that is more than data; needed for every format but ``onnx``,
+            and for ONNX graphs that are not of LeNet's family, unless this process exported it.
         check_finite: refuse NaN and infinities in every `Session.run`.
         unproven: allow an artifact of ``export --no-verify`` that was not proven since. For what
             proves it: ``lenet-deploy verify --record``.
 
     Raises:
-        ArtifactError: the artifact is damaged, foreign, or runs code and is not trusted.
+        ArtifactError: the artifact is damaged, foreign, or more than data and not trusted.
         BackendUnavailable: the engine, the device or a CPU extension is not here.
         InputError: an argument is wrong.
         ParityError: the self-test failed.

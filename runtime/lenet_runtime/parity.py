@@ -12,6 +12,8 @@ All tolerances come from the 60,000 training digits and from 65,000 images of no
 test digits. They were found by rounding the weights and the inputs of every layer to a type of unit
 roundoff u, with sums in float32. On digits the error of a row grows with its largest logit; on
 noise, whose logits are small, it does not. So each tolerance has an absolute and a relative part.
+The absolute part is for networks whose largest logit is 1 or more, as the bundled one's is. Of
+others it shrinks with that logit, or it would let pass whatever a network of tiny logits answers.
 
 - fp16 and tf32 have u = 2**-11. Rounding to nearest is off by at most 3 u of the row's largest
   logit on digits and 7.7 u on noise: 0.33 of fp16's tolerance. Matrix units that receive float32
@@ -37,6 +39,7 @@ the tolerance of the values still applies. On digits it is required in every pre
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,13 +55,15 @@ BATCH_SIZES = (1, 2, 7, 64, 257)
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The allowed difference: ``|found - expected| <= atol + rtol * max|expected row|``.
+    """The allowed difference: ``|found - expected| <= atol * scale + rtol * max|expected row|``.
+
+    The scale is the network's largest absolute logit, at most 1.
 
     The rounding errors of a row's ten logits come from the same hidden activations, so they
     scale with the row's largest logit and not with each logit's own value.
 
     Attributes:
-        atol: Absolute part, in logits.
+        atol: Absolute part, in logits, of a network whose largest logit is 1 or more.
         rtol: Relative part, as a share of the largest absolute logit in the row.
         min_top1: Smallest accepted share of rows that have the same largest logit.
         min_top1_noise: Smallest accepted share of such rows where the images are noise.
@@ -82,6 +87,7 @@ class Tolerance:
             raise ValueError(f"expected 0 < atol, 0 <= rtol and 0 <= min_top1 <= 1, found {self}")
 
 
+_LEAST = 2.0**-149  # float32's least step, allowed where all logits are zero
 NOISE = "random"  # what `parity_batches` calls images of noise
 # A single flip among the 60 bundled digits passes in int8, at batch sizes that hold all of them.
 TOLERANCES = {
@@ -168,13 +174,14 @@ class ParityReport:
 
 def compare(
     found: NDArray[np.generic],
-    expected: Logits,
+    expected: NDArray[np.floating[Any]],
     tolerance: Tolerance,
     *,
     inputs: str = "images",
     exact: NDArray[np.float64] | None = None,
+    scale: float | None = None,
 ) -> Comparison:
-    """Compare `found` with `expected`, both float32 ``(N, 10)``: shape, dtype, then values.
+    """Compare `found` with `expected`, both ``(N, 10)``: shape, dtype, then values.
 
     A value that is not finite fails, on either side: NaN equals nothing, and an infinite
     tolerance would hide everything.
@@ -185,6 +192,7 @@ def compare(
         tolerance: Tolerance of the engine's precision.
         inputs: Kind of the images, for the report; `NOISE` is judged by `min_top1_noise`.
         exact: Logits of eager float64, the reference for `Comparison.eager_error`.
+        scale: The network's largest absolute logit; None for that of `expected`.
     """
     rows = len(expected)
     reason = _unlike(found, expected)
@@ -192,7 +200,9 @@ def compare(
         return Comparison(inputs, rows, None, None, None, None, None, reason)
     wide = expected.astype(np.float64)
     difference = np.abs(found.astype(np.float64) - wide)
-    allowed = tolerance.atol + tolerance.rtol * np.abs(wide).max(axis=1, keepdims=True)
+    largest_of_rows = np.abs(wide).max(axis=1, keepdims=True)
+    floor = tolerance.atol * min(1.0, largest_of_rows.max() if scale is None else scale)
+    allowed = np.maximum(floor + tolerance.rtol * largest_of_rows, _LEAST)
     share = float((difference / allowed).max())
     min_top1 = tolerance.min_top1_noise if inputs == NOISE else tolerance.min_top1
     agreement = float((found.argmax(axis=1) == expected.argmax(axis=1)).mean())
@@ -210,7 +220,7 @@ def compare(
     return Comparison(inputs, rows, largest, mean, share, agreement, eager_error, reason)
 
 
-def _unlike(found: NDArray[np.generic], expected: Logits) -> str:
+def _unlike(found: NDArray[np.generic], expected: NDArray[np.floating[Any]]) -> str:
     """The reason why the two cannot be compared value by value; empty where they can."""
     if found.shape != expected.shape or not len(expected):
         return f"expected shape {expected.shape} with a row at least, found {found.shape}"
@@ -240,9 +250,11 @@ def check_parity(
         precision: Precision of the engine, a key of `TOLERANCES`.
     """
     tolerance = TOLERANCES[precision]
+    answers = [(name, engine(images), eager(images), exact(images)) for name, images in batches]
+    scale = max((float(np.abs(expected).max()) for _, _, expected, _ in answers), default=0.0)
     comparisons = tuple(
-        compare(engine(images), eager(images), tolerance, inputs=name, exact=exact(images))
-        for name, images in batches
+        compare(found, expected, tolerance, inputs=name, exact=wide, scale=scale)
+        for name, found, expected, wide in answers
     )
     return ParityReport(precision, tolerance, comparisons)
 

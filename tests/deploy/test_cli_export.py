@@ -106,7 +106,7 @@ def test_onnx_is_the_default_and_takes_an_opset(checkpoint, tmp_path):
     (row,) = json.loads(run("export", *words, "--json").stdout)["artifacts"]
     assert row["format"] == "onnx"
     with lenet_runtime.load(row["path"]) as session:
-        assert session.manifest.requirements.engine_version == "opset 18"
+        assert session.manifest.requirements.engine_version == "opset 18, IR 8"
 
 
 def test_all_iterates_the_table_and_lists_what_is_missing(export, tmp_path, monkeypatch):
@@ -287,7 +287,7 @@ def test_an_interrupt_exits_130_and_leaves_nothing(export, tmp_path, monkeypatch
 
 
 def test_ctrl_c_in_the_terminal_exits_130(checkpoint, tmp_path):
-    script = "from lenet_deploy.cli import main; main()"
+    script = "from lenet_deploy.__main__ import main; main()"
     words = ["export", "--checkpoint", checkpoint, "-o", tmp_path / "out", "-f", "onnx"]
     with subprocess.Popen(
         [sys.executable, "-c", script, *map(str, words)],

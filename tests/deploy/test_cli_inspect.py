@@ -7,6 +7,7 @@ import shutil
 import pytest
 from artifact_files import edit_manifest, replace_file, write_artifact
 from cli_helper import assert_fits, run, run_alone, set_columns
+from dense_onnx import FLAT, model, onnx, write_dense
 from every_format import EACH
 
 from lenet_export.network import weights
@@ -37,6 +38,7 @@ def test_every_format_is_shown_and_would_load(exported, net, format):
     assert report["manifest"]["weights_sha256"] == weights.fingerprint(net)
     assert set(report["files"].values()) == {"ok"}
     assert report["runs_code"] == (format != "onnx")
+    assert (report["needs_trust"] is None) == (format == "onnx")
     on_cpu = {n: reasons for n, reasons in report["loads_here"].items() if n.endswith(" on cpu")}
     assert on_cpu
     assert all(reasons == [] for reasons in on_cpu.values())
@@ -52,6 +54,18 @@ def test_the_graph_is_summed_up(onnx_artifact):
     table = run("inspect", onnx_artifact.path).stdout
     assert "Conv Relu MaxPool" in table
     assert "81,194 parameters, ai.onnx 20, IR 10" in table
+
+
+def test_a_graph_that_needs_trust_is_told_why(tmp_path):
+    folder = write_dense(tmp_path / "a")
+    edit_manifest(folder, lambda document: document.update(weights_sha256="1" * 64))
+    report = inspect(folder)
+    assert "its weights have the SHA-256" in report["needs_trust"]
+    assert report["graph"]["operators"] == ["Flatten", "Gemm"]
+    made = model(nodes=[FLAT, onnx.helper.make_node("Loop", ["flat"], ["logits"], doc_string="x")])
+    report = inspect(replace_file(folder, "model.onnx", made.SerializeToString()))
+    assert "NodeProto: doc_string: expected none" in report["needs_trust"]
+    assert report["graph"] is None
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -242,10 +256,10 @@ def test_any_folder_name_is_shown_as_it_is(onnx_artifact, tmp_path, monkeypatch,
 # ---- missing packages
 
 
-def test_without_onnx_there_is_no_graph_and_all_the_rest(onnx_artifact):
+def test_without_onnx_the_graph_is_there_and_all_the_rest(onnx_artifact):
     done = run_alone("inspect", onnx_artifact.path, "--json", without=["onnx", "torch"])
     report = json.loads(done.stdout)
-    assert report["graph"] is None
+    assert report["graph"] == inspect(onnx_artifact.path)["graph"]
     assert report["loads_here"]["ort-cpu on cpu"] == []
     assert list(report["loads_here"]) == [
         "ort-cpu on cpu",

@@ -13,15 +13,15 @@ import lenet_export
 from lenet_deploy.training.model import Net
 from lenet_export.formats import BUILDERS
 from lenet_export.formats import onnx as onnx_format
-from lenet_runtime.errors import ArtifactError, DeployError, ParityError
+from lenet_runtime.errors import ArtifactError, DeployError, InputError, ParityError
 
 
-def nudge(name):
-    """Change the largest weight of one tensor by a thousandth."""
+def nudge(name, by=1e-3):
+    """Change the largest weight of one tensor."""
 
     def spoil(module):
         flat = module.state_dict()[name].view(-1)
-        flat[flat.abs().argmax()] += 1e-3
+        flat[flat.abs().argmax()] += by
         return module
 
     return spoil
@@ -144,4 +144,35 @@ def test_a_builder_whose_file_the_engine_refuses_leaves_nothing(net, tmp_path, m
     )  # fmt: skip
     with pytest.raises(ArtifactError, match="ONNX Runtime cannot load it"):
         lenet_export.export(net, "onnx", tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+
+
+# ---- tiny logits
+
+
+def shrunk(net, factor):
+    """Its logits, and all that leads to them, `factor` times as large."""
+    module = copy.deepcopy(net)
+    with torch.no_grad():
+        for name in ("fc3.weight", "fc3.bias"):
+            module.get_parameter(name).mul_(factor)
+    return module
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e-8, 1e-20])
+@pytest.mark.parametrize("fault", ["fc3.weight", "classes swapped"])
+def test_a_fault_of_a_network_with_tiny_logits_is_found(net, tmp_path, monkeypatch, factor, fault):
+    """An absolute tolerance would let pass whatever it answers."""
+    module = shrunk(net, factor)
+    lenet_export.export(module, "torchscript", tmp_path / "right", batch_sizes=[2])
+    spoil = swap_classes if fault == "classes swapped" else nudge(fault, 1e-3 * factor)
+    plant(monkeypatch, "torchscript", spoil)
+    with pytest.raises(ParityError, match=r"differs|self-test"):
+        lenet_export.export(module, "torchscript", tmp_path / "wrong", batch_sizes=[2])
+
+
+def test_logits_that_float32_cannot_tell_apart_are_refused(net, tmp_path):
+    for module in (shrunk(net, 1e-32), shrunk(net, 0)):
+        with pytest.raises(InputError, match=r"logits of 1e-29 at least, found none above"):
+            lenet_export.export(module, "torchscript", tmp_path / "a")
     assert not list(tmp_path.iterdir())

@@ -124,13 +124,6 @@ def test_a_trace_says_whether_its_convolutions_may_use_tf32(precision):
     assert [list(node.inputs())[12].toIValue() for node in calls] == [precision == "tf32"] * 2
 
 
-def test_autotuning_gives_the_threads_back():
-    before, block = torch.get_num_threads(), torch_compile._one_thread()
-    with block:
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("wrong", [1, 2, 24])
 def test_a_fault_in_one_package_is_never_published(

@@ -1,7 +1,10 @@
 """The generated C as a C programmer gets it: compilers, C++, sanitizers, symbols, other CPUs."""
 
+import dataclasses
 import os
+import platform
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from native_c import (
     levels_here,
     library,
     need,
+    other_net,
+    request,
     shell,
     sources_of,
     write,
@@ -24,13 +29,71 @@ from native_c import (
 from samples import digits, noise
 
 from lenet_export.formats.native import generate
+from lenet_export.network import weights
 from lenet_export.network.reference import Reference
 from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import TOLERANCES, check_parity, compare, parity_batches
 
 EXAMPLE = REPOSITORY / "docs" / "native" / "example.c"
-CXX = {"gcc": "g++", "clang": "clang++"}
 SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+CXX = {"gcc": "g++", "clang": "clang++"}
+WARNINGS = ("-Wconversion", "-Wsign-conversion", "-Wshadow", "-Wundef", "-Wstrict-prototypes")
+TWO = """\
+#include "digits/lenet.h"
+#include "Letters_2/lenet.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+int main(void)
+{
+    static float images[DIGITS_PIXELS * 20], logits[2 * DIGITS_LOGITS * 20];
+    void *first = malloc(digits_workspace_size()), *second = malloc(Letters_2_workspace_size());
+    if (fread(images, sizeof images, 1, stdin) != 1 ||
+        digits_run(images, logits, 20, first) != DIGITS_OK ||
+        Letters_2_run(images, logits + 200, 20, second) != LETTERS_2_OK)
+        return 1;
+    free(first);
+    free(second);
+    return fwrite(logits, sizeof logits, 1, stdout) != 1;
+}
+"""
+# Sets MXCSR, loads the library, calls each of its functions, and looks whether MXCSR stayed.
+STATE = """\
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <immintrin.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef int Run(const float *, float *, size_t, void *);
+typedef int Finite(const float *, size_t);
+typedef size_t Size(void);
+static int kept(unsigned state) { return ((_mm_getcsr() ^ state) & ~0x3fU) == 0; }
+
+int main(int count, char **words)
+{
+    static float images[1024 * 20], logits[10 * 20];
+    const unsigned state = count > 1 ? (unsigned)strtoul(words[1], NULL, 10) : 0;
+    if (fread(images, sizeof images, 1, stdin) != 1)
+        return 1;
+    _mm_setcsr(state);
+    void *const library = dlopen("./lenet.so", RTLD_NOW);
+    if (library == NULL || !kept(state))
+        return 2;
+    void *const workspace = malloc(((Size *)(size_t)dlsym(library, "lenet_workspace_size"))());
+    if (((Finite *)(size_t)dlsym(library, "lenet_all_finite"))(images, 20) != 1 || !kept(state))
+        return 3;
+    if (((Run *)(size_t)dlsym(library, "lenet_run_finite"))(images, logits, 1, workspace) ||
+        !kept(state))
+        return 4;
+    if (((Run *)(size_t)dlsym(library, "lenet_run"))(images, logits, 20, workspace) ||
+        !kept(state))
+        return 5;
+    _mm_setcsr(0x1f80);
+    return fwrite(logits, sizeof logits, 1, stdout) != 1;
+}
+"""
 USE = """\
 #include "lenet.h"
 #include "lenet.h"
@@ -77,6 +140,61 @@ def test_flags_of_other_projects(net):
     require_parity(net, library(net, any_compiler(), levels_here()[0], *flags).run)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8", "bf16"])
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_strict_warnings_find_nothing(net, compiler, precision):
+    """In C99 and C11, with vectors and without."""
+    need(compiler)
+    folder = write(sources_of(net, precision=precision))
+    for flags in (("-std=c99",), ("-std=c11",), ("-std=c99", "-DLENET_PLAIN_C")):
+        shell(compiler, *FLAGS, *WARNINGS, *flags, "-fsyntax-only", "lenet.c", cwd=folder)
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("flag", ["-ffast-math", "-Ofast", "-ffinite-math-only"])
+def test_fast_math_does_not_compile(folder, compiler, flag):
+    need(compiler)
+    done = subprocess.run([compiler, flag, "-fsyntax-only", "lenet.c"], cwd=folder,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode
+    assert "compile without -ffast-math" in done.stderr
+
+
+def test_two_networks_in_one_program(net):
+    """Each with a prefix of its own, included side by side; all of their names begin with it."""
+    other, folder = other_net(5, 7, 120, 84), write({"main.c": TWO})
+    for module, prefix in ((net, "digits"), (other, "Letters_2")):
+        (folder / prefix).mkdir()
+        for name, text in sources_of(module, prefix=prefix).items():
+            (folder / prefix / name).write_text(text)
+        shell(any_compiler(), *FLAGS, *WARNINGS, "-c", "-o", f"{prefix}.o", f"{prefix}/lenet.c",
+              cwd=folder)  # fmt: skip
+        symbols = shell("nm", "-g", "--defined-only", f"{prefix}.o", cwd=folder).decode().split()
+        assert {name.startswith(f"{prefix}_") for name in symbols[2::3]} == {True}
+    shell(any_compiler(), *FLAGS, "-o", "main", "main.c", "digits.o", "Letters_2.o", cwd=folder)
+    found = drive(["./main"], digits()[:20], folder)
+    np.testing.assert_array_equal(found[:20], library(net, "gcc", levels_here()[0]).run(digits(20)))
+    expected = library(other, "gcc", levels_here()[0]).run(digits(20))
+    np.testing.assert_array_equal(found[20:], expected)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="reads MXCSR")
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_callers_floating_point_state_is_kept_and_borne(net, precision):
+    """Loading and running change neither rounding nor flushing; who flushes tiny values gets the
+    same logits of digits, and who rounds otherwise gets near ones."""
+    folder = write(sources_of(net, precision=precision) | {"main.c": STATE})
+    shell(any_compiler(), *FLAGS, "-fPIC", "-shared", "-o", "lenet.so", "lenet.c", cwd=folder)
+    shell(any_compiler(), *FLAGS, "-o", "main", "main.c", "-ldl", cwd=folder)
+    expected = library(net, "gcc", levels_here()[0], precision=precision).run(digits(20))
+    for state in (0x1F80, 0x9FC0, 0x3F80, 0x5F80, 0x7F80):  # the last three: down, up, to zero
+        found = drive(["./main", str(state)], digits(20), folder)
+        if state in (0x1F80, 0x9FC0):
+            np.testing.assert_array_equal(found, expected)
+        else:
+            assert compare(found, expected, TOLERANCES[precision]).ok, hex(state)
+
+
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_header_from_cpp(folder, compiler):
     """Included twice and linked from C++17, without a warning."""
@@ -85,7 +203,7 @@ def test_header_from_cpp(folder, compiler):
     cwd = folder / compiler
     cwd.mkdir()
     (cwd / "use.cpp").write_text(USE)
-    strict = ("-Wall", "-Wextra", "-pedantic", "-Werror", "-I..")
+    strict = ("-Wall", "-Wextra", "-pedantic", "-Werror", "-Wold-style-cast", "-Wundef", "-I..")
     shell(compiler, *FLAGS, "-c", "../lenet.c", cwd=cwd)
     shell(CXX[compiler], "-std=c++17", *strict, "-o", "use", "use.cpp", "lenet.o", cwd=cwd)
     assert shell("./use", cwd=cwd).endswith(b" 1\n")
@@ -162,7 +280,7 @@ def test_no_global_can_be_written(folder):
 
 
 def test_equal_weights_give_equal_bytes(net):
-    first, second = (generate(net, "x86-64-v4", "0" * 64) for _ in range(2))
+    first, second = (sources_of(net) for _ in range(2))
     assert first == second
     folders = [write(sources_of(net)) for _ in range(2)]
     for folder in folders:
@@ -185,10 +303,26 @@ def test_the_weights_in_it_are_exact(net, folder):
         assert not any(values[len(tensor) :])
 
 
-def test_the_text_is_ascii_and_says_what_it_is(folder):
+def test_the_text_is_ascii_and_says_what_it_is(net, folder):
     for name in ("lenet.c", "lenet.h"):
         text = (folder / name).read_bytes()
         assert text.isascii()
         assert not set(b"\t\r") & set(text)
         assert text.endswith(b"\n")
-    assert f"Weights: SHA-256 {'0' * 64}" in (folder / "lenet.h").read_text()
+    assert f"Weights: SHA-256 {weights.fingerprint(net)}" in (folder / "lenet.h").read_text()
+
+
+def test_the_header_says_what_the_network_takes_and_answers(net):
+    """Labels may hold what would end a comment, and are ASCII all the same."""
+    labels = (*"abcdefg", "*/ ??/", 'caf\u00e9 "x"', "\n\\")
+    pixels = Preprocessing(mean=0.25, std=0.5, padding=3)
+    own = dataclasses.replace(request(net), preprocessing=pixels, labels=labels)
+    header = generate(own)["lenet.h"]
+    for text in (
+        *("LENET_MEAN 0.25f", "LENET_STD 0.5f", "LENET_PADDING 3", "no limit but memory"),
+        *("any\n * number of threads", '"a", "b"', r'"*\/ \?\?\/"', r'"caf\u00e9 \"x\""'),
+    ):
+        assert text in header, text
+    assert header.isascii()
+    shell(any_compiler(), *FLAGS, "-Wcomment", "-Wtrigraphs", "-fsyntax-only", "lenet.h",
+          cwd=write({"lenet.h": header}))  # fmt: skip

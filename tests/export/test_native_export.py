@@ -1,14 +1,18 @@
 """Making native code: the compiler that is found, and the source that the command line writes."""
 
 import json
+import re
+from struct import unpack_from
 
+import numpy as np
 import pytest
 from cli_helper import run
+from native_c import request, sources_of
+from samples import digits
 
-from lenet_export.formats.native import build, compiler, generate, write_source
+from lenet_export.formats.native import build, compiler, write_source
 from lenet_export.network import weights
-from lenet_export.request import Request
-from lenet_runtime.devices import Device
+from lenet_runtime import load
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError, InputError
 
 SOURCES = {"lenet.c": "int answer;\n", "lenet.h": ""}
@@ -29,12 +33,6 @@ def tools(tmp_path, monkeypatch):
         return folder
 
     return make
-
-
-@pytest.fixture
-def python_module(monkeypatch):
-    """An empty Python entry; what it does is tested with the backend."""
-    monkeypatch.setattr(compiler.assembly, "text", lambda name: "")
 
 
 # ---- the compiler
@@ -89,7 +87,7 @@ def test_no_compiler_names_the_way_without_one(tools):
         ("true", "made no library"),
     ],
 )  # fmt: skip
-def test_a_compiler_that_fails_is_quoted(tools, python_module, script, message):
+def test_a_compiler_that_fails_is_quoted(tools, script, message):
     tools(gcc=script)
     with pytest.raises(DeployError, match=message):
         compiler.build_library(compiler.find(), SOURCES)
@@ -102,7 +100,7 @@ def test_a_compiler_that_cannot_run_is_an_error(tools):
         compiler.find()
 
 
-def test_python_headers_are_asked_for(tools, tmp_path, monkeypatch, python_module):
+def test_python_headers_are_asked_for(tools, tmp_path, monkeypatch):
     tools(gcc="true")
     monkeypatch.setattr(compiler.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
     with pytest.raises(BackendUnavailable, match=r"Python\.h.*--source-only"):
@@ -111,9 +109,38 @@ def test_python_headers_are_asked_for(tools, tmp_path, monkeypatch, python_modul
 
 def test_build_asks_for_a_compiler_before_it_works(tools, net):
     tools()
-    request = Request(net, "native", "fp32", Device("cpu"))
     with pytest.raises(BackendUnavailable, match="C compiler"):
-        build(request)
+        build(request(net))
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["-ffast-math", "-Ofast", "-funsafe-math-optimizations", "-freciprocal-math", "-mdaz-ftz",
+     "-fassociative-math", "-ffinite-math-only", "-ffp-model=fast", "-fno-honor-nans", "-mpc64",
+     "-menable-no-nans", "-specs=own", "@flags"],
+)  # fmt: skip
+def test_a_cc_with_arithmetic_of_its_own_is_refused(tools, monkeypatch, flag):
+    tools(gcc="echo 1.0")
+    monkeypatch.setenv("CC", f"gcc -m64 {flag}")
+    with pytest.raises(InputError, match=f"CC: {flag} changes what floating-point"):
+        compiler.find()
+
+
+def test_the_manifest_names_the_compiler_and_its_flags(exported):
+    tools = exported("native").manifest.tools
+    assert tools["cflags"] == " ".join(compiler.FLAGS)
+    assert tools.keys() & {"gcc", "clang", "cc"}
+
+
+def test_the_library_asks_for_no_executable_stack(exported):
+    """And has no segment that is both written and executed: glibc 2.41 refuses to load such."""
+    data = exported("native").read("lenet.so")
+    (offset,), (size, count) = unpack_from("<Q", data, 32), unpack_from("<HH", data, 54)
+    segments = [unpack_from("<II", data, offset + size * i) for i in range(count)]
+    stack = [flags for kind, flags in segments if kind == 0x6474E551]  # PT_GNU_STACK
+    assert stack
+    assert not any(flags & 1 for flags in stack)
+    assert not any(flags & 3 == 3 for _, flags in segments)
 
 
 # ---- the source
@@ -121,13 +148,34 @@ def test_build_asks_for_a_compiler_before_it_works(tools, net):
 
 def test_unknown_level_is_refused(net):
     with pytest.raises(InputError, match=r"isa: expected one of \['x86-64-v4'.*'avx2'"):
-        generate(net, "avx2", "")
+        sources_of(net, "avx2")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "2nd", "_a", "a-b", "a b", "caf\u00e9", "a" * 33, "v4", "Py"]
+)
+def test_a_prefix_that_cannot_begin_a_name_is_refused(net, prefix):
+    with pytest.raises(InputError, match="prefix: expected letters"):
+        sources_of(net, prefix=prefix)
+
+
+def test_a_prefix_begins_every_name_and_the_library_loads_as_ever(exported, net):
+    artifact = exported("native", prefix="digits")
+    for name in ("lenet.c", "lenet.h"):
+        text = artifact.read(name).decode()
+        assert "digits_run" in text
+        assert not re.search(r"lenet_(?!runtime)|LENET", text)
+    with (
+        load(artifact.path, trust=True) as session,
+        load(exported("native").path, trust=True) as own,
+    ):
+        np.testing.assert_array_equal(session.run(digits()), own.run(digits()))
 
 
 def test_each_level_has_its_kernels_and_those_below(net, tmp_path):
     sizes = []
     for level in ("generic", "x86-64-v3", "x86-64-v4"):
-        source, header = (path.read_text() for path in write_source(net, tmp_path, level))
+        source, header = (path.read_text() for path in write_source(request(net, level), tmp_path))
         assert ("v3_chunk" in source, "v4_chunk" in source) == (level != "generic", "v4" in level)
         assert f'on this CPU: "{level}"' in header
         assert weights.fingerprint(net) in source
@@ -137,17 +185,17 @@ def test_each_level_has_its_kernels_and_those_below(net, tmp_path):
 
 
 def test_write_source_makes_its_folder_or_says_why_not(net, tmp_path):
-    assert all(path.is_file() for path in write_source(net, tmp_path / "new" / "folder", "generic"))
+    assert all(path.is_file() for path in write_source(request(net), tmp_path / "new" / "folder"))
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError, match="cannot make the folder"):
-        write_source(net, tmp_path / "file" / "folder")
+        write_source(request(net), tmp_path / "file" / "folder")
 
 
 def test_write_source_says_what_a_broken_module_lacks(tmp_path):
     from torch import nn
 
     with pytest.raises(InputError, match="module: it fails on"):
-        write_source(nn.Linear(3, 4), tmp_path)
+        write_source(request(nn.Linear(3, 4)), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -156,7 +204,7 @@ def test_the_command_writes_the_source(net, tmp_path):
     paths = [tmp_path / "native-source" / name for name in ("lenet.c", "lenet.h")]
     text = run(*words).stdout
     assert all(str(path) in text for path in paths)
-    expected = generate(net, "x86-64-v4", weights.fingerprint(net))
+    expected = sources_of(net)
     assert {path.name: path.read_text() for path in paths} == expected
     found = json.loads(run(*words, "--json", "--isa", "generic").stdout)
     assert found == {"source": [str(path) for path in paths]}
@@ -175,6 +223,8 @@ def test_the_command_needs_no_compiler_for_it(tools, tmp_path):
         (("-f", "all", "--source-only"), "--source-only: only the native format"),
         (("-f", "onnx", "--isa", "x86-64-v3"), "--isa: only the native format"),
         (("-f", "native", "--isa", "avx2", "--source-only"), "isa: expected one of"),
+        (("-f", "native", "--prefix", "2nd", "--source-only"), "prefix: expected letters"),
+        (("-f", "onnx", "--prefix", "a"), "--prefix: only the native format"),
         (("-f", "native", "--source-only", "--precision", "fp16"), "fp16"),
         (("-f", "native", "--source-only", "--static-batch", "4"), "--static-batch"),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from cli_helper import run
-from native_c import COMPILERS, any_compiler, calibration, library, other_net
+from native_c import COMPILERS, any_compiler, calibration, library, other_net, request
 from samples import digits, eager, noise
 
 import lenet_export
@@ -242,9 +242,8 @@ def test_calibration_from_a_folder_reads_the_training_set_alone(
     words = ("export", "-f", "native", "--precision", "int8", "--source-only", "-o", tmp_path)
     run(*words, "--calibration-dir", mnist_dir)
     assert read == [True]
-    digits = real(mnist_dir, train=True).images.numpy()
-    batch = quantize.calibration_batch("int8", digits, Preprocessing())
-    expected = write_source(net, tmp_path / "here", precision="int8", calibration=batch)
+    own = request(net, precision="int8", calibration=real(mnist_dir, train=True).images.numpy())
+    expected = write_source(own, tmp_path / "here")
     for path in expected:
         assert path.read_bytes() == (tmp_path / "native-source" / path.name).read_bytes()
     run(*words)

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
-from native_c import any_compiler, levels_here, library, seeded, sequential
+from native_c import any_compiler, levels_here, library, seeded, sequential, sources_of
 from samples import digits, noise
 from torch import nn
 
 from lenet_deploy.training.model import Net
-from lenet_export.formats.native import generate
 from lenet_export.network import layers
 from lenet_export.network.reference import Reference
 from lenet_runtime.errors import InputError
@@ -282,4 +281,4 @@ def test_weights_whose_transform_overflows_are_refused(name):
     with torch.no_grad():
         getattr(net, name).weight[0, 0] = 3e38
     with pytest.raises(InputError, match="overflows float32; scale the layer down"):
-        generate(net, "generic", "0" * 64)
+        sources_of(net)

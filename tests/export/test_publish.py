@@ -139,10 +139,10 @@ def test_an_artifact_that_appears_at_the_last_instant_stays_without_force(
 
 
 def test_what_is_staged_must_be_an_artifact(old, new):
-    """A file that the manifest does not list would make every reader refuse it."""
+    """A file that the manifest does not list would be published, and never read."""
     before = snapshot(old)
     (new / "stray").write_text("")
-    with pytest.raises(ArtifactError, match=r"not listed \['stray'\]"):
+    with pytest.raises(ArtifactError, match=r"not listed in the manifest .*\['stray'\]"):
         put(new, old, force=True)
     assert snapshot(old) == before
     assert names(old.parent) == ["a"]
@@ -167,16 +167,18 @@ def test_a_folder_that_was_there_stays_when_the_work_stops(tmp_path):
     assert not list((tmp_path / "site").iterdir())
 
 
-@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
-def test_permissions_follow_the_umask(new, tmp_path, mask):
+@pytest.mark.parametrize("mask", [0, 0o002, 0o022, 0o027, 0o077])
+def test_permissions_follow_the_umask_and_never_let_others_write(new, tmp_path, mask):
+    """Whoever can write a file, or a folder above it, can change what it answers."""
     before = os.umask(mask)
     try:
         target = put(new, tmp_path / "site" / "a").path
     finally:
         os.umask(before)
     modes = {stat.S_IMODE(p.stat().st_mode) for p in target.iterdir()}
-    assert modes == {0o666 & ~mask}
-    assert stat.S_IMODE(target.stat().st_mode) == 0o777 & ~mask
+    assert modes == {0o644 & ~mask}
+    for folder in (target, target.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o755 & ~mask
 
 
 def test_what_is_published_opens(new, tmp_path):

@@ -19,16 +19,16 @@ from lenet_runtime.errors import ArtifactError
 
 
 @contextlib.contextmanager
-def mounted(folder: Path, size: str):
+def mounted(folder: Path, options: str, kind="tmpfs"):
     """A small file system of its own; needs root."""
     folder.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    words = ["mount", "-t", kind, "-o", options, kind, str(folder)]
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     except OSError as error:
-        pytest.skip(f"cannot mount a tmpfs: {error}")
+        pytest.skip(f"cannot mount: {error}")
     if done.returncode:
-        pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
+        pytest.skip(f"cannot mount: {done.stderr.strip()}")
     try:
         yield folder
     finally:
@@ -37,7 +37,7 @@ def mounted(folder: Path, size: str):
 
 def test_a_full_disk_costs_nothing(old, new, tmp_path):
     """A real one: there is room for one artifact and a half."""
-    with mounted(tmp_path / "disk", "544k") as disk:
+    with mounted(tmp_path / "disk", "size=544k") as disk:
         target = shutil.copytree(old, disk / "a")
         before = snapshot(disk)
         with pytest.raises(ArtifactError, match=r"No space left on device.*was there before is"):
@@ -47,8 +47,42 @@ def test_a_full_disk_costs_nothing(old, new, tmp_path):
         lenet_runtime.load(target).close()
 
 
+@contextlib.contextmanager
+def overlay(folder, old):
+    """`old` in the lower layer of an overlay, as in a container's image; gives its path there."""
+    folder.mkdir()
+    with mounted(folder / "disk", "size=4m") as disk:
+        for name in ("lower", "upper", "work"):
+            (disk / name).mkdir()
+        shutil.copytree(old, disk / "lower" / "a")
+        options = (
+            f"lowerdir={disk}/lower,upperdir={disk}/upper,workdir={disk}/work,redirect_dir=off"
+        )
+        with mounted(disk / "merged", options, "overlay") as merged:
+            yield merged / "a"
+
+
+def test_an_artifact_of_an_overlays_lower_layer_is_replaced(old, new, tmp_path):
+    with overlay(tmp_path / "image", old) as target:
+        for _ in range(2):  # from then on it is of the upper layer
+            put(new, target, force=True)
+            assert snapshot(target) == snapshot(new)
+            assert names(target.parent) == ["a"]
+
+
+def test_a_full_disk_under_an_overlay_costs_nothing(old, new, tmp_path):
+    """There is room for the new one, but not for the copy of the old one."""
+    with overlay(tmp_path / "image", old) as target:
+        before, disk = snapshot(target), target.parents[1]
+        (disk / "filler").write_bytes(bytes(4 * 2**20 - 900 * 1024))
+        with pytest.raises(ArtifactError, match=r"cannot publish .*No space left.* unchanged"):
+            put(new, target, force=True)
+        assert snapshot(target) == before
+        assert names(target.parent) == ["a"]
+
+
 def test_a_read_only_disk_says_so(old, new, tmp_path):
-    with mounted(tmp_path / "disk", "2m") as disk:
+    with mounted(tmp_path / "disk", "size=2m") as disk:
         target = shutil.copytree(old, disk / "a")
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         with pytest.raises(ArtifactError, match=r"cannot write here .Read-only file system"):
@@ -95,7 +129,7 @@ def test_a_parent_that_is_a_file_says_so(new, tmp_path):
 def test_a_rename_across_a_mount_point_says_so(new, tmp_path):
     """The target is a disk of its own: a folder cannot be moved onto it."""
     with (
-        mounted(tmp_path / "disk", "2m") as disk,
+        mounted(tmp_path / "disk", "size=2m") as disk,
         pytest.raises(ArtifactError, match="cannot publish"),
     ):
         put(new, disk)

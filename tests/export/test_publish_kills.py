@@ -1,6 +1,7 @@
 """Publishing while processes die and others publish at once: whole or not at all."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,16 @@ def deadly(descriptor):
     fsync(descriptor)
 
 os.fsync = deadly
+if point.startswith("rename"):  # where the system cannot exchange folders
+    renames, rename = [int(point[6:])], Path.rename
+
+    def deadly_rename(self, other):
+        renames[0] -= 1
+        if renames[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, other)
+
+    publish._swapped, Path.rename = lambda new, old: False, deadly_rename
 try:
     with publish.staging(target) as folder:
         if point == "hold":
@@ -69,6 +80,41 @@ def test_a_kill_at_any_point_leaves_one_whole_artifact(old, new, point):
 def test_the_kills_above_cover_every_fsync(old, new):
     assert child(new, old, FSYNCS + 1).wait() == 0
     assert snapshot(old) == snapshot(new)
+
+
+@pytest.mark.parametrize("point", [1, 2, 3])
+def test_a_kill_between_two_renames_is_mended_by_the_next_export(old, new, point):
+    """Of the three renames, the first finds the name taken, the second puts the old one aside."""
+    before = snapshot(old)
+    assert child(new, old, f"rename{point}").wait() == -signal.SIGKILL
+    assert old.exists() == (point < 3)
+    with publish.staging(old):
+        assert snapshot(old) == before
+    assert names(old.parent) == ["a"]
+    assert child(new, old, "rename4").wait() == 0
+    assert snapshot(old) == snapshot(new)
+    assert names(old.parent) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("left", "kept"),
+    [(["golden.npz"], "the copy"), (["golden.npz", "notes.txt"], "both"), (None, "the target")],
+    ids=["half deleted", "somebody's", "whole"],
+)
+def test_what_a_killed_copy_left_is_put_back_and_nothing_else_is_touched(old, left, kept):
+    """On an overlay the old one is copied aside and then deleted, file by file."""
+    before, aside = snapshot(old), old.with_name(f".a.replaced-{'0' * 16}")
+    shutil.copytree(old, aside)
+    if left is not None:
+        for file in old.iterdir():
+            if file.name not in left:
+                file.unlink()
+        (old / left[-1]).write_bytes(b"notes")
+    remains = snapshot(old)
+    with publish.staging(old):
+        pass
+    assert snapshot(old) == (remains if kept == "both" else before)
+    assert aside.exists() == (kept == "both")
 
 
 def test_a_kill_where_nothing_was_leaves_nothing_at_the_name(new, tmp_path):

@@ -1,14 +1,14 @@
 """Foreign artifacts: manifests, golden files, models and folders as an attacker writes them."""
 
 import contextlib
+import io
 import json
-import os
 import shutil
-import socket
 import struct
+import zipfile
 
+import numpy as np
 from artifact_files import replace_file
-from samples import snapshot
 
 import lenet_runtime
 from lenet_runtime.artifact import Artifact
@@ -112,7 +112,7 @@ def altered(draw, document):
         for _ in range(draw.choice([1, 10, 100])):
             node[key] = [node[key]]
     elif what == "number" and type(node[key]) in (int, float):
-        node[key] = draw.choice([-1, 2, 0.5, 1e-9, 1e9]) * node[key]
+        node[key] *= draw.choice([-1, 2, 10**9] if type(node[key]) is int else [-1, 0.5, 1e-9, 1e9])
     else:
         node[key] = draw.choice(ODD)
     return f"{what} {path}"
@@ -146,8 +146,8 @@ def mangled(draw, data):
 
 @contextlib.contextmanager
 def golden(artifacts, scratch):
-    """A golden file with other bytes, and its hash in the manifest."""
-    yield from with_other_bytes(artifacts, scratch, "golden.npz", edges=160)
+    """A golden file with other bytes or other arrays, and its hash in the manifest."""
+    yield from with_other_bytes(artifacts, scratch, "golden.npz", edges=160, written=other_golden)
 
 
 @contextlib.contextmanager
@@ -156,8 +156,51 @@ def models(artifacts, scratch):
     yield from with_other_bytes(artifacts, scratch, "model.onnx", edges=3000)
 
 
-def with_other_bytes(artifacts, scratch, name, edges):
-    """Half of the cases change the first or the last `edges` bytes, where the structure is."""
+def other_golden(draw, right):
+    """A whole archive, its checksums right, of arrays that are not those of this artifact."""
+    with zipfile.ZipFile(io.BytesIO(right)) as archive:
+        arrays = {name: np.load(io.BytesIO(archive.read(name))) for name in archive.namelist()}
+    steps = []
+    for _ in range(draw.few()):
+        name = draw.choice(list(arrays))
+        what = draw.choice(sorted(ARRAYS))
+        with contextlib.suppress(ValueError, TypeError, IndexError):
+            arrays[name] = ARRAYS[what](arrays[name], draw)
+        steps.append(f"{name}: {what}")
+    if draw.random() < 0.2:
+        arrays[draw.choice(["../x.npy", "more.npy", "images.npy ", "x"])] = np.ones(3)
+        steps.append("one more")
+    buffer = io.BytesIO()
+    compression = draw.choice([zipfile.ZIP_STORED] * 4 + [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asarray(array), allow_pickle=True)
+            archive.writestr(name, member.getvalue())
+    return buffer.getvalue(), ", ".join(steps)
+
+
+ARRAYS = {
+    "other values": lambda x, draw: x + np.float32(draw.choice([1e-7, 1e-3, 1, 1e30])),
+    "not finite": lambda x, draw: np.where(np.arange(x.size).reshape(x.shape) == 3, np.nan, x),
+    "infinite": lambda x, draw: np.full_like(x, np.inf),
+    "fewer": lambda x, draw: x[: draw.choice([0, 1, 2])],
+    "more": lambda x, draw: np.concatenate([x] * draw.choice([2, 30])),
+    "turned": lambda x, draw: x[::-1],
+    "double": lambda x, draw: x.astype(float),
+    "big-endian": lambda x, draw: x.astype(">f4"),
+    "objects": lambda x, draw: x[:1, :1].astype(object),
+    "flat": lambda x, draw: x.ravel(),
+    "Fortran": lambda x, draw: np.asfortranarray(x),
+    "zeros": lambda x, draw: np.zeros_like(x),
+}
+
+
+def with_other_bytes(artifacts, scratch, name, edges, written=None):
+    """Half of the cases change the first or the last `edges` bytes, where the structure is.
+
+    Where there is `written`, half of all cases are files that it makes.
+    """
     folder, reference, _ = copied(artifacts, scratch)
     right = (folder / name).read_bytes()
 
@@ -175,6 +218,8 @@ def with_other_bytes(artifacts, scratch, name, edges):
             value = draw.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1])
             data = data[:at] + struct.pack("<I", value) + data[at + 4 :]
             steps += f", number {value} at {at}"
+        if written and draw.random() < 0.5:
+            data, steps = written(draw, right)
         draw.note(f"{name}, {where}: {steps}")
         replace_file(folder, name, data)
         with loaded(folder) as session:
@@ -182,102 +227,3 @@ def with_other_bytes(artifacts, scratch, name, edges):
         return "right"
 
     yield case
-
-
-# ---- objects
-
-
-STRANGERS = [
-    ".DS_Store", "._manifest.json", ".nfs0001", "lost+found", "..data", "README.md", "a\nb",
-    "\x1b[2J", "x" * 255, "model.onnx.bak", "sitecustomize.py", os.fsdecode(b"\xff\xfe"),
-]  # fmt: skip
-TARGETS = [
-    "/dev/zero", "/dev/stdin", "/proc/self/mem", "/proc/self/environ", "/etc/passwd", "nowhere",
-    ".", "..", "/",
-]  # fmt: skip
-
-
-@contextlib.contextmanager
-def objects(artifacts, scratch):
-    """An artifact's folder with anything that a file system can hold, in a file's place or beside.
-
-    Its own bytes, behind a link of any kind, are no fault.
-    """
-    folder, reference, restore = copied(artifacts, scratch)
-    contents = snapshot(folder)
-    listed = sorted(contents)
-
-    def case(draw):
-        steps = []
-        try:
-            for _ in range(draw.few()):
-                name = draw.choice([*listed, *listed, draw.choice(STRANGERS)])
-                what = draw.choice(sorted(OBJECTS))
-                steps.append(f"{name!r}: {what}")
-                draw.note(steps[-1])
-                place = folder / name
-                data = contents.get(name, b"")
-                if place.is_dir() and not place.is_symlink():
-                    shutil.rmtree(place)
-                else:
-                    place.unlink(missing_ok=True)
-                OBJECTS[what](place, data, draw)
-            with loaded(folder) as session:
-                reference.require(session)
-            return "right"
-        finally:
-            shutil.rmtree(scratch / "elsewhere", ignore_errors=True)
-            restore()
-
-    yield case
-
-
-def elsewhere(place, data):
-    """The same bytes outside the folder."""
-    target = place.parent.parent / "elsewhere" / place.name
-    target.parent.mkdir(exist_ok=True)
-    target.write_bytes(data)
-    return target
-
-
-def unix_socket(place, data, draw):
-    with (
-        socket.socket(socket.AF_UNIX) as server,
-        contextlib.chdir(place.parent),
-        contextlib.suppress(OSError),  # a name of 255 characters is too long for it
-    ):
-        server.bind(place.name)
-
-
-def sparse(place, data, draw):
-    with place.open("wb") as file:
-        file.truncate(2**36)
-
-
-def device_node(place, data, draw):
-    with contextlib.suppress(PermissionError):
-        os.mknod(place, 0o20666, os.makedev(1, 5))  # /dev/zero
-
-
-def linked_hard(place, data, draw):
-    os.link(elsewhere(place, data), place)
-
-
-OBJECTS = {
-    "nothing": lambda place, data, draw: None,
-    "empty file": lambda place, data, draw: place.touch(),
-    "folder": lambda place, data, draw: place.mkdir(),
-    "full folder": lambda place, data, draw: (place / "x" / "y").mkdir(parents=True),
-    "pipe": lambda place, data, draw: os.mkfifo(place),
-    "socket": unix_socket,
-    "device": device_node,
-    "sparse 64 GiB": sparse,
-    "hard link": linked_hard,
-    "link to the bytes": lambda p, data, draw: p.symlink_to(elsewhere(p, data)),
-    "relative link": lambda p, data, draw: p.symlink_to(f"../elsewhere/{elsewhere(p, data).name}"),
-    "link to itself": lambda place, data, draw: place.symlink_to(place.name),
-    "odd link": lambda place, data, draw: place.symlink_to(draw.choice(TARGETS)),
-    "other bytes": lambda place, data, draw: place.write_bytes(mangled(draw, data or b"x")[0]),
-    "the same bytes": lambda place, data, draw: place.write_bytes(data),
-    "no rights": lambda place, data, draw: (place.write_bytes(data), place.chmod(0)),
-}  # fmt: skip

@@ -55,8 +55,7 @@ def graphs(artifacts, scratch):
 def require_same(data):
     """Hold what our reader reads against what protobuf's own does; ValueError where it refuses."""
     values = messages.read(data)
-    if not same(values, onnx.ModelProto.FromString(data)):
-        raise AssertionError(f"protobuf reads something else than {values}")
+    assert same(values, onnx.ModelProto.FromString(data)), "protobuf reads something else"
 
 
 def same(values, proto):

@@ -16,7 +16,9 @@ from torch import nn
 from lenet_export.formats.native import PRECISIONS, generate
 from lenet_export.formats.native.compiler import FLAGS as BUILD_FLAGS
 from lenet_export.network.quantize import calibration_batch
+from lenet_export.request import Request
 from lenet_runtime import cpu
+from lenet_runtime.devices import Device
 from lenet_runtime.images.preprocess import Preprocessing
 
 COMPILERS = ("gcc", "clang")
@@ -87,9 +89,14 @@ def calibration():
     return calibration_batch("int8", None, Preprocessing())
 
 
-def sources_of(module, level="x86-64-v4", precision="fp32"):
-    """lenet.c and lenet.h of `module`; int8 is calibrated with the bundled digits."""
-    return generate(module, level, "0" * 64, precision, calibration())
+def request(module, level="x86-64-v4", precision="fp32", **options):
+    """What `generate` and `build` take; int8 is calibrated with the bundled digits."""
+    return Request(module, "native", precision, Device("cpu"), options={"isa": level} | options)
+
+
+def sources_of(module, *arguments, **options):
+    """lenet.c and lenet.h; for the arguments see `request`."""
+    return generate(request(module, *arguments, **options))
 
 
 def write(sources):

@@ -132,15 +132,29 @@ def test_huge_logits_do_not_overflow():
 )
 def test_too_many_flips_within_the_tolerance_fail_by_top_1(rows, flips, passes):
     expected = zeros(rows)
-    expected[:, 0] = 1e-7
+    expected[:, :2] = 1, 1 - 1e-7
     found = expected.copy()
-    found[:flips, 1] = 2e-7
+    found[:flips, 1] = 1 + 2e-7
     comparison = compare(found, expected, FP32)
     assert comparison.worst_share < 1
     share = comparison.top1_agreement
     assert share == 1 - flips / rows
     reason = f"top-1 agrees in {share:.4%} of rows, expected 99.9000%"
     assert comparison.reason == ("" if passes else reason)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e-9, 1e-30])
+def test_the_absolute_part_shrinks_with_a_networks_largest_logit(size):
+    """1e-6 of logits of 1e-9 would be anything; a row of tiny logits among others keeps it."""
+    expected = logits(8)
+    expected /= np.abs(expected).max()
+    tiny, found = (values * np.float32(size) for values in (expected, expected * (1 + 2.0**-12)))
+    assert not compare(found, tiny, FP32).ok
+    assert compare(tiny * np.float32(1 + 2.0**-18), tiny, FP32).ok
+    row = np.zeros((1, 10), np.float32)
+    assert compare(row + np.float32(9e-7), row, FP32, scale=12).ok
+    assert not compare(row + np.float32(9e-7), row, FP32, scale=size).ok
+    assert compare(row, row, FP32).ok
 
 
 def test_eagers_own_error_is_measured_against_the_exact_answer():

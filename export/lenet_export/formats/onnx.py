@@ -39,7 +39,7 @@ def build(request: Request) -> Build:
     graph, tools = model(request, opset)
     return Build(
         {MODEL: graph.SerializeToString(deterministic=True)},
-        Requirements(request.runs_on, "onnx", f"opset {opset}"),
+        Requirements(request.runs_on, "onnx", f"opset {opset}, IR {graph.ir_version}"),
         tools,
     )
 
@@ -52,6 +52,9 @@ def model(request: Request, opset: int) -> tuple[onnx.ModelProto, dict[str, str]
     """
     graph = _export(request, opset)
     _strip(graph)
+    # The least that the operators allow: 8 for 18, 9 for 19 and 20, 10 above. Runtimes refuse IR
+    # versions that are newer than they are, whatever is in the graph.
+    graph.ir_version = onnx.helper.find_min_ir_version_for(graph.opset_import)
     _describe(graph, request)
     onnx.checker.check_model(graph, full_check=True)
     _require_batch(graph, request.static_batch)

@@ -2,9 +2,12 @@
 
 import contextlib
 import copy
+import io
 import os
 import shutil
+import struct
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import torch
 import torch._inductor
 from torch._inductor import config, cpu_vec_isa
 
+from lenet_export.network.reference import one_thread
 from lenet_export.quiet import quiet
 from lenet_export.request import Build, Request
 from lenet_runtime import cpu, cuda
@@ -23,6 +27,7 @@ from lenet_runtime.errors import BackendUnavailable, DeployError
 from lenet_runtime.formats import FORMATS, numbered
 
 (PACKAGE,) = FORMATS["torch-compile"].files
+_GNU_STACK, _EXECUTABLE = 0x6474E551, 1  # PT_GNU_STACK and PF_X of elf.h
 _VECTOR_FLAGS = ("abm", "amx", "avx", "bmi", "f16c", "fma", "gfni", "movbe", "sse4", "vaes", "vpcl")
 
 
@@ -101,8 +106,10 @@ def _package(request: Request, settings: dict[str, Any], size: int) -> bytes:
         package = Path(folder) / "model.pt2"
         on_cpu = request.device.kind == "cpu"
         try:
+            # What autotuning times; the matrices of a small batch are not worth waking a second
+            # thread for, and threads that wait for each other drown what it compares.
             with (
-                _one_thread() if "max_autotune" in settings else contextlib.nullcontext(),
+                one_thread(),
                 contextlib.nullcontext() if on_cpu else _linkable_driver(Path(folder)),
             ):
                 program = torch.export.export(module, (example,), dynamic_shapes=batch)
@@ -112,7 +119,31 @@ def _package(request: Request, settings: dict[str, Any], size: int) -> bytes:
         # OSError: PyTorch finds no CUDA toolkit, whose headers the code includes.
         except (RuntimeError, OSError, torch._inductor.exc.CppCompileError) as error:
             raise DeployError(f"torch-compile: AOTInductor failed ({error})") from error
-        return package.read_bytes()
+        return _without_executable_stack(package.read_bytes())
+
+
+def _without_executable_stack(package: bytes) -> bytes:
+    """The package, whose library no longer asks for a stack that can be executed.
+
+    Inductor assembles the weights without the section that says that no code is on the stack, so
+    the linker believes there may be; glibc 2.41 and hardened services refuse such a library.
+    """
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(package)) as source,
+        zipfile.ZipFile(buffer, "w") as target,
+    ):
+        for member in source.infolist():
+            data = bytearray(source.read(member))
+            if data.startswith(b"\x7fELF"):
+                (first,) = struct.unpack_from("<Q", data, 32)  # the program headers, of ELF64
+                size, count = struct.unpack_from("<HH", data, 54)
+                for start in range(first, first + size * count, size):
+                    kind, flags = struct.unpack_from("<II", data, start)
+                    if kind == _GNU_STACK:
+                        struct.pack_into("<I", data, start + 4, flags & ~_EXECUTABLE)
+            target.writestr(zipfile.ZipInfo(member.filename), bytes(data))
+    return buffer.getvalue()
 
 
 def _arithmetic(request: Request) -> contextlib.AbstractContextManager[None]:
@@ -145,21 +176,6 @@ def _linkable_driver(folder: Path) -> Iterator[None]:
             os.environ["LIBRARY_PATH"] = before
         elif found is not None:
             del os.environ["LIBRARY_PATH"]
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compile for one thread, which is what autotuning then times.
-
-    The matrices of a small batch are not worth waking a second thread for, and on a busy machine
-    threads that wait for each other drown what autotuning compares.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def require() -> None:

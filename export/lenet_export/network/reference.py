@@ -1,6 +1,8 @@
 """The references of a parity check: the module itself, run by eager PyTorch on the CPU."""
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from lenet_export.network import weights
 from lenet_runtime.errors import InputError
 
 _FLOATS = (torch.float16, torch.float32, torch.float64)
@@ -20,8 +23,13 @@ class Reference:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.module = copy.deepcopy(module).cpu().eval().requires_grad_(False)
-        self._wide = copy.deepcopy(self.module).double()
+        """Copy `module`; raises `InputError` where it is of a kind that cannot be exported."""
+        weights.require_plain(module)
+        try:
+            self.module = copy.deepcopy(module).cpu().eval().requires_grad_(False)
+            self._wide = copy.deepcopy(self.module).double()
+        except Exception as error:  # somebody else's code may raise anything
+            raise InputError(f"module: it cannot be copied ({error})") from error
 
     def eager(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits ``(N, 10)`` of images ``(N, 1, 32, 32)`` in float32 arithmetic."""
@@ -34,6 +42,18 @@ class Reference:
         return logits
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch compute in one thread: sums that several split round otherwise for each number
+    of them, and files would differ from one machine to the next."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _logits(module: nn.Module, images: torch.Tensor) -> NDArray[Any]:
     """Run `module` on a copy of `images`.
 
@@ -43,10 +63,12 @@ def _logits(module: nn.Module, images: torch.Tensor) -> NDArray[Any]:
     copy_of_images = images.clone()
     kind = f"{images.dtype} images {tuple(images.shape)}".removeprefix("torch.")
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread():
             logits = module(copy_of_images)
     except Exception as error:  # somebody else's code may raise anything
-        raise InputError(f"module: it fails on {kind} ({error})") from error
+        others = {t.dtype for t in module.parameters() if t.dtype != images.dtype}
+        hint = f"; its weights are {others.pop()}, pass module.float()" if others else ""
+        raise InputError(f"module: it fails on {kind} ({error}){hint}") from error
     if not torch.equal(copy_of_images, images):
         # So would the artifact, into the memory of whoever calls it.
         raise InputError("module: it writes into its input; let it work on a copy, x.clone()")

@@ -108,7 +108,7 @@ def _read(directory: int, name: str, entry: FileEntry, bytes_left: int, folder: 
     data = files.read_regular(directory, name, limit, folder)
     if len(data) != entry.size or files.sha256(data) != entry.sha256:
         # The hash that was found is not said: a link may lead to a file that is nobody's business.
-        damaged = f"it was damaged or changed after the export: {files.AGAIN}"
+        damaged = f"the file was damaged or changed after the export: {files.AGAIN}"
         raise ArtifactError(
             f"{folder / name}: expected {entry.size} bytes with SHA-256 {entry.sha256}, found "
             f"{len(data)} bytes that differ; {files.mistaken_for(data) or damaged}"

@@ -119,7 +119,9 @@ def self_test(
         if size != len(images):
             batch = np.resize(images, (size, *images.shape[1:]))
             expected = np.resize(logits, (size, 10))
-        comparison = parity.compare(engine(batch), expected, tolerance)
+        comparison = parity.compare(
+            engine(batch), expected, tolerance, scale=float(np.abs(logits).max())
+        )
         if not comparison.ok:
             raise ParityError(
                 f"{artifact.path}: {name} failed the self-test on {GOLDEN_NAME} in a batch of "

@@ -77,6 +77,8 @@ class Predictor(ABC):
             least 1. Of an engine that pads and normalises by itself, as the artifact's
             preprocessing says and to the same bits; None for all others.
         stages: see `MakeStages`; None for an engine that cannot be timed step by step.
+        switches: batch sizes from which on it handles a batch in another way, beyond those of
+            `Backend.starts`: cut into pieces, say, or no longer filled up. A proof runs both sides.
         survives_fork: Whether it answers in a child that `os.fork` made, even if other threads of
             the parent were running it. In all others, `Session` refuses there.
     """
@@ -85,6 +87,7 @@ class Predictor(ABC):
     # engine and lives in Session once. An option is declared here, never looked for by name.
     run_pixels: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None
     stages: MakeStages | None = None
+    switches: tuple[int, ...] = ()
     survives_fork: bool = False
 
     @abstractmethod

@@ -62,6 +62,9 @@ class Router(Predictor):
         sizes = [route.batch_size for route in routes]
         # Cost grows with the batch, so the nearest size is the nearest by ratio.
         self._bounds = [math.sqrt(a * b) for a, b in itertools.pairwise(sizes)]
+        own = {size for route in routes for size in route.predictor.switches}
+        cuts = {2 * route.chunk for route in routes if route.chunk is not None}
+        self.switches = tuple(sorted({*own, *cuts, *self.starts}))
         pixel_runs = [run for route in routes if (run := route.predictor.run_pixels) is not None]
         if len(pixel_runs) == len(routes):
             self.run_pixels = lambda pixels: pixel_runs[self._nearest(len(pixels))](pixels)

@@ -1,21 +1,22 @@
 """``native``: the network itself, compiled to C and to a library that needs no engine.
 
-The stages, each a module: `pack` brings the network's weights into the order and the domain of the
-loops, `isa` says what each instruction set offers and how its loops are tiled, `conv` and `dense`
-write the unrolled kernels, `fp32` adds the constants, `assembly` puts the C files of ``c/`` round
-them, and `compiler` makes the library. docs/native.md explains the result with a picture.
+The stages, each a module: `winograd` says which convolutions bear Winograd's rounding, `pack`
+brings the network's weights into the order and the domain of the loops, `isa` says what each
+instruction set offers and how its loops are tiled, `conv` and `dense` write the unrolled kernels,
+`fp32` adds the constants, `assembly` puts the C files of ``c/`` round them, and `compiler` makes
+the library. docs/native.md explains the result with a picture.
 
 For ``int8``, `int8_pack` orders the quantised network, `vnni` writes the kernels for CPUs with dot
 products of bytes, and `int8` adds the constants; ``c/int8.c`` has the kernels for all other CPUs.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from lenet_export.formats.native import assembly, compiler, fp32, int8
 from lenet_export.formats.native.assembly import Program
@@ -82,22 +83,21 @@ def build(request: Request) -> Build:
     is not given; the library chooses among them and ``generic`` when it is loaded, so one serves
     every CPU of the platform. But bf16 is for CPUs with ``avx512_bf16`` alone. The option
     ``calibration``, of int8 alone, is *training* digits, uint8 ``(N, 28, 28)``, to take the
-    activations' scales from; else those of `quantize.calibration_digits`. A static batch is a
-    promise of the manifest: the code takes any.
+    activations' scales from; else those of `quantize.calibration_digits`. The option ``prefix``,
+    ``lenet`` where it is not given, begins the name of every function, variable and macro of the
+    two files, so that one program can link several networks; the files' own names stay. A static
+    batch is a promise of the manifest: the code takes any.
 
     Equal weights, calibration, compiler and options give equal bytes.
 
     Raises:
         InputError: the module is not LeNet's chain of layers, the level is unknown or has no
-            kernels of this precision, or the calibration digits cannot be used.
+            kernels of this precision, the prefix cannot begin a name in C, the calibration digits
+            cannot be used, or CC has a flag that changes what floating-point arithmetic means.
         BackendUnavailable: there is no C compiler or no Python.h, or this CPU cannot run what
             would have to be proven.
         DeployError: the compiler failed.
     """
-    isa = request.options.get("isa") or DEFAULT_ISA
-    calibration = calibration_batch(
-        request.precision, request.options.get("calibration"), request.preprocessing
-    )
     flags = PRECISIONS[request.precision].flags
     lacking = sorted(set(flags) - cpu.flags())
     if lacking:
@@ -106,15 +106,19 @@ def build(request: Request) -> Build:
             f"{lacking}; export on one that has them, or take --precision fp32 or int8"
         )
     c_compiler = compiler.find()
-    program = _program(request.module, isa, request.precision, calibration)
-    sources = assembly.sources(program, request.weights_sha256)
-    library = compiler.build_library(c_compiler, sources)
+    program = _program(request)
+    sources = assembly.sources(program, request)
+    library = compiler.build_library(c_compiler, sources | assembly.python_module(request))
     kernels = _kernels(program)
     titles = dict.fromkeys(title for kernel in kernels.values() for title in kernel[1:])
     return Build(
         {name: text.encode() for name, text in sources.items()} | {compiler.LIBRARY: library},
         Requirements("cpu", "native", ", ".join(titles), cpu_isa=flags, platform=this_platform()),
-        {"torch": str(torch.__version__), c_compiler.name: c_compiler.version},
+        {
+            "torch": str(torch.__version__),
+            c_compiler.name: c_compiler.version,
+            "cflags": c_compiler.flags,
+        },
         kernels,
     )
 
@@ -125,36 +129,22 @@ def require() -> None:
     compiler.python_headers()
 
 
-def generate(
-    module: nn.Module,
-    isa: str,
-    weights_sha256: str,
-    precision: str = "fp32",
-    calibration: Array | None = None,
-) -> dict[str, str]:
-    """``lenet.c`` and ``lenet.h`` by name.
-
-    Args:
-        module: in eval mode on the CPU.
-        isa: the highest level to write kernels for, a key of `Precision.levels`.
-        weights_sha256: see `lenet_export.network.weights.fingerprint`.
-        precision: a key of `PRECISIONS`.
-        calibration: for int8, see `lenet_export.network.quantize.calibration_batch`.
-
-    Raises:
-        InputError: see `build`.
-    """
-    return assembly.sources(_program(module, isa, precision, calibration), weights_sha256)
+def generate(request: Request) -> dict[str, str]:
+    """``lenet.c`` and ``lenet.h`` by name, of a module in eval mode on the CPU; see `build`."""
+    return assembly.sources(_program(request), request)
 
 
-def _program(module: nn.Module, isa: str, precision: str, calibration: Array | None) -> Program:
+def _program(request: Request) -> Program:
+    isa, precision = request.options.get("isa") or DEFAULT_ISA, request.precision
     every, kind = PRECISIONS["fp32"].levels, PRECISIONS[precision]
     if isa not in every:
         raise InputError(f"isa: expected one of {list(every)}, found {isa!r}")
     if isa not in kind.levels:
         own = ", ".join(kind.levels)
         raise InputError(f"isa: {precision} has kernels for {own} alone, found {isa!r}")
-    return kind.program(layers.read(module, "native"), kind.levels[isa], calibration)
+    digits = request.options.get("calibration")
+    calibration = calibration_batch(precision, digits, request.preprocessing)
+    return kind.program(layers.read(request.module, "native"), kind.levels[isa], calibration)
 
 
 def _kernels(program: Program) -> dict[str, tuple[str, ...]]:
@@ -168,29 +158,21 @@ def _kernels(program: Program) -> dict[str, tuple[str, ...]]:
     return {"conv1": conv1, "conv2": conv2} | numbered | {f"fc{program.dense}": last}
 
 
-def write_source(
-    module: nn.Module,
-    folder: Path,
-    isa: str = DEFAULT_ISA,
-    precision: str = "fp32",
-    calibration: Array | None = None,
-) -> list[Path]:
+def write_source(request: Request, folder: Path) -> list[Path]:
     """Write ``lenet.c`` and ``lenet.h``, compiled and proven by nobody, into `folder`.
 
     Args:
-        module: in any mode, on any device.
+        request: as for `build`, of a module in any mode, on any device.
         folder: is made if it is missing.
-        isa: see `generate`, as `precision` and `calibration`.
 
     Raises:
         InputError: see `build`, or weights that are not finite.
         ArtifactError: the folder cannot be made or a file not be written.
     """
-    weights.require_finite(module)
-    reference = Reference(module)
+    weights.require_finite(request.module)
+    reference = Reference(request.module)
     reference.eager(np.zeros((2, 1, 32, 32), np.float32))  # says best what a broken module lacks
-    fingerprint = weights.fingerprint(reference.module)
-    sources = generate(reference.module, isa, fingerprint, precision, calibration)
+    sources = generate(dataclasses.replace(request, module=reference.module))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -6,6 +6,7 @@ a part that is empty leaves nothing. A few words in capitals, such as ``ATTRIBUT
 stand for what C's preprocessor cannot say or what depends on the instruction set.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +18,14 @@ from numpy.typing import NDArray
 
 from lenet_export.formats.native.isa import NONE, Level
 from lenet_export.formats.native.pack import CHUNK
+from lenet_export.request import Request
 from lenet_runtime import __version__
+from lenet_runtime.errors import InputError
 
+PREFIX = "lenet"
+_PREFIX = re.compile("[A-Za-z][A-Za-z0-9_]{,31}")
+# They begin other names here: those of kernels, and of Python.
+_TAKEN = ("base", "bf16", "none", "py", "pyinit", "v3", "v4", "v4h", "vnni")
 _INCLUDE = re.compile(r'^#include "(?!lenet\.h)(.+)"\n', re.MULTILINE)
 
 
@@ -47,12 +54,21 @@ class Program:
     not_finite: str
 
 
-def sources(program: Program, weights_sha256: str) -> dict[str, str]:
-    """``lenet.c`` and ``lenet.h`` by name."""
+def sources(program: Program, request: Request) -> dict[str, str]:
+    """``lenet.c`` and ``lenet.h`` by name.
+
+    Raises:
+        InputError: the option ``prefix`` cannot begin a name in C.
+    """
     *chosen, last = program.levels
+    pixels = request.preprocessing
     words = {
         "VERSION": __version__,
-        "WEIGHTS": weights_sha256,
+        "WEIGHTS": request.weights_sha256,
+        "MEAN": _decimal(pixels.mean),
+        "STD": _decimal(pixels.std),
+        "PADDING": str(pixels.padding),
+        "LABELS": ", ".join(map(_comment, request.labels)),
         "CLASSES": str(program.logits),
         "CHUNK": str(CHUNK),
         "TITLES": ", ".join(f'"{level.title}"' for level in program.levels),
@@ -75,9 +91,38 @@ def sources(program: Program, weights_sha256: str) -> dict[str, str]:
         "refusal.c": text("none_refusal.c") if last is NONE else "",
     }
     return {
-        "lenet.c": text(f"{program.precision}.c", words, parts | dict(program.parts)),
-        "lenet.h": text("lenet.h", words),
+        "lenet.c": _named(
+            text(f"{program.precision}.c", words, parts | dict(program.parts)), request
+        ),
+        "lenet.h": _named(text("lenet.h", words), request),
     }
+
+
+def python_module(request: Request) -> dict[str, str]:
+    """``python_module.c``, the library's Python entry, by name; whose own name has no prefix."""
+    return {"python_module.c": _named(text("python_module.c"), request)}
+
+
+def _named(source: str, request: Request) -> str:
+    """C text whose names begin with the option ``prefix`` in place of ``lenet``."""
+    prefix = request.options.get("prefix", PREFIX)
+    if not _PREFIX.fullmatch(prefix) or prefix.lower() in _TAKEN:
+        raise InputError(
+            "prefix: expected letters, digits and underscores, a letter first, 32 at most, and "
+            f"none of {', '.join(_TAKEN)}, found {prefix[:100]!r}"
+        )
+    source = re.sub(r"\blenet_(?!native\b|runtime\b)", f"{prefix}_", source)
+    return re.sub(r"\bLENET_", f"{prefix.upper()}_", source)
+
+
+def _decimal(value: float) -> str:
+    """The fewest digits that are `value` in float32."""
+    return f"{np.float32(value)}f"
+
+
+def _comment(label: str) -> str:
+    """A label as it may stand in a comment of C in ASCII."""
+    return json.dumps(label).replace("/", "\\/").replace("?", "\\?")
 
 
 def text(
@@ -115,7 +160,7 @@ def array(name: str, values: NDArray[Any], kind: str = "") -> str:
     """
     shape = "".join(f"[{size}]" for size in values.shape)
     kind = kind or ("float" if values.dtype == np.float32 else f"{values.dtype.name}_t")
-    return f"_Alignas(64) static const {kind} {name}{shape} = {_initializer(values)};\n"
+    return f"LENET_ALIGNED static const {kind} {name}{shape} = {_initializer(values)};\n"
 
 
 def _initializer(values: NDArray[Any]) -> str:

@@ -11,7 +11,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lenet_export.formats.native import assembly
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 from lenet_runtime.formats import FORMATS
 
@@ -20,6 +19,13 @@ _CANDIDATES = ("gcc", "clang", "cc")
 # The kernels name their instructions themselves, so no -march, no -ffast-math and no -O3 (which
 # unrolls the dense layers to no one's gain).
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror")
+# Flags that let a compiler answer otherwise than IEEE 754 says, or link crtfastmath.o, which makes
+# zeros of tiny values in the thread that loads the library.
+_UNSAFE = re.compile(
+    "-Ofast|-mdaz-ftz|-mpc(32|64|80)|-mfpmath=.*|@.*|-specs=.*|-menable-.*|.*unsafe-fp-math.*"
+    "|-ffp-(model|eval-method)=.*|-fdenormal-fp-math.*|-fno-honor-(nans|infinities)|-fapprox-func"
+    "|-f(fast-math|unsafe-math-optimizations|reciprocal-math|associative-math|finite-math-only)"
+)
 _SECONDS = 300
 
 
@@ -40,13 +46,18 @@ class Compiler:
         """The name of the program's file, for the manifest."""
         return Path(self.command[0]).name
 
+    @property
+    def flags(self) -> str:
+        """What it is told beside the files' names, for the manifest."""
+        return shlex.join([*self.command[1:], *FLAGS])
+
 
 def find() -> Compiler:
     """``CC`` where it is set, else gcc, clang or cc.
 
     Raises:
         BackendUnavailable: there is none.
-        InputError: CC is no command.
+        InputError: CC is no command, or changes what floating-point arithmetic means.
     """
     variable = os.environ.get("CC", "")
     try:
@@ -55,6 +66,13 @@ def find() -> Compiler:
         raise InputError(f"CC: expected a command, found {variable!r} ({error})") from error
     for command in commands:
         if shutil.which(command[0]):
+            unsafe = [word for word in command[1:] if _UNSAFE.fullmatch(word)]
+            if unsafe:
+                raise InputError(
+                    f"CC: {shlex.join(unsafe)} changes what floating-point arithmetic means, or "
+                    "hides flags that may: NaN, signed zeros, the order of sums, or tiny values of "
+                    f"the whole process that loads the library; found {variable!r}; drop it"
+                )
             text = _run([*command, "--version"], None).stdout
             version = re.search(r"\d+(\.\d+)+", text)
             return Compiler(tuple(command), version[0] if version else "unknown")
@@ -81,28 +99,27 @@ def python_headers() -> Path:
 
 
 def build_library(compiler: Compiler, sources: dict[str, str]) -> bytes:
-    """Compile ``lenet.c`` with its Python entry into one shared library.
+    """Compile the C files of `sources` into one shared library.
 
     Args:
         compiler: the one that `find` chose.
-        sources: ``lenet.c`` and ``lenet.h`` by name.
+        sources: C files and headers by name.
 
     Raises:
         BackendUnavailable: Python's headers are not installed.
         DeployError: the compiler failed; its own words are in the message.
     """
     headers = python_headers()
-    module = assembly.text("python_module.c")
     link = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
     with tempfile.TemporaryDirectory(prefix="lenet-export-") as name:
         folder = Path(name)
-        for file, text in (sources | {"python_module.c": module}).items():
+        for file, text in sources.items():
             (folder / file).write_text(text, encoding="utf-8")
         # Names without a folder: nothing of this machine gets into the library.
         done = _run(
             [
                 *compiler.command, *FLAGS, "-shared", f"-I{headers}", *link,
-                "-o", LIBRARY, "lenet.c", "python_module.c",
+                "-o", LIBRARY, *(file for file in sources if file.endswith(".c")),
             ],
             folder,
         )  # fmt: skip

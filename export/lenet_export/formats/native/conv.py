@@ -10,6 +10,8 @@ activations never leave the L1 cache:
   needs the columns 2j, 2j+1, 2j+2 and 2j+3, which are lane j of both halves and lane j+1 of both.
 """
 
+import itertools
+
 from lenet_export.formats.native import assembly, conv2
 from lenet_export.formats.native.isa import V4, Isa, indent
 from lenet_export.formats.native.pack import LANES, POSITIONS, Packed
@@ -27,11 +29,13 @@ def functions(isa: Isa, packed: Packed) -> str:
         "    const float *image, float *features, float *scratch)",
         "{",
         "    float *const pooled = scratch; /* [channel][row][16 columns] */",
-        f"    float *const tiles = scratch + {_pooled_floats(packed)};"
-        " /* [channel][6x4 position][8 tiles] */",
-        *indent(_conv1(isa, packed)),
-        "}",
     ]
+    if not packed.direct[1]:
+        lines.append(
+            f"    float *const tiles = scratch + {_pooled_floats(packed)};"
+            " /* [channel][6x4 position][8 tiles] */"
+        )
+    lines += [*indent(_conv1(isa, packed)), "}"]
     return "\n".join(lines)
 
 
@@ -55,7 +59,8 @@ def _conv1(isa: Isa, packed: Packed) -> list[str]:
     vectors, channels = range(LANES // isa.width), packed.channels
     names = [[f"r{y}_{t}_{v}" for t in range(4) for v in vectors] for y in range(4)]
     lines = [f"{isa.vec} {', '.join(name for row in names for name in row)};"]
-    lines += load_row(isa, "image", 0) + load_row(isa, "image + 32", 1)
+    direct1, direct2 = packed.direct
+    lines += load_row(isa, "image", 0, direct1) + load_row(isa, "image + 32", 1, direct1)
 
     def transform(row: str) -> str:
         return (
@@ -66,28 +71,38 @@ def _conv1(isa: Isa, packed: Packed) -> list[str]:
     def products(row: str) -> str:
         return f"{isa.name}_conv2(tiles, features + {row} * {3 * LANES * packed.blocks});"
 
-    body = load_row(isa, "image + 64 * p + 64", 2) + load_row(isa, "image + 64 * p + 96", 3)
+    body = load_row(isa, "image + 64 * p + 64", 2, direct1)
+    body += load_row(isa, "image + 64 * p + 96", 3, direct1)
     channel = [
-        "const float *const w = lenet_conv1[k];",
-        *_conv1_channel(isa),
-        f"if (p > 5 && p % 4 == (k < {channels // 2} ? 2 : 3))",
-        f"    {transform('row')}",
+        f"const float *const w = lenet_{'filter1' if direct1 else 'conv1'}[k];",
+        *(_conv1_direct(isa) if direct1 else _conv1_winograd(isa)),
+        *_pooled(isa),
     ]
-    body.append("const int row = (p - 6) / 4 * 4; /* where the tiles begin */")
+    if not direct2:
+        channel += [
+            f"if (p > 5 && p % 4 == (k < {channels // 2} ? 2 : 3))",
+            f"    {transform('row')}",
+        ]
+        body.append("const int row = (p - 6) / 4 * 4; /* where the tiles begin */")
     # Written out, an image takes 2% less on Zen 4; AVX2 gains nothing, and bf16 loses 5%.
     if channels <= MOST_WRITTEN_OUT and isa is V4:
         for k in range(channels):
             body += ["{", f"    enum {{ k = {k} }};", *indent(channel), "}"]
     else:
         body += [f"for (int k = 0; k < {channels}; k++) {{", *indent(channel), "}"]
-    body += [
-        "if (p > 5 && p % 4 == 3)",
-        f"    {products('row')}",
-    ]
+    if not direct2:
+        body += ["if (p > 5 && p % 4 == 3)", f"    {products('row')}"]
     for low, high in ((0, 2), (1, 3)):
         for target, source in zip(names[low], names[high], strict=True):
             body.append(f"{target} = {source};")
     lines += [f"for (int p = 0; p < {ROWS}; p++) {{", *indent(body), "}"]
+    if direct2:
+        row = conv2.TILES * LANES * packed.blocks
+        return [
+            *lines,
+            f"for (int y = 0; y < {conv2.TILES}; y++)",
+            f"    {isa.name}_conv2(pooled + 32 * y, features + {row} * y);",
+        ]
     lines += [
         f"for (int k = 0; k < {channels}; k++)",
         f"    {transform('8')}",
@@ -96,8 +111,9 @@ def _conv1(isa: Isa, packed: Packed) -> list[str]:
     return lines
 
 
-def load_row(isa: Isa, row: str, y: int) -> list[str]:
+def load_row(isa: Isa, row: str, y: int, direct: bool) -> list[str]:
     """Load 32 pixels, part them by column modulo 4, and transform: products 0 to 3 of F(2,3).
+    For a direct convolution they stay as they are.
 
     Lane j of the lower half is pooled column 2j, which sees pixels 4j to 4j+3; of the upper half
     2j+1, which sees 4j+2 to 4j+5.
@@ -109,6 +125,9 @@ def load_row(isa: Isa, row: str, y: int) -> list[str]:
     for v in vectors:
         d = [f"d{t}_{v}" for t in range(4)]
         r = [f"r{y}_{t}_{v}" for t in range(4)]
+        if direct:
+            lines += [f"    {r[t]} = {d[t]};" for t in range(4)]
+            continue
         lines += [
             f"    {r[0]} = {w('sub', d[0], d[2])};",
             f"    {r[1]} = {w('add', d[1], d[2])};",
@@ -119,18 +138,22 @@ def load_row(isa: Isa, row: str, y: int) -> list[str]:
     return [*lines, "}"]
 
 
-def _conv1_channel(isa: Isa) -> list[str]:
-    """One channel of one pooled row: two rows of output, pooled in registers."""
+def _outputs(isa: Isa) -> str:
+    """The four outputs of a pooling window, in each vector of the lanes."""
+    vectors = range(LANES // isa.width)
+    return ", ".join(f"o{y}{x}_{v}" for y in range(2) for x in range(2) for v in vectors)
+
+
+def _conv1_winograd(isa: Isa) -> list[str]:
+    """One channel of two rows of output.
+
+    The outputs are m0 + m1 + m2 and m1 - m2 - m3. Products 0 and 3 have one output each and are
+    summed in it.
+    """
     w, vectors = isa.word, range(LANES // isa.width)
-    lines = [
-        f"{isa.vec} m, "
-        + ", ".join(f"o{y}{x}_{v}" for y in range(2) for x in range(2) for v in vectors)
-        + ";"
-    ]
+    lines = [f"{isa.vec} m, {_outputs(isa)};"]
     for y in range(2):
         for v in vectors:
-            # The outputs are m0 + m1 + m2 and m1 - m2 - m3. Products 0 and 3 have one output each
-            # and are summed in it.
             left, right, bias = f"o{y}0_{v}", f"o{y}1_{v}", w("splat", "lenet_conv1_bias + k")
 
             def summed(t: int, target: str, start: str, y: int = y, v: int = v) -> list[str]:
@@ -142,7 +165,26 @@ def _conv1_channel(isa: Isa) -> list[str]:
             lines += summed(1, "m", bias) + summed(0, left, "m") + summed(3, right, "m")
             lines += summed(2, "m", "")
             lines += [f"{left} = {w('add', left, 'm')};", f"{right} = {w('sub', right, 'm')};"]
-    for v in vectors:
+    return lines
+
+
+def _conv1_direct(isa: Isa) -> list[str]:
+    """The same, tap by tap."""
+    w, vectors = isa.word, range(LANES // isa.width)
+    lines = [f"{isa.vec} {_outputs(isa)};"]
+    for y, x, v in itertools.product(range(2), range(2), vectors):
+        total = w("splat", "lenet_conv1_bias + k")
+        for i, j in itertools.product(range(3), range(3)):
+            tap = w("splat", f"w + {3 * i + j}")
+            lines.append(f"o{y}{x}_{v} = {w('fma', tap, f'r{y + i}_{x + j}_{v}', total)};")
+            total = f"o{y}{x}_{v}"
+    return lines
+
+
+def _pooled(isa: Isa) -> list[str]:
+    """A pooled row of the four outputs of each window, after ReLU."""
+    w, lines = isa.word, []
+    for v in range(LANES // isa.width):
         top = w("max", f"o00_{v}", f"o01_{v}")
         bottom = w("max", f"o10_{v}", f"o11_{v}")
         best = w("max", w("zero"), w("max", top, bottom))

@@ -5,10 +5,13 @@ channel. `Isa.tiles` tiles of a row are computed at once, one column of their 6x
 the other, so that sums stay in registers while the channels go by.
 """
 
+import itertools
+
 from lenet_export.formats.native.isa import V4, Isa, indent
 from lenet_export.formats.native.pack import LANES, POSITIONS, Packed
 
 TILES = 6  # in a row
+ROW = 14 * 16  # floats of a channel of conv1's pooled output
 _COLUMNS = range(4)
 # Rows of the positions, in pairs that the way back uses together: as sum and difference.
 _PAIRS = ((1, 2), (3, 4), (0, 5))
@@ -19,8 +22,10 @@ _ONE = [  # kept from the compiler, which would make additions of multiplication
 
 
 def functions(isa: Isa, packed: Packed) -> list[str]:
-    """``NAME_transform`` and ``NAME_conv2``."""
+    """``NAME_transform`` and ``NAME_conv2``; or the latter alone, tap by tap."""
     blocks = packed.blocks
+    if packed.direct[1]:
+        return _direct(isa, packed)
     return [
         "/* Winograd's input transform of six pooled rows of one channel: eight tiles. */",
         f"static inline {isa.attribute} void {isa.name}_transform(const float *q, float *t)",
@@ -35,6 +40,39 @@ def functions(isa: Isa, packed: Packed) -> list[str]:
         f"        for (int g = 0; g < {TILES}; g += {isa.tiles}) {{",
         *indent(_tiles(isa, packed), 3),
         "        }",
+        "}",
+    ]
+
+
+def _direct(isa: Isa, packed: Packed) -> list[str]:
+    """``NAME_conv2`` of a row of pooling windows, from four of conv1's pooled rows."""
+    w, outputs = isa.word, tuple(itertools.product(range(2), range(2)))
+    body = [f"const float *const corner = pooled + x + {ROW} * k;"]
+    taps = [f"lenet_conv2[b][k][{tap}] + v" for tap in range(9)]
+    body += [f"const {isa.vec} w{tap} = {w('load', at)};" for tap, at in enumerate(taps)]
+    for row, column in itertools.product(range(4), range(4)):
+        # Even columns are in the lower eight lanes of a row, odd ones in the upper.
+        pixel = w("splat", f"corner + {16 * row + 8 * (column % 2) + column // 2}")
+        body += ["{", f"    const {isa.vec} pixel = {pixel};"]
+        for y, x in outputs:
+            if 0 <= row - y < 3 and 0 <= column - x < 3:
+                tap = f"w{3 * (row - y) + column - x}"
+                body.append(f"    a{y}{x} = {w('fma', 'pixel', tap, f'a{y}{x}')};")
+        body.append("}")
+    loads = [f"a{y}{x} = {w('load', 'lenet_conv2_bias[b] + v')}" for y, x in outputs]
+    best = w("max", w("max", "a00", "a01"), w("max", "a10", "a11"))
+    target = f"features + {packed.blocks * LANES} * x + 16 * b + v"
+    return [
+        "/* A row of six pooling windows: sums over the taps, pooling. */",
+        f"static {isa.attribute} void {isa.name}_conv2(const float *pooled, float *features)",
+        "{",
+        f"    for (int b = 0; b < {packed.blocks}; b++)",
+        f"        for (int v = 0; v < {LANES}; v += {isa.width})",
+        f"            for (int x = 0; x < {TILES}; x++) {{",
+        *indent([f"{isa.vec} {', '.join(loads)};"], 4),
+        *indent([f"for (int k = 0; k < {packed.channels}; k++) {{", *indent(body), "}"], 4),
+        *indent([w("store", target, w("max", w("zero"), best)) + ";"], 4),
+        "            }",
         "}",
     ]
 

@@ -53,7 +53,7 @@ def layer(isa: Isa, number: int, dense: PackedDense, last: bool, paired: bool) -
         nonzero = isa.word("nonzero", f"y + i * {dense.stride} + 16 * v")
         body += [
             f"if (start + step == {words}) {{",
-            f"    for (int v = 0; v < {following}; v++)",
+            f"    for (size_t v = 0; v < {following}; v++)",
             f"        next[i * {following} + v] = {nonzero};",
         ]
         if rest:  # beyond them the memory may hold anything

@@ -2,16 +2,24 @@
 
 from collections.abc import Iterator
 
-from lenet_export.formats.native import assembly, conv, dense
+from lenet_export.formats.native import assembly, conv, dense, winograd
 from lenet_export.formats.native.assembly import Program, array
 from lenet_export.formats.native.isa import Isa, Level
 from lenet_export.formats.native.pack import CHUNK, LANES, Packed, offsets, pack
 from lenet_export.network.layers import Network
 
 
-def program(network: Network, levels: tuple[Level, ...], precision: str = "fp32") -> Program:
-    """The C of a network with kernels for `levels`, in ``fp32`` or ``bf16``."""
-    packed = pack(network)
+def program(
+    network: Network,
+    levels: tuple[Level, ...],
+    precision: str = "fp32",
+    direct: tuple[bool, bool] | None = None,
+) -> Program:
+    """The C of a network with kernels for `levels`, in ``fp32`` or ``bf16``.
+
+    `direct` as in `Packed`; by default, what `winograd.direct` says.
+    """
+    packed = pack(network, direct or winograd.direct(network, precision))
     # In bf16, all but the last dense layer, whose sums are the logits.
     paired = range(len(packed.dense) - 1 if precision == "bf16" else 0)
     sizes = {
@@ -20,16 +28,19 @@ def program(network: Network, levels: tuple[Level, ...], precision: str = "fp32"
         "FEATURES": packed.dense[0].inputs,
         "WIDE": packed.blocks * LANES,
     }
+    parts = {
+        "sizes.h": "".join(f"#define {name} {size}\n" for name, size in sizes.items()),
+        "constants.c": "".join(_constants(network, packed, paired)),
+        "kernels.c": "".join(
+            _section(isa, packed, paired) for isa in levels if isinstance(isa, Isa)
+        ),
+    }
+    if packed.direct[1]:
+        parts["winograd.c"] = ""  # constants of conv2's transforms
     return Program(
         precision,
         levels,
-        {
-            "sizes.h": "".join(f"#define {name} {size}\n" for name, size in sizes.items()),
-            "constants.c": "".join(_constants(network, packed, paired)),
-            "kernels.c": "".join(
-                _section(isa, packed, paired) for isa in levels if isinstance(isa, Isa)
-            ),
-        },
+        parts,
         "float",
         4 * layout(packed)["end"],
         packed.dense[-1].outputs,
@@ -41,10 +52,20 @@ def program(network: Network, levels: tuple[Level, ...], precision: str = "fp32"
 def _constants(network: Network, packed: Packed, paired: range) -> Iterator[str]:
     yield array("lenet_filter1", network.conv1.weight.reshape(packed.channels, 9))
     yield array("lenet_filter2", network.conv2.weight.reshape(-1, packed.channels, 9))
-    yield "/* F(2,3) along the rows of each filter: [channel][row][product]. */\n"
-    yield array("lenet_conv1", packed.conv1.reshape(packed.channels, 12))
+    if not packed.direct[0]:
+        yield "/* F(2,3) along the rows of each filter: [channel][row][product]. */\n"
+        yield array("lenet_conv1", packed.conv1.reshape(packed.channels, 12))
     yield array("lenet_conv1_bias", packed.conv1_bias)
-    yield "/* F(4,3) down, F(2,3) along: [block][channel][6x4 position][output of the block]. */\n"
+    if packed.direct[1]:
+        yield (
+            "/* Directly, as Winograd's rounding would take too much of the tolerance here: "
+            "[block][channel][tap][output of the block]. */\n"
+        )
+    else:
+        yield (
+            "/* F(4,3) down, F(2,3) along: "
+            "[block][channel][6x4 position][output of the block]. */\n"
+        )
     yield array("lenet_conv2", packed.conv2)
     yield array("lenet_conv2_bias", packed.conv2_bias)
     yield "/* Dense layers, a row of outputs for each input; the first's are (y, x, channel). */\n"

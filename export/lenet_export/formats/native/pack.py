@@ -69,13 +69,18 @@ class Packed:
     """The network as the generated code holds it.
 
     Attributes:
-        conv1: float32 ``(channels, 3, 4)``: row of the filter, F(2,3) along it.
+        direct: which of the two convolutions multiply their filters as they are, and not
+            Winograd's transforms of them.
+        conv1: float32 ``(channels, 3, 4)``: row of the filter, F(2,3) along it. If direct
+            ``(channels, 3, 3)``.
         conv1_bias: float32 ``(channels,)``.
-        conv2: float32 ``(blocks of 16 outputs, channels, 24, 16)``: positions row by row.
+        conv2: float32 ``(blocks of 16 outputs, channels, 24, 16)``: positions row by row. If
+            direct ``(blocks, channels, 9, 16)``.
         conv2_bias: float32 ``(blocks, 16)``.
         dense: the dense layers; the first reads pixels ``(y, x, channel)``.
     """
 
+    direct: tuple[bool, bool]
     conv1: Array
     conv1_bias: Array
     conv2: Array
@@ -93,13 +98,17 @@ class Packed:
         return int(self.conv2.shape[0])
 
 
-def pack(network: Network) -> Packed:
-    """Transform, permute and pad all weights."""
-    conv1 = network.conv1.weight[:, 0].astype(np.float64) @ FILTER2.T
+def pack(network: Network, direct: tuple[bool, bool] = (False, False)) -> Packed:
+    """Transform, permute and pad all weights; `direct` as in `Packed`."""
+    down, along = (np.eye(3), np.eye(3)) if direct[1] else (FILTER4, FILTER2)
+    conv1 = network.conv1.weight[:, 0].astype(np.float64)
+    if not direct[0]:
+        conv1 = conv1 @ FILTER2.T
     weight = network.conv2.weight.astype(np.float64)
-    conv2 = np.einsum("ia,jb,ocab->ijco", FILTER4, FILTER2, weight)
+    conv2 = np.einsum("ia,jb,ocab->ijco", down, along, weight)
     outputs, channels = weight.shape[:2]
-    blocks = pad(conv2).reshape(POSITIONS, channels, -1, LANES).transpose(2, 1, 0, 3)
+    blocks = pad(conv2).reshape(len(down) * len(along), channels, -1, LANES)
+    blocks = blocks.transpose(2, 1, 0, 3)
     dense = (
         PackedDense(
             dense_weight(layer.weight, outputs if number == 0 else 0),
@@ -109,6 +118,7 @@ def pack(network: Network) -> Packed:
         for number, layer in enumerate(network.dense)
     )
     return Packed(
+        direct,
         _float32(conv1),
         network.conv1.bias,
         _float32(blocks),

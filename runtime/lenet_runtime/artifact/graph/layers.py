@@ -92,7 +92,7 @@ def _attributes(node: Mapping[str, Any]) -> _Attributes:
     admitted, values = OPERATORS[kind], {}
     for attribute in node.get("attribute", ()):
         name = attribute["name"]
-        value = attribute.get(ATTRIBUTE_VALUES.get(attribute["type"]))
+        value = attribute.get(ATTRIBUTE_VALUES[attribute["type"]])
         if name not in admitted or name in values or len(attribute) != 3:
             raise ValueError(
                 f"expected attributes {', '.join(admitted) or 'of none'}, each once and with a "

@@ -72,7 +72,7 @@ _ATTRIBUTE = Message(
         8: Field("ints", int, 8),
         11: Field("graphs", memoryview, 0),
         13: Field("doc_string", memoryview, 0),
-        20: Field("type", int, needed=True),
+        20: Field("type", frozenset(ATTRIBUTE_VALUES), needed=True),
         21: Field("ref_attr_name", memoryview, 0),
         22: Field("sparse_tensor", memoryview, 0),
     },

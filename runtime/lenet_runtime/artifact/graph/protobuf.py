@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-_WIRE_TYPES = {int: 0, float: 5}  # of all other kinds it is 2, bytes behind their length
 _FLOAT = struct.Struct("<f")
 
 
@@ -24,8 +23,8 @@ class Field(NamedTuple):
 
     Attributes:
         name: The field's name.
-        kind: int for 64 bits with a sign, float for 32 bits, str for UTF-8, memoryview for bytes,
-            which stay where they are, or a `Message`.
+        kind: int for 64 bits with a sign, a frozenset for the numbers of an enumeration, float for
+            32 bits, str for UTF-8, memoryview for bytes, which stay where they are, or a `Message`.
         most: How often the field may be there: 1 makes its value one, more a list, and 0 declares
             a field that is refused by its name.
         needed: Whether a message without the field is refused.
@@ -47,10 +46,16 @@ class Message:
     needed: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        tags = {n << 3 | _WIRE_TYPES.get(own.kind, 2): own for n, own in self.fields.items()}
+        tags = {n << 3 | _wire_type(own.kind): own for n, own in self.fields.items()}
         object.__setattr__(self, "by_tag", tags)
         needed = frozenset(own.name for own in self.fields.values() if own.needed)
         object.__setattr__(self, "needed", needed)
+
+
+def _wire_type(kind: Any) -> int:
+    if kind is int or isinstance(kind, frozenset):
+        return 0
+    return 5 if kind is float else 2  # 2: bytes behind their length
 
 
 def parse(message: Message, data: bytes) -> dict[str, Any]:
@@ -73,7 +78,7 @@ def _message(message: Message, data: memoryview, at: int, end: int) -> dict[str,
         tag, at = _varint(data, at)
         own = message.by_tag.get(tag)
         if own is None:
-            raise ValueError(_unknown(message, tag))
+            raise _unknown(message, tag)
         value, at = _value(message, own, data, at, end)
         name, _, most, _ = own
         if most > 1:
@@ -100,6 +105,10 @@ def _value(message: Message, own: Field, data: memoryview, at: int, end: int) ->
     number, at = _varint(data, at)
     if kind is int:
         return number - (number >> 63 << 64), at
+    if isinstance(kind, frozenset):
+        if number not in kind:
+            raise ValueError(f"{message.name}: {own.name}: expected {sorted(kind)}, found {number}")
+        return number, at
     start, at = at, at + number
     if at > end:
         raise Malformed(f"{message.name}: {own.name} is longer than the message")
@@ -132,8 +141,11 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     return number, at
 
 
-def _unknown(message: Message, tag: int) -> str:
+def _unknown(message: Message, tag: int) -> ValueError:
     number, wire_type = tag >> 3, tag & 7
+    if not number or wire_type > 5:
+        return Malformed(f"{message.name}: no field has the tag {tag}")
     if number in message.fields:
-        return f"{message.name}: {message.fields[number].name}: it has the wire type {wire_type}"
-    return f"{message.name}: unknown field {number}"
+        name = message.fields[number].name
+        return ValueError(f"{message.name}: {name}: it has the wire type {wire_type}")
+    return ValueError(f"{message.name}: unknown field {number}")

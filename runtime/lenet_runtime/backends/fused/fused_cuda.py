@@ -76,6 +76,8 @@ class FusedCuda(LanePredictor):
         pads_so = artifact.manifest.preprocessing.padding == 2
         self.run_pixels = self._run if pads_so else None
 
+        self.switches = (kernels.GRAPHED + 1, kernels.PIECE + 1)
+
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lenet_runtime.backends.Predictor.run`."""
         return self._run(images)

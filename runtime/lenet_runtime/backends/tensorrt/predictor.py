@@ -46,6 +46,7 @@ class TensorRt(LanePredictor):
         super().__init__(gpu)
         self._engine: Engine | None = engine
         self._most = engine.profile.most
+        self.switches = (engine.profile.least, self._most + 1)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lenet_runtime.backends.Predictor.run`."""

@@ -14,7 +14,7 @@ static ATTRIBUTE int ISA_chunk(
             ISA_features(image, features, scratch);
         else
             lenet_careful(image, features, scratch);
-        for (int v = 0; v < FEATURES / 16; v++)
+        for (size_t v = 0; v < FEATURES / 16; v++)
             m0[FEATURES / 16 * i + v] = ISA_nonzero(features + 16 * v);
     }
 #include "layers.c"

@@ -1,6 +1,4 @@
-/* Of Winograd's transforms. */
-static const float lenet_2 = 2, lenet_4 = 4, lenet_8 = 8, lenet_minus_2 = -2, lenet_minus_4 = -4;
-
+#include "winograd.c"
 /* The number of the lowest bit that is set. */
 static inline int lenet_lowest(uint64_t bits)
 {

@@ -6,6 +6,18 @@
  *     void *workspace = malloc(lenet_workspace_size());
  *     if (lenet_run(images, logits, batch, workspace) != LENET_OK) ...
  *     free(workspace);
+ *
+ * An image is 32 rows of 32 floats, from the top and from the left. White ink on black: a pixel
+ * from 0, black, to 255 becomes (pixel / 255 - LENET_MEAN) / LENET_STD. A smaller picture first gets
+ * LENET_PADDING black pixels on every side. Logits stand for these labels, in this order:
+ *
+ *     LABELS
+ *
+ * The largest logit is the answer; softmax makes probabilities of them.
+ *
+ * Floating-point state: it is never changed, and answers are proven for the one that a program
+ * starts with. Where the caller flushes tiny values to zero, values below 2^-126 count as 0. Where
+ * the caller rounds otherwise than to nearest, the logits are not as exact, and not proven.
  */
 #ifndef LENET_H
 #define LENET_H
@@ -23,6 +35,9 @@ extern "C" {
 #define LENET_PIXELS 1024  /* floats of an image: 32 rows of 32, normalised */
 #define LENET_LOGITS CLASSES
 #define LENET_CHUNK CHUNK /* images that are worked on together; a larger batch takes turns */
+#define LENET_MEAN MEAN
+#define LENET_STD STD
+#define LENET_PADDING PADDING
 
 /* The version of lenet-deploy that wrote the file, and the SHA-256 of the weights in it. */
 extern const char lenet_version[];
@@ -33,6 +48,8 @@ size_t lenet_workspace_size(void);
 
 /* Logits (batch, LENET_LOGITS) of images (batch, 1, 32, 32), both row-major.
  * An image's logits do not depend on the others in the batch, to the bit. BEHAVIOUR
+ * A batch may be 0 and has no limit but memory. Images and logits are aligned as any float is, the
+ * workspace need not be, and none may overlap another.
  * Returns LENET_OK or an error code, and then wrote nothing. */
 int lenet_run(const float *images, float *logits, size_t batch, void *workspace);
 

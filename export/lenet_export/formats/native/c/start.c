@@ -3,6 +3,19 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "compile without -ffast-math and its kin: the answers need IEEE arithmetic and NaN"
+#endif
+
+#if defined(__GNUC__)
+#define LENET_ALIGNED __attribute__((aligned(64)))
+#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
+#define LENET_ALIGNED _Alignas(64)
+#else
+#define LENET_ALIGNED
+#endif
+
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 #endif
