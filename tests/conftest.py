@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from artifact_files import edit_manifest
-from every_format import ON_CPU, SLOW
+from every_format import ENGINES, ON_CPU
+from processes import REPOSITORY
 
 # Before anything imports PyTorch: its threads sleep while they wait for one another. Spinning, as
 # they otherwise do, costs half of all processor time in tests, and more beside other work.
@@ -19,7 +20,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from lenet_runtime import BACKENDS, load
 from lenet_runtime.artifact import Artifact, trust
-from lenet_runtime.backends import backends_of, choose
+from lenet_runtime.backends import choose
 from lenet_runtime.errors import BackendUnavailable
 
 # Fixtures of several files, in tests/helpers.
@@ -27,7 +28,6 @@ pytest_plugins = (
     "fake_sessions", "function_engines", "native_files", "publishing", "training_runs",
     "tuned_folders",
 )  # fmt: skip
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would the processes that tests
 # start and interrupt. A handler that does nothing is not inherited: they begin with the default.
@@ -102,13 +102,6 @@ def artifact_of(format):
 
 
 globals().update({f"{name}_artifact": artifact_of(name) for name in ON_CPU})
-
-
-ENGINES = [
-    pytest.param(name, marks=pytest.mark.slow if kind in SLOW else ())
-    for kind in ON_CPU
-    for name in backends_of(kind, "cpu")
-]
 
 
 @pytest.fixture(scope="session", params=ENGINES)

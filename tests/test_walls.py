@@ -7,8 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
-from processes import python
+from processes import REPOSITORY, python
 
 import lenet_bench
 import lenet_deploy

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 from device_helper import run_of
+from processes import REPOSITORY
 
 from benchmarks.gpu_check import EXPORTED, check, record
 from benchmarks.gpu_check import __main__ as command

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 from device_helper import device_result, run_of
+from processes import REPOSITORY
 
 from benchmarks.gpu_check import BUDGET_S, EXPORTED, LATENCY_SIZES, PROFILES, TUNING, record, table
 from benchmarks.gpu_check.check import Findings, Options

@@ -61,7 +61,7 @@ def test_json_is_the_only_thing_on_stdout(verify, onnx_artifact):
     assert document["ok"] is True
     assert document["backend"] == "ort-cpu"
     assert document["artifact"] == str(onnx_artifact.path)
-    assert {c["batch_size"] for c in document["parity"]["comparisons"]} == {1, 7}
+    assert {c["batch_size"] for c in document["parity"]["comparisons"]} >= {1, 7}
     assert document["data_set"]["flips"] == []
     assert all("eager_multiple" in c for c in document["parity"]["comparisons"])
 
@@ -92,9 +92,8 @@ def test_a_folder_that_was_named_must_hold_mnist(verify, onnx_artifact, monkeypa
         monkeypatch.setenv("LENET_DEPLOY_DATA_DIR", "/nonexistent")
     words = ("--data-dir", "/nonexistent") if way == "flag" else ()
     result = verify(onnx_artifact.path, *words, code=1)
-    assert "error: /nonexistent: expected MNIST here or in MNIST/raw, found no such folder" in (
-        result.stderr
-    )
+    assert "error: /nonexistent: expected MNIST here or in MNIST/raw" in result.stderr
+    assert "found no such folder. Name the folder" in result.stderr
     assert result.stdout == ""
 
 
@@ -143,7 +142,7 @@ def test_a_damaged_artifact_exits_1(verify, onnx_artifact, copy_of):
     folder = copy_of(onnx_artifact)
     data = (folder / "model.onnx").read_bytes()
     (folder / "model.onnx").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    assert "the file was damaged or changed" in verify(folder, code=1).stderr
+    assert "damaged or changed after the export" in verify(folder, code=1).stderr
 
 
 # ---- exit code 2
@@ -171,13 +170,14 @@ def test_wrong_values_are_usage_errors(verify, onnx_artifact, words, message):
 
 
 def test_a_forged_artifact_exits_3_with_a_whole_report(verify, forged):
-    """It loads, since its golden file was forged with it; only the checkpoint tells."""
-    result = verify(forged, "--json", code=3)
+    """Trusted it loads, since its golden file was forged with it; only the checkpoint tells."""
+    assert "its weights have the SHA-256" in verify(forged, code=1).stderr
+    result = verify(forged, "--trust", "--json", code=3)
     document = json.loads(result.stdout)
     assert document["ok"] is False
     assert any("random at batch size 2: row " in line for line in document["failures"])
     assert "differs from eager PyTorch" in result.stderr
-    assert "parity fails" in verify(forged, code=3).stdout
+    assert "parity fails" in verify(forged, "--trust", code=3).stdout
 
 
 def test_flips_are_listed_with_their_margins(verify, onnx_artifact, monkeypatch):

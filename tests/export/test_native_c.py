@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from native_c import (
     COMPILERS,
     DRIVER,
@@ -26,6 +25,7 @@ from native_c import (
     sources_of,
     write,
 )
+from processes import REPOSITORY
 from samples import digits, noise
 
 from lenet_export.formats.native import generate

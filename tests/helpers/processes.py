@@ -4,6 +4,9 @@ import contextlib
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def python(code, *arguments, exits=0, **environment):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ENGINES, REPOSITORY
-from processes import python
+from every_format import ENGINES
+from processes import REPOSITORY, python
 from samples import noise
 
 import lenet_runtime
