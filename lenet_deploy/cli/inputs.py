@@ -53,7 +53,10 @@ def match(arguments: Iterable[str]) -> tuple[list[Path], dict[str, str]]:
     files: dict[Path, None] = {}
     errors: dict[str, str] = {}
     for argument in arguments:
-        path = Path(argument).expanduser()
+        try:
+            path = Path(argument).expanduser()
+        except RuntimeError:  # there is no home folder
+            path = Path(argument)
         if argument == "-":
             matches, missing = [Path("-")], ""
         elif path.is_dir():

@@ -15,6 +15,8 @@ import lenet_runtime
 from lenet_deploy.cli.drawing import bar, half_blocks
 from lenet_runtime.errors import BackendUnavailable
 
+fake, pictures = predict_command.fake, predict_command.pictures
+
 
 def test_pictures_are_classified_in_one_call(fake, pictures):
     paths = [str(pictures / "7.png"), str(pictures / "2.jpg")]

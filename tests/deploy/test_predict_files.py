@@ -5,6 +5,7 @@ import json
 import struct
 
 import numpy as np
+import predict_command
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
@@ -12,6 +13,8 @@ from predict_command import DIGITS, predict, run, values
 from typer.testing import CliRunner
 
 from lenet_deploy.cli import app
+
+fake, pictures = predict_command.fake, predict_command.pictures
 
 
 def idx(images):
@@ -96,3 +99,7 @@ def test_one_plugins_error_does_not_end_the_rest(fake, pictures, monkeypatch):
     predictions, errors = predict(pictures / "7.png", pictures / "2.jpg", code=1)
     assert values(predictions, "label") == [2]
     assert errors == {str(pictures / "7.png")}
+
+
+def test_a_user_without_a_home_is_told_that_there_is_no_such_file(fake):
+    assert "no such file" in run("~nobody-of-this-name/7.png", code=2).stderr

@@ -6,6 +6,7 @@ from drawings import DIGITS, assert_like, rendered
 from PIL import Image, ImageDraw, ImageOps
 
 from lenet_runtime.images.pictures import mnist_style
+from lenet_runtime.images.preprocess import Preprocessing, to_pixels
 
 
 def page(index=0, size=(200, 200), centre=(100, 100)):
@@ -125,3 +126,13 @@ def test_8x8_pixels_become_a_digit(scale, levels):
     if scale == 1 or levels == 255:
         assert_like(digit.pixels, least=0.7)
         assert not digit.inverted
+
+
+def test_what_is_doubtful_about_pictures_is_said():
+    picture = Image.new("L", (300, 200), 255)
+    for left in (60, 200):
+        picture.paste(0, (left, 40, left + 20, 160))
+    pixels, warnings = to_pixels([picture, Image.fromarray(DIGITS.images[0])], Preprocessing())
+    assert pixels.shape == (2, 28, 28)
+    assert [len(doubts) for doubts in warnings] == [1, 0]
+    assert "2 shapes of a digit's size" in warnings[0][0]

@@ -15,7 +15,7 @@ from processes import python
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.pictures import mnist_style
-from lenet_runtime.images.preprocess import Preprocessing, normalise, to_batch, to_pixels
+from lenet_runtime.images.preprocess import Preprocessing, normalise, to_batch
 
 MNIST = Preprocessing()
 SIZES = st.sampled_from([28, 32])
@@ -209,16 +209,6 @@ def test_doing_what_an_error_advises_gives_the_right_digits(images, says):
     drawn = to_batch(REAL[: len(batch)], MNIST).reshape(-1, 32 * 32)
     alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(batch, drawn, strict=True)]
     assert np.mean(alike) > 0.8, "the digits themselves"
-
-
-def test_what_is_doubtful_about_pictures_is_said():
-    picture = Image.new("L", (300, 200), 255)
-    for left in (60, 200):
-        picture.paste(0, (left, 40, left + 20, 160))
-    pixels, warnings = to_pixels([picture, Image.fromarray(REAL[0])], MNIST)
-    assert pixels.shape == (2, 28, 28)
-    assert [len(doubts) for doubts in warnings] == [1, 0]
-    assert "2 shapes of a digit's size" in warnings[0][0]
 
 
 def test_a_tensor_is_not_an_array():
