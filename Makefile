@@ -5,7 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # This checkout's neighbour holds MNIST for the project's own machines; elsewhere set the variable.
-export LENET_DEPLOY_DATA_DIR ?= $(if $(wildcard ../shared/mnist),../shared/mnist,data)
+ifneq ($(wildcard ../shared/mnist),)
+export LENET_DEPLOY_DATA_DIR ?= ../shared/mnist
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage fuzz lint types wheel check overhead bench-peers gpu-check clean

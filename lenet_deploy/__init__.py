@@ -5,20 +5,26 @@ layer is `lenet_export`; the runtime layer, which needs no PyTorch, is `lenet_ru
 benchmark layer is `lenet_bench`.
 """
 
-from typing import TYPE_CHECKING, Any
-
-from lenet_runtime.version import __version__
-
+TYPE_CHECKING = False  # `typing` takes 10 ms, in which Ctrl-C would be a traceback
 if TYPE_CHECKING:
     from lenet_deploy.training.model import Net
+    from lenet_runtime.version import __version__
 
 __all__ = ["Net", "__version__"]
 
 
-def __getattr__(name: str) -> Any:
-    """`Net`, once it is asked for: it needs PyTorch, which the command line may not import."""
-    if name != "Net":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from lenet_deploy.training.model import Net
+def __getattr__(name: str) -> object:
+    """`Net` and the version, once they are asked for.
 
-    return Net
+    `Net` needs PyTorch, which the command line may not import, and the version NumPy, before whose
+    import the command line must answer Ctrl-C.
+    """
+    if name == "Net":
+        from lenet_deploy.training.model import Net
+
+        return Net
+    if name == "__version__":
+        from lenet_runtime.version import __version__
+
+        return __version__
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

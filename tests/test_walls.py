@@ -122,7 +122,7 @@ commands = sorted(typer.main.get_command(cli.app).commands)
 for arguments in ([], *([command] for command in commands)):
     sys.argv = ["lenet-deploy", *arguments, "--help"]
     with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
-        cli.main()
+        cli.app()
     assert "Usage" in shown.getvalue(), arguments
     heavy[" ".join(sys.argv)] = sorted({n.partition(".")[0] for n in sys.modules} & set(HEAVY))
 print(json.dumps(heavy))

@@ -1,6 +1,5 @@
 """The command line, one file per command; engines are imported inside the commands."""
 
-import os
 import sys
 from typing import Annotated, Any
 
@@ -17,7 +16,13 @@ from lenet_deploy.cli.predict import predict
 from lenet_deploy.cli.train import train
 from lenet_deploy.cli.tune import tune
 from lenet_deploy.cli.verify import verify
-from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, ParityError
+from lenet_runtime.errors import (
+    BackendUnavailable,
+    DeployError,
+    InputError,
+    ParityError,
+    printable,
+)
 
 # Exit codes, as README documents them; typer itself exits 2 on a malformed command line.
 FAILURE, USAGE, PARITY, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
@@ -25,25 +30,55 @@ FAILURE, USAGE, PARITY, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
 
 def exit_code(error: BaseException) -> int:
     """The exit code of a process that ends with `error`."""
-    codes = {InputError: USAGE, ParityError: PARITY, BackendUnavailable: UNAVAILABLE}
+    codes = {
+        InputError: USAGE,
+        ParityError: PARITY,
+        BackendUnavailable: UNAVAILABLE,
+        ImportError: UNAVAILABLE,
+    }
     return next((code for kind, code in codes.items() if isinstance(error, kind)), FAILURE)
 
 
+def message(error: BaseException) -> str:
+    """What to tell about `error` in one line, or in the lines of one of our own errors."""
+    if isinstance(error, OSError) and error.strerror:
+        # Python's own text begins with a number, and names the file last.
+        return printable(f"{error.filename or 'system'}: {error.strerror}")
+    if isinstance(error, ModuleNotFoundError):
+        return printable(f"{error.name} is not installed; pip install 'lenet-deploy[all]'")
+    if isinstance(error, MemoryError):
+        return f"out of memory: {printable(error)}".removesuffix(": ")
+    return printable(error)
+
+
 class _Commands(TyperGroup):
-    """Turns our errors into one line on stderr and an exit code, also under a test's runner."""
+    """Turns errors into one line on stderr and an exit code, also under a test's runner."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError as error:  # the reader, such as `head`, has closed the pipe
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(FAILURE) from error
-        except (DeployError, OSError) as error:
-            typer.secho(f"error: {error}", fg="red", err=True)
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough: exit 1 in silence
+            raise
+        except (DeployError, OSError, ImportError, MemoryError) as error:
+            typer.secho(f"error: {message(error)}", fg="red", err=True)
             raise typer.Exit(exit_code(error)) from error
-        except KeyboardInterrupt as error:
-            typer.secho("interrupted", fg="yellow", err=True)
-            raise typer.Exit(INTERRUPTED) from error
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, and make sure that what was printed, help included, has been written."""
+        try:
+            try:
+                return super().main(*args, **kwargs)
+            finally:
+                sys.stdout.flush()
+        except SystemExit as error:  # typer's, of a KeyboardInterrupt, wherever that came
+            if error.code == INTERRUPTED:
+                typer.secho("interrupted", fg="yellow", err=True)
+            raise
+        except BrokenPipeError:
+            sys.exit(FAILURE)
+        except OSError as error:
+            typer.secho(f"error: {message(error)}", fg="red", err=True)
+            sys.exit(FAILURE)
 
 
 app = typer.Typer(
@@ -73,8 +108,3 @@ def _root(
 
 for _command in (train, evaluate, export, verify, predict, bench, tune, inspect, doctor):
     app.command()(_command)
-
-
-def main() -> None:
-    """Run the command line; the entry point of the `lenet-deploy` script."""
-    sys.exit(app())

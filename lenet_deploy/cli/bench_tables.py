@@ -19,7 +19,7 @@ def print_run(run: "Run") -> None:
     from lenet_bench.report import crossovers
 
     rows = table(
-        "engine", "batch", "p50", "p90", "p99", "images/s", f"/ {run.baseline}",
+        "engine", "batch", "p50", "p90", "p99", "images/s", plain(f"/ {run.baseline}"),
         title=plain(f"Latency in microseconds on {cpu.model()}, input {run.settings.inputs}"),
         caption="NumPy in, NumPy out, checks included; ratio of medians with its 95% interval",
     )  # fmt: skip

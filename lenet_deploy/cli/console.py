@@ -10,23 +10,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lenet_runtime.errors import printable
+
 stdout = Console()
 stderr = Console(stderr=True)
 
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print `document` as the only thing on stdout: strict JSON, so NaN is refused."""
-    json.dump(document, sys.stdout, indent=2, allow_nan=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def plain(text: object) -> str:
-    """Escape `text` for rich's markup, so that brackets stay brackets.
-
-    Control characters are spelled out, because a foreign artifact could control the terminal
-    with them.
-    """
-    return escape("".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text)))
+    """Make any text `printable`, whoever wrote it, and escape it for rich: brackets stay."""
+    return escape(printable(text))
 
 
 def table(first: str, *numbers: str, title: str = "", caption: str = "") -> Table:
@@ -41,6 +38,17 @@ def table(first: str, *numbers: str, title: str = "", caption: str = "") -> Tabl
 def note(line: str) -> None:
     """Print one line, of rich's markup, on stderr."""
     stderr.print(line, highlight=False, soft_wrap=True)
+
+
+def note_low_accuracy(accuracy: float) -> None:
+    """Say what may be wrong where a LeNet gets less than 90% of MNIST right."""
+    if accuracy < 0.9:
+        note(
+            f"warning: accuracy is {accuracy:.2%}, and a trained LeNet gets above 99% of MNIST; "
+            "the usual causes: other pictures under MNIST's names (EMNIST lies on its side, "
+            "Fashion-MNIST shows clothes), black on white instead of white on black, or another "
+            "mean and standard deviation than in training"
+        )
 
 
 @contextlib.contextmanager

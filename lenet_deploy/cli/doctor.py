@@ -3,19 +3,24 @@
 import dataclasses
 import os
 import platform
+import resource
 import shutil
-from typing import Any
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
 
 from rich.table import Table
 
-from lenet_deploy import __version__
+from lenet_deploy import __version__, cache
 from lenet_deploy.cli.console import plain, print_json, stdout
 from lenet_deploy.cli.options import Json
 from lenet_export import formats
 from lenet_runtime import cpu, cuda
 from lenet_runtime.backends import BACKENDS, backends_of, kinds_of
 from lenet_runtime.cuda import driver
-from lenet_runtime.errors import BackendUnavailable
+from lenet_runtime.errors import BackendUnavailable, DeployError, printable
 from lenet_runtime.formats import FORMATS
 from lenet_runtime.version import installed
 
@@ -23,6 +28,9 @@ _DISTRIBUTIONS = (
     "numpy", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu",
     "tensorrt", "tensorrt-rtx", "safetensors", "pillow", "matplotlib", "typer", "rich",
 )  # fmt: skip
+
+
+_Found = TypeVar("_Found")
 
 
 def doctor(*, as_json: Json = False) -> None:
@@ -35,15 +43,33 @@ def doctor(*, as_json: Json = False) -> None:
 
 
 def diagnose() -> dict[str, Any]:
-    """Everything `doctor` shows, as JSON types."""
-    versions = {name: installed(name) for name in _DISTRIBUTIONS}
-    faults = _faults(versions)
+    """Everything `doctor` shows, as JSON types.
+
+    What breaks a check is what doctor is there to tell: it is listed, and the other checks go on.
+    """
+    faults: list[str] = []
+
+    def check(name: str, find: Callable[[], _Found], otherwise: _Found) -> _Found:
+        try:
+            return find()
+        except Exception as error:
+            faults.append(f"{name} cannot be looked at: {_cause(error)}")
+            return otherwise
+
+    versions = {name: check(name, partial(installed, name), None) for name in _DISTRIBUTIONS}
+    faults += _faults(versions)
+    for name, find in _SURROUNDINGS.items():
+        faults += check(name, find, [])
     return {
         "lenet_deploy": __version__,
         "python": platform.python_version(),
-        "system": platform.platform(),
-        "cpu": {"model": cpu.model(), "level": cpu.level(), "flags": sorted(cpu.flags())},
-        "gpus": _gpus(faults),
+        "system": check("the system", platform.platform, "unknown"),
+        "cpu": check(
+            "the CPU",
+            lambda: {"model": cpu.model(), "level": cpu.level(), "flags": sorted(cpu.flags())},
+            {"model": "unknown", "level": "unknown", "flags": []},
+        ),
+        "gpus": check("the GPUs", lambda: _gpus(faults), list[dict[str, Any]]()),
         "compilers": {"C": _compiler("CC", "gcc", "clang", "cc"), "C++": _compiler("CXX", "g++")},
         "formats": {name: _format_state(name) for name in FORMATS},
         "backends": {
@@ -71,6 +97,8 @@ def _format_state(name: str) -> dict[str, Any]:
         reason = f"{error}; pip install 'lenet-deploy[export]'"
     except BackendUnavailable as error:
         reason = str(error)
+    except Exception as error:
+        reason = f"the check broke: {_cause(error)}"
     able = [
         f"{backend} on {device}"
         for backend in backends_of(name)
@@ -88,7 +116,14 @@ def _backend_state(name: str, device: str) -> dict[str, Any]:
     try:
         return {"available": True, "reason": "", "version": BACKENDS[name].probe(device)}
     except BackendUnavailable as error:
-        return {"available": False, "reason": str(error), "version": None}
+        reason = str(error)
+    except Exception as error:
+        reason = f"the check broke: {_cause(error)}"
+    return {"available": False, "reason": reason, "version": None}
+
+
+def _cause(error: Exception) -> str:
+    return printable(f"{type(error).__name__}: {error}", 300)
 
 
 def _gpus(faults: list[str]) -> list[dict[str, Any]]:
@@ -113,6 +148,53 @@ def _faults(versions: dict[str, str | None]) -> list[str]:
             "pip uninstall both, then install one: 'lenet-deploy[cpu]' or 'lenet-deploy[gpu]'"
         )
     return faults
+
+
+def _cache() -> list[str]:
+    try:
+        folder = cache.root()
+    except DeployError as error:
+        return [str(error)]
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if os.access(parent, os.W_OK | os.X_OK):
+        return []
+    return [f"{folder}: expected a folder of caches that can be written to; set XDG_CACHE_HOME"]
+
+
+def _temporary_folder() -> list[str]:
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes(2**16))
+    except OSError as error:
+        return [f"no temporary file can be written ({error}); set TMPDIR to a folder with room"]
+    return []
+
+
+def _proc() -> list[str]:
+    if Path("/proc/self/fd").is_dir():
+        return []
+    return ["/proc is not mounted: the CPU is not known, and compiled artifacts may not load"]
+
+
+def _limits() -> list[str]:
+    faults = []
+    for name, limit, least in (
+        ("open files (ulimit -n)", resource.RLIMIT_NOFILE, 256),
+        ("bytes of a file (ulimit -f)", resource.RLIMIT_FSIZE, 2**26),
+    ):
+        soft, _ = resource.getrlimit(limit)
+        if soft != resource.RLIM_INFINITY and soft < least:
+            faults.append(f"the limit of {name} is {soft}; exports want {least}")
+    return faults
+
+
+# What each command assumes of the machine: a function that lists what is wrong.
+_SURROUNDINGS = {
+    "the cache": _cache,
+    "the temporary folder": _temporary_folder,
+    "/proc": _proc,
+    "the limits": _limits,
+}
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -143,7 +225,7 @@ def _print(report: dict[str, Any]) -> None:
         table.add_row("GPU", "0", "none found")
     for language, path in report["compilers"].items():
         table.add_row("compiler", language, plain(path or "none found"))
-    table.add_row("versions", "", ", ".join(f"{n} {v}" for n, v in found.items()))
+    table.add_row("versions", "", plain(", ".join(f"{n} {v}" for n, v in found.items())))
     absent = [name for name in report["versions"] if name not in found]
     table.add_row("not installed", "", ", ".join(absent))
     stdout.print(table)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lenet_deploy.cli.console import note, print_json, stdout
+from lenet_deploy.cli.console import note, note_low_accuracy, print_json, stdout
 from lenet_deploy.cli.options import Checkpoint, DataDir, Download, Json, Threads, Workers
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.preprocess import Preprocessing
@@ -34,7 +34,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Report accuracy on MNIST's 10,000 test digits, recall per class and the confusion matrix."""
-    from lenet_deploy.training import curves, data, evaluation, loop
+    from lenet_deploy.training import data, evaluation, loop
     from lenet_deploy.training.checkpoint import read_checkpoint
 
     loop.set_threads(threads)
@@ -43,11 +43,14 @@ def evaluate(
     digits = data.load_mnist(data_dir, train=False, download=download)
     result = evaluation.evaluate(net, digits, preprocessing, batch_size=batch_size, workers=workers)
     if plot is not None:
+        from lenet_deploy.training import curves  # Matplotlib wants a folder to write to
+
         curves.confusion_matrix(result.confusion, plot)
     if as_json:
         print_json({"checkpoint": str(checkpoint or "bundled"), **result.as_dict()})
     else:
         _print(result)
+    note_low_accuracy(result.accuracy)
 
 
 def _preprocessing(card: dict[str, Any], mean: float | None, std: float | None) -> Preprocessing:

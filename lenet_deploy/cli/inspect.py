@@ -115,7 +115,7 @@ def _print(artifact: Artifact, report: dict[str, Any]) -> None:
         table.add_row(f"layer {plain(name)}", plain(" ".join((kernel[0], ", ".join(kernel[1:])))))
     for spec in (*manifest.inputs, *manifest.outputs):
         shape = ", ".join("N" if size is None else str(size) for size in spec.shape)
-        table.add_row(plain(spec.name), f"{spec.dtype} ({shape})")
+        table.add_row(plain(spec.name), plain(f"{spec.dtype} ({shape})"))
     table.add_row("preprocessing", _pairs(dataclasses.asdict(manifest.preprocessing)))
     table.add_row("labels", plain(" ".join(manifest.labels)))
     for name, entry in manifest.files.items():

@@ -21,15 +21,14 @@ Checkpoint = Annotated[
         metavar="FILE",
     ),
 ]
-DataDir = Annotated[
-    Path,
-    typer.Option(
-        "--data-dir",
-        envvar="LENET_DEPLOY_DATA_DIR",
-        help="Folder that holds MNIST/raw, torchvision's layout.",
-        metavar="DIR",
-    ),
-]
+_DATA_DIR = typer.Option(
+    "--data-dir",
+    envvar="LENET_DEPLOY_DATA_DIR",
+    help="Folder of MNIST's files, gzipped or not, or one that holds MNIST/raw.",
+    metavar="DIR",
+)
+DataDir = Annotated[Path, _DATA_DIR]
+OptionalDataDir = Annotated[Path | None, _DATA_DIR]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number used.")]
 Threads = Annotated[

@@ -16,6 +16,7 @@ from lenet_deploy.cli.console import print_json, progress, stderr, stdout
 from lenet_deploy.cli.drawing import bar, half_blocks
 from lenet_deploy.cli.inputs import Digit, bundled, match, read
 from lenet_deploy.cli.options import Backend, Device, Json, Threads, Trust
+from lenet_runtime.errors import printable
 
 _DRAWN = 10  # pictures to draw; a longer list needs --draw
 _LISTED = 200  # digits in the table; --json has all
@@ -82,7 +83,7 @@ def predict(
         raise typer.BadParameter("give pictures, or --digits N, one of the two", param_hint="IMAGE")
     files, errors = match(images or [])
     if not digits and not files:
-        reasons = "; ".join(f"{_printable(name)}: {why}" for name, why in errors.items())
+        reasons = "; ".join(f"{printable(name)}: {why}" for name, why in errors.items())
         raise typer.BadParameter(reasons, param_hint="IMAGE")
     inputs = bundled(digits) if digits else read(files, errors)
     document: dict[str, Any] = {"artifact": None, "backend": None, "device": device}
@@ -96,12 +97,12 @@ def predict(
             document |= {"artifact": str(session.artifact.path), "backend": session.backend}
             answers = list(_classify(session, inputs, top_k))
     for name, message in errors.items():
-        stderr.print(Text(f"error: {_printable(name)}: {message}", style="red"), soft_wrap=True)
+        stderr.print(Text(f"error: {printable(name)}: {message}", style="red"), soft_wrap=True)
     doubtful = [answer.digit for answer in answers if answer.digit.image.warnings]
     for digit in doubtful:
         why = "; ".join(digit.image.warnings)
         stderr.print(
-            Text(f"doubtful: {_printable(digit.name)}: {why}", style="yellow"), soft_wrap=True
+            Text(f"doubtful: {printable(digit.name)}: {why}", style="yellow"), soft_wrap=True
         )
     if as_json:
         document["predictions"] = [_as_json(answer) for answer in answers]
@@ -157,7 +158,7 @@ def _print(answers: list[_Answer], draw: bool) -> None:
     table.add_column("probabilities", no_wrap=True)
     for answer in answers[:_LISTED]:
         drawing = [Text(half_blocks(answer.digit.image.pixels, stdout.encoding))] if draw else []
-        picture = Text(_printable(answer.digit.name) + "\n").append_text(_note(answer))
+        picture = Text(printable(answer.digit.name) + "\n").append_text(_note(answer))
         table.add_row(*drawing, picture, _label(answer), _bars(answer))
     stdout.print(table)
     if len(answers) > _LISTED:
@@ -176,7 +177,7 @@ def _label(answer: _Answer) -> Text:
 
 
 def _bars(answer: _Answer) -> Text:
-    lines = (f"{name} {bar(p, 10, stdout.encoding)} {p:6.1%}" for name, p in answer.top)
+    lines = (f"{printable(name)} {bar(p, 10, stdout.encoding)} {p:6.1%}" for name, p in answer.top)
     return Text("\n".join(lines))
 
 
@@ -186,8 +187,3 @@ def _note(answer: _Answer) -> Text:
         return Text("dark ink, inverted" if inverted else "light ink, kept", "dim")
     right = answer.label == answer.digit.label
     return Text("right", "green") if right else Text(f"wrong: a {answer.digit.label}", "red")
-
-
-def _printable(name: str) -> str:
-    # A file's name may have escape sequences or bytes that are not UTF-8.
-    return "".join(c if c.isprintable() else "?" for c in name)

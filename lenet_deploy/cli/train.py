@@ -136,7 +136,7 @@ def _resume(ctx: typer.Context, data_dir: Path, output: Path) -> tuple["Training
     for name, text in runs.describe(machines).items():
         if text != before[name]:
             note(
-                f"note: {name}: {text}; "
+                f"note: {name}: {plain(text)}; "
                 "the weights may differ in their last bits from an uninterrupted run's"
             )
     return run, saved.state
@@ -219,7 +219,7 @@ def _finish(run: "TrainingRun", state: "State", data_dir: Path) -> dict[str, Any
 
 def _print(result: dict[str, Any]) -> None:
     accuracy = result["accuracy"]
-    stdout.print(f"{result['checkpoint']}  ({result['epochs']} epochs)", markup=False)
+    stdout.print(f"{plain(result['checkpoint'])}  ({result['epochs']} epochs)", soft_wrap=True)
     if accuracy["test"]:
         low, high = accuracy["test"]["interval_95"]
         share = accuracy["test"]["accuracy"]

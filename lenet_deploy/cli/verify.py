@@ -6,20 +6,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import lenet_runtime
-from lenet_deploy.cli.console import note, plain, print_json, progress, stdout, table
+from lenet_deploy.cli.console import (
+    note,
+    note_low_accuracy,
+    plain,
+    print_json,
+    progress,
+    stdout,
+    table,
+)
 from lenet_deploy.cli.options import (
     Backend,
     BatchSizes,
     Checkpoint,
-    DataDir,
     Device,
     Json,
+    OptionalDataDir,
     Seed,
     Threads,
     Trust,
     integers_of,
 )
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import ArtifactError, InputError
 
 if TYPE_CHECKING:
     from lenet_export.verification import Invariance, Verification
@@ -33,7 +41,7 @@ def verify(
     *,
     checkpoint: Checkpoint = None,
     batch_sizes: BatchSizes = "1,2,7,64,257",
-    data_dir: DataDir = Path("data"),
+    data_dir: OptionalDataDir = None,
     backend: Backend = "auto",
     device: Device = "cpu",
     threads: Threads = None,
@@ -51,8 +59,8 @@ def verify(
 ) -> None:
     """Compare an artifact with eager PyTorch: over batch sizes, on MNIST, and batch by batch.
 
-    Takes the whole MNIST test set where --data-dir has it, else the bundled digits. Exits 3 if
-    anything differs by more than the tolerance of the artifact's precision.
+    Takes MNIST's test set from --data-dir, or from ./data where it is there, else the bundled
+    digits. Exits 3 if anything differs by more than the tolerance of the artifact's precision.
     """
     import lenet_export
     from lenet_deploy.training.checkpoint import load_checkpoint
@@ -62,15 +70,14 @@ def verify(
             "--record: a plan runs several artifacts, found --backend fastest; record the proof of "
             "each by itself"
         )
-    sizes, net = integers_of(batch_sizes), load_checkpoint(checkpoint)
+    sizes, data_set = integers_of(batch_sizes), _test_set(data_dir)
+    net = load_checkpoint(checkpoint)
     with (
         lenet_runtime.load(artifact, backend, device, threads, trust, unproven=record) as session,
         progress() as step,
     ):
         step(f"verifying {artifact} on {session.backend}")
-        report = lenet_export.verify(
-            session, net, batch_sizes=sizes, data_set=_test_set(data_dir), seed=seed
-        )
+        report = lenet_export.verify(session, net, batch_sizes=sizes, data_set=data_set, seed=seed)
         name, device = session.backend, session.device
         if record and report.ok:
             lenet_export.record(session.artifact, report)
@@ -79,23 +86,24 @@ def verify(
         print_json(where | report.to_dict())
     else:
         _print(report, name)
+    note_low_accuracy(report.data_set.accuracy)
     report.require(str(artifact))
     if record:
         note(f"recorded in {plain(artifact)}, which loads from now on")
 
 
-def _test_set(data_dir: Path) -> tuple[str, Any, Any] | None:
-    """MNIST's 10,000 test digits, or None where they are not on this machine."""
-    if not (data_dir / "MNIST" / "raw").is_dir():
-        note(
-            f"note: {plain(data_dir)} holds no MNIST, so accuracy is of the bundled digits; "
-            "name its folder with --data-dir"
-        )
-        return None
-    from lenet_deploy.training.data import load_mnist
+def _test_set(data_dir: Path | None) -> tuple[str, Any, Any] | None:
+    """MNIST's 10,000 test digits; None where no folder was named and ``data`` has none."""
+    from lenet_deploy.training import mnist
 
-    digits = load_mnist(data_dir, train=False)
-    return "MNIST test set", digits.images.numpy(), digits.labels.numpy()
+    folder = data_dir or Path("data")
+    if data_dir is None:
+        try:
+            mnist.find(folder, train=False)
+        except ArtifactError:
+            note("note: accuracy is of the bundled digits; name a folder of MNIST with --data-dir")
+            return None
+    return "MNIST test set", *mnist.read(folder, train=False)
 
 
 def _print(report: "Verification", backend: str) -> None:

@@ -28,10 +28,12 @@ _SAFE_WAY = (
     "save the weights alone, with safetensors.torch.save_file(net.state_dict(), "
     "'lenet.safetensors') or torch.save(net.state_dict(), 'lenet.pt')"
 )
+_MOST_BYTES = 2**26  # 67 MB; LeNet's checkpoints have 325 KB, with an optimizer's state 1 MB
 # The errors of torch's reader and its restricted unpickler on damaged or foreign bytes.
 UNREADABLE = (
     pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, TypeError,
-    LookupError, AttributeError, AssertionError, ArithmeticError, struct.error,
+    LookupError, AttributeError, AssertionError, ArithmeticError, struct.error, RecursionError,
+    MemoryError,
 )  # fmt: skip
 
 
@@ -76,7 +78,7 @@ def _card(path: Path | None, data: bytes) -> dict[str, Any]:
         text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("card")
     else:
         file = path.with_suffix(".json")
-        text = file.read_text(errors="replace") if file.is_file() else None
+        text = bytes_of(file).decode(errors="replace") if file.is_file() else None
     text = text or "{}"
     try:
         card = json.loads(text)
@@ -169,16 +171,39 @@ def _read(path: Path | None) -> bytes:
             f"{path}: expected a checkpoint, found {'a folder' if path.is_dir() else 'no file'}. "
             "Make one with `lenet-deploy train`, or leave out --checkpoint for the bundled one."
         )
+    return bytes_of(path)
+
+
+def bytes_of(path: Path) -> bytes:
+    """Read a file of a checkpoint's size; `ArtifactError` where it cannot be read or is larger."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise ArtifactError(f"{path}: cannot read the checkpoint: {error.strerror}") from error
+    if len(data) > _MOST_BYTES:
+        raise ArtifactError(
+            f"{path}: expected a checkpoint of LeNet, which has 325 KB, found more than "
+            f"{_MOST_BYTES} bytes"
+        )
+    return data
 
 
 def _from_safetensors(data: bytes, where: str) -> dict[str, torch.Tensor]:
     try:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        if not isinstance(header.get("__metadata__", {}), dict):
+            raise ValueError("its metadata are no object")
         return safetensors.torch.load(data)
-    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (
+        safetensors.SafetensorError,
+        KeyError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise ArtifactError(
             f"{where}: expected a whole safetensors file, found {len(data)} bytes that are not "
             f"({error}). It is damaged or something else; copy it again, or {_SAFE_WAY}."

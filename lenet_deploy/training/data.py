@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it, in all its tutorials
 from torch.utils.data import DataLoader, Dataset
 
+from lenet_deploy.training import mnist
 from lenet_runtime.errors import ArtifactError, InputError
 from lenet_runtime.images.preprocess import Preprocessing
 
@@ -51,46 +52,33 @@ class Split(Dataset[Batch]):
 
 
 def load_mnist(data_dir: Path, *, train: bool, download: bool = False) -> Split:
-    """Read MNIST's 60,000 training digits, or its 10,000 test digits, from ``MNIST/raw``.
+    """Read MNIST's 60,000 training digits, or its 10,000 test digits, as `mnist.read` does.
+
+    Where they are missing, `download` has torchvision fetch them into ``MNIST/raw``.
 
     Raises:
         ArtifactError: the files are missing or damaged, or cannot be downloaded.
     """
+    if download:
+        _download(data_dir)
+    images, labels = mnist.read(data_dir, train=train)
+    return Split(torch.tensor(images), torch.tensor(labels, dtype=torch.int64))
+
+
+def _download(data_dir: Path) -> None:
+    """Fetch all of MNIST, unless both of its sets are there, whole or not."""
+    with contextlib.suppress(ArtifactError):
+        for train in (False, True):
+            mnist.find(data_dir, train=train)
+        return
     from torchvision.datasets import MNIST
 
     try:
         # torchvision reports a download on stdout, which belongs to the command's result.
         with contextlib.redirect_stdout(sys.stderr):
-            mnist = MNIST(data_dir, train=train, download=download)
-    except (RuntimeError, OSError, AssertionError, ValueError, TypeError, LookupError) as error:
-        if "Dataset not found" in str(error):
-            raise ArtifactError(
-                f"{data_dir / 'MNIST' / 'raw'}: no MNIST here; expected train-images-idx3-ubyte, "
-                "train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte. Add "
-                "--download to fetch it (12 MB), or name the folder that holds MNIST/raw with "
-                "--data-dir or LENET_DEPLOY_DATA_DIR."
-            ) from error
-        if isinstance(error, OSError) or "downloading" in str(error):
-            raise ArtifactError(f"{data_dir}: cannot get MNIST: {error}") from error
-        raise _damaged(data_dir, "files that torchvision can read", error) from error
-    _check_digits(mnist.data, mnist.targets, data_dir)
-    return Split(mnist.data, mnist.targets)
-
-
-def _damaged(data_dir: Path, expected: str, found: object) -> ArtifactError:
-    return ArtifactError(
-        f"{data_dir / 'MNIST' / 'raw'}: expected {expected}, found {found}. "
-        "Delete the folder, then fetch MNIST again with --download."
-    )
-
-
-def _check_digits(images: torch.Tensor, labels: torch.Tensor, data_dir: Path) -> None:
-    found = f"{images.dtype} {tuple(images.shape)} and {len(labels)} labels"
-    shapes_fit = images.shape == (len(labels), 28, 28) and labels.shape == (len(labels),)
-    if not shapes_fit or images.dtype != torch.uint8 or len(labels) == 0:
-        raise _damaged(data_dir, "uint8 images (N, 28, 28) and N labels", found)
-    if labels.min() < 0 or labels.max() > 9:
-        raise _damaged(data_dir, "labels 0 to 9", f"{int(labels.min())} to {int(labels.max())}")
+            MNIST(data_dir.expanduser(), download=True)
+    except (RuntimeError, OSError, ValueError, TypeError, LookupError, AssertionError) as error:
+        raise ArtifactError(f"{data_dir}: cannot get MNIST: {error}") from error
 
 
 def hold_out(split: Split, count: int) -> tuple[Split, Split]:

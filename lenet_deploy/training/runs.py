@@ -19,13 +19,20 @@ import torch
 
 from lenet_deploy import __version__
 from lenet_deploy.training import data, evaluation, loop
-from lenet_deploy.training.checkpoint import UNREADABLE, check_weights, json_bytes, save_checkpoint
+from lenet_deploy.training.checkpoint import (
+    UNREADABLE,
+    bytes_of,
+    check_weights,
+    json_bytes,
+    save_checkpoint,
+)
 from lenet_deploy.training.data import Split
 from lenet_deploy.training.evaluation import Evaluation
 from lenet_deploy.training.loop import Record, State
 from lenet_deploy.training.recipe import Recipe
 from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import ArtifactError, InputError
+from lenet_runtime.version import installed
 
 STATE, HISTORY, CURVES = "resume.pt", "history.json", "curves.png"
 WEIGHTS, CARD = "lenet.safetensors", "lenet.json"
@@ -141,7 +148,7 @@ def load_state(folder: Path, device: str | None = None) -> Saved:
         )
     _remove_half_written(folder)
     try:
-        saved = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+        saved = torch.load(io.BytesIO(bytes_of(path)), map_location="cpu", weights_only=True)
         device = device or str(saved["machines"][-1]["device"])
         loop.check_device(device)
         state = loop.start(Recipe.from_dict(json.loads(saved["recipe"])), device)
@@ -229,7 +236,7 @@ def card(run: TrainingRun, state: State, test: Evaluation | None = None) -> dict
         "versions": {
             "lenet-deploy": __version__,
             "torch": machines["torch"],
-            "torchvision": version("torchvision"),
+            "torchvision": installed("torchvision"),
             "numpy": version("numpy"),
             "python": platform.python_version(),
         },

@@ -190,6 +190,55 @@ def test_a_file_cut_off_anywhere_is_refused(net, tmp_path, kind):
             load_checkpoint(path)
 
 
+DEEP = b'{"a":' * 100_000
+HOSTILE = {
+    "deep header": DEEP,
+    "deep array": b"[" * 100_000,
+    "deep metadata": b'{"__metadata__":' + DEEP,
+    "metadata of a list": b'{"__metadata__":[]}',
+    "header of a list": b"[]",
+    "no header": b"null",
+    "not UTF-8": b"\xff\xfe{}",
+    "huge number": b'{"a":{"dtype":"F32","shape":[' + b"9" * 5000 + b'],"data_offsets":[0,0]}}',
+    "huge shape": b'{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}',
+    "overlap": b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}',
+    "far": b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551615]}}',
+    "names": json.dumps({"\x1b[2J\ud800": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}),
+}
+
+
+@pytest.mark.parametrize("header", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_safetensors_header_is_refused(tmp_path, header):
+    header = header.encode() if isinstance(header, str) else header
+    for length in (len(header), 2**64 - 1, 2**63):
+        (tmp_path / "a.safetensors").write_bytes(length.to_bytes(8, "little") + header)
+        with pytest.raises(ArtifactError) as caught:
+            read_checkpoint(tmp_path / "a.safetensors")
+        assert str(caught.value).replace("\n", "").isprintable()
+        assert len(str(caught.value)) <= 4000
+
+
+@pytest.mark.parametrize("kind", [".safetensors", ".pt"])
+def test_a_deeply_nested_card_is_refused(net, tmp_path, kind):
+    path = write(net, tmp_path, ".pt")
+    if kind == ".pt":
+        path.with_suffix(".json").write_bytes(DEEP)
+    else:
+        path = tmp_path / "a.safetensors"
+        safetensors.torch.save_file(net.state_dict(), path, {"card": DEEP.decode()})
+    with pytest.raises(ArtifactError, match="expected a card that is a JSON object"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pt", "a.json"])
+def test_what_is_far_too_large_is_refused_before_it_is_in_memory(net, tmp_path, name):
+    path = write(net, tmp_path, ".pt")
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ArtifactError, match="found more than 67108864 bytes"):
+        read_checkpoint(path if name == "a.json" else tmp_path / name)
+
+
 @many_files
 @given(st.binary(max_size=200), st.sampled_from([".safetensors", ".pt"]))
 def test_no_garbage_gets_past_as_anything_but_our_error(tmp_path, garbage, suffix):

@@ -287,7 +287,7 @@ def test_an_interrupt_exits_130_and_leaves_nothing(export, tmp_path, monkeypatch
 
 
 def test_ctrl_c_in_the_terminal_exits_130(checkpoint, tmp_path):
-    script = "from lenet_deploy.cli import main; main()"
+    script = "from lenet_deploy.__main__ import main; main()"
     words = ["export", "--checkpoint", checkpoint, "-o", tmp_path / "out", "-f", "onnx"]
     with subprocess.Popen(
         [sys.executable, "-c", script, *map(str, words)],

@@ -21,10 +21,12 @@ from lenet_runtime.backends.ort.ort_cpu import OrtCpu
 
 
 @pytest.fixture
-def verify(tmp_path):
+def verify(tmp_path, monkeypatch):
+    monkeypatch.delenv("LENET_DEPLOY_DATA_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+
     def call(folder, *words, code=0, sizes="1,2"):
-        where = ("--data-dir", tmp_path / "no-data", "--batch-sizes", sizes)
-        return run("verify", folder, *where, *words, code=code)
+        return run("verify", folder, "--batch-sizes", sizes, *words, code=code)
 
     return call
 
@@ -44,13 +46,12 @@ def forged(net, tmp_path_factory):
 # ---- what it shows
 
 
-def test_a_good_artifact_is_shown_and_exits_0(verify, onnx_artifact, tmp_path):
+def test_a_good_artifact_is_shown_and_exits_0(verify, onnx_artifact):
     result = verify(onnx_artifact.path)
     for text in ("on ort-cpu", "bundled digits: 60 digits, accuracy ", "0 answers differ",
                  "parity holds", "permuted", "taken apart"):  # fmt: skip
         assert text in result.stdout
-    note = f"note: {tmp_path / 'no-data'} holds no MNIST, so accuracy is of the bundled digits"
-    assert note in result.stderr
+    assert "note: accuracy is of the bundled digits; name a folder of MNIST" in result.stderr
     assert "note:" not in result.stdout
 
 
@@ -75,11 +76,26 @@ def test_the_tables_fit_the_terminal(verify, onnx_artifact, monkeypatch, columns
 
 
 def test_the_mnist_test_set_is_taken_where_it_is(verify, onnx_artifact, tmp_path):
-    write_mnist(tmp_path, test=50)
-    result = verify(onnx_artifact.path, "--json", "--data-dir", tmp_path)
-    data_set = json.loads(result.stdout)["data_set"]
-    assert (data_set["name"], data_set["comparison"]["batch_size"]) == ("MNIST test set", 50)
-    assert "note" not in result.stderr
+    """And the digits of the tests, which are no digits, are said to be none."""
+    for folder, words in ((tmp_path / "there", ("--data-dir", "there")), (tmp_path / "data", ())):
+        write_mnist(folder, test=50)
+        result = verify(onnx_artifact.path, "--json", *words)
+        data_set = json.loads(result.stdout)["data_set"]
+        assert (data_set["name"], data_set["comparison"]["batch_size"]) == ("MNIST test set", 50)
+        assert "note" not in result.stderr
+        assert "the usual causes: other pictures under MNIST's names" in result.stderr
+
+
+@pytest.mark.parametrize("way", ["flag", "variable"])
+def test_a_folder_that_was_named_must_hold_mnist(verify, onnx_artifact, monkeypatch, way):
+    if way == "variable":
+        monkeypatch.setenv("LENET_DEPLOY_DATA_DIR", "/nonexistent")
+    words = ("--data-dir", "/nonexistent") if way == "flag" else ()
+    result = verify(onnx_artifact.path, *words, code=1)
+    assert "error: /nonexistent: expected MNIST here or in MNIST/raw, found no such folder" in (
+        result.stderr
+    )
+    assert result.stdout == ""
 
 
 @pytest.mark.slow
@@ -227,9 +243,10 @@ def test_an_interrupt_exits_130(verify, onnx_artifact, monkeypatch):
 
 def test_a_folder_with_brackets_is_shown_as_it_is(verify, onnx_artifact, tmp_path):
     folder = shutil.copytree(onnx_artifact.path, tmp_path / "[red]a[" / "]b")
-    result = verify(folder, "--data-dir", tmp_path / "[bold]x[" / "]")
+    result = verify(folder)
     assert f"verifying {folder} on ort-cpu ..." in result.stderr
-    assert f"note: {tmp_path / '[bold]x[' / ']'} holds no MNIST" in result.stderr
+    result = verify(folder, "--data-dir", "[bold]x[/]", code=1)
+    assert "error: [bold]x[/]: expected MNIST" in result.stderr
 
 
 def test_in_a_terminal_the_steps_are_a_spinner(verify, onnx_artifact, tmp_path, monkeypatch):

@@ -1,15 +1,20 @@
 """MNIST comes in whole, is padded before it is normalised, and is shuffled by seed and epoch."""
 
+import gzip
 import struct
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mnist_files import make_digits, write_mnist
 from torchvision import transforms
 from training_runs import make_split
 
-from lenet_deploy.training import data
+from lenet_deploy.training import data, mnist
 from lenet_deploy.training.bundle import npz_bytes
 from lenet_runtime.errors import ArtifactError, InputError
 from lenet_runtime.images.digits import load_digits
@@ -31,8 +36,56 @@ def test_mnist_is_read_as_it_was_written(tmp_path):
 
 
 def test_a_missing_data_set_says_how_to_get_it(tmp_path):
-    with pytest.raises(ArtifactError, match=r"--download.*--data-dir.*LENET_DEPLOY_DATA_DIR"):
+    with pytest.raises(ArtifactError, match=r"--data-dir or LENET_DEPLOY_DATA_DIR.*--download"):
         data.load_mnist(tmp_path, train=True)
+
+
+@pytest.mark.parametrize("folder", [".", "MNIST", "MNIST/raw", "raw"])
+@pytest.mark.parametrize("named", ["torchvision", "gzip", "Kaggle", "Kaggle's folders"])
+def test_mnist_is_taken_as_its_sources_pack_it(tmp_path, monkeypatch, folder, named):
+    """And the training digits need not be there for the test digits."""
+    raw = write_mnist(tmp_path / "written") / "MNIST" / "raw"
+    target = tmp_path / "home" / folder
+    target.mkdir(parents=True)
+    for file in raw.glob("t10k*"):
+        name = file.name.replace("-idx", ".idx") if named == "Kaggle" else file.name
+        if named == "Kaggle's folders":
+            (target / name).mkdir()
+            name = f"{name}/{name}"
+        content = file.read_bytes()
+        if named == "gzip":
+            name, content = f"{name}.gz", gzip.compress(content)
+        (target / name).write_bytes(content)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for data_dir in (tmp_path / "home", target, Path("~")):
+        images, labels = mnist.read(data_dir, train=False)
+        assert (images == make_digits(50, seed=2)[0]).all()
+        assert (labels == make_digits(50, seed=2)[1]).all()
+    with pytest.raises(
+        ArtifactError, match="found no train-images-idx3-ubyte and no train-labels-idx1-ubyte"
+    ):
+        mnist.read(tmp_path / "home", train=True)
+
+
+def test_the_file_that_is_missing_is_named_with_its_folder(tmp_path):
+    raw = write_mnist(tmp_path) / "MNIST" / "raw"
+    (raw / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(ArtifactError) as caught:
+        mnist.read(tmp_path, train=False)
+    assert str(caught.value).startswith(f"{raw}: expected MNIST here")
+    assert "found no t10k-labels-idx1-ubyte. " in str(caught.value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60), st.booleans(), st.integers(0, 60))
+def test_bytes_that_are_no_mnist_are_an_error_of_ours(tmp_path_factory, garbage, packed, kept):
+    folder = tmp_path_factory.mktemp("idx")
+    whole = struct.pack(">IIII", 0x803, 1, 28, 28) + garbage
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+        content = gzip.compress(whole)[:kept] if packed else whole[:kept] + garbage
+        (folder / name).write_bytes(content)
+    with pytest.raises(ArtifactError):
+        mnist.read(folder, train=True)
 
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -43,8 +96,13 @@ FEWER = struct.pack(">II", 0x801, 50) + bytes(50)
     ("name", "damage", "message"),
     [
         *((IMAGES, lambda content, n=n: content[:n], "Delete") for n in (0, 3, 8, 16, 1000)),
-        (LABELS, lambda content: content[:-1] + bytes([10]), "labels 0 to 9, found 0 to 10"),
-        (LABELS, lambda content: FEWER, "50 labels"),
+        (IMAGES, lambda content: content + b"x", "found 250897"),
+        (IMAGES, lambda content: b"\xff" * 16 + content, "expected IDX of uint8"),
+        (IMAGES, lambda content: content[:4] + b"\xff" * 12, "as its head says, found 16"),
+        (IMAGES, lambda content: gzip.compress(content)[:-9], "expected a whole gzip file"),
+        (IMAGES, lambda content: gzip.compress(content[:16] + bytes(2**27)), "found 67108865"),
+        (LABELS, lambda content: content[:-1] + bytes([10]), "labels 0 to 9, found 10"),
+        (LABELS, lambda content: FEWER, "320 labels, found 50"),
     ],
 )
 def test_a_damaged_file_is_an_error_of_ours(tmp_path, name, damage, message):
@@ -52,7 +110,8 @@ def test_a_damaged_file_is_an_error_of_ours(tmp_path, name, damage, message):
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(ArtifactError, match=message) as caught:
         data.load_mnist(tmp_path, train=True)
-    assert "Delete the folder" in str(caught.value)
+    assert str(caught.value).startswith(f"{file}: expected ")
+    assert "Delete the file" in str(caught.value)
 
 
 def test_a_failed_download_is_an_error_and_keeps_stdout_clean(tmp_path, monkeypatch, capsys):
@@ -178,6 +237,14 @@ def test_the_bundled_digits_have_the_dtypes_and_shapes_that_are_promised():
     assert (digits.indices.dtype, digits.indices.shape) == (np.int32, (60,))
     assert np.bincount(digits.labels).tolist() == [6] * 10
     assert (np.diff(digits.indices) > 0).all()
+
+
+@pytest.mark.parametrize("package", ["lenet_runtime.images", "lenet_export"])
+def test_digits_that_are_shipped_say_whose_they_are(package):
+    """tests/trials/wheel_trial.py looks into the wheel."""
+    text = " ".join((files(package) / "bundled" / "NOTICE.txt").read_text().split())
+    assert "Yann LeCun and Corinna Cortes hold the copyright of the MNIST data set" in text
+    assert "Creative Commons Attribution-ShareAlike 3.0" in text
 
 
 def test_the_bundled_digits_file_is_reproducible():

@@ -148,7 +148,7 @@ def test_escape_sequences_in_a_name_do_not_reach_the_terminal(fake, pictures):
     path = (pictures / "7.png").rename(pictures / "\x1b[31m[bold]7.png")
     result = run(path, width="200")
     assert "\x1b" not in result.output
-    assert "?[31m[bold]7.png" in result.output
+    assert r"\x1b[31m[bold]7.png" in result.output
 
 
 def test_half_blocks_draw_two_rows_a_line():

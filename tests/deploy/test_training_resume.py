@@ -74,7 +74,7 @@ KILLED = """
 import os, signal, sys
 import torch
 from lenet_deploy.training import checkpoint
-from lenet_deploy.cli import main
+from lenet_deploy.__main__ import main
 
 owner, name, count = {"step": (torch.optim.SGD, "step", 8),
                       "publish": (checkpoint, "save_checkpoint", 2),
@@ -113,7 +113,7 @@ def test_a_terminal_can_ask_the_process_to_stop(mnist, tmp_path):
     """A real SIGINT to a real process: exit code 130 and no traceback."""
     code = (
         "import os, signal, torch\n"
-        "from lenet_deploy.cli import main\n"
+        "from lenet_deploy.__main__ import main\n"
         "step = torch.optim.SGD.step\n"
         "torch.optim.SGD.step = lambda self: (os.kill(os.getpid(), signal.SIGINT), step(self))\n"
         "main()"

@@ -10,16 +10,7 @@ import threading
 
 from samples import raw_digits
 
-from tests.fuzz import ROOT
-
-PROGRAM = """
-import importlib, sys, tomllib
-from pathlib import Path
-sys.argv[0] = "lenet-deploy"
-scripts = tomllib.loads(Path(PYPROJECT).read_text())["project"]["scripts"]
-module, name = scripts["lenet-deploy"].split(":")
-getattr(importlib.import_module(module), name)()
-""".replace("PYPROJECT", repr(str(ROOT / "pyproject.toml")))
+PROGRAM = "import sys; from lenet_deploy.__main__ import main; sys.argv[0] = 'lenet-deploy'; main()"
 EXITS = {0, 1, 2, 3, 4, 5, 130}
 SECONDS = 150
 # What each command may take. Words in capitals stand for one of several paths or values.

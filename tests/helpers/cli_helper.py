@@ -20,7 +20,7 @@ def run_alone(*words, without=(), code=0, **env):
     """The same in a fresh process, where importing what is named in `without` fails."""
     script = (
         f"import sys; sys.modules.update(dict.fromkeys({list(without)!r}));"
-        "from lenet_deploy.cli import main; main()"
+        "from lenet_deploy.__main__ import main; main()"
     )
     done = python(script, *words, exits=code, **env)
     assert "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ Its arguments are artifacts made elsewhere by the same version.
 
 import importlib.util
 import sys
+from importlib.resources import files
 
 import lenet_bench
 import lenet_deploy
@@ -12,6 +13,9 @@ import lenet_export
 import lenet_runtime
 from lenet_runtime.images.digits import load_digits
 
+for folder in ("lenet_runtime.images", "lenet_export"):  # whose MNIST digits these are
+    notice = files(folder) / "bundled" / "NOTICE.txt"
+    assert "Attribution-ShareAlike 3.0" in notice.read_text(), notice
 for package in (lenet_bench, lenet_deploy, lenet_export, lenet_runtime):
     assert package.__file__, package
     assert "site-packages" in package.__file__, package.__file__
