@@ -183,5 +183,5 @@ def large():
         for height in (side, 1, 500):
             if side * height <= 2**26 or mode == "1":
                 buffer = io.BytesIO()
-                Image.new(mode, (side, height)).save(buffer, "PNG")
+                Image.new(mode, (side, height)).save(buffer, "PNG", compress_level=1)
                 yield f"{mode} {side}x{height}", buffer.getvalue()
