@@ -37,8 +37,12 @@ def computes(draw):
 class Raw(InputError):
     """An error that shows its text as it came, which the product's own do not."""
 
+    def __init__(self, text):
+        super().__init__(text)
+        self.text = text
+
     def __str__(self):
-        return self.args[0]
+        return self.text
 
 
 def is_long(draw):

@@ -121,7 +121,7 @@ def zip_with(draw, data, replaced):
             if draw.random() < 0.1:
                 as_name = draw.choice(["../x", "/x", name * 2, name.replace("archive", "b")])
             if draw.random() < 0.05:
-                text = bytes(2**24)
+                text = bytes(2**20)  # more would be the memory of this program itself
             if draw.random() < 0.9:
                 target.writestr(as_name, text)
     return buffer.getvalue()

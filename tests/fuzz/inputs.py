@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 
 import numpy as np
 from PIL import Image
@@ -139,11 +140,11 @@ MODES = ["L", "L", "RGB", "RGBA", "1", "P", "LA", "CMYK", "I;16", "I", "F"]
 @contextlib.contextmanager
 def pictures(artifacts, scratch):
     """Files of pictures with damaged bytes: a digit of 28x28 or InputError."""
-    from lenet_runtime.images.pictures import read_digit
+    from lenet_runtime.images.files import read_digit
 
     Image.init()
     able = [kind for kind in KINDS if kind in Image.SAVE]
-    pixels = raw_digits()
+    pixels, huge = raw_digits(), list(large())
 
     def case(draw):
         kind, mode, side = draw.choice(able), draw.choice(MODES), draw.choice([28, 28, 5, 32, 90])
@@ -162,7 +163,7 @@ def pictures(artifacts, scratch):
         if draw.random() < 0.95:
             data, steps = mangled(draw, data)
         if draw.random() < 0.05:  # a header that promises a large picture
-            data, steps = large(draw), "large"
+            steps, data = draw.choice(huge)
         draw.note(f"{kind} {mode} {side}: {steps}")
         if draw.random() < 0.1:
             (scratch / "x").write_bytes(data)
@@ -176,12 +177,11 @@ def pictures(artifacts, scratch):
     yield case
 
 
-def large(draw):
-    """A PNG of many pixels in few bytes."""
-    side = draw.choice([1000, 4000, 8192, 30_000])
-    mode = draw.choice(["1", "L", "RGB", "I;16"])
-    if side > 10_000:
-        mode = "1"
-    buffer = io.BytesIO()
-    Image.new(mode, (side, draw.choice([side, 1, 500]))).save(buffer, "PNG")
-    return buffer.getvalue()
+def large():
+    """PNGs of many pixels in few bytes; made before any case, whose memory is the product's."""
+    for side, mode in itertools.product((1000, 4000, 8192, 30_000), ("1", "L", "RGB", "I;16")):
+        for height in (side, 1, 500):
+            if side * height <= 2**26 or mode == "1":
+                buffer = io.BytesIO()
+                Image.new(mode, (side, height)).save(buffer, "PNG", compress_level=1)
+                yield f"{mode} {side}x{height}", buffer.getvalue()
