@@ -41,14 +41,14 @@ def require(reference: Reference, digits: NDArray[np.float32], static_batch: int
         if not compare(again, first, tolerance).ok:
             raise InputError(
                 "module: expected equal logits for equal images, found others at the second "
-                f"call, {_where(reference.module, batch, batch)} on; switch off what is random "
+                f"call, {_where(reference.module, batch, batch)}; switch off what is random "
                 "in it, such as a dropout that eval() does not reach"
             )
         for others, rows in ((turned, first), (single, first[:1].repeat(len(single), axis=0))):
             if not compare(others, rows, tolerance).ok:
                 raise InputError(
                     "module: expected an image's logits not to depend on the images beside it, "
-                    f"found that they do, {_where(reference.module, batch, alone)} on; let each "
+                    f"found that they do, {_where(reference.module, batch, alone)}; let each "
                     "image be computed by itself (a batch normalization must track running "
                     "statistics and be in eval mode)"
                 )
@@ -81,4 +81,4 @@ def _where(module: torch.nn.Module, batch: NDArray[np.float32], other: NDArray[n
         scale = float(first.abs().max()) if first.numel() else 0.0
         if first.shape != second.shape or float((first - second).abs().max()) > 1e-4 * scale:
             return name
-    return "in its own forward"
+    return "in what its own forward does"
