@@ -24,6 +24,7 @@ from lenet_runtime.images.preprocess import Preprocessing
 COMPILERS = ("gcc", "clang")
 LEVELS = PRECISIONS["fp32"].levels
 FLAGS = (*BUILD_FLAGS, "-pedantic")
+WARNINGS = ("-Wconversion", "-Wsign-conversion", "-Wshadow", "-Wundef", "-Wstrict-prototypes")
 GUARD = 4096
 POISON = 0xFF  # four such bytes are a NaN, which no answer survives
 
