@@ -22,8 +22,13 @@ from lenet_runtime.errors import ArtifactError, BackendUnavailable, InputError, 
 from lenet_runtime.formats import FORMATS, Format
 
 CUDA = "gpu-only"
-# Without MNIST the bundled digits serve, which are fewer.
-WORDS = ("--device", "cuda", "--trust", "--batch-sizes", "2", "--data-dir", "no-mnist")
+WORDS = ("--device", "cuda", "--trust", "--batch-sizes", "2")
+
+
+@pytest.fixture(autouse=True)
+def bundled_digits(monkeypatch):
+    """Without MNIST the bundled digits serve, which are fewer."""
+    monkeypatch.delenv("LENET_DEPLOY_DATA_DIR", raising=False)
 
 
 class TorchPredictor(Predictor):

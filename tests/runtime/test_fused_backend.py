@@ -90,7 +90,12 @@ def test_proofs_run_every_program(artifact, driver):
     assert fused_cuda.starts(artifact) == (1, 3, 10)
 
 
-def test_a_proof_can_be_recorded_and_is_then_asked_for_no_more(net, artifact, driver, copy_of):
+def test_a_proof_can_be_recorded_and_is_then_asked_for_no_more(
+    net, artifact, driver, copy_of, monkeypatch
+):
+    # The proof goes beyond both, and the emulated kernels take 20 ms an image.
+    monkeypatch.setattr(kernels, "GRAPHED", 8)
+    monkeypatch.setattr(kernels, "PIECE", 16)
     copy = copy_of(artifact)
     with lenet_runtime.load(copy, device="cuda", unproven=True, trust=True) as session:
         proof = lenet_export.verify(session, net, batch_sizes=(1, 4))
@@ -118,7 +123,7 @@ def test_raw_digits_are_prepared_on_the_gpu(net, artifact, driver, monkeypatch):
     pixels = raw_digits(11)
     right = expected(net, digits(11))
     with load(artifact) as session:
-        monkeypatch.setattr("lenet_runtime.session.to_batch", None)  # would be called, and fail
+        monkeypatch.setattr("lenet_runtime.session.normalise", None)  # would be called, and fail
         for size in (1, 4, 11):
             found = session.predict(pixels[:size])
             assert np.array_equal(found.labels, right[:size].argmax(axis=1))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from every_format import ENGINES
 from processes import REPOSITORY, python
-from samples import noise
+from samples import noise, raw_digits
 
 import lenet_runtime
 from lenet_runtime import BACKENDS
@@ -160,9 +160,9 @@ assert outcomes == {0}, outcomes
 
 def test_a_forked_childs_session_is_refused_by_all_its_ways(fake):
     fake.after_fork()
-    for call in (fake.run, fake.predict):
+    for call, images in ((fake.run, noise(1)), (fake.predict, raw_digits(1))):
         with pytest.raises(DeployError, match=r"before os\.fork"):
-            call(noise(1))
+            call(images)
     fake.close()
 
 
