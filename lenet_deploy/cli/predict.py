@@ -19,6 +19,7 @@ from lenet_deploy.cli.options import Backend, Device, Json, Threads, Trust
 from lenet_runtime.errors import printable
 
 _DRAWN = 10  # pictures to draw; a longer list needs --draw
+_WIDE = 76  # columns of a terminal in which names and drawings fit side by side
 _LISTED = 200  # digits in the table; --json has all
 _BATCH = 1024  # images in one call of the session
 
@@ -69,7 +70,9 @@ def predict(
     trust: Trust = False,
     draw: Annotated[
         bool | None,
-        typer.Option("--draw/--no-draw", help=f"Default: draw up to {_DRAWN} digits."),
+        typer.Option(
+            "--draw/--no-draw", help=f"Default: draw up to {_DRAWN} digits, in {_WIDE} columns."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -109,7 +112,8 @@ def predict(
         document["errors"] = [{"path": path, "error": text} for path, text in errors.items()]
         print_json(document)
     elif answers:
-        _print(answers, len(answers) <= _DRAWN if draw is None else draw)
+        fits = len(answers) <= _DRAWN and stdout.width >= _WIDE
+        _print(answers, fits if draw is None else draw)
     if errors:
         raise typer.Exit(1)
 
