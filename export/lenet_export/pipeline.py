@@ -13,8 +13,8 @@ from torch import nn
 from lenet_export import formats, publish
 from lenet_export.network import independence, weights
 from lenet_export.network.reference import Reference
+from lenet_export.proof import mnist_batch, proof_sizes, prove
 from lenet_export.request import DIGIT_LABELS, Build, Request
-from lenet_export.verification import mnist_batch, proof_sizes, prove
 from lenet_runtime import __version__, devices
 from lenet_runtime.artifact import (
     GOLDEN_NAME,
@@ -80,7 +80,7 @@ def export(
         preprocessing: how pixels become the input; None for MNIST's defaults.
         labels: class of each logit.
         batch_sizes: to verify at, and at all that reach whatever else the engine does with a
-            batch, see `verification.proof_sizes`; a static batch is verified at its own.
+            batch, see `proof.proof_sizes`; a static batch is verified at its own.
         progress: called with a line before each step that takes a while.
         **options: of the format, see `lenet_runtime.formats.FORMATS`: ``opset`` of ``onnx``,
             ``isa``, ``prefix`` and ``calibration`` of ``native``.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lenet_export.network import weights
-from lenet_export.verification import check_batch_sizes
+from lenet_export.proof import check_batch_sizes
 from lenet_runtime.artifact import Requirements
 from lenet_runtime.devices import Device
 from lenet_runtime.errors import InputError

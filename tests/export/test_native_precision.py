@@ -10,7 +10,7 @@ import lenet_export
 from lenet_deploy.training import data
 from lenet_export.formats.native.isa import BF16, BF16_FLAGS
 from lenet_export.network import layers, rounding
-from lenet_export.verification import mnist_batch
+from lenet_export.proof import mnist_batch
 from lenet_runtime import cpu, load
 from lenet_runtime.errors import BackendUnavailable, InputError
 from lenet_runtime.images.preprocess import Preprocessing

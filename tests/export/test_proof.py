@@ -17,7 +17,7 @@ import lenet_runtime
 from lenet_deploy.training.model import Net
 from lenet_export.network import independence
 from lenet_export.network.reference import Reference
-from lenet_export.verification import proof_sizes
+from lenet_export.proof import proof_sizes
 from lenet_runtime import session as sessions
 from lenet_runtime.backends.fused import kernels
 from lenet_runtime.backends.protocol import Predictor

@@ -24,7 +24,7 @@ import torch.nn.functional as F  # noqa: N812  torch's own name for it, in all i
 from numpy.typing import NDArray
 
 from lenet_export.network.layers import Array, Convolution, Dense, Network
-from lenet_export.verification import mnist_batch
+from lenet_export.proof import mnist_batch
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.preprocess import Preprocessing
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lenet_export.formats.native.pack import FILTER2, FILTER4
 from lenet_export.network.layers import Convolution, Network
-from lenet_export.verification import mnist_batch
+from lenet_export.proof import mnist_batch
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import TOLERANCES, parity_batches
