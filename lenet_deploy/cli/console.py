@@ -26,6 +26,11 @@ def plain(text: object) -> str:
     return escape(printable(text))
 
 
+def name(text: object, limit: int = 300) -> str:
+    """A name that others chose, of a file or a label, `printable` on one line."""
+    return printable(text, limit, keep="")
+
+
 def table(first: str, *numbers: str, title: str = "", caption: str = "") -> Table:
     """A table of names, which fold where they are long, and of numbers, which never do."""
     made = Table(title=title or None, caption=caption or None)

@@ -232,8 +232,10 @@ def _row(artifact: Artifact, seconds: float) -> dict[str, Any]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
+    wide = stdout.width >= 72  # or the names would have no room
+    extra = ("size", "time") if wide else ()
     shown = table(
-        "artifact", "size", "max diff", "of tol.", "top-1", "time",
+        "artifact", "max diff", "of tol.", "top-1", *extra,
         caption="max diff: largest difference from eager PyTorch, in logits\n"
         "of tol.: as a share of what the tolerance allows",
     )  # fmt: skip
@@ -245,8 +247,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
                 f"{row['worst_share_of_tolerance']:.1%}",
                 f"{row['top1_agreement']:.2%}",
             )
-        size, seconds = f"{row['size_bytes'] / 1024:.0f} KiB", f"{row['seconds']:.1f} s"
-        shown.add_row(plain(row["path"]), size, *proof, seconds)
+        cost = (f"{row['size_bytes'] / 1024:.0f} KiB", f"{row['seconds']:.1f} s") if wide else ()
+        shown.add_row(plain(row["path"]), *proof, *cost)
     if rows:
         stdout.print(shown)
     for row in rows:

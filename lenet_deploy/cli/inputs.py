@@ -97,8 +97,9 @@ def read(files: Iterable[Path], errors: dict[str, str]) -> list[Digit]:
 
 
 def _read_file(file: Path) -> list[Digit]:
-    if file == Path("-"):
-        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    once = file == Path("-") or file.is_fifo()  # which cannot be read twice
+    if once:
+        data = _read_pipe(file)
         if len(data) > MAX_BYTES:
             raise InputError(f"expected at most {MAX_BYTES} bytes, found more")
         start = data[:16]
@@ -110,9 +111,18 @@ def _read_file(file: Path) -> list[Digit]:
                 return [Digit(str(file), read_digit(stream))]
             data = start + stream.read(MAX_BYTES + 1 - len(start))
     numbers = start[:1].isdigit() or start.lower().lstrip(b'"').startswith((b"label", b"pixel"))
-    if file == Path("-") and not (numbers or is_array_file(start, "")):
-        return [Digit("-", read_digit(io.BytesIO(data)))]
+    if once and not (numbers or is_array_file(start, "")):
+        return [Digit(str(file), read_digit(io.BytesIO(data)))]
     return _from_arrays(str(file), data)
+
+
+def _read_pipe(file: Path) -> bytes:
+    if file != Path("-"):
+        with file.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    if sys.stdin is None:
+        raise InputError("standard input is closed; send it a file, as in: predict - < digit.png")
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
 def _from_arrays(name: str, data: bytes) -> list[Digit]:

@@ -12,11 +12,11 @@ from rich.text import Text
 
 import lenet_runtime
 from lenet_deploy import cache
+from lenet_deploy.cli import console
 from lenet_deploy.cli.console import print_json, progress, stderr, stdout
 from lenet_deploy.cli.drawing import bar, half_blocks
 from lenet_deploy.cli.inputs import Digit, bundled, match, read
 from lenet_deploy.cli.options import Backend, Device, Json, Threads, Trust
-from lenet_runtime.errors import printable
 
 _DRAWN = 10  # pictures to draw; a longer list needs --draw
 _WIDE = 76  # columns of a terminal in which names and drawings fit side by side
@@ -78,15 +78,15 @@ def predict(
 ) -> None:
     """Say which handwritten digit a picture shows, with its probabilities.
 
-    PNG, JPEG and what else Pillow reads, of any size: one digit a picture, dark
-    on light or light on dark, which is detected and said. A file that cannot be
-    used is reported, the rest goes on, and the exit code is 1.
+    PNG, JPEG and the like, of any size: one digit a picture, dark on light or
+    light on dark, which is detected and said; or IDX, CSV, NPY and NPZ. A file
+    that cannot be used is reported, the rest goes on, and the exit code is 1.
     """
     if bool(images) == bool(digits):
         raise typer.BadParameter("give pictures, or --digits N, one of the two", param_hint="IMAGE")
     files, errors = match(images or [])
     if not digits and not files:
-        reasons = "; ".join(f"{printable(name)}: {why}" for name, why in errors.items())
+        reasons = "; ".join(f"{console.name(name)}: {why}" for name, why in errors.items())
         raise typer.BadParameter(reasons, param_hint="IMAGE")
     inputs = bundled(digits) if digits else read(files, errors)
     document: dict[str, Any] = {"artifact": None, "backend": None, "device": device}
@@ -100,12 +100,12 @@ def predict(
             document |= {"artifact": str(session.artifact.path), "backend": session.backend}
             answers = list(_classify(session, inputs, top_k))
     for name, message in errors.items():
-        stderr.print(Text(f"error: {printable(name)}: {message}", style="red"), soft_wrap=True)
+        stderr.print(Text(f"error: {console.name(name)}: {message}", style="red"), soft_wrap=True)
     doubtful = [answer.digit for answer in answers if answer.digit.image.warnings]
     for digit in doubtful:
         why = "; ".join(digit.image.warnings)
         stderr.print(
-            Text(f"doubtful: {printable(digit.name)}: {why}", style="yellow"), soft_wrap=True
+            Text(f"doubtful: {console.name(digit.name)}: {why}", style="yellow"), soft_wrap=True
         )
     if as_json:
         document["predictions"] = [_as_json(answer) for answer in answers]
@@ -162,7 +162,7 @@ def _print(answers: list[_Answer], draw: bool) -> None:
     table.add_column("probabilities", no_wrap=True)
     for answer in answers[:_LISTED]:
         drawing = [Text(half_blocks(answer.digit.image.pixels, stdout.encoding))] if draw else []
-        picture = Text(printable(answer.digit.name) + "\n").append_text(_note(answer))
+        picture = Text(console.name(answer.digit.name) + "\n").append_text(_note(answer))
         table.add_row(*drawing, picture, _label(answer), _bars(answer))
     stdout.print(table)
     if len(answers) > _LISTED:
@@ -181,8 +181,10 @@ def _label(answer: _Answer) -> Text:
 
 
 def _bars(answer: _Answer) -> Text:
-    lines = (f"{printable(name)} {bar(p, 10, stdout.encoding)} {p:6.1%}" for name, p in answer.top)
-    return Text("\n".join(lines))
+    def line(label: str, p: float) -> str:
+        return f"{console.name(label, 24)} {bar(p, 10, stdout.encoding)} {p:6.1%}"
+
+    return Text("\n".join(line(label, p) for label, p in answer.top))
 
 
 def _note(answer: _Answer) -> Text:

@@ -8,20 +8,20 @@ printable whatever a foreign file put into it.
 _MAX_MESSAGE = 4000  # characters
 
 
-def printable(text: object, limit: int = _MAX_MESSAGE) -> str:
+def printable(text: object, limit: int = _MAX_MESSAGE, keep: str = "\n") -> str:
     """`text` as it may be shown and logged, whoever wrote it: at most `limit` characters.
 
     Control characters, characters that change the direction of writing, and halves of surrogate
-    pairs become Python's escapes (``\\x1b``); line breaks stay. What is too long loses its middle,
-    since an error says what is wrong at first and what to do at last. Doing it twice changes
-    nothing.
+    pairs become Python's escapes (``\\x1b``), but for those in `keep`. What is too long loses its
+    middle, since an error says what is wrong at first and what to do at last. Doing it twice
+    changes nothing.
     """
     whole = str(text)
     if len(whole) <= limit and whole.isprintable():
         return whole
     ends = (whole,) if len(whole) <= limit else (whole[:limit], whole[-limit:])
     shown = "".join(
-        c if c.isprintable() or c == "\n" else repr(c)[1:-1] for end in ends for c in end
+        c if c.isprintable() or c in keep else repr(c)[1:-1] for end in ends for c in end
     )
     if len(ends) == 1 and len(shown) <= limit:
         return shown

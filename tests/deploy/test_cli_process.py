@@ -9,7 +9,7 @@ import pytest
 from environments import ENVIRONMENTS, UNSUPPORTED, run_all
 from processes import python
 
-NO_MNIST = ("error: /nonexistent: expected MNIST here", 1)
+NO_MNIST = ("error: /proc/nowhere: expected MNIST here", 1)
 CLOSED = ("error: standard output is closed, where results go", 1)
 FULL = ("error: standard output: No space left on device", 1)
 OK = ("", 0)
@@ -50,7 +50,7 @@ def expectations(artifact):
         (["--help"], OK, ENDS | START),
         (["inspect", artifact], OK, ENDS | START | FEW),
         (predict, OK, ENDS | START | FEW | small),
-        (["evaluate", "--data-dir", "/nonexistent"], NO_MNIST, refused),
+        (["evaluate", "--data-dir", "/proc/nowhere"], NO_MNIST, refused),
     ):
         for environment in ENVIRONMENTS:
             text, code = unusual.get(environment, usual)

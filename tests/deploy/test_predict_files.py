@@ -2,7 +2,11 @@
 
 import gzip
 import json
+import os
+import shutil
 import struct
+import threading
+from pathlib import Path
 
 import numpy as np
 import predict_command
@@ -12,7 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 from predict_command import DIGITS, predict, run, values
 from typer.testing import CliRunner
 
-from lenet_deploy.cli import app
+from lenet_deploy.cli import app, console, inputs
 
 fake, pictures = predict_command.fake, predict_command.pictures
 
@@ -72,6 +76,29 @@ def test_a_hyphen_is_stdin(fake, pictures, kind):
     (prediction,) = json.loads(result.stdout)["predictions"]
     assert prediction["label"] == 7
     assert prediction["path"].startswith("-")
+
+
+def test_a_pipe_is_read_once(fake, pictures, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    data = (pictures / "7.png").read_bytes()
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(data,))
+    writer.start()
+    ((prediction,), _) = predict(tmp_path / "pipe")
+    writer.join()
+    assert prediction["label"] == 7
+
+
+def test_a_closed_stdin_is_said(fake, monkeypatch):
+    monkeypatch.setattr(inputs.sys, "stdin", None)
+    errors = {}
+    assert inputs.read([Path("-")], errors) == []
+    assert "standard input is closed" in errors["-"]
+
+
+def test_a_name_stays_on_its_line_and_a_label_in_its_column(fake, pictures, tmp_path):
+    shutil.copy(pictures / "7.png", tmp_path / "a\nb.png")
+    assert "a\\nb.png" in run(tmp_path / "a\nb.png").stdout
+    assert len(console.name("2" * 500, 24)) <= 24
 
 
 def test_doubt_is_said_in_the_table_and_in_json(fake, tmp_path):

@@ -198,7 +198,7 @@ else:
     print("exported")
 """
 NO_SPACE = "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
-NO_TMP = "import tempfile; tempfile._candidate_tempdir_list = lambda: ['/nonexistent']"
+NO_TMP = "import tempfile; tempfile._candidate_tempdir_list = lambda: ['/proc/nowhere']"
 NOBODY = """
 import pwd
 def unknown(uid): raise KeyError(f"getpwuid(): uid not found: {uid}")

@@ -41,8 +41,8 @@ def homeless():
 
 
 def no_temporary_folder():
-    os.environ["TMPDIR"] = "/nonexistent"
-    tempfile.tempdir, tempfile._candidate_tempdir_list = None, lambda: ["/nonexistent"]
+    os.environ["TMPDIR"] = "/proc/nowhere"
+    tempfile.tempdir, tempfile._candidate_tempdir_list = None, lambda: ["/proc/nowhere"]
 
 
 def closed(descriptor):

@@ -67,7 +67,9 @@ def test_padding_is_black_not_grey():
 def test_padding_decides_which_smaller_size_is_taken():
     images = digits(1, 30)
     assert to_batch(images, Preprocessing(padding=1)).shape == (1, 1, 32, 32)
-    with pytest.raises(InputError, match=r"expected shape \(N, 28, 28\) or \(N, 32, 32\)"):
+    with pytest.raises(
+        InputError, match=r"expected shape \(N, 28, 28\), \(N, 784\) or \(N, 32, 32\)"
+    ):
         to_batch(images, MNIST)
 
 
@@ -184,6 +186,8 @@ SIXTEENTHS = np.rint(REAL / 255 * 16)
         ((REAL / 255).astype(np.longdouble), "found (float128|longdouble|float64)"),
         (255 - REAL, "white digits on black, found black ones"),
         (1 - REAL / 255, "white digits on black, found black ones"),
+        (REAL <= 127, "white digits on black, found black ones"),
+        (SIXTEENTHS / 255, r"none above 0\.0627 in this array; "),
         (255 - REAL[:1], "white digits on black, found black ones"),
         (REAL[0], r"found \(28, 28\)"),
         (REAL[0].ravel(), r"found \(784,\)"),

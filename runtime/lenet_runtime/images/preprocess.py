@@ -85,16 +85,17 @@ def to_pixels(images: Any, preprocessing: Preprocessing) -> tuple[NDArray[Any], 
 
     Raises:
         InputError: `images` is anything else, or could mean two things: no pixel above 16 of 255,
-            floats no larger than 1/255, or dark ink on light paper. The message says what to do.
+            floats no larger than 16/255, or dark ink on light paper. The message says what to do.
     """
     if not isinstance(images, np.ndarray):
         return _from_pictures(images)
     inner = SIDE - 2 * preprocessing.padding
-    if images.dtype == np.bool_ and not isinstance(images, np.ma.MaskedArray):
+    inverse = "~images" if images.dtype == np.bool_ else ""
+    if inverse and not isinstance(images, np.ma.MaskedArray):
         images = images.view(np.uint8) * np.uint8(255)
     if images.ndim == 2 and images.shape[1] == inner * inner:
         images = images.reshape(-1, inner, inner)
-    _check_array(images, inner)
+    _check_array(images, inner, inverse)
     return images, ()
 
 
@@ -164,15 +165,15 @@ def _advice(value: Any, in_list: bool) -> str:
     return "pass images of a kind that is named here"
 
 
-def _check_array(images: NDArray[Any], inner: int) -> None:
+def _check_array(images: NDArray[Any], inner: int, inverse: str) -> None:
     _check_dtype(images)
     if images.ndim != 3 or images.shape[1:] not in ((inner, inner), (SIDE, SIDE)):
         raise InputError(
-            f"images: expected shape (N, {inner}, {inner}) or (N, {SIDE}, {SIDE}), "
-            f"found {images.shape}; {_shape_advice(images.shape, inner)}"
+            f"images: expected shape (N, {inner}, {inner}), (N, {inner**2}) or "
+            f"(N, {SIDE}, {SIDE}), found {images.shape}; {_shape_advice(images.shape, inner)}"
         )
     if images.size:
-        _check_values(images)
+        _check_values(images, inverse)
 
 
 def _check_dtype(images: NDArray[Any]) -> None:
@@ -234,7 +235,7 @@ def _shape_advice(shape: tuple[int, ...], inner: int) -> str:
     return advice
 
 
-def _check_values(images: NDArray[Any]) -> None:
+def _check_values(images: NDArray[Any], inverse: str) -> None:
     """Refuse numbers of another range, and those that could have another meaning."""
     high = images.max()
     if images.dtype == np.uint8:
@@ -245,21 +246,24 @@ def _check_values(images: NDArray[Any]) -> None:
             )
     elif not (images.min() >= 0 and high <= 1):  # also where a pixel is NaN
         _refuse_range(images)
-    elif 0 < high < 1.01 / 255:
+    elif 0 < high < (_FAINT + 0.01) / 255:
+        advice = "pass images * (255 / 16) if 16 was ink"
+        if high < 1.01 / 255:
+            advice = "as if divided by 255 twice; pass images * 255"
         raise InputError(
-            f"images: expected floats of 0 to 1, found none above {high:.3g} in this array, as if "
-            "divided by 255 twice; pass images * 255"
+            f"images: expected floats of 0 to 1, found none above {high:.3g} in this array; "
+            f"{advice}"
         )
     # A digit's corner is black, so this look at one pixel is all that most arrays need.
     if images[0, 0, 0] >= 0.75 * high > 0:
-        _check_polarity(images, high)
+        _check_polarity(images, high, inverse)
 
 
-def _check_polarity(images: NDArray[Any], high: Any) -> None:
+def _check_polarity(images: NDArray[Any], high: Any, inverse: str) -> None:
     """Refuse images whose borders are light on average, and that are dark further in."""
     edges = (images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1])
     if all(edge.mean() >= 0.9 * high for edge in edges) and images.min() < 0.5 * high:
-        line = "255 - images" if images.dtype == np.uint8 else "1 - images"
+        line = inverse or ("255 - images" if images.dtype == np.uint8 else "1 - images")
         raise InputError(
             "images: expected white digits on black, found black ones on white, since the border "
             f"of nearly every image is white; pass {line}"

@@ -58,8 +58,8 @@ def check(artifact: Artifact) -> None:
     if found != manifest.weights_sha256:
         raise ValueError(
             f"its weights have the SHA-256 {found}, and the network's, by the manifest, have "
-            f"{cut(manifest.weights_sha256)}: they were changed, or the exporter folded others "
-            "into them, as it folds batch norms"
+            f"{cut(manifest.weights_sha256)}: they were changed, or are not all that the module "
+            "had, as when the exporter folds batch norms, joins equal weights, or drops unused ones"
         )
 
 
