@@ -80,7 +80,7 @@ def builds(artifacts, scratch):
         if precision == "fp32" and level not in levels_here():
             return "compiled"
         images = digits(draw.randrange(1, 61))
-        if precision != "int8":  # whose promise is about digits
+        if precision == "fp32":  # in fewer bits noise's near ties fall otherwise
             images = np.concatenate([noise(draw.randrange(1, 40), draw.randrange(99)), images])
         library = Library(folder / "l.so")
         answer = library.run(images)

@@ -5,6 +5,7 @@ ended, ``! text`` a finding. So the log tells of a case that takes the whole pro
 """
 
 import argparse
+import gc
 import itertools
 import os
 import time
@@ -63,6 +64,8 @@ def faults(case: Case, draw: Draw, cpu_seconds: float, mebibytes: float, write):
         yield f"took {cpu:.1f} s of processor time"
     if (more := peak() - memory) > mebibytes:
         yield f"took {more:.0f} MiB"
+    if len(os.listdir("/proc/self/fd")) > len(descriptors):
+        gc.collect()  # an interrupt's traceback may be one of a cycle's, and hold a file
     if (left := len(os.listdir("/proc/self/fd")) - len(descriptors)) > 0:
         yield f"left {left} descriptors open"
     write("=", word)
