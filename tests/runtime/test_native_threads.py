@@ -100,7 +100,7 @@ def test_threads_are_started_once_and_end_with_the_session(folder):
     before = set(workers())
     session = load(folder, threads=3)
     session.run(noise(127))
-    assert set(workers()) == before
+    assert set(workers()) <= before  # those of another test may be ending
     for _ in range(3):
         session.run(noise(512))
     started = set(workers()) - before
