@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import lenet_runtime
 from lenet_deploy.cache import default_artifact
+from lenet_deploy.training import mnist
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.files import read_digit
 
@@ -194,13 +195,6 @@ def kinds(others: np.ndarray) -> dict[str, Draw]:
     return every
 
 
-def mnist() -> tuple[np.ndarray, np.ndarray]:
-    raw = Path(os.environ["LENET_DEPLOY_DATA_DIR"]) / "MNIST" / "raw"
-    images = np.fromfile(raw / "t10k-images-idx3-ubyte", np.uint8, offset=16)
-    labels = np.fromfile(raw / "t10k-labels-idx1-ubyte", np.uint8, offset=8)
-    return images.reshape(-1, 28, 28), labels
-
-
 def judge(session, pictures: Iterator[Image.Image], labels: np.ndarray):
     """Count the pictures that are right, said, and wrong without a word."""
     pixels = np.zeros((len(labels), 28, 28), np.uint8)
@@ -226,7 +220,7 @@ def main() -> None:
     parser.add_argument("--mnist", action="store_true", help="all 10,000 test digits as PNG, too")
     parser.add_argument("--save", type=Path, help="write silent failures of each kind here")
     arguments = parser.parse_args()
-    images, labels = mnist()
+    images, labels = mnist.read(Path(os.environ["LENET_DEPLOY_DATA_DIR"]), train=False)
     with lenet_runtime.load(default_artifact(), threads=1) as session:
         chosen = images[: arguments.count]
         print(f"{'kind':28} {'right':>6} {'said':>6} {'silent':>6}  of {len(chosen)}")

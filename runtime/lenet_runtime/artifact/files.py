@@ -32,10 +32,10 @@ _STRANGERS = (
     (b"\xfe\xff", "it is UTF-16: save it as UTF-8"),
 )
 _MAGIC_BYTES = 64
-_TOO_MANY = "close files, or allow more with ulimit -n"
+TOO_MANY_OPEN = "close files, or allow more with ulimit -n"
 _ADVICE = {
-    errno.EMFILE: _TOO_MANY,
-    errno.ENFILE: _TOO_MANY,
+    errno.EMFILE: TOO_MANY_OPEN,
+    errno.ENFILE: TOO_MANY_OPEN,
     errno.EACCES: "let this user read it",
 }
 

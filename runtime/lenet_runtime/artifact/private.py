@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from lenet_runtime.artifact.files import TOO_MANY_OPEN
 from lenet_runtime.errors import BackendUnavailable
 
 _TMPDIR = "set TMPDIR to a folder that can be written and has space"
@@ -35,7 +36,7 @@ _OBSTACLES = {
     "Read-only file system": _TMPDIR,
     "Failed to create temporary directory": _TMPDIR,
     "File too large": _ULIMIT_F,
-    "Too many open files": "close files, or allow more with ulimit -n",
+    "Too many open files": TOO_MANY_OPEN,
 }
 _slashes = itertools.count(1)
 
