@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # This checkout's neighbour holds MNIST for the project's own machines; elsewhere set the variable.
 ifneq ($(wildcard ../shared/mnist),)
-export LENET_DEPLOY_DATA_DIR ?= ../shared/mnist
+# Whole, since tests change their folder.
+export LENET_DEPLOY_DATA_DIR ?= $(abspath ../shared/mnist)
 endif
 
 .DEFAULT_GOAL := help

@@ -128,7 +128,7 @@ def copy_of(tmp_path):
 def mnist_dir():
     """The real MNIST in torchvision's layout; nothing is downloaded."""
     given = os.environ.get("LENET_DEPLOY_DATA_DIR")
-    folder = Path(given) if given else REPOSITORY.parent / "shared" / "mnist"
+    folder = Path(given).resolve() if given else REPOSITORY.parent / "shared" / "mnist"
     if not (folder / "MNIST" / "raw" / "t10k-images-idx3-ubyte").is_file():
         pytest.skip(f"no MNIST in {folder}; set LENET_DEPLOY_DATA_DIR to a folder that has it")
     return folder

@@ -82,6 +82,7 @@ def test_hostile_names_and_labels_are_spelt_out_and_are_json(folder, monkeypatch
 )
 def test_an_error_spells_a_hostile_path_out(tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LENET_DEPLOY_DATA_DIR", str(write_mnist(tmp_path)))
     result = run(*words, code=2 if words[-2] == "--baseline" else 1)
     assert_harmless(result.stdout, result.stderr)
     assert one_line(SHOWN) in one_line(result.stderr)
