@@ -20,7 +20,14 @@ import torch
 from torch import nn
 
 from lenet_deploy.training import custom, inference, weights_file
-from lenet_deploy.training.family import SEED, Architecture, LeNet, named_as_usual
+from lenet_deploy.training.family import (
+    ACTIVATIONS,
+    POOLINGS,
+    SEED,
+    Architecture,
+    LeNet,
+    named_as_usual,
+)
 from lenet_deploy.training.model import Net
 from lenet_deploy.training.unwrap import Unwrapped, few, unwrap
 from lenet_runtime.artifact.files import write_atomically
@@ -52,6 +59,15 @@ class Loaded:
     notes: tuple[str, ...] = ()
     card: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `lenet_export.export` is told about the module."""
+        return {
+            "input_shape": self.input_shape,
+            "preprocessing": self.preprocessing,
+            "labels": self.labels,
+        }
+
 
 def load_network(
     path: Path | None = None,
@@ -82,6 +98,12 @@ def load_network(
         ArtifactError: The file is missing or damaged, holds code, or holds no such weights.
         InputError: An option is wrong, or the weights do not say which network they are of.
     """
+    for name, value, known in (
+        ("activation", activation, ACTIVATIONS),
+        ("pooling", pooling, POOLINGS),
+    ):
+        if value is not None and value not in known:
+            raise InputError(f"--{name}: expected {' or '.join(known)}, found {value!r}")
     data, where = _read(path), _where(path)
     suffix = ".safetensors" if path is None else path.suffix
     unwrapped = unwrap(weights_file.decode(data, where, suffix), where)
@@ -102,7 +124,7 @@ def load_network(
         shape, classes = inferred.architecture.input_shape, inferred.architecture.classes
         if not card:
             notes.append(f"inferred: {inferred.architecture}{renamed}")
-            notes += inference.other_sizes(inferred)
+            notes += [] if isinstance(module, Net) else inference.other_sizes(inferred)
     pixels = _preprocessing(card, shape, mean, std, where)
     if not card:
         assumed = [] if model or activation else ["ReLU (--activation)"]

@@ -57,16 +57,16 @@ def load(module: nn.Module, unwrapped: Unwrapped, where: str) -> None:
         ArtifactError: A tensor is missing, unknown or of another shape.
     """
     own = {n: t for n, t in module.state_dict().items() if isinstance(t, torch.Tensor)}
-    target = without_prefixes(own)[0] if own else {}
-    names = {id(tensor): name for name, tensor in own.items()}
-    optional = [name for name, tensor in target.items() if not tensor.is_floating_point()]
-    found = unwrapped.weights | {n: t for n, t in unwrapped.counters.items() if n in target}
-    faults = differences(target, found, optional)
+    counters = [name for name, tensor in own.items() if not tensor.is_floating_point()]
+    state = unwrapped.original | {n: t for n, t in unwrapped.counters.items() if n in own}
+    faults = differences(own, state, counters)
     if faults:
-        raise ArtifactError(f"{where}: not the weights of --model's network: it {faults}")
-    with contextlib.suppress(AttributeError):
-        module.requires_grad_(False)
-    module.load_state_dict({names[id(target[n])]: t for n, t in found.items()}, strict=False)
+        short, _, left_out = without_prefixes({n: t for n, t in own.items() if n not in counters})
+        names = {id(tensor): name for name, tensor in own.items()}
+        if left_out or (faults := differences(short, unwrapped.weights)):
+            raise ArtifactError(f"{where}: not the weights of --model's network: it {faults}")
+        state = {names[id(short[name])]: tensor for name, tensor in unwrapped.weights.items()}
+    module.load_state_dict(state, strict=False)
 
 
 def shapes(module: nn.Module, size: tuple[int, int] | None) -> tuple[tuple[int, int, int], int]:

@@ -25,7 +25,7 @@ class Inferred:
 
     Attributes:
         architecture: The network.
-        others: Other networks that the weights fit as well, of other sizes of image.
+        others: Less usual networks that the weights fit as well, of other sizes of image.
     """
 
     architecture: Architecture
@@ -53,6 +53,12 @@ def infer(
         CannotInfer: The weights are of another family, or of several networks of it.
     """
     convolutions, dense = _layers(weights, ordered=ordered)
+    channels = convolutions[0].inputs
+    if channels not in (1, 3):
+        raise CannotInfer(
+            f"images have 1 or 3 channels, found {channels} in "
+            f"{_name(convolutions[0].name, 'weight')}; {ASK}"
+        )
     sizes = [input_size] if input_size else [(side, side) for side in SIDES]
     fits = [
         [
@@ -70,18 +76,23 @@ def infer(
         shown = "; or ".join(map(_geometry, best[:3]))
         raise CannotInfer(f"the weights fit more than one network: {shown}; {_which(best)}")
     sides = {(best[0].height, best[0].width)}
-    others = [other for tier in fits for other in tier if (other.height, other.width) not in sides]
+    others = [
+        other
+        for tier in fits
+        for other in tier
+        if (other.height, other.width) not in sides and all(c.pooled for c in other.convolutions)
+    ]
     return Inferred(best[0], tuple(others))
 
 
 def other_sizes(inferred: Inferred) -> list[str]:
     """A line for each other size of image that the weights fit, and how to choose it."""
-    lines: dict[str, str] = {}
-    for other in inferred.others:
-        size = f"{other.height}x{other.width}"
-        lines.setdefault(size, f"they fit images of {size} as well, as {_geometry(other)}: "
-                         f"--input-size {other.height}")  # fmt: skip
-    return list(lines.values())
+    return [
+        f"the weights also fit images of {other.height}x{other.width} with padding "
+        f"{other.convolutions[0].padding} in {other.convolutions[0].name}: --input-size "
+        f"{other.height}"
+        for other in inferred.others[:1]
+    ]
 
 
 def _layers(
@@ -218,23 +229,24 @@ def _length(own: Tensors) -> int:
 
 
 def _tiers(chain: tuple[Convolution, ...]) -> Iterator[list[tuple[Convolution, ...]]]:
-    """Ways to pad and pool, the most usual first: alike in every layer, then in some."""
-    same = tuple(each.kernel // 2 for each in chain)
-    alike = [(0,) * len(chain), same]
-    mixed = [m for m in itertools.product(*((0, k) for k in same)) if m not in alike]
+    """Ways to pad and pool, the most usual first.
+
+    All layers are padded, or none is; then the first alone, as in LeNet-5 for images of 28x28. All
+    are pooled; then some.
+    """
+    none, same = [0] * len(chain), [each.kernel // 2 for each in chain]
     everywhere = (True,) * len(chain)
     some = [p for p in itertools.product((True, False), repeat=len(chain)) if p != everywhere]
-    if len(chain) > 5:
-        mixed, some = [], []
-    for paddings, pools in ((alike, [everywhere]), (alike, some), (mixed, [everywhere, *some])):
-        yield [
-            tuple(
-                replace(each, padding=padding, pooled=pooled)
-                for each, padding, pooled in zip(chain, own_paddings, own_pools, strict=True)
-            )
-            for own_paddings in paddings
-            for own_pools in pools
-        ]
+    for paddings in ([none, same], [same[:1] + none[1:]] if len(chain) > 1 else []):
+        for pools in ([everywhere], some):
+            yield [
+                tuple(
+                    replace(each, padding=padding, pooled=pooled)
+                    for each, padding, pooled in zip(chain, own_paddings, own_pools, strict=True)
+                )
+                for own_paddings in paddings
+                for own_pools in pools
+            ]
 
 
 def _fits(chain: Sequence[Convolution], features: int, height: int, width: int) -> bool:

@@ -5,13 +5,13 @@ and in other precisions. Each step that undoes one is said.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from lenet_deploy.training.weights_file import MOST_BYTES, SAFE_WAY
+from lenet_deploy.training.weights_file import MOST_BYTES, SAFE_WAY, foreign_name
 from lenet_runtime.errors import ArtifactError
 
 Tensors = dict[str, torch.Tensor]
@@ -32,12 +32,14 @@ class Unwrapped:
     """The tensors of a network.
 
     Attributes:
-        weights: Float32, by name, in the file's order.
+        weights: Float32, by name without wrappers' prefixes, in the file's order.
+        original: The same by the names in the file, and those that the prefixes left out.
         counters: Whatever else training keeps among them, such as ``num_batches_tracked``.
         steps: What was done to get here, each a few words.
     """
 
     weights: Tensors
+    original: Tensors
     counters: Tensors
     steps: tuple[str, ...]
 
@@ -54,16 +56,16 @@ def unwrap(loaded: Any, where: str) -> Unwrapped:
     _require_plain(tensors, where)
     counters = {n: t for n, t in tensors.items() if not t.is_floating_point()}
     weights = {n: t for n, t in tensors.items() if n not in counters}
+    weights, casts = _as_float32(weights, where)
+    _require_finite(weights, where)
     short, dropped, others = without_prefixes(weights)
     if dropped:
         steps.append(f"dropped the prefix{'es' * (len(dropped) > 1)} {_quoted(dropped)}")
     ignored += [*dict.fromkeys(n.rpartition(".")[2] for n in counters), *others]
-    weights, casts = _as_float32(short, where)
     steps += casts
     if ignored:
         steps.append(f"ignored {few(ignored)}")
-    _require_finite(weights, where)
-    return Unwrapped(weights, without_prefixes(counters)[0], tuple(steps))
+    return Unwrapped(short, weights, counters, tuple(steps))
 
 
 def few(names: list[str], most: int = 3) -> str:
@@ -107,7 +109,7 @@ def _why_not(items: Mapping[str, Any], inner: list[str]) -> str:
             f"by itself with {SAFE_WAY}"
         )
     for name, value in items.items():
-        if foreign := _foreign(value):
+        if foreign := foreign_name(value):
             return f"expected tensors, found {_object(foreign)} as {name!r}{_SAVE_STATE}"
     if not items:
         return f"expected a state dict, found an empty one; save the weights with {SAFE_WAY}"
@@ -126,11 +128,11 @@ _SAVE_STATE = (
 def _object(name: str) -> str:
     if name.startswith("numpy."):
         return f"an array or number of NumPy ({name})"
-    return f"a pickled module or another object ({name})"
+    return f"a whole pickled object ({name})"
 
 
 def _items(loaded: Any, where: str) -> dict[str, Any]:
-    if foreign := _foreign(loaded):
+    if foreign := foreign_name(loaded):
         raise ArtifactError(
             f"{where}: expected a state dict, found {_object(foreign)}{_SAVE_STATE}"
         )
@@ -149,13 +151,6 @@ def _plain(mapping: dict[Any, Any]) -> dict[Any, Any]:
     return dict(dict.items(mapping))
 
 
-def _foreign(value: Any) -> str:
-    """The name of the class or function that `value` stands in for, see `weights_file.Foreign`."""
-    if type(value) is OrderedDict:
-        return str(vars(value).get("foreign", ""))
-    return ""
-
-
 def _is_weight(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and torch.Tensor.dim(value) >= 2
 
@@ -163,7 +158,7 @@ def _is_weight(value: Any) -> bool:
 def _holds_weights(mapping: dict[Any, Any], depth: int, seen: set[int]) -> bool:
     """Whether a dict is, or holds at some depth, a state dict; an optimizer's is none."""
     items = _plain(mapping)
-    if id(mapping) in seen or depth == 0 or "param_groups" in items or _foreign(mapping):
+    if id(mapping) in seen or depth == 0 or "param_groups" in items or foreign_name(mapping):
         return False
     seen.add(id(mapping))
     return any(
@@ -182,7 +177,7 @@ def _tensors(items: dict[str, Any], where: str) -> tuple[Tensors, list[str]]:
             # A plain tensor, without the attributes that a pickle can hang on one.
             tensors[name] = torch.Tensor.detach(value)
         elif name.rpartition(".")[2] in PARTS:
-            foreign = _foreign(value)
+            foreign = foreign_name(value)
             found = _object(foreign) + _SAVE_STATE if foreign else type(value).__name__
             raise ArtifactError(f"{where}: expected a tensor as {name}, found {found}")
         else:
@@ -211,7 +206,7 @@ def _unusual(name: str, tensor: torch.Tensor) -> str:
     dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.device.type != "cpu":
         return f"without values (on {tensor.device.type!r})"
-    if tensor.layout != torch.strided:
+    if tensor.layout != torch.strided or tensor.is_nested:
         return "that is not dense (sparse)"
     if tensor.is_quantized or dtype.startswith("float8"):
         return f"that is quantized ({dtype})"
@@ -284,10 +279,3 @@ def _require_finite(weights: Tensors, where: str) -> None:
 
 def _quoted(names: list[str]) -> str:
     return ", ".join(map(repr, names))
-
-
-def parts(names: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Each name in two: of the layer, and of the part that follows the last dot."""
-    for name in names:
-        layer, _, part = name.rpartition(".")
-        yield layer, part

@@ -66,18 +66,41 @@ _ARCHIVES = (
 
 
 class Foreign:
-    """Stands in for a class or function that a pickle names: what it makes is an empty dict.
+    """Stands in for a class or function that a pickle names, and does nothing.
 
-    One subclass is made for each name. The dict's attribute ``foreign`` is that name.
+    One subclass is made for each name.
     """
 
     name = ""
 
+    def __init__(self, *_args: Any, **_keywords: Any) -> None:
+        """Take whatever the pickle passes."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Take whatever the pickle puts into it."""
+
+
+class ForeignDict(Foreign):
+    """Stands in for a subclass of dict: a plain one, since the unpickler fills no other kind."""
+
     def __new__(cls, *_args: Any, **_keywords: Any) -> Any:
-        """Return the dict; the only types that the unpickler fills freely are dicts."""
+        """Return the dict, whose attribute ``foreign`` is the name."""
         stand_in: OrderedDict[str, Any] = OrderedDict()
         vars(stand_in)["foreign"] = cls.name
         return stand_in
+
+
+def foreign_name(value: Any) -> str:
+    """The name of the class or function that `value` stands in for; empty of anything else."""
+    kind = value if isinstance(value, type) else type(value)
+    if issubclass(kind, Foreign):
+        return kind.name
+    return str(vars(value).get("foreign", "")) if kind is OrderedDict else ""
+
+
+def _stand_in(name: str) -> type[Foreign]:
+    kind = ForeignDict if name.lower().endswith(("dict", "config", "box", "munch")) else Foreign
+    return type("StandIn", (kind,), {"name": name})
 
 
 def bytes_of(path: Path) -> bytes:
