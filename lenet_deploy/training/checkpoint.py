@@ -95,8 +95,9 @@ def load_network(
         labels: Class of each logit; None for "0", "1" and so on.
 
     Raises:
-        ArtifactError: The file is missing or damaged, holds code, or holds no such weights.
-        InputError: An option is wrong, or the weights do not say which network they are of.
+        ArtifactError: The file is missing or damaged, holds code, or its weights do not say which
+            network they are of.
+        InputError: An option is wrong, or the code of `model` fails.
     """
     for name, value, known in (
         ("activation", activation, ACTIVATIONS),
@@ -105,8 +106,7 @@ def load_network(
         if value is not None and value not in known:
             raise InputError(f"--{name}: expected {' or '.join(known)}, found {value!r}")
     data, where = _read(path), _where(path)
-    suffix = ".safetensors" if path is None else path.suffix
-    unwrapped = unwrap(weights_file.decode(data, where, suffix), where)
+    unwrapped = unwrap(weights_file.decode(data, where), where)
     card = _card(path, data)
     notes = [f"{where}: {'; '.join(unwrapped.steps)}"] if unwrapped.steps else []
     if model is not None:
@@ -165,7 +165,7 @@ def _infer(unwrapped: Unwrapped, where: str, **options: Any) -> inference.Inferr
     try:
         return inference.infer(unwrapped.weights, **options)
     except inference.CannotInfer as error:
-        raise InputError(f"{where}: {error}") from error
+        raise ArtifactError(f"{where}: {error}") from error
 
 
 def _built(architecture: Architecture, unwrapped: Unwrapped) -> tuple[nn.Module, str]:

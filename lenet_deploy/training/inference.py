@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from lenet_deploy.training.family import Architecture, Convolution, Dense, Norm
 from lenet_deploy.training.unwrap import Tensors, few
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import ArtifactError
 
 SIDES = (32, 28)  # the input's usual heights and widths
 _MOST_LAYERS = 7  # of a kind, to try each order of
@@ -15,7 +15,7 @@ _MOST_FEATURES = 2**16
 ASK = "name the network with --model FILE.py:ClassName"
 
 
-class CannotInfer(InputError):
+class CannotInfer(ArtifactError):
     """The weights do not say which network they are of; the message says why."""
 
 

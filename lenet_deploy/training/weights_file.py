@@ -120,17 +120,15 @@ def bytes_of(path: Path) -> bytes:
 
 def is_safetensors(data: bytes) -> bool:
     """Whether the bytes begin as safetensors do: the length of a JSON object, and the object."""
-    length = int.from_bytes(data[:8], "little")
-    return data[8:9] == b"{" and length <= len(data) - 8
+    return data[8:9] == b"{" and data[6:8] == b"\0\0"  # a length below 2**48
 
 
-def decode(data: bytes, where: str, suffix: str = "") -> Any:
+def decode(data: bytes, where: str) -> Any:
     """What the file holds: tensors, in whatever dicts and lists they lie.
 
     Args:
         data: Bytes of the whole file.
         where: The file's name, for errors.
-        suffix: The name's suffix, which decides where the content does not.
 
     Raises:
         ArtifactError: It is damaged, something else, or holds code. None of it was run.
@@ -141,8 +139,6 @@ def decode(data: bytes, where: str, suffix: str = "") -> Any:
         return _from_torch(data, where)
     if what := mistaken_for(data) or _stranger(data):
         raise ArtifactError(f"{where}: expected a checkpoint; {what}")
-    if suffix == ".safetensors":
-        return _from_safetensors(data, where)
     raise ArtifactError(
         f"{where}: expected a checkpoint, found {len(data)} bytes that are neither safetensors nor "
         f"of torch.save; copy it again, or save the weights with {SAFE_WAY}"
@@ -229,7 +225,7 @@ def _globals(data: bytes, where: str) -> list[str]:
     """Full names of the classes and functions that the file's pickles name.
 
     Raises:
-        ArtifactError: One of them can do harm, or there is no end of the pickle.
+        ArtifactError: One of them can do harm, or the pickle is far too long.
     """
     names: dict[str, None] = {}
     operations = 0
@@ -237,7 +233,10 @@ def _globals(data: bytes, where: str) -> list[str]:
         for opcode, argument, _ in pickletools.genops(pickled):
             operations += 1
             if operations > _MOST_OPERATIONS:
-                raise ValueError("a pickle that is too long")
+                raise ArtifactError(
+                    f"{where}: expected a state dict, found a pickle of more than "
+                    f"{_MOST_OPERATIONS} steps; save the weights alone with {SAFE_WAY}"
+                )
             if opcode.name == "GLOBAL":
                 names[str(argument).replace(" ", ".", 1)] = None
     for name in names:
