@@ -189,11 +189,12 @@ def _write_source(
     from lenet_export.formats.native import write_source
     from lenet_export.request import Request
 
-    precision, pixels = common["precision"], common["preprocessing"]
+    precision = common["precision"]
     FORMATS["native"].require_options(options, precision)
     request = Request(
-        net, "native", precision, Device("cpu"), preprocessing=pixels, options=options
-    )
+        net, "native", precision, Device("cpu"), preprocessing=common["preprocessing"],
+        labels=common["labels"], image_shape=common["input_shape"], options=options,
+    )  # fmt: skip
     return write_source(request, folder)
 
 

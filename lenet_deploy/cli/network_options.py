@@ -63,7 +63,7 @@ class Network:
         _flag("--labels", "A,B,...|FILE", "Of the logits; or a file, one a line. Default: 0,1,..."),
     ] = None
 
-    def load(self, artifact_size: tuple[Any, ...] | None = None) -> "Loaded":
+    def load(self, artifact_size: tuple[int, int] | None = None) -> "Loaded":
         """The network; what was done to its weights, inferred and assumed is said on stderr.
 
         Args:

@@ -77,7 +77,7 @@ def verify(
         lenet_runtime.load(artifact, backend, device, threads, trust, unproven=record) as session,
         progress() as step,
     ):
-        net = network.load(session.manifest.inputs[0].shape[2:]).module
+        net = network.load(session.manifest.image_shape[1:]).module
         step(f"verifying {artifact} on {session.backend}")
         report = lenet_export.verify(session, net, batch_sizes=sizes, data_set=data_set, seed=seed)
         name, device = session.backend, session.device

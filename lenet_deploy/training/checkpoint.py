@@ -8,28 +8,19 @@ writes is read as well, in its many wrappings; no code in any file is run.
 
 import hashlib
 import json
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
 import safetensors.torch
-import torch
 from torch import nn
 
-from lenet_deploy.training import custom, inference, weights_file
-from lenet_deploy.training.family import (
-    ACTIVATIONS,
-    POOLINGS,
-    SEED,
-    Architecture,
-    LeNet,
-    named_as_usual,
-)
+from lenet_deploy.training import custom, family, inference, weights_file
+from lenet_deploy.training.family import SEED, Architecture, LeNet, named_as_usual
 from lenet_deploy.training.model import Net
-from lenet_deploy.training.unwrap import Unwrapped, few, unwrap
+from lenet_deploy.training.unwrap import Unwrapped, few, require_finite, unwrap
 from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import ArtifactError, InputError
 from lenet_runtime.images.preprocess import Preprocessing
@@ -99,16 +90,13 @@ def load_network(
             network they are of.
         InputError: An option is wrong, or the code of `model` fails.
     """
-    for name, value, known in (
-        ("activation", activation, ACTIVATIONS),
-        ("pooling", pooling, POOLINGS),
-    ):
-        if value is not None and value not in known:
-            raise InputError(f"--{name}: expected {' or '.join(known)}, found {value!r}")
+    _check_choice("activation", activation, family.ACTIVATIONS)
+    _check_choice("pooling", pooling, family.POOLINGS)
     data, where = _read(path), _where(path)
     unwrapped = unwrap(weights_file.decode(data, where), where)
     card = _card(path, data)
     notes = [f"{where}: {'; '.join(unwrapped.steps)}"] if unwrapped.steps else []
+    assumed = []
     if model is not None:
         if activation or pooling:
             raise InputError("--activation, --pooling: the code of --model says these; drop them")
@@ -120,19 +108,26 @@ def load_network(
             unwrapped, where, ordered=not weights_file.is_safetensors(data),
             input_size=input_size, activation=activation or "relu", pooling=pooling or "max",
         )  # fmt: skip
-        module, renamed = _built(inferred.architecture, unwrapped)
-        shape, classes = inferred.architecture.input_shape, inferred.architecture.classes
-        if not card:
-            notes.append(f"inferred: {inferred.architecture}{renamed}")
-            notes += [] if isinstance(module, Net) else inference.other_sizes(inferred)
+        network = inferred.architecture
+        module, renamed = _built(network, unwrapped, where)
+        shape, classes = network.input_shape, network.classes
+        notes += [f"inferred: {network}{renamed}"]
+        notes += [] if isinstance(module, Net) else inference.other_sizes(inferred)
+        assumed += ["ReLU (--activation)"] * (activation is None)
+        assumed += ["max pooling (--pooling)"] * (pooling is None)
+        assumed += [f"batch norm's eps {family.NORM_EPS}"] * network.has_norms
     pixels = _preprocessing(card, shape, mean, std, where)
-    if not card:
-        assumed = [] if model or activation else ["ReLU (--activation)"]
-        assumed += [] if model or pooling else ["max pooling (--pooling)"]
-        assumed += [] if mean is not None else [f"mean {pixels.mean} (--mean)"]
-        assumed += [] if std is not None else [f"std {pixels.std} (--std)"]
-        notes += [f"assumed, for weights do not say: {', '.join(assumed)}"] if assumed else []
-    return Loaded(module.eval(), shape, pixels, _labels(labels, classes), tuple(notes), card)
+    assumed += [f"mean {pixels.mean} (--mean)"] * (mean is None)
+    assumed += [f"std {pixels.std} (--std)"] * (std is None)
+    notes += [f"assumed, for weights do not say: {', '.join(assumed)}"] if assumed else []
+    return Loaded(
+        module.eval(), shape, pixels, _labels(labels, classes), () if card else tuple(notes), card
+    )
+
+
+def _check_choice(name: str, value: str | None, known: Iterable[str]) -> None:
+    if value is not None and value not in known:
+        raise InputError(f"--{name}: expected {', '.join(known)}, found {value!r}")
 
 
 def load_checkpoint(path: Path | None = None) -> Net:
@@ -168,7 +163,7 @@ def _infer(unwrapped: Unwrapped, where: str, **options: Any) -> inference.Inferr
         raise ArtifactError(f"{where}: {error}") from error
 
 
-def _built(architecture: Architecture, unwrapped: Unwrapped) -> tuple[nn.Module, str]:
+def _built(architecture: Architecture, unwrapped: Unwrapped, where: str) -> tuple[nn.Module, str]:
     """The module with the weights; and what is to be said where its layers have other names."""
     plain, new_names = named_as_usual(architecture)
     module: nn.Module
@@ -179,12 +174,11 @@ def _built(architecture: Architecture, unwrapped: Unwrapped) -> tuple[nn.Module,
             module, new_names = LeNet(architecture), {}
         except (KeyError, ValueError):  # names that PyTorch cannot give
             module = LeNet(plain)
-    weights = OrderedDict[str, torch.Tensor]()
-    # Without it, batch normalisation takes the weights for those of an old version.
-    weights._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
-    for name, tensor in unwrapped.weights.items():
+    weights = {}
+    for name, tensor in family.fold(architecture, unwrapped.weights).items():
         layer, _, part = name.rpartition(".")
         weights[f"{new_names.get(layer, layer)}.{part}"] = tensor
+    require_finite(weights, where)
     module.load_state_dict(weights)
     changed = any(old != new for old, new in new_names.items())
     return module, f"; named {few(list(new_names.values()), 9)}" if changed else ""

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -79,25 +80,22 @@ def shapes(module: nn.Module, size: tuple[int, int] | None) -> tuple[tuple[int, 
     Raises:
         InputError: It takes neither, or does not answer with logits ``(N, K)``.
     """
-    convolution = next((p for p in module.state_dict().values() if p.dim() == 4), None)
-    channels = 1 if convolution is None else convolution.shape[1]
-    reasons = []
-    for height, width in [size] if size else [(32, 32), (28, 28)]:
-        images = torch.zeros(2, channels, height, width)
-        try:
-            with torch.inference_mode():
-                logits = module.eval()(images)
-        except Exception as error:  # somebody else's code may raise anything
-            reasons.append(f"{height}x{width}: {str(error).partition(chr(10))[0]}")
-            continue
-        if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 2:
-            raise InputError(f"--model: expected logits (2, K) of 2 images, found {_kind(logits)}")
-        return (channels, height, width), logits.shape[1]
-    raise InputError(f"--model: it takes no images of {'; '.join(reasons)}; pass --input-size")
+    from lenet_export.network import shapes
+    from lenet_export.network.reference import Reference
 
-
-def _kind(value: Any) -> str:
-    return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
+    reference = Reference(module)
+    try:
+        given = None
+        if size is not None:
+            kernels = (t for t in module.state_dict().values() if t.dim() == 4)
+            given = next((kernel.shape[1] for kernel in kernels), 1), *size
+        shape = shapes.find(reference, given, 2)
+        return shape, shapes.classes(reference, shape, 2)
+    except InputError as error:
+        text = re.sub(
+            r"pass input_shape=\(.*?, (.*?), (.*?)\)", r"pass --input-size \1x\2", str(error)
+        )
+        raise InputError(f"--model: {text}") from error
 
 
 def differences(expected: Tensors, found: dict[str, Any], optional: list[str] | None = None) -> str:

@@ -1,7 +1,7 @@
 """The LeNet family: convolutions with pooling, then dense layers, as one module."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,20 +17,8 @@ POOLINGS: dict[str, Callable[[torch.Tensor, int], torch.Tensor]] = {
     "max": F.max_pool2d,
     "average": F.avg_pool2d,
 }
+NORM_EPS = 1e-5  # of nn.BatchNorm2d, unless it is told another; no state dict says it
 _WORDS = {"relu": "ReLU", "tanh": "tanh", "sigmoid": "sigmoid"}
-
-
-@dataclass(frozen=True)
-class Norm:
-    """Batch normalisation, by its running statistics.
-
-    Attributes:
-        name: Its name in the module.
-        affine: Whether it has a weight and a bias.
-    """
-
-    name: str
-    affine: bool
 
 
 @dataclass(frozen=True)
@@ -43,7 +31,7 @@ class Convolution:
         outputs: Channels that it makes.
         kernel: Height and width of its kernels, 3 or 5.
         bias: Whether it has a bias.
-        norm: Batch normalisation between it and the activation.
+        norm: Name of the batch normalisation that is folded into it; empty where there was none.
         padding: Rows and columns of zeros on every side.
         pooled: Whether 2x2 pooling follows.
     """
@@ -53,7 +41,7 @@ class Convolution:
     outputs: int
     kernel: int
     bias: bool
-    norm: Norm | None = None
+    norm: str = ""
     padding: int = 0
     pooled: bool = True
 
@@ -105,14 +93,19 @@ class Architecture:
         """Number of logits."""
         return self.dense[-1].outputs
 
+    @property
+    def has_norms(self) -> bool:
+        """Whether batch normalisation is folded into a convolution."""
+        return any(each.norm for each in self.convolutions)
+
     def __str__(self) -> str:
         """One line, such as "conv 5x5 1->6, max pool, dense 400-120-10, ReLU, input 1x32x32"."""
         words = []
         for each in self.convolutions:
             words.append(f"conv {each.kernel}x{each.kernel} {each.inputs}->{each.outputs}")
-            words += [f"padding {each.padding}"] if each.padding else []
-            words += ["batch norm"] if each.norm else []
-            words += [f"{self.pooling} pool"] if each.pooled else []
+            words += [f"padding {each.padding}"] * bool(each.padding)
+            words += ["batch norm"] * bool(each.norm)
+            words += [f"{self.pooling} pool"] * each.pooled
         sizes = [self.dense[0].inputs, *(each.outputs for each in self.dense)]
         words.append("dense " + "-".join(map(str, sizes)))
         words.append(_WORDS[self.activation])
@@ -129,24 +122,40 @@ SEED = Architecture(
 
 
 def named_as_usual(architecture: Architecture) -> tuple[Architecture, dict[str, str]]:
-    """The same network with layers conv1, norm1, fc1 and so on; and these names by the old ones."""
+    """The same network with layers conv1, fc1 and so on; and these names by the old ones."""
     names: dict[str, str] = {}
     for i, each in enumerate(architecture.convolutions, 1):
         names[each.name] = f"conv{i}"
-        if each.norm:
-            names[each.norm.name] = f"norm{i}"
     for i, layer in enumerate(architecture.dense, 1):
         names[layer.name] = f"fc{i}"
-    convolutions = tuple(
-        replace(
-            each,
-            name=names[each.name],
-            norm=each.norm and replace(each.norm, name=names[each.norm.name]),
-        )
-        for each in architecture.convolutions
-    )
+    convolutions = tuple(replace(each, name=names[each.name]) for each in architecture.convolutions)
     dense = tuple(replace(layer, name=names[layer.name]) for layer in architecture.dense)
     return replace(architecture, convolutions=convolutions, dense=dense), names
+
+
+def fold(
+    architecture: Architecture, weights: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Weights in which each batch normalisation is part of the convolution before it.
+
+    In eval mode it multiplies and shifts each channel, by its running statistics; so do the weights
+    that are made here, in float64.
+    """
+    folded = dict(weights)
+    for each in architecture.convolutions:
+        if not each.norm:
+            continue
+        parts = ("weight", "bias", "running_mean", "running_var")
+        named = [folded.pop(f"{each.norm}.{part}", None) for part in parts]
+        scale, shift, mean, variance = (None if t is None else t.double() for t in named)
+        assert mean is not None
+        assert variance is not None
+        factor = (1.0 if scale is None else scale) / (variance + NORM_EPS).sqrt()
+        kernels, bias = folded[f"{each.name}.weight"].double(), folded.get(f"{each.name}.bias")
+        moved = (0.0 if bias is None else bias.double()) - mean
+        folded[f"{each.name}.weight"] = (kernels * factor.view(-1, 1, 1, 1)).float()
+        folded[f"{each.name}.bias"] = (moved * factor + (0.0 if shift is None else shift)).float()
+    return folded
 
 
 class LeNet(nn.Module):
@@ -156,18 +165,15 @@ class LeNet(nn.Module):
     """
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build the layers, with random weights."""
+        """Build the layers, with random weights; batch normalisation is part of its convolution."""
         super().__init__()
         self.architecture = architecture
         for each in architecture.convolutions:
+            bias = each.bias or bool(each.norm)
             convolution = nn.Conv2d(
-                each.inputs, each.outputs, each.kernel, padding=each.padding, bias=each.bias
+                each.inputs, each.outputs, each.kernel, padding=each.padding, bias=bias
             )
             self._add(each.name, convolution)
-            if each.norm:
-                norm = nn.BatchNorm2d(each.outputs, affine=each.norm.affine)
-                norm.num_batches_tracked = None  # of training alone
-                self._add(each.norm.name, norm)
         for layer in architecture.dense:
             self._add(layer.name, nn.Linear(layer.inputs, layer.outputs, bias=layer.bias))
 
@@ -188,10 +194,7 @@ class LeNet(nn.Module):
         activation = ACTIVATIONS[self.architecture.activation]
         pool = POOLINGS[self.architecture.pooling]
         for each in self.architecture.convolutions:
-            x = self.get_submodule(each.name)(x)
-            if each.norm:
-                x = self.get_submodule(each.norm.name)(x)
-            x = activation(x)
+            x = activation(self.get_submodule(each.name)(x))
             if each.pooled:
                 x = pool(x, 2)
         x = torch.flatten(x, 1)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from lenet_deploy.training.family import Architecture, Convolution, Dense, Norm
+from lenet_deploy.training.family import Architecture, Convolution, Dense
 from lenet_deploy.training.unwrap import Tensors, few
 from lenet_runtime.errors import ArtifactError
 
@@ -52,6 +52,8 @@ def infer(
     Raises:
         CannotInfer: The weights are of another family, or of several networks of it.
     """
+    if not ordered:
+        weights = {name: weights[name] for name in sorted(weights, key=_natural)}
     convolutions, dense = _layers(weights, ordered=ordered)
     channels = convolutions[0].inputs
     if channels not in (1, 3):
@@ -89,8 +91,7 @@ def other_sizes(inferred: Inferred) -> list[str]:
     """A line for each other size of image that the weights fit, and how to choose it."""
     return [
         f"the weights also fit images of {other.height}x{other.width} with padding "
-        f"{other.convolutions[0].padding} in {other.convolutions[0].name}: --input-size "
-        f"{other.height}"
+        f"{other.convolutions[0].padding} in the first convolution: --input-size {other.height}"
         for other in inferred.others[:1]
     ]
 
@@ -114,7 +115,7 @@ def _layers(
     convolutions = tuple(
         Convolution(
             name, kinds[4][name]["weight"].shape[1], len(kinds[4][name]["weight"]),
-            kinds[4][name]["weight"].shape[2], "bias" in kinds[4][name], norms.get(name),
+            kinds[4][name]["weight"].shape[2], "bias" in kinds[4][name], norms.get(name, ""),
         )
         for name in after[0]
     )  # fmt: skip
@@ -163,8 +164,6 @@ def _strange(layer: str, own: Tensors, parts: set[str]) -> str:
 def _in_order(layers: dict[str, Tensors], *, ordered: bool) -> list[str]:
     """Names in the one order in which each layer takes as much as the one before it makes."""
     names = list(layers)
-    if not ordered:
-        names.sort(key=_natural)
     if _chains(names, layers) and (ordered or len({re.sub("[0-9]", "", n) for n in names}) == 1):
         return names
     if len(names) > _MOST_LAYERS:
@@ -205,23 +204,24 @@ def _orders(names: Sequence[str], layers: dict[str, Tensors]) -> Iterator[list[s
 
 def _norms(
     names: list[str], convolutions: list[str], layers: dict[str, Tensors], norms: dict[str, Tensors]
-) -> dict[str, Norm]:
+) -> dict[str, str]:
     """The batch normalisation behind each convolution, by its place in the file or its length."""
-    places = {name: names[i - 1] for i, name in enumerate(names) if i and name in norms}
-    if norms and all(before in layers for before in places.values()) and len(places) == len(norms):
-        pairs = {before: name for name, before in places.items()}
-    else:
-        pairs = {}
-        for length in {_length(own) for own in norms.values()}:
-            of_length = sorted((n for n in norms if _length(norms[n]) == length), key=_natural)
-            before = [c for c in convolutions if len(layers[c]["weight"]) == length]
-            pairs |= dict(zip(before, of_length, strict=False))
-            if len(before) != len(of_length):
-                raise CannotInfer(f"it is not clear what {few(of_length)} follows; {ASK}")
-    for convolution, norm in pairs.items():
-        if len(layers[convolution]["weight"]) != _length(norms[norm]):
-            raise CannotInfer(_strange(norm, norms[norm], set(norms[norm])))
-    return {name: Norm(norm, "weight" in norms[norm]) for name, norm in pairs.items()}
+    before = {name: names[names.index(name) - 1] for name in norms if name != names[0]}
+    pairs = {
+        layer: norm
+        for norm, layer in before.items()
+        if layer in layers and len(layers[layer]["weight"]) == _length(norms[norm])
+    }
+    if len(pairs) == len(norms):
+        return pairs
+    pairs = {}
+    for length in {_length(own) for own in norms.values()}:
+        of_length = sorted((n for n in norms if _length(norms[n]) == length), key=_natural)
+        chosen = [c for c in convolutions if len(layers[c]["weight"]) == length]
+        if len(chosen) != len(of_length):
+            raise CannotInfer(f"it is not clear what {few(of_length)} follows; {ASK}")
+        pairs |= dict(zip(chosen, of_length, strict=True))
+    return pairs
 
 
 def _length(own: Tensors) -> int:

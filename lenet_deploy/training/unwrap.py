@@ -57,7 +57,7 @@ def unwrap(loaded: Any, where: str) -> Unwrapped:
     counters = {n: t for n, t in tensors.items() if not t.is_floating_point()}
     weights = {n: t for n, t in tensors.items() if n not in counters}
     weights, casts = _as_float32(weights, where)
-    _require_finite(weights, where)
+    require_finite(weights, where)
     short, dropped, others = without_prefixes(weights)
     if dropped:
         steps.append(f"dropped the prefix{'es' * (len(dropped) > 1)} {_quoted(dropped)}")
@@ -268,7 +268,8 @@ def _as_float32(weights: Tensors, where: str) -> tuple[Tensors, list[str]]:
     return cast, [f"cast {' and '.join(sorted(kinds))} to float32"] if kinds else []
 
 
-def _require_finite(weights: Tensors, where: str) -> None:
+def require_finite(weights: Tensors, where: str) -> None:
+    """Raise `ArtifactError` naming tensors that hold NaN or infinity."""
     bad = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
     if bad:
         raise ArtifactError(

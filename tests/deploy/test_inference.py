@@ -181,6 +181,10 @@ def save(weights, path):
     return path
 
 
+def layer_names(module):
+    return [n for n, m in module.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize(("make", "told", "said"), MEMBERS.values(), ids=MEMBERS)
 def test_a_member_of_the_family_is_inferred_and_answers_alike(tmp_path, make, told, said, suffix):
@@ -195,11 +199,12 @@ def test_a_member_of_the_family_is_inferred_and_answers_alike(tmp_path, make, to
     assert f"inferred: {said}" in loaded.notes
     images = torch.randn(3, *loaded.input_shape)
     with torch.inference_mode():
-        torch.testing.assert_close(loaded.module(images), module(images), rtol=0, atol=0)
-    names = [n for n in module.state_dict() if not n.endswith("num_batches_tracked")]
-    assert list(loaded.module.state_dict()) == sorted(
-        names, key=list(loaded.module.state_dict()).index
-    )
+        exact = "batch norm" not in said  # which is folded
+        tolerance = 0 if exact else 1e-5
+        torch.testing.assert_close(
+            loaded.module(images), module(images), rtol=tolerance, atol=tolerance
+        )
+    assert layer_names(loaded.module) == layer_names(module)
     assert loaded.labels == tuple(map(str, range(loaded.module(images).shape[1])))
     assert not loaded.module.training
 
@@ -215,8 +220,8 @@ def test_net_s_own_shapes_are_net_whatever_their_names(tmp_path):
 
 def test_another_size_that_fits_is_said(tmp_path):
     loaded = load_network(save(Tutorial().state_dict(), tmp_path / "a.pt"))
-    said = "the weights also fit images of 28x28 with padding 2 in conv1: --input-size 28"
-    assert said in loaded.notes
+    said = "the weights also fit images of 28x28 with padding 2 in the first convolution: --input"
+    assert f"{said}-size 28" in loaded.notes
 
 
 def test_names_that_pytorch_cannot_give_are_replaced_and_said(tmp_path):
@@ -321,8 +326,8 @@ def test_many_layers_take_no_time(tmp_path, count):
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ({"activation": "gelu"}, "--activation: expected relu or tanh or sigmoid, found 'gelu'"),
-        ({"pooling": "min"}, "--pooling: expected max or average, found 'min'"),
+        ({"activation": "gelu"}, "--activation: expected relu, tanh, sigmoid, found 'gelu'"),
+        ({"pooling": "min"}, "--pooling: expected max, average, found 'min'"),
         ({"labels": ["a", "b"]}, "--labels: expected 10 different names"),
         ({"labels": list("aabcdefghi")}, "--labels: expected 10 different names"),
         ({"std": 0.0}, "--mean, --std"),
