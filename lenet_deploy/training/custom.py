@@ -116,11 +116,12 @@ def _imported(place: str) -> Any:
     path = Path(place)
     if not path.is_file():
         raise InputError(f"--model: expected {_FORM}, found no file {place}")
-    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    name = f"{path.stem} (--model)"  # which takes no other module's place
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None
     assert spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up
     sys.path.insert(0, str(path.resolve().parent))  # for files beside it, as python FILE.py does
     try:
         spec.loader.exec_module(module)
@@ -163,9 +164,9 @@ def _explained(model: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         missing = model.rpartition(":")[0]
         advice = "" if error.name != missing else f"; expected {_FORM}"
-        raise InputError(f"--model {model}: {error}{advice}") from error
+        raise InputError(f"--model: {error}{advice}") from error
     except (Exception, SystemExit) as error:
-        raise InputError(f"--model {model}: {_line(error)}") from error
+        raise InputError(f"--model: {_line(error)}") from error
 
 
 def _line(error: BaseException) -> str:
