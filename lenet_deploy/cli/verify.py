@@ -89,6 +89,8 @@ def verify(
     else:
         _print(report, name)
     note_low_accuracy(report.data_set.accuracy)
+    if not report.ok:
+        note(network.hint)
     report.require(str(artifact))
     if record:
         note(f"recorded in {plain(artifact)}, which loads from now on")

@@ -166,18 +166,17 @@ def _explained(model: str) -> Iterator[None]:
         advice = "" if error.name != missing else f"; expected {_FORM}"
         raise InputError(f"--model: {error}{advice}") from error
     except (Exception, SystemExit) as error:
-        raise InputError(f"--model: {_line(error)}") from error
+        raise InputError(f"--model: {_line(error, model)}") from error
 
 
-def _line(error: BaseException) -> str:
+def _line(error: BaseException, model: str) -> str:
     """The error's kind and text, with the file and line where it happened."""
     text = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
     own = [frame for frame in frames if "site-packages" not in frame.filename
            and not frame.filename.startswith("<frozen")]  # fmt: skip
-    if not (own or frames):
-        return text
-    last = (own or frames)[-1]
-    return f"{last.filename}, line {last.lineno}: {text}"
+    if not own:
+        return f"{model}: {text}"
+    return f"{own[-1].filename}, line {own[-1].lineno}: {text}"
