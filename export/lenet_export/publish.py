@@ -44,12 +44,12 @@ def check_target(target: Path, force: bool) -> None:
     if not _is_ours(target):
         raise ArtifactError(
             f"{target}: expected an artifact or nothing, found a folder of other files; "
-            "choose another --output"
+            "choose another output"
         )
     if not force:
         raise ArtifactError(
-            f"{target}: an artifact is there already; pass --force to replace it, "
-            "or choose another --output"
+            f"{target}: an artifact is there already; pass force=True to replace it, "
+            "or choose another output"
         )
 
 
@@ -134,7 +134,7 @@ def publish(folder: Path, target: Path, force: bool) -> Artifact:
     except OSError as error:
         raise ArtifactError(
             f"{target}: cannot publish ({error.strerror or error}); what was there before is "
-            "unchanged; choose another --output"
+            "unchanged; choose another output"
         ) from error
     # Not opened again: what somebody puts there in this instant is not what we made.
     return dataclasses.replace(staged, path=target)

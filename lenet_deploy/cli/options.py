@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lenet_deploy.cli.console import notes
 from lenet_runtime import formats
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
@@ -63,6 +64,35 @@ Trust = Annotated[
         + ", and there other graphs than LeNet's); you know its maker.",
     ),
 ]
+
+
+def _silence(is_requested: bool) -> None:
+    notes.quiet = notes.quiet or is_requested
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Results, warnings and errors alone: no progress and no notes.",
+        callback=_silence,
+        expose_value=False,
+    ),
+]
+
+
+def with_quiet(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the flag --quiet, which its function does not see."""
+    signature = inspect.signature(command)
+    flag = inspect.Parameter(
+        "quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet
+    )
+    command.__annotations__["quiet"] = Quiet
+    command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), flag]
+    )
+    return command
 
 
 def with_options_of_formats(command: Callable[..., None]) -> Callable[..., None]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import InputError, expected_one_of
 
 MAX_BATCH_SIZE = 99999  # images in a batch that a command line, a profile or a plan may name
 
@@ -79,8 +79,7 @@ class Format:
         """
         if precision not in tuple(self.precisions):  # what cannot be hashed is none of them
             raise InputError(
-                f"precision: {self.name!r} can be exported in {tuple(self.precisions)}, found "
-                f"{precision!r}"
+                f"precision: of {self.name!r}, {expected_one_of(self.precisions, precision)}"
             )
         return self.precisions[precision]
 
@@ -93,8 +92,8 @@ class Format:
         unknown = sorted(name for name in names if not self.has(name))
         if unknown:
             raise InputError(
-                f"{_whose(unknown[0])}{self.name!r} takes no option {unknown}; it takes "
-                f"{[own.name for own in self.options]}"
+                f"{_whose(unknown[0])}{self.name!r} takes no option {', '.join(unknown)}; it takes "
+                f"{', '.join(own.name for own in self.options) or 'none'}"
             )
         for own in self.options:
             if own.name in names:
@@ -108,7 +107,7 @@ def find(name: str) -> Format:
         InputError: There is none.
     """
     if name not in FORMATS:
-        raise InputError(f"format: expected one of {list(FORMATS)}, found {name!r}")
+        raise InputError(f"format: {expected_one_of(FORMATS, name)}")
     return FORMATS[name]
 
 
