@@ -16,6 +16,7 @@ import glob
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -51,6 +52,18 @@ def check_target(target: Path, force: bool) -> None:
             f"{target}: an artifact is there already; pass force=True to replace it, "
             "or choose another output"
         )
+
+
+def check_parent(target: Path) -> None:
+    """Raise `ArtifactError` where nothing can be made beside `target`, before the work is done."""
+    parent = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
+    try:
+        with tempfile.TemporaryDirectory(prefix=".lenet-deploy-", dir=parent):
+            pass
+    except OSError as error:
+        raise ArtifactError(
+            f"{target.parent}: cannot write here ({error.strerror}); choose another output"
+        ) from error
 
 
 def _is_ours(folder: Path) -> bool:

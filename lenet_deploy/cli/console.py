@@ -80,7 +80,7 @@ class FittedTable:
         for number, cells in enumerate(self._rows, start=1):
             grid.add_row(*(cells[i] for i in shown), end_section=number in self._ends)
         yield grid
-        explained = {self._headings[i] for i in shown}
+        explained = {self._headings[i].replace("\n", " ") for i in shown}
         told = [f"{name}: {text}" for name, text in self._legend.items() if name in explained]
         if text := "\n".join(filter(None, (self._caption, *told))):
             yield Text.from_markup(text, style="dim")
@@ -88,7 +88,7 @@ class FittedTable:
     def _fit(self, room: int) -> tuple[list[int], int]:
         """The columns to show, and the width of the table."""
         widths = [
-            max(Text.from_markup(cell).cell_len for cell in column)
+            max(_width(cell) for cell in column)
             for column in zip(self._headings, *self._rows, strict=True)
         ]
         shown = list(range(len(widths)))
@@ -106,6 +106,10 @@ class FittedTable:
         return shown, min(room, width(widths[0]))
 
 
+def _width(cell: str) -> int:
+    return max((line.cell_len for line in Text.from_markup(cell).split("\n")), default=0)
+
+
 def table(
     first: str,
     *numbers: str,
@@ -118,7 +122,7 @@ def table(
 
     Args:
         first: Heading of the names.
-        numbers: Headings of the numbers, from left to right.
+        numbers: Headings of the numbers, from left to right; of several lines where they are long.
         drop: Headings of the numbers that a narrow terminal can do without, the least first.
         title: Line above, of rich's markup.
         caption: Lines below.

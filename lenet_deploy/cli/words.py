@@ -15,7 +15,7 @@ _ARGUMENT = re.compile(r"([a-z]+(?:[ _][a-z]+)?): ")
 # What is called otherwise in Python.
 _PHRASES = {"pass the module that has them": "name their checkpoint with --checkpoint"}
 # Flags that mean nothing to the command after this one, though it has them.
-_NOT_NEXT = ("output", "force", "as_json", "batch_sizes", "seed", "threads", "precision")
+_NOT_NEXT = ("output", "force", "as_json", "batch_sizes", "seed", "threads", "precision", "labels")
 _CHECKPOINT = re.compile(r".*\.(safetensors|pth?|ckpt|bin)")
 
 
@@ -47,8 +47,8 @@ def _guess(ctx: Any, command: Any, word: str) -> str:
         return f"{flags['checkpoint']} {shlex.quote(word)}"
     for param in command.params:
         values = [item.value for item in param.shell_complete(ctx, "")]
-        if value := closest(word, values):
-            return f"{flags[param.name]} {value}"
+        if near := closest(word, values):
+            return f"{flags[param.name]} {near}"
     return ""
 
 
@@ -62,15 +62,15 @@ def in_flags(text: str, command: Any) -> str:
     flags = flags_of(command)
 
     def flag(match: re.Match[str]) -> str:
-        name, value = match[1], next(filter(None, match.groups()[1:]), "")
+        name, value = match[1], match[2] or match[3] or match[4] or ""
         if value == "False" and f"no_{name}" in flags:
             return flags[f"no_{name}"]
         if name not in flags or value == "False":
             return match[0]
         return flags[name] if value == "True" else f"{flags[name]} {value}"
 
-    for phrase, own in _PHRASES.items():
-        text = text.replace(phrase, own)
+    for phrase, words in _PHRASES.items():
+        text = text.replace(phrase, words)
     text = _KEYWORD.sub(flag, text)
     argument = _ARGUMENT.match(text)
     if argument and (own := flags.get(argument[1].replace(" ", "_"))):

@@ -26,6 +26,7 @@ class Option:
         metavar: The flag's value in the help.
         parse: Makes the keyword's value of the flag's text, or raises ValueError.
         precisions: The precisions that it means something to; empty for all.
+        values: The flag's values, for shells to complete to, where they are few.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Option:
     metavar: str
     parse: Callable[[str], Any] = str
     precisions: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
 
     def read(self, text: str) -> Any:
         """The keyword's value for the flag's text; `InputError` where it is none."""
@@ -141,6 +143,7 @@ _OPSET = Option("opset", "--opset", "Operator set, 18 to 22. Default: 20.", "N",
 _ISA = Option(
     "isa", "--isa", "The highest level to make kernels for, x86-64-v4, x86-64-v3 or generic. "
     "Default: all of them, chosen when loaded.", "LEVEL",
+    values=("x86-64-v4", "x86-64-v3", "generic"),
 )  # fmt: skip
 _PREFIX = Option(
     "prefix", "--prefix", "What the names in lenet.c and lenet.h begin with, so that one program "
@@ -157,7 +160,7 @@ _PROFILE = Option(
 )  # fmt: skip
 _LIBRARY = Option(
     "library", "--library", "What builds and runs it. Default: the first that is installed.",
-    "tensorrt|tensorrt-rtx",
+    "tensorrt|tensorrt-rtx", values=("tensorrt", "tensorrt-rtx"),
 )  # fmt: skip
 _COMPUTE_CAPABILITY = Option(
     "compute_capability", "--compute-capability", "With tensorrt-rtx, GPUs to build for, like 8.6 "
