@@ -127,6 +127,8 @@ def export(
     names = [format]
     if format == "all":
         names = _all_formats(device, precision, gpu_only=no_verify)
+    for name in names:
+        formats.find(name).kinds(precision)
     is_file = single.is_file(output)
     if is_file:
         _check_single(output, format, force=force, no_verify=no_verify)

@@ -103,8 +103,9 @@ Trust = Annotated[
 ]
 
 
-def _silence(is_requested: bool) -> None:
-    notes.quiet = notes.quiet or is_requested
+def _silence(ctx: typer.Context, is_requested: bool) -> None:
+    """Set what holds for the whole run; a command's own flag can only add to it."""
+    notes.quiet = is_requested or (ctx.parent is not None and notes.quiet)
 
 
 Quiet = Annotated[

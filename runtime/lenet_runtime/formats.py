@@ -81,7 +81,8 @@ class Format:
         """
         if precision not in tuple(self.precisions):  # what cannot be hashed is none of them
             raise InputError(
-                f"precision: of {self.name!r}, {expected_one_of(self.precisions, precision)}"
+                f"precision: {self.name!r} can be exported in one of "
+                f"{expected_one_of(self.precisions, precision).removeprefix('expected one of ')}"
             )
         return self.precisions[precision]
 

@@ -126,7 +126,7 @@ def test_fresh_processes_make_the_same_bytes(net, onnx_artifact, tmp_path):
     ("arguments", "message"),
     [
         ({"format": "tflite"}, "format: expected one of .*'onnx'.* found 'tflite'"),
-        ({"precision": "fp16"}, "precision: 'torchscript' can be exported in .*'fp32'"),
+        ({"precision": "fp16"}, "precision: 'torchscript' can be exported in .*fp32"),
         ({"precision": "FP32"}, "found 'FP32'"),
         ({"precision": []}, r"found \[\]"),
         ({"static_batch": 0}, "static batch: expected 1 to 16384, found 0"),
@@ -141,7 +141,7 @@ def test_fresh_processes_make_the_same_bytes(net, onnx_artifact, tmp_path):
         ({"batch_sizes": (1, 0)}, r"found \[1, 0\]"),
         ({"batch_sizes": (1, -3)}, r"found \[1, -3\]"),
         ({"batch_sizes": (1.5,)}, r"found \[1.5\]"),
-        ({"opset": 20}, r"'torchscript' takes no option \['opset'\]; it takes \[\]"),
+        ({"opset": 20}, "'torchscript' takes no option opset; it takes none"),
         ({"format": "onnx", "optset": 20}, r"no option \['optset'\]; it takes \['opset'\]"),
         ({"output": "."}, "output: expected the name of a new folder, found '.'"),
         ({"output": "/"}, "output: expected the name"),

@@ -163,7 +163,7 @@ def choose(format: str, backend: str, device: str) -> str:
     if backend != "auto":
         if backend not in backends_of(format):
             raise InputError(
-                f"backend: of {format!r} artifacts, "
+                f"backend: {backend!r} does not run {format!r} artifacts; "
                 + expected_one_of(["auto", *backends_of(format)], backend)
             )
         chosen = BACKENDS[backend]
