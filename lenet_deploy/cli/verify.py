@@ -139,7 +139,7 @@ def _print(report: "Verification", backend: str, right: int | None) -> None:
     for comparison in noise:
         rows.add_row(*_cells("noise", comparison))
     stdout.print(rows)
-    stdout.print("noise: its logits lie close together; other answers are no loss of accuracy")
+    stdout.print("[dim]noise: logits lie close; other answers cost no accuracy[/]")
     if report.invariance:
         _print_invariance(report.invariance)
     if right is not None:
