@@ -162,7 +162,6 @@ def _print_accuracy(data_set: "DataSetReport", right: int) -> None:
         f"{data_set.accuracy:.2%} (eager {data_set.eager_accuracy:.2%}), "
         f"{len(data_set.flips)} answers differ",
         highlight=False,
-        soft_wrap=True,
     )
 
 
