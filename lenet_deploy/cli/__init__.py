@@ -27,9 +27,8 @@ from lenet_runtime.errors import (
 )
 from lenet_runtime.version import pip_install
 
-# Exit codes, as README documents them; typer itself exits 2 on a malformed command line. The last
-# is what a shell says of `cat` whose reader, such as `head`, has gone.
-FAILURE, USAGE, PARITY, UNAVAILABLE, INTERRUPTED, UNREAD = 1, 2, 3, 4, 130, 141
+# Exit codes, as README documents them; typer itself exits 2 on a malformed command line.
+FAILURE, USAGE, PARITY, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def exit_code(error: BaseException) -> int:
@@ -81,7 +80,7 @@ class _Commands(TyperGroup):
                 typer.secho("interrupted", fg="yellow", err=True)
             raise
         except BrokenPipeError:
-            sys.exit(UNREAD)
+            sys.exit(FAILURE)
         except OSError as error:
             typer.secho(f"error: {message(error)}", fg="red", err=True)
             sys.exit(FAILURE)
