@@ -6,15 +6,17 @@ from html import escape
 
 from lenet_bench.gpu.result import FIGURES, MOSTLY, DeviceResult, DeviceSection
 from lenet_bench.html import style
-from lenet_bench.html.style import as_table, listed, plot, row, shown
+from lenet_bench.html.looks import looks
+from lenet_bench.html.parts import as_table, listed, row, shown
+from lenet_bench.html.style import plot
 from lenet_bench.report import Run
 
 # Python last: it may be negative, and then the others reach beyond the whole.
 PARTS = (
-    ("compute_us", "compute", "#0072B2", ""),
-    ("copy_us", "copy", "#56B4E9", "/"),
-    ("launch_us", "launch", "#E69F00", "."),
-    ("python_us", "Python", "#CC79A7", "x"),
+    ("compute_us", "compute", "blue", ""),
+    ("copy_us", "copy", "sky", "/"),
+    ("launch_us", "launch", "amber", "."),
+    ("python_us", "Python", "pink", "x"),
 )
 _HEADS = (
     "batch", "device (µs)", "single (µs)", "launch (µs)", "upload (µs)", "download (µs)",
@@ -92,7 +94,7 @@ def device_latency(run: Run, section: DeviceSection) -> style.Figure | None:
     if len(sizes) < 2:
         return None
     go, traces = style.plotly(), []
-    for index, (name, look) in enumerate(style.looks(run).items()):
+    for index, (name, look) in enumerate(looks(run).items()):
         for graph in (False, True):
             results = sorted(
                 (r for r in section.results if (r.engine, r.graph) == (name, graph)),
@@ -100,7 +102,7 @@ def device_latency(run: Run, section: DeviceSection) -> style.Figure | None:
             )
             if not results:
                 continue
-            symbol = f"{look.marker}-open" if graph else look.marker
+            symbol = f"{look.marker.removesuffix('-open')}-open" if graph else look.marker
             traces.append(
                 go.Scatter(
                     x=[r.batch_size for r in results],
@@ -127,7 +129,7 @@ def split(run: Run, section: DeviceSection) -> style.Figure | None:
     places = {name: i for i, name in enumerate(dict.fromkeys(one.engine for one in splits[::-1]))}
     for size in sorted({one.batch_size for one in splits}):
         rows = [one for one in splits if one.batch_size == size]
-        for key, label, colour, shape in PARTS:
+        for key, label, hue, shape in PARTS:
             traces.append(
                 go.Bar(
                     y=[places[one.engine] for one in rows],
@@ -135,7 +137,7 @@ def split(run: Run, section: DeviceSection) -> style.Figure | None:
                     customdata=[[style.text(one.engine), getattr(one, key)] for one in rows],
                     orientation="h",
                     name=label,
-                    marker={"color": colour, "pattern": {"shape": shape, "size": 5}},
+                    marker=style.bar(hue, shape),
                     visible=size == run.batch_sizes[0],
                     meta={"batch": size},
                     hovertemplate=f"%{{customdata[0]}}<br>{label}: %{{customdata[1]:,.2f}} µs"
