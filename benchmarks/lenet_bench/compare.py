@@ -114,13 +114,15 @@ def _change(
     if relative:
         ratio = _ratio((new, bases[0]), (old, bases[1]))
     return Change(
-        new.engine,
-        new.batch_size,
-        *(over_rounds(result, FAST) / 1e3 for result in (old, new)),
-        *(result.percentile_us(50) for result in (old, new)),
-        ratio,
-        relative,
-        _verdict(run, (new, old), (ratio, by_clock), 1 + fail_above),
+        engine=new.engine,
+        batch_size=new.batch_size,
+        old_us=over_rounds(old, FAST) / 1e3,
+        new_us=over_rounds(new, FAST) / 1e3,
+        old_p50_us=old.percentile_us(50),
+        new_p50_us=new.percentile_us(50),
+        ratio=ratio,
+        relative=relative,
+        verdict=_verdict(run, (new, old), (ratio, by_clock), 1 + fail_above),
     )
 
 
