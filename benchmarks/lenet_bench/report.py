@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_bench import result as results_json
+from lenet_bench.gate import Gate, gate_from_json
 from lenet_bench.gpu.result import FIGURES, DeviceSection, section_from_json
 from lenet_bench.harness import Settings
 from lenet_bench.result import LatencyResult, Ratio, paired_ratio
@@ -43,6 +44,7 @@ class Run:
         interrupted: Whether the run was cut short.
         device: What was measured on a GPU beyond whole calls; None on a CPU.
         scope: What one sample spans; ``host`` is NumPy in, NumPy out.
+        gate: The comparison with a run of before; None where none was asked for.
     """
 
     settings: Settings
@@ -56,6 +58,7 @@ class Run:
     interrupted: bool = False
     scope: str = "host"
     device: DeviceSection | None = None
+    gate: Gate | None = None
 
     def find(self, engine: str | None, batch_size: int) -> LatencyResult | None:
         """The result of an engine at a batch size, if it was measured."""
@@ -120,6 +123,7 @@ class Run:
             "scaling": list(self.scaling),
             "interrupted": self.interrupted,
             "device": None if self.device is None else self.device.to_json(self.results),
+            "gate": None if self.gate is None else self.gate.to_json(),
         }
 
 
@@ -177,6 +181,7 @@ def from_dict(document: Any) -> Run:
         interrupted=bool(document["interrupted"]),
         scope=document["scope"],
         device=None if (part := document.get("device")) is None else section_from_json(part),
+        gate=None if (part := document.get("gate")) is None else gate_from_json(part),
     )
 
 

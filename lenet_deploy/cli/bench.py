@@ -1,5 +1,8 @@
 """`lenet-deploy bench`: latency per batch size."""
 
+import dataclasses
+import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lenet_deploy.cli.bench_tables import print_changes, print_run
+from lenet_deploy.cli.bench_tables import print_gate, print_run
 from lenet_deploy.cli.console import note, plain, print_json, progress, stderr
 from lenet_deploy.cli.options import BatchSizes, Device, Seed, Trust, integers_of
 from lenet_runtime import devices
@@ -16,6 +19,7 @@ from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
 
 REGRESSION = 5  # exit code
+MOST_PERCENT = 1000  # of --fail-above; a gate that lets even more pass is none
 
 if TYPE_CHECKING:
     from lenet_bench.field import Field
@@ -81,8 +85,13 @@ def bench(
         typer.Option(help="Compare with this --json report of before.", metavar="FILE"),
     ] = None,
     fail_above: Annotated[
-        str, typer.Option(help="Exit 5 if slower by surely more than this.", metavar="10%")
-    ] = "10%",
+        str | None,
+        typer.Option(
+            help="With --baseline: exit 5 if slower by surely more than this, in percent. "
+            "Default: 10%.",
+            metavar="PERCENT",
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Compare reports of unlike machines all the same.")
     ] = False,
@@ -102,7 +111,12 @@ def bench(
 
     sizes, counts = integers_of(batch_sizes), integers_of(threads, "--threads")
     settings = Settings(min_time, min_iterations, warmup, inputs, seed)
-    limit, before = _share(fail_above), read(baseline) if baseline else None
+    if fail_above is not None and baseline is None:
+        raise InputError("--fail-above: there is nothing to compare with; add --baseline FILE")
+    limit, before = (
+        share_of("10%" if fail_above is None else fail_above),
+        read(baseline) if baseline else None,
+    )
     if html_file is not None:
         plotly()  # a missing one is said before the measurement, not after it
     paths = [] if artifacts in (None, [Path("all")]) else list(artifacts or ())
@@ -116,32 +130,37 @@ def bench(
                 paths, names, device=device, threads=counts, trust=trust, stack=stack, step=step
             )
         run = _measure(field, sizes, settings, device, cold_start=cold_start, scaling=scaling)
+    if before is not None and not run.interrupted:
+        gate = compare(run, before, limit, file=baseline, force=force)
+        run = dataclasses.replace(run, gate=gate)
     if json_file != Path("-"):
         print_run(run)
+    if run.gate is not None:
+        print_gate(run, run.gate)
     _write(run, json_file, csv_file, html_file)
     if run.interrupted:
         raise KeyboardInterrupt
-    if before is not None:
-        changes = compare(run, before, limit, force=force)
-        print_changes(changes)
-        slower = [f"{c.engine} at batch {c.batch_size}" for c in changes if c.regressed]
-        if slower:
-            note(
-                f"[red]slower than {plain(baseline)} by surely more than {limit:.0%}:[/] "
-                f"{plain(', '.join(slower))}"
-            )
-            raise typer.Exit(REGRESSION)
+    if run.gate is not None and not run.gate.ok:
+        raise typer.Exit(REGRESSION)
 
 
-def _share(text: str) -> float:
-    """Parse ``10%`` or ``0.1``."""
-    try:
-        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 100:
-        raise InputError(f"--fail-above: expected a share like 10%, found {text!r}")
-    return value
+def share_of(text: str) -> float:
+    """Parse a percentage, ``10%`` or ``10``; 0.1 is the share.
+
+    Raises:
+        InputError: It is none, or what it means is in doubt.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(%?)", text)
+    percent = float(match[1]) if match else math.nan
+    if match and not match[2] and 0 < percent < 1:
+        raise InputError(
+            f"--fail-above: {text} could mean {text}% or {100 * percent:g}%; write one of the two"
+        )
+    if not 0 <= percent <= MOST_PERCENT:
+        raise InputError(
+            f"--fail-above: expected a percentage of 0 to {MOST_PERCENT} like 10%, found {text!r}"
+        )
+    return percent / 100
 
 
 def _measure(

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from lenet_deploy.cli.console import plain, stderr, stdout, table
+from lenet_deploy.cli.console import note, plain, stderr, stdout, table
 from lenet_runtime import cpu
 
 if TYPE_CHECKING:
-    from lenet_bench.compare import Change
+    from lenet_bench.gate import Gate
     from lenet_bench.gpu.result import DeviceSection
     from lenet_bench.report import Run
 
@@ -142,17 +142,34 @@ def microseconds(value: float) -> str:
     return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
 
 
-def print_changes(changes: "list[Change]") -> None:
-    """How much slower or faster each engine is than in the report of before."""
-    title = "Against the report of before: 1 is unchanged, above 1 is slower"
-    rows = table("engine", "batch", "ratio", "95% interval", "", title=title)
-    for change in changes:
+def print_gate(run: "Run", gate: "Gate") -> None:
+    """Old and new microseconds of each engine, how they were judged, and the verdict."""
+    rows = table(
+        "engine", "batch", "old us", "new us", "change", "95% interval", "verdict",
+        title=plain(f"Against {gate.before['file'] or 'the report of before'}, fast tenth"),
+        caption=plain(f"{gate.rule(run.baseline)}."),
+    )  # fmt: skip
+    for change in gate.changes:
         ratio = change.ratio
         rows.add_row(
             plain(change.engine),
             str(change.batch_size),
-            f"{ratio.value:.3f}",
-            f"{ratio.low:.3f} to {ratio.high:.3f}",
-            "[red]regressed[/]" if change.regressed else "preempted" * change.preempted,
+            microseconds(change.old_us),
+            microseconds(change.new_us),
+            percent(ratio.value),
+            f"{percent(ratio.low)} to {percent(ratio.high)}",
+            f"[red]{change.verdict}[/]" if change.regressed else change.verdict,
         )
     stderr.print(rows)
+    slower = [f"{c.engine} at batch {c.batch_size}" for c in gate.changes if c.regressed]
+    if slower:
+        limit = f"[red]slower by surely more than {100 * gate.fail_above:.4g}%:[/]"
+        note(f"{limit} {plain(', '.join(slower))}")
+    else:
+        note(f"nothing is slower by surely more than {100 * gate.fail_above:.4g}%")
+
+
+def percent(ratio: float) -> str:
+    """How much more or less a ratio is than 1: ``+20%``, ``-3.1%``."""
+    change = 100 * (ratio - 1)
+    return f"{change:+.0f}%" if abs(change) >= 10 else f"{change:+.1f}%"
