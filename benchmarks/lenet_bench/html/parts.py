@@ -54,9 +54,9 @@ def file(name: str) -> str:
     return resources.files("lenet_bench.html").joinpath(name).read_text("utf-8").strip()
 
 
-def alert(text: str) -> str:
-    """A box that nobody overlooks."""
-    return f'<p class="alert" role="note">{escape(text)}</p>'
+def alert(text: str, kind: str = "") -> str:
+    """A box that nobody overlooks; ``good`` is the kind of one that does not warn."""
+    return f'<p class="{f"alert {kind}".strip()}" role="note">{escape(text)}</p>'
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:

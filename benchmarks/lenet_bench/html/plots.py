@@ -134,7 +134,7 @@ def _dots(
                 y=[place] * len(sizes),
                 mode="lines+markers+text",
                 name=style.text(name),
-                text=[f"{digits(values[0])} {unit.partition(" ")[0]}"]
+                text=[f"{digits(values[0])} {unit.partition(' ')[0]}"]
                 if is_only
                 else [f"batch {size:,}" for size in sizes],
                 textposition=["top center", "bottom center"][: len(sizes)],

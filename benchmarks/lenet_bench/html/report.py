@@ -8,9 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lenet_bench.html import device, parts, plots, style, words
+from lenet_bench.html import device, gate, parts, plots, style, words
 from lenet_bench.html.looks import looks
-from lenet_bench.html.parts import alert, as_table, digest, digits, listed, row, row_of, shown
+from lenet_bench.html.parts import as_table, digest, digits, listed, row, row_of, shown
 from lenet_bench.html.style import plot
 from lenet_bench.report import Run, crossovers
 from lenet_bench.result import LatencyResult
@@ -50,8 +50,8 @@ def page(run: Run) -> str:
     """The page about `run`, about 2 MB of HTML; raises BackendUnavailable without plotly."""
     machine = run.fingerprint.get("machine", {})
     title = f"Latency of LeNet on {machine.get('gpu') or machine.get('cpu') or 'this machine'}"
-    body = [*_head(run, title), *_table(run), *_plots(run), *device.section(run)]
-    body += [*_cold_start(run), *_scaling(run), *_closing(run)]
+    body = [*_head(run, title), *gate.section(run), *_table(run), *_plots(run)]
+    body += [*device.section(run), *_cold_start(run), *_scaling(run), *_closing(run)]
     scripts = [
         f'<script type="text/plain" id="plotly">{style.packed_plotly()}</script>',
         f"<script>{parts.file('page.js')}</script>",
@@ -62,8 +62,8 @@ def page(run: Run) -> str:
 def _head(run: Run, title: str) -> Iterable[str]:
     yield f"<h1>{escape(title)}</h1>"
     if run.interrupted:
-        yield alert("The run was interrupted; this is what it had measured.")
-    yield from map(alert, words.busy(run))
+        yield parts.alert("The run was interrupted; this is what it had measured.")
+    yield from map(parts.alert, words.busy(run))
     lines = crossovers(run)
     if lines:
         yield f'<p class="lead">{escape("; ".join(lines))}.</p>'
