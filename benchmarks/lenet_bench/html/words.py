@@ -37,7 +37,7 @@ def fact(key: str, value: Any, group: str = "") -> str:  # noqa: PLR0911  a case
         return "not installed" if group == "software" else "not known"
     match key, value:
         case ("cpu_level", str()) if value in _LEVELS:
-            return f"{value} ({_LEVELS[value]})"
+            return f"{value} ({name_of_level(value)})"
         case ("affinity", list()):
             return f"{len(value)} core{'s' * (len(value) != 1)}: {ranges(value)}"
         case ("l1d" | "l2" | "l3", str()):
@@ -52,6 +52,11 @@ def fact(key: str, value: Any, group: str = "") -> str:  # noqa: PLR0911  a case
             return moment(value)
     text = str(value)
     return text if len(text) <= 300 else f"{text[:299]}…"
+
+
+def name_of_level(level: str) -> str:
+    """The instruction sets that an x86-64 psABI level stands for; the level where it is another."""
+    return _LEVELS.get(level, level)
 
 
 def cache(size: str) -> str:
