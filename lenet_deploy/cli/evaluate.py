@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lenet_deploy.cli.console import note, note_low_accuracy, print_json, stdout
+from lenet_deploy.cli.console import note, note_low_accuracy, plain, print_json, stdout
 from lenet_deploy.cli.options import Checkpoint, DataDir, Download, Json, Threads, Workers
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.preprocess import Preprocessing
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from lenet_deploy.training.evaluation import Evaluation
 
 
@@ -31,6 +33,10 @@ def evaluate(
     plot: Annotated[
         Path | None, typer.Option(help="Write the confusion matrix as a PNG.", metavar="PNG")
     ] = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a page that draws every wrong digit.", metavar="FILE"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Report accuracy on MNIST's 10,000 test digits, recall per class and the confusion matrix."""
@@ -46,6 +52,12 @@ def evaluate(
         from lenet_deploy.training import curves  # Matplotlib wants a folder to write to
 
         curves.confusion_matrix(result.confusion, plot)
+    if html_file is not None:
+        from lenet_deploy.training.evaluation_page import write_page
+
+        name = str(checkpoint or "bundled")
+        write_page(result, digits, html_file, checkpoint=name, preprocessing=preprocessing)
+        note(f"wrote {plain(html_file)}")
     if as_json:
         print_json({"checkpoint": str(checkpoint or "bundled"), **result.as_dict()})
     else:
@@ -68,21 +80,36 @@ def _preprocessing(card: dict[str, Any], mean: float | None, std: float | None) 
 
 
 def _print(result: "Evaluation") -> None:
-    from rich.table import Table
-
     low, high = result.interval
-    table = Table(title="Confusion matrix: true digit by row, predicted by column")
-    table.add_column("", justify="right", style="bold")
-    for digit in range(10):
-        table.add_column(str(digit), justify="right")
-    table.add_column("recall", justify="right")
-    for digit, row in enumerate(result.confusion):
-        cells = [f"[bold]{n}[/]" if i == digit else str(n or "") for i, n in enumerate(row)]
-        recall = result.recall[digit]
-        table.add_row(str(digit), *cells, "-" if recall is None else f"{recall:.2%}")
-    stdout.print(table)
+    stdout.print("True digit by row, predicted by column:", _confusion(result), sep="\n")
     stdout.print(
         f"accuracy {result.accuracy:.2%}  ({result.correct} of {result.total}; "
         f"95% Wilson interval {low:.2%} to {high:.2%})",
         highlight=False,
     )
+
+
+def _confusion(result: "Evaluation") -> "Table":
+    """The matrix, narrow enough for 55 columns, and for 47 without the recall."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        box=SIMPLE_HEAD, padding=0, show_edge=False,
+    )  # fmt: skip
+    has_recall = stdout.width >= 55
+    for heading in ("", *map(str, range(10)), *["recall"] * has_recall):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for digit, counts in enumerate(result.confusion):
+        cells = [_cell(int(count), right=digit == other) for other, count in enumerate(counts)]
+        recall = result.recall[digit]
+        shares = ["-" if recall is None else f"{recall:.2%}"] * has_recall
+        table.add_row(f"[bold]{digit}[/]", *cells, *shares)
+    return table
+
+
+def _cell(count: int, *, right: bool) -> str:
+    """Mistakes stand out, and empty cells step back."""
+    if not count:
+        return "[dim].[/]"
+    return f"[bold green]{count}[/]" if right else f"[bold red]{count}[/]"
