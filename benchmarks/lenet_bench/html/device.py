@@ -28,11 +28,12 @@ def section(run: Run) -> Iterable[str]:
     """Plots and tables of a run on a GPU; nothing of one on a CPU."""
     if run.device is None:
         return
+    yield '<h2>On the GPU</h2><div class="plots">'
     yield from plot(
         "Device latency over batch size",
         device_latency(run, run.device),
-        "The GPU's own time, p50: images and logits in device memory, launches hidden. Dashed with "
-        "hollow markers: launched as a CUDA graph.",
+        "The GPU's own time, p50: images and logits in device memory, launches hidden. Hollow "
+        "markers: launched as a CUDA graph.",
     )
     yield from plot(
         "Where the time of a call goes",
@@ -41,7 +42,7 @@ def section(run: Run) -> Iterable[str]:
         "Python is what the other parts leave of the whole; where they overlap it is too small, "
         "and not drawn where negative.",
     )
-    yield "<h2>Steps on the GPU</h2>"
+    yield "</div>"
     rows = [row for size in run.batch_sizes for row in _rows(run.device, size)]
     yield as_table(("engine", *_HEADS), rows)
     yield (
@@ -110,7 +111,7 @@ def device_latency(run: Run, section: DeviceSection) -> style.Figure | None:
                     mode="lines+markers",
                     name=style.text(results[0].name),
                     meta={"engine": index},
-                    line=style.line(replace(look, dash="dash" if graph else "solid")),
+                    line={**style.line(look), "width": 1.5 if graph else 2.5},
                     marker=style.marker(replace(look, marker=symbol)),
                     hovertemplate="batch %{x}: %{y:,.2f} µs<extra>%{fullData.name}</extra>",
                 )

@@ -56,4 +56,6 @@ if (boxes.length) unpack(document.getElementById("plotly").textContent).then(() 
   draw();
   if (batch) batch.onchange = draw;
   dark.addEventListener("change", draw);
+}).catch((error) => {  // a browser of before 2023 cannot unpack
+  for (const {target} of boxes) target.textContent = `This browser cannot draw it: ${error.message}`;
 });

@@ -150,8 +150,7 @@ def _dots(
     only = f", batch {run.batch_sizes[0]:,}" if is_only else ""
     figure = style.rows_of(traces, ranked, title + only)
     figure.update_layout(height=140 + 52 * len(ranked))
-    values = [x for trace in traces for x in trace.x]
-    figure.update_xaxes(type="log", tickformat=",~r", **style.log_ticks(values))
+    figure.update_xaxes(tickformat=",~r", **style.log_axis(traces, "x"))
     return figure
 
 
@@ -175,7 +174,7 @@ def distribution(run: Run) -> style.Figure | None:
     figure = style.figure_of(traces, "latency of a call (µs)")
     ticks = {"tickvals": [_nines(share) for share in MARKS], "ticktext": list(MARKS.values())}
     figure.update_xaxes(title="share of calls", range=[-0.04, 3.06], tickangle=0, **ticks)
-    figure.update_yaxes(type="log", **style.log_ticks([y for trace in traces for y in trace.y]))
+    figure.update_yaxes(**style.log_axis(traces, "y"))
     return figure
 
 

@@ -92,10 +92,17 @@ def rows_of(traces: list[Any], names: Iterable[str], title: str) -> Figure:
     return figure
 
 
-def log_ticks(values: Sequence[float]) -> dict[str, Any]:
-    """Ticks at 1, 2 and 5 of each decade, and closer ones where the values span less than ten."""
+def log_axis(traces: Iterable[Any], axis: str) -> dict[str, Any]:
+    """A logarithmic axis for the values of the traces, or a linear one if all are about alike.
+
+    Ticks are at 1, 2 and 5 of each decade, and closer where the values span less than ten.
+    """
+    values = [value for trace in traces for value in trace[axis]]
+    if not values or max(values) < 2 * min(values):
+        return {"type": "linear"}
     digits = (1, 2, 5) if max(values) > 10 * min(values) else (1, 1.5, 2, 3, 4, 5, 7)
-    return {"tickvals": [digit * 10.0**power for power in range(-3, 9) for digit in digits]}
+    ticks = [digit * 10.0**power for power in range(-3, 9) for digit in digits]
+    return {"type": "log", "tickvals": ticks}
 
 
 def apart(sizes: Iterable[int]) -> dict[str, Any]:
@@ -113,7 +120,7 @@ def over_batch_sizes(traces: list[Any], sizes: Sequence[int], title: str) -> Fig
     """A figure of lines over the batch size, both axes logarithmic."""
     figure = figure_of(traces, title)
     figure.update_xaxes(title="batch size (images)", type="log", **apart(sizes))
-    figure.update_yaxes(type="log", **log_ticks([y for trace in traces for y in trace.y]))
+    figure.update_yaxes(**log_axis(traces, "y"))
     return figure
 
 
