@@ -274,8 +274,8 @@ def remarks(run: Run) -> list[str]:
         lines.append("‡ had to wait for the CPU in most samples: the machine was busy")
     if busy:
         lines.append(
-            f"the load was {load:g} on {cores} cores when the run began: ratios hold, and times are "
-            "longer than on an idle machine"
+            f"the load was {load:g} on {cores} cores when the run began: ratios hold, and times "
+            "are longer than on an idle machine"
         )
     networks = {e.get("weights_sha256") for e in run.engines.values()} - {None}
     if len(networks) > 1:

@@ -85,7 +85,7 @@ class Ratio:
 
 
 def times(value: float) -> str:
-    """A ratio as people say it, with the digits that mean something: ``30x``, ``5.2x``, ``1.02x``."""
+    """A ratio as people say it, with the digits that mean something: ``30x``, ``1.02x``."""
     if value >= 9.95:
         return f"{value:,.0f}x"
     if value < 0.1:
