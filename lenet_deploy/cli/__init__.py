@@ -23,6 +23,7 @@ from lenet_runtime.errors import (
     ParityError,
     printable,
 )
+from lenet_runtime.version import pip_install
 
 # Exit codes, as README documents them; typer itself exits 2 on a malformed command line.
 FAILURE, USAGE, PARITY, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
@@ -45,7 +46,7 @@ def message(error: BaseException) -> str:
         # Python's own text begins with a number, and names the file last.
         return printable(f"{error.filename or 'system'}: {error.strerror}")
     if isinstance(error, ModuleNotFoundError):
-        return printable(f"{error.name} is not installed; pip install 'lenet-deploy[all]'")
+        return printable(f"{error.name} is not installed; {pip_install('all')}")
     if isinstance(error, MemoryError):
         return f"out of memory: {printable(error)}".removesuffix(": ")
     return printable(error)

@@ -205,8 +205,8 @@ def _write(
 ) -> None:
     import json
 
+    from lenet_bench.csv_report import csv_text
     from lenet_bench.html.report import write_html
-    from lenet_bench.report import csv_text
     from lenet_runtime.artifact.files import write_atomically
 
     document = run.to_dict()

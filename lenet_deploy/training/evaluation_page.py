@@ -17,6 +17,7 @@ from lenet_runtime import __version__
 from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import BackendUnavailable
 from lenet_runtime.images.preprocess import Preprocessing
+from lenet_runtime.version import pip_install
 
 # A page of all 9,000 mistakes of an untrained network would help nobody.
 MOST_DRAWN = 500
@@ -125,7 +126,7 @@ def png(pixels: NDArray[np.uint8]) -> str:
         from PIL import Image
     except ImportError as error:
         raise BackendUnavailable(
-            "drawing digits on a page needs Pillow; pip install 'lenet-deploy[cpu]'"
+            f"drawing digits on a page needs Pillow; {pip_install('cpu')}"
         ) from error
 
     buffer = io.BytesIO()

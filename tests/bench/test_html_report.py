@@ -84,24 +84,33 @@ def test_facts_of_a_foreign_kind_are_still_told():
 
 
 @pytest.mark.parametrize(
-    ("load", "waited", "sentence"),
+    ("load", "waited", "sentences"),
     [
-        (0.5, 0.0, None),
-        (99.0, 0.0, "a load of 99 on 2 cores"),
-        (99.0, 0.6, "in 4 of 4 rows, marked ‡"),
-        (None, 0.0, None),
-        (float("nan"), None, None),
+        (0.5, 0.0, []),
+        (99.0, 0.0, ["The load was 99 on 2 cores"]),
+        (0.5, 0.6, ["‡ had to wait for the CPU"]),
+        (99.0, 0.6, ["‡ had to wait for the CPU", "The load was 99 on 2 cores"]),
+        (None, None, []),
     ],
 )
-def test_a_busy_machine_is_said_in_a_box(page_of, load, waited, sentence):
+def test_a_busy_machine_is_said_in_a_box(page_of, load, waited, sentences):
     run = run_of()
     run.fingerprint["state"]["load_average_1min"] = load
-    run.fingerprint["machine"]["cores"] = 2
+    run.fingerprint["machine"]["affinity"] = [0, 1]
     results = [dataclasses.replace(r, preempted_share=waited) for r in run.results]
     head = page_of(dataclasses.replace(run, results=tuple(results))).partition("<h2>")[0]
     boxes = re.findall('<p class="alert" role="note">(.*?)</p>', head)
-    assert len(boxes) == (sentence is not None)
-    assert (sentence or "") in "".join(boxes)
+    assert len(boxes) == len(sentences)
+    assert all(box.startswith(text) for box, text in zip(boxes, sentences, strict=True))
+
+
+def test_the_accuracy_stands_beside_the_latency(page_of):
+    engines = {"eager": {"right": 9956, "digits": 10_000}, "ort-cpu": {"right": None}}
+    run = dataclasses.replace(run_of(), engines=engines, data_set="MNIST's test digits")
+    page = page_of(run)
+    assert re.search(r"eager.*1x</td><td>99\.56%</td></tr>", page)
+    assert "Right: share of MNIST&#x27;s test digits" in page
+    assert "<th>right</th>" not in page_of(run_of())
 
 
 def test_the_table_marks_the_winner_of_each_batch_size(ours):
@@ -344,6 +353,6 @@ def test_a_folder_that_is_missing_is_named(tmp_path):
 def test_without_plotly_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly", None)
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
-    with pytest.raises(BackendUnavailable, match=r"lenet-deploy\[bench\]"):
+    with pytest.raises(BackendUnavailable, match=r"pip install .*\[bench\]"):
         report.write_html(run_of(), tmp_path / "report.html")
     assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ from lenet_bench.html import device, gate, parts, plots, style, words
 from lenet_bench.html.looks import looks
 from lenet_bench.html.parts import as_table, digest, digits, listed, row, row_of, shown
 from lenet_bench.html.style import plot
-from lenet_bench.report import Run, crossovers
+from lenet_bench.report import Run, crossovers, remarks
 from lenet_bench.result import LatencyResult
 from lenet_runtime.artifact.files import write_atomically
 
@@ -63,7 +63,9 @@ def _head(run: Run, title: str) -> Iterable[str]:
     yield f"<h1>{escape(title)}</h1>"
     if run.interrupted:
         yield parts.alert("The run was interrupted; this is what it had measured.")
-    yield from map(parts.alert, words.busy(run))
+    for remark in remarks(run):
+        if not remark.startswith("†"):  # a matter of single rows, below the table
+            yield parts.alert(f"{remark[0].upper()}{remark[1:]}.")
     lines = crossovers(run)
     if lines:
         yield f'<p class="lead">{escape("; ".join(lines))}.</p>'
@@ -104,17 +106,16 @@ def _table(run: Run) -> Iterable[str]:
             name = result.engine + " ★" * wins + " †" * (not result.warm)
             look = known[result.engine]
             mark = f'<span style="color:{look.colour}">{look.glyph}</span> '
-            name = mark + escape(name + " ‡" * words.waited(result))
+            name = mark + escape(name + " ‡" * result.waited)
             rows.append(row_of(name, map(escape, _cells(run, result)), kind))
     heads = ["batch", "p50 (µs)", "p90 (µs)", "p99 (µs)", "µs per image", "images/s"]
+    heads += [f"speed-up over {run.baseline} [95%]", *["right"] * (run.data_set is not None)]
     yield "<h2>Figures</h2>"
-    yield as_table(("engine", *heads, f"speed-up over {run.baseline} [95%]"), rows)
-    yield '<p class="note">★ the lowest median of the batch size.'
-    if not all(result.warm for result in run.results):
-        yield " † was still getting faster when its warm-up ended."
-    if any(map(words.waited, run.results)):
-        yield " ‡ had to wait for the CPU in most samples."
-    yield "</p>"
+    yield as_table(("engine", *heads), rows)
+    notes = ["★ the fastest of its batch size, beyond the noise"] * any(winners.values())
+    notes += [f"Right: share of {run.data_set}"] * (run.data_set is not None)
+    notes += [remark for remark in remarks(run) if remark[0] in "†‡"]
+    yield f'<p class="note">{escape(". ".join([*notes, ""]))}</p>'
 
 
 def _cells(run: Run, result: LatencyResult) -> Iterable[str]:
@@ -129,6 +130,8 @@ def _cells(run: Run, result: LatencyResult) -> Iterable[str]:
         yield "1x"
     else:
         yield f"{digits(1 / ratio.value)}x [{digits(1 / ratio.high)}, {digits(1 / ratio.low)}]"
+    if run.data_set is not None:
+        yield words.right(run.engines.get(result.engine, {}))
 
 
 def _plots(run: Run) -> Iterable[str]:
@@ -213,7 +216,8 @@ def _method(run: Run) -> str:
 def _records(records: dict[str, dict[str, Any]], *, with_weights: bool) -> str:
     """A table of the engines; the weights' digest only where they are not all of one network."""
     known = dict.fromkeys(key for record in records.values() for key in record)
-    columns = [key for key in known if key != "weights_sha256" or with_weights]
+    left_out = {"right", "digits"} if with_weights else {"right", "digits", "weights_sha256"}
+    columns = [key for key in known if key not in left_out]
     rows = [
         row_of(escape(name), [_record_cell(key, record.get(key, "")) for key in columns])
         for name, record in records.items()

@@ -12,6 +12,7 @@ from typing import Any
 
 from lenet_bench.html.looks import Look
 from lenet_runtime.errors import BackendUnavailable
+from lenet_runtime.version import pip_install
 
 # Plotly's own buttons would offer to send the measurements to its cloud.
 CONFIG = {
@@ -35,9 +36,7 @@ def plotly() -> Any:
     try:
         import plotly.graph_objects
     except ImportError as error:
-        raise BackendUnavailable(
-            "the HTML report needs plotly; pip install 'lenet-deploy[bench]'"
-        ) from error
+        raise BackendUnavailable(f"the HTML report needs plotly; {pip_install('bench')}") from error
     return plotly.graph_objects
 
 

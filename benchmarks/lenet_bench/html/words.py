@@ -1,12 +1,9 @@
 """What a report knows of the machine, the software and the run, in words."""
 
 import datetime
-import math
-from collections.abc import Iterator
 from typing import Any
 
 from lenet_bench.report import Run
-from lenet_bench.result import LatencyResult
 
 _NAMES = {
     "cpu": "CPU", "cpu_level": "instruction sets", "cores": "cores", "affinity": "may run on",
@@ -109,25 +106,9 @@ def load(run: Run) -> str:
     return f"{average} on {cores} cores, in the minute before" if average is not None else ""
 
 
-def waited(result: LatencyResult) -> bool:
-    """Whether the engine had to wait for the CPU in most samples."""
-    return (result.preempted_share or 0) > 0.5
-
-
-def busy(run: Run) -> Iterator[str]:
-    """Sentences about what else ran; none on a quiet machine."""
-    state, machine = (run.fingerprint.get(group, {}) for group in ("state", "machine"))
-    rows = sum(map(waited, run.results))
-    if rows:
-        yield (
-            f"The machine was busy: in {rows} of {len(run.results)} rows, marked ‡, most "
-            "samples had to wait for the CPU. Ratios of engines, which took turns, are still "
-            "worth something; tails and microseconds are not."
-        )
-    average, cores = state.get("load_average_1min"), machine.get("cores")
-    numbers = all(isinstance(n, int | float) and math.isfinite(n) for n in (average, cores))
-    if numbers and average > cores and not rows:
-        yield (
-            f"The machine was busy as the run began: a load of {average:g} on {cores} cores. "
-            "Microseconds and tails may be too long."
-        )
+def right(details: dict[str, Any]) -> str:
+    """The share of digits that an engine classifies right; empty where it is not known."""
+    right, digits = details.get("right"), details.get("digits")
+    if not isinstance(right, int) or not isinstance(digits, int) or digits < 1:
+        return ""
+    return f"{right / digits:.2%}"
