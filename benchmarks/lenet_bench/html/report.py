@@ -63,9 +63,11 @@ def _head(run: Run, title: str) -> Iterable[str]:
     yield f"<h1>{escape(title)}</h1>"
     if run.interrupted:
         yield parts.alert("The run was interrupted; this is what it had measured.")
-    for remark in remarks(run):
-        if not remark.startswith("†"):  # a matter of single rows, below the table
-            yield parts.alert(f"{remark[0].upper()}{remark[1:]}.")
+    # What single engines had not settled is said below the table alone.
+    grave = [remark for remark in remarks(run) if not remark.startswith("†")]
+    if grave:
+        sentences = (f"{one[0].upper()}{one[1:]}.".replace("‡", "Rows with ‡", 1) for one in grave)
+        yield parts.alert(" ".join(sentences))
     lines = crossovers(run)
     if lines:
         yield f'<p class="lead">{escape("; ".join(lines))}.</p>'
