@@ -53,7 +53,7 @@ def evaluate(
 
         curves.confusion_matrix(result.confusion, plot)
     if html_file is not None:
-        from lenet_deploy.training.evaluation_page import write_page
+        from lenet_deploy.cli.evaluate_page import write_page
 
         name = str(checkpoint or "bundled")
         write_page(result, digits, html_file, checkpoint=name, preprocessing=preprocessing)

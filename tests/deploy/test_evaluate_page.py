@@ -11,7 +11,7 @@ import torch
 from cli_helper import run
 from PIL import Image
 
-from lenet_deploy.training import evaluation_page
+from lenet_deploy.cli import evaluate_page
 from lenet_deploy.training.checkpoint import save_checkpoint
 from lenet_deploy.training.data import Split, load_mnist
 from lenet_deploy.training.evaluation import Evaluation, Mistake
@@ -25,7 +25,7 @@ SCRIPT = "</style><script>alert(1)</script><b>\"q\" 'q' &"
 def page_of(evaluation, split, tmp_path, **options):
     path = tmp_path / "page.html"
     options = {"checkpoint": "bundled", "preprocessing": Preprocessing()} | options
-    evaluation_page.write_page(evaluation, split, path, **options)
+    evaluate_page.write_page(evaluation, split, path, **options)
     return path.read_text(encoding="utf-8")
 
 
@@ -91,7 +91,7 @@ def test_foreign_names_stay_text(split, tmp_path):
 
 
 def test_a_page_of_a_hopeless_network_stays_small(split, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation_page, "MOST_DRAWN", 3)
+    monkeypatch.setattr(evaluate_page, "MOST_DRAWN", 3)
     wrong = [Mistake(n, n % 10, (n + 1) % 10, 0.5, 0.1) for n in range(10)]
     page = page_of(judged(*wrong), split, tmp_path)
     assert page.count("<figure>") == 3

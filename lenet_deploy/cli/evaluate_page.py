@@ -5,19 +5,22 @@ import io
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenet_bench.html import parts
 from lenet_bench.html.parts import as_table, facts, row_of
-from lenet_deploy.training.data import Split
-from lenet_deploy.training.evaluation import Evaluation, Mistake
 from lenet_runtime import __version__
 from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import BackendUnavailable
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.version import pip_install
+
+if TYPE_CHECKING:
+    from lenet_deploy.training.data import Split
+    from lenet_deploy.training.evaluation import Evaluation, Mistake
 
 # A page of all 9,000 mistakes of an untrained network would help nobody.
 MOST_DRAWN = 500
@@ -25,8 +28,8 @@ DIGITS = tuple(map(str, range(10)))
 
 
 def write_page(
-    evaluation: Evaluation,
-    digits: Split,
+    evaluation: "Evaluation",
+    digits: "Split",
     path: Path,
     *,
     checkpoint: str,
@@ -54,7 +57,10 @@ def write_page(
         ("Wrong", f"{evaluation.total - evaluation.correct:,}"),
         ("Interval", f"{low:.2%} to {high:.2%} (95%, Wilson)"),
         ("Checkpoint", escape(checkpoint)),
-        ("Pixels", escape(f"mean {preprocessing.mean}, deviation {preprocessing.std}")),
+        (
+            "Pixels",
+            escape(f"mean {_numbers(preprocessing.mean)}, deviation {_numbers(preprocessing.std)}"),
+        ),
         ("Version", escape(f"lenet-deploy {__version__}")),
     ]
     body = [f"<h1>{heading}</h1>", facts(head), *_confusion(evaluation, labels)]
@@ -62,7 +68,13 @@ def write_page(
     write_atomically(path, parts.document(heading, body).encode("utf-8"))
 
 
-def _confusion(evaluation: Evaluation, labels: Sequence[str]) -> Iterable[str]:
+def _numbers(values: float | Sequence[float]) -> str:
+    """One number, or one for each channel."""
+    each = values if isinstance(values, Sequence) else [values]
+    return ", ".join(f"{value:g}" for value in each)
+
+
+def _confusion(evaluation: "Evaluation", labels: Sequence[str]) -> Iterable[str]:
     yield "<h2>Confusion</h2>"
     yield (
         '<p class="note">True digit by row, predicted by column. Colour shows mistakes alone.</p>'
@@ -88,7 +100,7 @@ def _cell(count: int, right: bool, most: int) -> str:
     return f'<span class="mistake" style="--share:{share}%">{count:,}</span>'
 
 
-def _wrong(evaluation: Evaluation, digits: Split, labels: Sequence[str]) -> Iterable[str]:
+def _wrong(evaluation: "Evaluation", digits: "Split", labels: Sequence[str]) -> Iterable[str]:
     yield "<h2>Wrong digits</h2>"
     mistakes = sorted(evaluation.mistakes, key=lambda mistake: -mistake.probability)
     if not mistakes:
@@ -109,7 +121,7 @@ def _wrong(evaluation: Evaluation, digits: Split, labels: Sequence[str]) -> Iter
     yield f'<div class="digits">{"".join(cards)}</div>'
 
 
-def _card(mistake: Mistake, pixels: NDArray[np.uint8], labels: Sequence[str]) -> str:
+def _card(mistake: "Mistake", pixels: NDArray[np.uint8], labels: Sequence[str]) -> str:
     label, answer = escape(labels[mistake.label]), escape(labels[mistake.answer])
     return (
         f'<figure><img src="{png(pixels)}" width="28" height="28" '
