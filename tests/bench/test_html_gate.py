@@ -68,6 +68,9 @@ def test_old_and_new_times_stand_side_by_side(page_of):
         cells = "</td><td>".join(map(gate.shown, (change.old_us, change.new_us)))
         assert f"<td>{change.batch_size}</td><td>{cells}</td>" in page
         assert f"<td>{gate.percent(change.ratio.value)}</td>" in page
+    assert (
+        "<th>change, relative to eager</th>" in page
+    )  # which old and new do not show by themselves
 
 
 def test_a_run_that_was_compared_with_none_has_none_of_it(page_of):

@@ -41,7 +41,8 @@ def section(run: Run) -> Iterable[str]:
     for change in gate.changes:
         rows.append(_row(run, change, "first" * (change.batch_size != size)))
         size = change.batch_size
-    heads = ("batch", "old (µs)", "new (µs)", "old p50", "new p50", "change", "95%", "verdict")
+    change = f"change{_relative(run, gate)}"
+    heads = ("batch", "old (µs)", "new (µs)", "old p50", "new p50", change, "95%", "verdict")
     yield as_table(("engine", *heads), rows)
     told = {change.verdict for change in gate.changes}
     notes = (f"{MARKS[key][0]} {key}: {text}." for key, text in _MEANINGS.items() if key in told)
@@ -122,13 +123,19 @@ def changes(run: Run, gate: Gate) -> style.Figure | None:
             )
         )
     names = [f"{change.engine}, {change.batch_size:,}" for change in rows]
-    figure = style.rows_of(traces, names, "change of the time of a call")
+    title = f"change of the time of a call{style.text(_relative(run, gate))}"
+    figure = style.rows_of(traces, names, title)
     figure.update_layout(height=130 + 26 * len(rows))
     figure.update_xaxes(ticksuffix="%", tickformat="+,~r")
     figure.add_vline(0, line={"color": "var(--edge)", "width": 1})
     limit = {"color": "var(--vermilion)", "width": 1.5, "dash": "dash"}
     figure.add_vline(100 * gate.fail_above, line=limit)
     return figure
+
+
+def _relative(run: Run, gate: Gate) -> str:
+    """Whether a slower or faster day of the machine was divided out, as words of a heading."""
+    return f", relative to {run.baseline}" if any(c.relative for c in gate.changes) else ""
 
 
 def percent(ratio: float) -> str:
