@@ -100,7 +100,10 @@ def verify(
         print_json(where | report.to_dict())
     else:
         _print(report, name)
-    note_low_accuracy(report.data_set.accuracy)
+    if set(session.manifest.labels) == set("0123456789"):
+        note_low_accuracy(report.data_set.accuracy)
+    if not report.ok:
+        note(network.hint)
     report.require(str(artifact))
     if record:
         note(f"recorded in {plain(artifact)}, which loads from now on")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lenet_deploy.training.data import Split, batches, preprocess
-from lenet_deploy.training.model import Net
 from lenet_runtime.errors import DeployError
 from lenet_runtime.images.preprocess import Preprocessing
 
@@ -105,7 +105,7 @@ def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[floa
 
 
 def evaluate(
-    net: Net,
+    net: nn.Module,
     split: Split,
     preprocessing: Preprocessing,
     *,
@@ -134,6 +134,8 @@ def evaluate(
 def _mistakes(logits: torch.Tensor, labels: torch.Tensor, first: int) -> Iterator[Mistake]:
     """Those of one batch, whose first digit has the index `first`."""
     answers, probabilities = logits.argmax(dim=1), logits.softmax(dim=1)
+    if (logits >= 0).all() and ((logits.sum(dim=1) - 1).abs() < 1e-4).all():
+        probabilities = logits  # of a network that ends in softmax
     for row in (answers != labels).nonzero().flatten().tolist():
         answer, label = int(answers[row]), int(labels[row])
         shares = float(probabilities[row, answer]), float(probabilities[row, label])

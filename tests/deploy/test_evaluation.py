@@ -46,12 +46,22 @@ def test_confusion_has_the_true_digit_by_row_and_the_predicted_by_column(batch_s
 
 def test_each_mistake_has_its_index_label_answer_and_probabilities():
     for batch_size in (1, 2, 5):
-        result = judge([1, 2, 3, 0], [1, 7, 3, 9], batch_size)
+        result = judge([1, 2, 3, 0], [1, 7, 3, 9], batch_size, scale=2)
         assert [(m.index, m.label, m.answer) for m in result.mistakes] == [(1, 7, 2), (3, 9, 0)]
-        sure = math.e / (math.e + 9)
+        sure = math.e**2 / (math.e**2 + 9)
         assert result.mistakes[0].probability == pytest.approx(sure)
-        assert result.mistakes[0].of_label == pytest.approx(sure / math.e)
+        assert result.mistakes[0].of_label == pytest.approx(sure / math.e**2)
     assert judge([1], [1]).mistakes == ()
+
+
+@pytest.mark.parametrize("ending", ["softmax", "log_softmax"])
+def test_a_network_that_ends_in_softmax_says_the_probabilities_itself(ending):
+    logits = torch.tensor([[0.0, 3.0, *[1.0] * 8], [2.0, 0.0, *[1.0] * 8]])
+    labels = torch.tensor([0, 1])
+    plain = list(evaluation._mistakes(logits, labels, first=0))
+    ended = list(evaluation._mistakes(getattr(logits, ending)(dim=1), labels, first=0))
+    assert [m.probability for m in ended] == pytest.approx([m.probability for m in plain])
+    assert [m.of_label for m in ended] == pytest.approx([m.of_label for m in plain])
 
 
 def test_no_digits_and_answers_that_are_not_finite_are_errors():
@@ -146,8 +156,29 @@ def test_normalisation_is_the_cards_unless_it_is_given(checkpoint, mnist, monkey
     evaluate(checkpoint, mnist)
     evaluate(checkpoint, mnist, "--mean", "0.1", "--std", "0.2")
     torch.save(Net().state_dict(), checkpoint.with_name("bare.pt"))
-    assert "no card" in evaluate(checkpoint.with_name("bare.pt"), mnist).stderr
+    said = evaluate(checkpoint.with_name("bare.pt"), mnist).stderr
+    assert "mean 0.1307 (--mean), std 0.3081 (--std)" in said
     assert numbers == [(0.5, 0.5), (0.1, 0.2), (0.1307, 0.3081)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_of_the_family_is_evaluated(mnist, tmp_path, channels):
+    """Grey digits become three equal channels, for which the first kernels are a third each."""
+    torch.manual_seed(0)
+    net = Net()
+    checkpoint = tmp_path / "a.pt"
+    torch.save(net.state_dict(), checkpoint)
+    expected = evaluate(checkpoint, mnist, "--json", "--activation", "tanh").stdout
+    weights = net.state_dict()
+    weights["conv1.weight"] = weights["conv1.weight"].repeat(1, channels, 1, 1) / channels
+    torch.save({"state_dict": weights}, checkpoint)
+    assert evaluate(checkpoint, mnist, "--json", "--activation", "tanh").stdout == expected
+
+
+def test_a_network_of_letters_is_refused(mnist, tmp_path):
+    torch.save({**Net().state_dict(), "fc3.weight": torch.zeros(26, 84),
+                "fc3.bias": torch.zeros(26)}, tmp_path / "a.pt")  # fmt: skip
+    assert "found 26 classes" in evaluate(tmp_path / "a.pt", mnist, code=2).stderr
 
 
 def test_exit_codes(checkpoint, mnist, tmp_path):

@@ -41,8 +41,8 @@ def section(run: Run) -> Iterable[str]:
     for change in gate.changes:
         rows.append(_row(run, change, "first" * (change.batch_size != size)))
         size = change.batch_size
-    change = f"change{_relative(run, gate)}"
-    heads = ("batch", "old (µs)", "new (µs)", "old p50", "new p50", change, "95%", "verdict")
+    ratio = f"change{_relative(run, gate)}"
+    heads = ("batch", "old (µs)", "new (µs)", "old p50", "new p50", ratio, "95%", "verdict")
     yield as_table(("engine", *heads), rows)
     told = {change.verdict for change in gate.changes}
     notes = (f"{MARKS[key][0]} {key}: {text}." for key, text in _MEANINGS.items() if key in told)
