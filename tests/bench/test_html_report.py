@@ -116,7 +116,7 @@ def test_the_accuracy_stands_beside_the_latency(page_of):
 
 def test_the_table_marks_the_winner_of_each_batch_size(ours):
     winners = re.findall('<tr class="[^"]*winner[^"]*">(.*?)</tr>', ours)
-    assert [re.findall(r"</span> (\S+) ★</td><td>(\d+)<", row) for row in winners] == [
+    assert [re.findall(r"</svg> (\S+) ★</td><td>(\d+)<", row) for row in winners] == [
         [("ort-cpu", "1")], [("ort-cpu", "8")],
     ]  # fmt: skip
 
@@ -306,6 +306,7 @@ def test_precision_and_threads_change_dash_and_marker_but_not_the_colour():
     assert known["native t2"] == dataclasses.replace(plain, marker="square-open")
     assert known["native int8"] == dataclasses.replace(plain, dash="dot")
     assert [look.glyph for look in known.values()] == ["■", "□", "■"]
+    assert len({look.swatch for look in known.values()}) == 3  # the chips show the difference, too
 
 
 def test_light_and_dark_have_every_colour(ours):

@@ -91,8 +91,7 @@ def _row(run: Run, change: Change, kind: str) -> str:
 
 def _name(run: Run, change: Change) -> str:
     look = looks(run).get(change.engine)
-    mark = f'<span style="color:{look.colour}">{look.glyph}</span> ' if look else ""
-    return mark + escape(change.engine)
+    return (f"{look.swatch} " if look else "") + escape(change.engine)
 
 
 def changes(run: Run, gate: Gate) -> style.Figure | None:

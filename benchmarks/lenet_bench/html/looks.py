@@ -43,6 +43,11 @@ BACKENDS = {
 # What no table knows, such as a foreign engine, takes one of these by its name.
 _OTHERS = list(product(("wine", "teal", "brown", "slate"), ("x", "cross", "star", "diamond")))
 _DASHES = {"fp32": "solid", "tf32": "longdash", "fp16": "dash", "bf16": "dashdot", "int8": "dot"}
+# Lengths of strokes and gaps, as SVG takes them.
+_STROKES = {
+    "solid": "", "longdash": "9 3", "dash": "5 3", "dashdot": "6 2 1.5 2", "dot": "2 2.5",
+    "longdashdot": "9 2 1.5 2",
+}  # fmt: skip
 _GLYPHS = {
     "circle": "●○", "square": "■□", "triangle-up": "▲△", "diamond": "◆◇", "triangle-down": "▼▽",
     "cross": "✚✛", "x": "✖✕", "star": "★☆",
@@ -74,6 +79,16 @@ class Look:
         shape, _, fill = self.marker.removesuffix("-dot").partition("-open")
         hollow = self.marker.endswith(("-open", "-open-dot"))
         return _GLYPHS[shape + fill][hollow]
+
+    @property
+    def swatch(self) -> str:
+        """A piece of the line with its marker, as HTML."""
+        return (
+            f'<svg class="swatch" width="30" height="14" aria-hidden="true" fill="{self.colour}">'
+            f'<path d="M0 7H30" stroke="{self.colour}" stroke-width="2" '
+            f'stroke-dasharray="{_STROKES[self.dash]}"/>'
+            f'<text x="15" y="12" text-anchor="middle">{self.glyph}</text></svg>'
+        )
 
 
 def looks(run: Run) -> dict[str, Look]:

@@ -106,9 +106,7 @@ def _table(run: Run) -> Iterable[str]:
             wins = winners[size] == result.engine
             kind = " ".join(["first"] * (place == 0) + ["winner"] * wins)
             name = result.engine + " ★" * wins + " †" * (not result.warm)
-            look = known[result.engine]
-            mark = f'<span style="color:{look.colour}">{look.glyph}</span> '
-            name = mark + escape(name + " ‡" * result.waited)
+            name = f"{known[result.engine].swatch} {escape(name + ' ‡' * result.waited)}"
             rows.append(row_of(name, map(escape, _cells(run, result)), kind))
     heads = ["batch", "p50 (µs)", "p90 (µs)", "p99 (µs)", "µs per image", "images/s"]
     heads += [f"speed-up over {run.baseline} [95%]", *["right"] * (run.data_set is not None)]
@@ -141,7 +139,7 @@ def _plots(run: Run) -> Iterable[str]:
         return
     keys = (
         f'<button type="button" data-engine="{index}" aria-pressed="true" title="{escape(name)}">'
-        f'<span style="color:{look.colour}">{look.glyph}</span> {escape(name)}</button>'
+        f"{look.swatch} {escape(name)}</button>"
         for index, (name, look) in enumerate(looks(run).items())
     )
     yield "<h2>Plots</h2>"
