@@ -147,15 +147,22 @@ def say_next(*commands: str) -> None:
         note(f"[bold]{'next:' if i == 0 else '     '}[/] {plain(command)}")
 
 
+def low_accuracy(accuracy: float) -> str:
+    """What may be wrong where a LeNet gets less than 90% of MNIST right; empty where it does."""
+    if accuracy >= 0.9:
+        return ""
+    return (
+        f"accuracy is {accuracy:.2%}, and a trained LeNet gets above 99% of MNIST; "
+        "the usual causes: other pictures under MNIST's names (EMNIST lies on its side, "
+        "Fashion-MNIST shows clothes), black on white instead of white on black, or another "
+        "mean and standard deviation than in training"
+    )
+
+
 def note_low_accuracy(accuracy: float) -> None:
-    """Say what may be wrong where a LeNet gets less than 90% of MNIST right."""
-    if accuracy < 0.9:
-        warn(
-            f"warning: accuracy is {accuracy:.2%}, and a trained LeNet gets above 99% of MNIST; "
-            "the usual causes: other pictures under MNIST's names (EMNIST lies on its side, "
-            "Fashion-MNIST shows clothes), black on white instead of white on black, or another "
-            "mean and standard deviation than in training"
-        )
+    """Warn of a `low_accuracy`."""
+    if text := low_accuracy(accuracy):
+        warn(f"warning: {text}")
 
 
 @contextlib.contextmanager

@@ -61,6 +61,7 @@ def evaluate(
             checkpoint=str(checkpoint or "bundled"),
             preprocessing=preprocessing,
             labels=loaded.labels,
+            notes=loaded.notes,
         )
         note(f"wrote {plain(html_file)}")
     if as_json:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lenet_bench.html import parts
 from lenet_bench.html.parts import as_table, facts, row_of
+from lenet_deploy.cli.console import low_accuracy
 from lenet_runtime import __version__
 from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import BackendUnavailable
@@ -35,6 +36,7 @@ def write_page(
     checkpoint: str,
     preprocessing: Preprocessing,
     labels: Sequence[str] = DIGITS,
+    notes: Iterable[str] = (),
 ) -> None:
     """Write the page to `path`: whole, or not at all.
 
@@ -45,6 +47,7 @@ def write_page(
         checkpoint: Where the weights come from, for the page's head.
         preprocessing: How the digits were normalised.
         labels: What each class is called.
+        notes: What was done to the weights, inferred or assumed, a line each.
 
     Raises:
         ArtifactError: `path` cannot be written.
@@ -63,7 +66,10 @@ def write_page(
         ),
         ("Version", escape(f"lenet-deploy {__version__}")),
     ]
-    body = [f"<h1>{heading}</h1>", facts(head), *_confusion(evaluation, labels)]
+    warning = low_accuracy(evaluation.accuracy)
+    body = [f"<h1>{heading}</h1>", *[parts.alert(f"A{warning[1:]}.")] * bool(warning), facts(head)]
+    body += [f'<p class="note">{escape(text)}</p>' for text in notes]
+    body += _confusion(evaluation, labels)
     body += _wrong(evaluation, digits, labels)
     write_atomically(path, parts.document(heading, body).encode("utf-8"))
 

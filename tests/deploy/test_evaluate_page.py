@@ -70,6 +70,14 @@ def test_the_matrix_colours_mistakes_alone(split, tmp_path):
     assert "100.00%" in rows[5]
 
 
+def test_a_low_accuracy_and_what_was_assumed_are_said(split, tmp_path):
+    wrong = [Mistake(n, n % 10, (n + 1) % 10, 0.5, 0.1) for n in range(4)]
+    page = page_of(judged(*wrong), split, tmp_path, notes=["assumed: <ReLU>"])
+    assert 'class="alert" role="note">Accuracy is 80.00%' in page
+    assert "assumed: &lt;ReLU&gt;" in page
+    assert "alert" not in page_of(judged(SURE), split, tmp_path).partition("<body>")[2]
+
+
 def test_no_mistake_at_all_is_a_page_too(split, tmp_path):
     assert "<p>None.</p>" in page_of(judged(), split, tmp_path)
 
