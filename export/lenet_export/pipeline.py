@@ -115,7 +115,7 @@ def export(
     publish.check_parent(target)
     reference = Reference(module)
     weights.require_finite(reference.module)
-    image_shape = shapes.find(reference, input_shape, static_batch or 2)
+    image_shape = shapes.find(reference, input_shape, static_batch)
     request = Request(
         module=reference.module,
         format=format,

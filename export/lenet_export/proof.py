@@ -43,8 +43,8 @@ def bundled_right(run: Classifier, manifest: Manifest) -> int | None:
     digits = load_digits()
     images = mnist_batch(digits.images, manifest.preprocessing, manifest.image_shape)
     answers = run_filled(run, images, manifest.batch_size or len(images)).argmax(axis=1)
-    pairs = zip(answers, digits.labels, strict=True)
-    return sum(bool(manifest.labels[answer] == str(digit)) for answer, digit in pairs)
+    right = [manifest.labels[a] == str(d) for a, d in zip(answers, digits.labels, strict=True)]
+    return int(sum(right))
 
 
 def run_filled(

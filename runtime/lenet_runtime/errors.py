@@ -5,9 +5,11 @@ exception is translated where we call it, with the original as ``__cause__``. A 
 printable whatever a foreign file put into it.
 """
 
+import re
 from collections.abc import Iterable
 
-_MAX_MESSAGE = 4000  # characters
+_MAX_MESSAGE, _MAX_LINE = 4000, 400  # characters
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def printable(text: object, limit: int = _MAX_MESSAGE, keep: str = "\n") -> str:
@@ -47,6 +49,18 @@ def expected_one_of(names: Iterable[str], found: object) -> str:
     return f"expected one of {', '.join(known)}, found {found!r}" + (
         f"; did you mean {near}?" if near else ""
     )
+
+
+def first_line(error: BaseException) -> str:
+    """What an engine's or PyTorch's own error says at first, for a message of ours to quote.
+
+    Without colours, and without the advice to PyTorch's developers that follows; the class where
+    it says nothing.
+    """
+    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    if lines and "TorchScript interpreter" in lines[0]:  # its own traceback comes first
+        lines = lines[-1:]
+    return printable(lines[0], _MAX_LINE) if lines else type(error).__name__
 
 
 class DeployError(Exception):
