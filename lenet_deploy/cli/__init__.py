@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from lenet_deploy import __version__
 from lenet_deploy.cli.bench import bench
+from lenet_deploy.cli.bench_outputs import BenchCommand
 from lenet_deploy.cli.doctor import doctor
 from lenet_deploy.cli.evaluate import evaluate
 from lenet_deploy.cli.export import export
@@ -108,4 +109,4 @@ def _root(
 
 
 for _command in (train, evaluate, export, verify, predict, bench, tune, inspect, doctor):
-    app.command()(_command)
+    app.command(cls=BenchCommand if _command is bench else None)(_command)
