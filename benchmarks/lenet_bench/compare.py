@@ -96,8 +96,10 @@ def _unlike(run: Run, before: Run) -> list[str]:
         ours, theirs = getattr(run, name), getattr(before, name)
         if ours != theirs:
             unlike.append(f"{name}: {ours!r} here, {theirs!r} there")
-    if run.settings.inputs != before.settings.inputs:
-        unlike.append(f"inputs: {run.settings.inputs} here, {before.settings.inputs} there")
+    for name in ("inputs", "image_shape"):
+        ours, theirs = getattr(run.settings, name), getattr(before.settings, name)
+        if ours != theirs:
+            unlike.append(f"{name}: {ours} here, {theirs} there")
     for name in sorted(set(run.engines) & set(before.engines)):
         ours, theirs = (r.engines[name].get("threads") for r in (run, before))
         if ours != theirs:

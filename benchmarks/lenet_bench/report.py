@@ -192,7 +192,7 @@ def from_dict(document: Any) -> Run:
         raise ValueError(f"expected a report of schema {SCHEMA}")
     _check_types(document)
     return Run(
-        settings=Settings(**document["settings"]),
+        settings=_settings(document["settings"]),
         fingerprint=document["fingerprint"],
         results=tuple(map(results_json.from_json, document["results"])),
         engines=document["engines"],
@@ -206,6 +206,14 @@ def from_dict(document: Any) -> Run:
         device=None if (part := document.get("device")) is None else section_from_json(part),
         gate=None if (part := document.get("gate")) is None else gate_from_json(part),
     )
+
+
+def _settings(document: dict[str, Any]) -> Settings:
+    """Reports of before the family was known have no ``image_shape``."""
+    shape = document.get("image_shape", Settings.image_shape)
+    if len(shape) != 3 or not all(type(side) is int and side > 0 for side in shape):
+        raise ValueError(f"image_shape: expected channels, height and width, found {shape}")
+    return Settings(**document | {"image_shape": tuple(shape)})
 
 
 def _check_types(document: dict[str, Any]) -> None:
@@ -252,13 +260,15 @@ def summary(run: Run) -> str:
     best = run.find(run.leaders()[size][0], size)
     assert best
     figures = best.statistics()
-    shown = ", ".join(
-        f"{name} {figures[f'{name}_us']:.4g}" for name in ("min", "mean", "p50", "p99")
-    )
-    return (
-        f"Throughput: {best.images_per_second:,.0f} images/s, latency in us: {shown} "
-        f"({best.engine} at batch {size})"
-    )
+    names = ("min", "mean", "p50", "p99")
+    shown = ", ".join(f"{name} {significant(figures[f'{name}_us'])}" for name in names)
+    rate = f"{best.images_per_second:,.0f} images/s"
+    return f"{best.engine} at batch {size}: {rate}, us per call: {shown}"
+
+
+def significant(value: float) -> str:
+    """Three digits, or the whole number where that has more."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def remarks(run: Run) -> list[str]:

@@ -175,10 +175,7 @@ def test_who_is_alone_wins_nothing():
 
 def test_the_summary_is_one_line_of_the_fastest_at_the_largest_batch():
     line = summary(run_of({"a": {1: 1, 8: 9}, "b": {1: 2, 8: 8}}))
-    assert line == (
-        "Throughput: 1,000,000 images/s, latency in us: min 7.2, mean 8, p50 8, p99 8.8 "
-        "(b at batch 8)"
-    )
+    assert line == "b at batch 8: 1,000,000 images/s, us per call: min 7.2, mean 8, p50 8, p99 8.8"
     assert summary(run_of({})) == ""
 
 
