@@ -113,7 +113,7 @@ def _table(run: Run) -> Iterable[str]:
     yield "<h2>Figures</h2>"
     yield as_table(("engine", *heads), rows)
     notes = ["★ the fastest of its batch size, beyond the noise"] * any(winners.values())
-    notes += [f"Right: share of {run.data_set}"] * (run.data_set is not None)
+    notes += [f"Right: {run.data_set} that are classified right"] * (run.data_set is not None)
     notes += [remark for remark in remarks(run) if remark[0] in "†‡"]
     yield f'<p class="note">{escape(". ".join([*notes, ""]))}</p>'
 

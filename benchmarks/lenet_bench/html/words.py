@@ -107,8 +107,8 @@ def load(run: Run) -> str:
 
 
 def right(details: dict[str, Any]) -> str:
-    """The share of digits that an engine classifies right; empty where it is not known."""
+    """How many digits an engine classifies right, of many the share; empty if it is not known."""
     right, digits = details.get("right"), details.get("digits")
     if not isinstance(right, int) or not isinstance(digits, int) or digits < 1:
         return ""
-    return f"{right / digits:.2%}"
+    return f"{right / digits:.2%}" if digits >= 1000 else f"{right}/{digits}"
