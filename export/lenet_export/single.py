@@ -1,7 +1,7 @@
 """One file of an artifact by itself, as other tools take it, with the manifest beside it.
 
 artifact = lenet_export.export(net, "onnx", "somewhere")
-single.write(artifact, Path("mine.onnx"), force=False)  # and mine.manifest.json
+single.write(artifact, Path("mine.onnx"), force=False)  # and mine.onnx.manifest.json
 """
 
 import dataclasses
@@ -51,8 +51,8 @@ def check(output: Path, format: str, *, force: bool) -> None:
 
 
 def manifest_of(output: Path) -> Path:
-    """Where the manifest of the file goes: ``mine.manifest.json`` for ``mine.onnx``."""
-    return output.with_suffix(".manifest.json")
+    """Where the manifest of the file goes: ``mine.onnx.manifest.json`` for ``mine.onnx``."""
+    return output.with_name(f"{output.name}.manifest.json")
 
 
 def write(artifact: Artifact, output: Path) -> None:

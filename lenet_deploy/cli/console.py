@@ -153,9 +153,10 @@ def low_accuracy(accuracy: float) -> str:
         return ""
     return (
         f"accuracy is {accuracy:.2%}, and a trained LeNet gets above 99% of MNIST; "
-        "the usual causes: other pictures under MNIST's names (EMNIST lies on its side, "
-        "Fashion-MNIST shows clothes), black on white instead of white on black, or another "
-        "mean and standard deviation than in training"
+        "the usual causes: another activation than in training (--activation), another mean "
+        "and standard deviation (--mean, --std), black on white instead of white on black, or "
+        "other pictures under MNIST's names (EMNIST lies on its side, Fashion-MNIST shows "
+        "clothes)"
     )
 
 

@@ -53,6 +53,7 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON types."""
         manifest, comparisons = self.artifact.manifest, self.artifact.manifest.parity.comparisons
+        in_all = sum(entry.size for entry in manifest.files.values())
         shares = [c.worst_share or 0.0 for c in comparisons]
         digits = [c.top1_agreement or 0.0 for c in comparisons if c.inputs != NOISE]
         noise = [c.top1_agreement or 0.0 for c in comparisons if c.inputs == NOISE]
@@ -60,7 +61,7 @@ class Result:
             "format": manifest.format,
             "precision": manifest.precision,
             "path": str(self.path),
-            "size_bytes": sum(entry.size for entry in manifest.files.values()),
+            "size_bytes": self.file.stat().st_size if self.file else in_all,
             "proven": manifest.parity.ok,
             "max_abs_diff": max((c.max_abs_diff or 0.0 for c in comparisons), default=None),
             "worst_share_of_tolerance": max(shares, default=None),
