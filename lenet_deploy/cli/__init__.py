@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from lenet_deploy import __version__
 from lenet_deploy.cli.bench import bench
+from lenet_deploy.cli.bench_outputs import BenchCommand
 from lenet_deploy.cli.doctor import doctor
 from lenet_deploy.cli.evaluate import evaluate
 from lenet_deploy.cli.export import export
@@ -116,4 +117,5 @@ def _root(
 
 
 for _command in (train, evaluate, export, verify, predict, bench, tune, inspect, doctor):
-    app.command(cls=Command)(with_quiet(_command))
+    _class = BenchCommand if _command is bench else Command
+    app.command(cls=_class)(with_quiet(_command))

@@ -147,16 +147,23 @@ def say_next(*commands: str) -> None:
         note(f"[bold]{'next:' if i == 0 else '     '}[/] {plain(command)}")
 
 
+def low_accuracy(accuracy: float) -> str:
+    """What may be wrong where a LeNet gets less than 90% of MNIST right; empty where it does."""
+    if accuracy >= 0.9:
+        return ""
+    return (
+        f"accuracy is {accuracy:.2%}, and a trained LeNet gets above 99% of MNIST; "
+        "the usual causes: another activation than in training (--activation), another mean "
+        "and standard deviation (--mean, --std), black on white instead of white on black, or "
+        "other pictures under MNIST's names (EMNIST lies on its side, Fashion-MNIST shows "
+        "clothes)"
+    )
+
+
 def note_low_accuracy(accuracy: float) -> None:
-    """Say what may be wrong where a LeNet gets less than 90% of MNIST right."""
-    if accuracy < 0.9:
-        warn(
-            f"warning: accuracy is {accuracy:.2%}, and a trained LeNet gets above 99% of MNIST; "
-            "the usual causes: another activation than in training (--activation), another mean "
-            "and standard deviation (--mean, --std), black on white instead of white on black, or "
-            "other pictures under MNIST's names (EMNIST lies on its side, Fashion-MNIST shows "
-            "clothes)"
-        )
+    """Warn of a `low_accuracy`."""
+    if text := low_accuracy(accuracy):
+        warn(f"warning: {text}")
 
 
 @contextlib.contextmanager

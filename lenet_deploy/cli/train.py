@@ -233,7 +233,12 @@ def _finish(run: "TrainingRun", state: "State", data_dir: Path) -> dict[str, Any
     if run.held_out is None:
         test = runs.judge(state, data.load_mnist(data_dir, train=False))
     digest = runs.publish(run, state, test)
-    curves.training_curves(state.history, run.folder / runs.CURVES)
+    curves.training_curves(
+        state.history,
+        run.folder / runs.CURVES,
+        distorted=state.recipe.augment,
+        test_accuracy=None if test is None else test.accuracy,
+    )
     return {
         "output": str(run.folder),
         "checkpoint": str(run.folder / runs.WEIGHTS),

@@ -68,6 +68,12 @@ def verify(
             "it can be loaded.",
         ),
     ] = False,
+    html_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", help="Write a certificate: a page to attach to a release.", metavar="FILE"
+        ),
+    ] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -76,10 +82,10 @@ def verify(
     Takes MNIST's test set from --data-dir, or from ./data where it is there, else the bundled
     digits. Exits 3 if anything differs by more than the tolerance of the artifact's precision.
     """
-    if record and backend == "fastest":
+    if (record or html_file is not None) and backend == "fastest":
         raise InputError(
-            "--record: a plan runs several artifacts, found --backend fastest; record the proof of "
-            "each by itself"
+            f"{'--record' if record else '--html'}: a plan runs several artifacts, found --backend "
+            "fastest; verify each by itself"
         )
     sizes, data_set = integers_of(batch_sizes), _test_set(data_dir)
     with (
@@ -95,8 +101,14 @@ def verify(
         report = lenet_export.verify(session, net, batch_sizes=sizes, data_set=data_set, seed=seed)
         name, device = session.backend, session.device
         right = bundled_right(session.run, session.manifest)
+        verified = session.artifact
         if record and report.ok:
-            lenet_export.record(session.artifact, report)
+            verified = lenet_export.record(verified, report)
+    if html_file is not None:
+        from lenet_deploy.cli.verify_page import write_page
+
+        write_page(report, verified, html_file, backend=name, device=device)
+        note(f"wrote {plain(html_file)}")
     if as_json:
         where = {"artifact": str(artifact), "backend": name, "device": device}
         print_json(where | {"bundled_digits_right": right} | report.to_dict())
