@@ -287,6 +287,12 @@ def remarks(run: Run) -> list[str]:
             f"the load was {load:g} on {cores} cores when the run began: ratios hold, and times "
             "are longer than on an idle machine"
         )
+    unproven = [name for name, e in run.engines.items() if e.get("backend") == "onnxruntime"]
+    if unproven:
+        lines.append(
+            f"{', '.join(unproven)}: not proven by lenet-deploy, and counted right with MNIST's "
+            "mean and standard deviation"
+        )
     networks = {e.get("weights_sha256") for e in run.engines.values()} - {None}
     if len(networks) > 1:
         lines.append("the engines run different networks: their times are of different work")
