@@ -234,13 +234,14 @@ def crossovers(run: Run) -> Sequence[str]:
     if len({result.engine for result in run.results}) < 2:
         return []  # nothing to win against
     leaders = run.leaders()
-    if len(leaders) > 1 and len(set(leaders.values())) == 1:
+    if len(leaders) > 1 and len(set(map(frozenset, leaders.values()))) == 1:
         return [f"{_lead(next(iter(leaders.values())))} at every batch size measured"]
-    lines, before = [], None
+    lines: list[str] = []
+    before: tuple[str, ...] = ()
     for size, names in leaders.items():
-        if before is None:
+        if not before:
             lines.append(f"{_lead(names)} at batch {size}")
-        elif names != before:
+        elif set(names) != set(before):
             lines.append(f"from batch {size} on {_lead(names)}")
         before = names
     return lines
