@@ -234,13 +234,14 @@ def crossovers(run: Run) -> Sequence[str]:
     if len({result.engine for result in run.results}) < 2:
         return []  # nothing to win against
     leaders = run.leaders()
-    if len(leaders) > 1 and len(set(leaders.values())) == 1:
+    if len(leaders) > 1 and len(set(map(frozenset, leaders.values()))) == 1:
         return [f"{_lead(next(iter(leaders.values())))} at every batch size measured"]
-    lines, before = [], None
+    lines: list[str] = []
+    before: tuple[str, ...] = ()
     for size, names in leaders.items():
-        if before is None:
+        if not before:
             lines.append(f"{_lead(names)} at batch {size}")
-        elif names != before:
+        elif set(names) != set(before):
             lines.append(f"from batch {size} on {_lead(names)}")
         before = names
     return lines
@@ -286,6 +287,12 @@ def remarks(run: Run) -> list[str]:
         lines.append(
             f"the load was {load:g} on {cores} cores when the run began: ratios hold, and times "
             "are longer than on an idle machine"
+        )
+    unproven = [name for name, e in run.engines.items() if e.get("backend") == "onnxruntime"]
+    if unproven:
+        lines.append(
+            f"{', '.join(unproven)}: not proven by lenet-deploy, and counted right with MNIST's "
+            "mean and standard deviation"
         )
     networks = {e.get("weights_sha256") for e in run.engines.values()} - {None}
     if len(networks) > 1:

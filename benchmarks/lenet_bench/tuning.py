@@ -13,9 +13,16 @@ from lenet_bench.harness import Engine
 from lenet_bench.result import LatencyResult
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import BACKENDS, backends_of
-from lenet_runtime.errors import DeployError, InputError
+from lenet_runtime.errors import ArtifactError, DeployError, InputError
 from lenet_runtime.loading import load
-from lenet_runtime.plans.plan import SCHEMA_VERSION, Entry, Plan, artifacts_in, machine
+from lenet_runtime.plans.plan import (
+    PLAN_NAME,
+    SCHEMA_VERSION,
+    Entry,
+    Plan,
+    artifacts_in,
+    machine,
+)
 from lenet_runtime.plans.routing import require_one_network
 from lenet_runtime.session import Session
 
@@ -33,6 +40,7 @@ def tune(
     threads: int | None = 1,
     trust: bool = False,
     precision: str = "fp32",
+    before: Plan | None = None,
 ) -> tuple[Plan, list[LatencyResult], dict[str, str]]:
     """Measure every artifact in `folder` on every backend of its format; write nothing.
 
@@ -45,6 +53,7 @@ def tune(
         trust: See `lenet_runtime.load`.
         precision: The precision of the artifacts to measure; a plan never mixes two, or answers
             would depend on the batch.
+        before: The plan that is to be replaced.
 
     Returns:
         The plan; of every artifact, backend and size the result at the chunk size that was
@@ -52,8 +61,11 @@ def tune(
 
     Raises:
         InputError: No artifact in `folder` can be measured here; every reason is given.
+        ArtifactError: The plan of before has a winner that is in the folder and cannot be measured
+            now, so that a plan without it would be worse; nothing was measured.
     """
     skipped: dict[str, str] = {}
+    others: set[str] = set()  # of another precision, which the caller chose to leave out
     with ExitStack() as stack:
         sessions: dict[str, Session] = {}
         for path in artifacts_in(folder):
@@ -65,6 +77,7 @@ def tune(
                     if artifact.manifest.batch_size is not None:
                         raise InputError("a static batch cannot serve every call")
                     if artifact.manifest.precision != precision:
+                        others.add(path.name)
                         raise InputError(f"its precision is not {precision}; see --precision")
                     session = load(artifact, name, device, threads, trust)
                     sessions[f"{path.name} on {name}"] = stack.enter_context(session)
@@ -75,6 +88,9 @@ def tune(
             raise InputError(
                 f"{folder}: no artifact here can be measured; {reasons or 'none found'}"
             )
+        if before is not None and before.machine == machine(device):
+            lost = [(e.artifact, f"{e.artifact} on {e.backend}") for e in before.entries]
+            _require_no_loss(folder, {n for artifact, n in lost if artifact not in others}, skipped)
         require_one_network(list(sessions.values()))
         results: list[LatencyResult] = []
         entries = []
@@ -83,6 +99,17 @@ def tune(
             results += [result for _, result in best]
             entries.append(_entry(*min(best, key=lambda pair: pair[1].percentile_us(50))))
     return Plan(SCHEMA_VERSION, machine(device), threads, tuple(entries)), results, skipped
+
+
+def _require_no_loss(folder: Path, winners: set[str], skipped: Mapping[str, str]) -> None:
+    """Refuse to replace a plan whose winners cannot all be measured again."""
+    lost = sorted(winners & set(skipped))
+    if lost:
+        reasons = "; ".join(f"{name}: {skipped[name]}" for name in lost)
+        raise ArtifactError(
+            f"{folder / PLAN_NAME} stays as it is: its winners cannot all be measured now "
+            f"({reasons}); mend that, or delete the plan to have one without them"
+        )
 
 
 @dataclass(frozen=True)

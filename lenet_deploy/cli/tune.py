@@ -2,13 +2,18 @@
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from lenet_deploy.cli.console import plain, print_json, progress, stdout
+from lenet_deploy.cli.bench_tables import microseconds
+from lenet_deploy.cli.console import plain, print_json, progress, stdout, table
 from lenet_deploy.cli.options import BatchSizes, Device, Json, Seed, Trust, integers_of
+from lenet_runtime.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from lenet_bench import LatencyResult
+    from lenet_runtime.plans.plan import Plan
 
 
 def tune(
@@ -32,7 +37,8 @@ def tune(
     """Measure every artifact of a folder and write the winners to its plan.json.
 
     lenet_runtime.load_plan(FOLDER) then sends each batch to the fastest engine, cut
-    into chunks of the fastest size.
+    into chunks of the fastest size. A plan whose winners cannot all be measured now, for want of
+    --trust, say, stays as it is, and the exit code is 1.
     """
     import dataclasses
 
@@ -52,20 +58,54 @@ def tune(
             threads=threads,
             trust=trust,
             precision=precision,
+            before=_before(folder),
         )
         target = plan.write(folder, made)
     if as_json:
-        print_json({"plan": str(target), **dataclasses.asdict(made), "skipped": skipped})
+        rows = [
+            {"engine": r.engine, "batch_size": r.batch_size, "p50_us": r.percentile_us(50)}
+            for r in results
+        ]
+        document = {"plan": str(target), **dataclasses.asdict(made)}
+        print_json(document | {"results": rows, "skipped": skipped})
         return
-    table = Table(title="Fastest here, in microseconds per call", caption=plain(target))
-    names = list(dict.fromkeys(result.engine for result in results))
-    for heading in ("batch", *names, "chunk"):
-        table.add_column(plain(heading), justify="right", overflow="fold")
-    for entry in made.entries:
-        row = {r.engine: r.percentile_us(50) for r in results if r.batch_size == entry.batch_size}
-        best = min(row, key=lambda name: row[name])
-        cells = (f"[bold green]{v:.1f}[/]" if n == best else f"{v:.1f}" for n, v in row.items())
-        table.add_row(str(entry.batch_size), *cells, str(entry.chunk or ""))
-    stdout.print(table)
+    _print(made, results, target)
     for name, reason in skipped.items():
         stdout.print(f"not measured: {plain(name)}: {plain(reason)}")
+
+
+def _before(folder: Path) -> "Plan | None":
+    """The plan that is there; None where there is none that could be followed."""
+    from lenet_runtime.plans import plan
+
+    try:
+        return plan.read(folder)
+    except ArtifactError:
+        return None
+
+
+def _print(made: "Plan", results: "list[LatencyResult]", target: Path) -> None:
+    """The winner of each batch size, and how far behind the next is."""
+    from lenet_bench.result import times
+
+    rows = table(
+        "fastest", "batch", "us", "chunk", "next takes", "next is",
+        title="Fastest here, in microseconds per call", caption=plain(target),
+        drop=("next is", "chunk", "next takes"),
+    )  # fmt: skip
+    for entry in made.entries:
+        row = sorted(
+            (r for r in results if r.batch_size == entry.batch_size),
+            key=lambda r: r.percentile_us(50),
+        )
+        best, *others = ((r.engine, r.percentile_us(50)) for r in row)
+        name, behind = others[0] if others else ("", best[1])
+        rows.add_row(
+            plain(best[0]),
+            str(entry.batch_size),
+            microseconds(best[1]),
+            str(entry.chunk or ""),
+            times(behind / best[1]) if others else "",
+            plain(name),
+        )
+    stdout.print(rows)

@@ -111,6 +111,8 @@ def test_the_share_of_preempted_samples_is_kept(share):
         ({"a": {1: 1, 8: 8}, "b": {1: 1.02, 8: 9}},
          ["a and b are equally fast within the noise at batch 1",
           "from batch 8 on a is the fastest"]),
+        ({"a": {1: 1, 8: 8.1}, "b": {1: 1.02, 8: 8}},
+         ["a and b are equally fast within the noise at every batch size measured"]),
         ({"a": {1: 1}, "b": {1: 1.02}, "c": {1: 1.01}, "d": {1: 1.2}},
          ["a, c and b are equally fast within the noise at batch 1"]),
         ({"a": {1: 1, 8: 8}}, []),

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from cli_helper import run
+from cli_helper import assert_fits, run, set_columns
 from tuned_folders import SIZES, measure_as
 
 from lenet_bench import tuning
@@ -13,6 +13,8 @@ from lenet_runtime.artifact import trust
 from lenet_runtime.errors import ArtifactError, InputError
 from lenet_runtime.plans import plan
 from lenet_runtime.plans.routing import require_one_network
+
+real_tune = tuning.tune
 
 
 def test_the_plan_names_the_fastest_at_each_size_and_survives_the_disk(tuned):
@@ -100,3 +102,34 @@ def test_tune_prints_json_alone(artifacts):
     document = json.loads(result.stdout)
     assert document["entries"][0]["batch_size"] == 2
     assert document["skipped"] == {}
+
+
+def test_a_plan_stays_where_its_winner_cannot_be_measured(tuned, monkeypatch):
+    """Without --trust, say: what would replace it would be slower."""
+    before = (tuned / "plan.json").read_bytes()
+    monkeypatch.setattr(trust, "_written", set())
+    words = ("tune", tuned, "--batch-sizes", "1", "--min-time", "0.01")
+    shown = " ".join(run(*words, code=1).stderr.split())
+    assert "stays as it is" in shown
+    assert "--trust" in shown
+    assert (tuned / "plan.json").read_bytes() == before
+    (tuned / "plan.json").unlink()
+    run(*words)
+    assert {entry.artifact for entry in plan.read(tuned).entries} == {"onnx"}
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_the_winner_is_named_in_text_at_any_width(artifacts, monkeypatch, columns):
+    """Not by a colour alone, which a pipe loses."""
+    monkeypatch.setattr(tuning, "tune", lambda *_, **__: tuned_by_hand(artifacts))
+    set_columns(monkeypatch, columns)
+    shown = run("tune", artifacts, "--batch-sizes", "8").stdout
+    assert_fits(shown, columns)
+    first = next(line for line in shown.splitlines() if "50.0" in line)
+    assert "onnx on ort-cpu" in first
+    assert ("1.20x" in first) == (columns >= 60)
+
+
+def tuned_by_hand(folder):
+    measured = measure_as({"onnx on ort-cpu": {8: 50}, "torchscript on torchscript": {8: 60}})
+    return real_tune(folder, (8,), measured, trust=True)
