@@ -49,3 +49,7 @@ __all__ = [
     "load",
     "load_plan",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
