@@ -15,6 +15,7 @@ from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import backends_of, kinds_of, none_runs
 from lenet_runtime.errors import BackendUnavailable, DeployError
 from lenet_runtime.formats import FORMATS
+from lenet_runtime.version import pip_install
 
 
 def gather(
@@ -78,7 +79,7 @@ def gather(
 
 def _add_eager(field: Field, threads: Sequence[int], device: str) -> None:
     if find_spec("torch") is None:
-        field.skip(EAGER, "PyTorch is not installed; pip install 'lenet-deploy[export]'")
+        field.skip(EAGER, f"PyTorch is not installed; {pip_install('export')}")
         return
     from lenet_deploy.training.checkpoint import load_checkpoint
     from lenet_runtime.backends.torch import core

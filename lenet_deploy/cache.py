@@ -20,6 +20,7 @@ from lenet_runtime.artifact import MANIFEST_NAME, Artifact
 from lenet_runtime.artifact.requirements import unmet
 from lenet_runtime.backends import BACKENDS, backends_of
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
+from lenet_runtime.version import pip_install
 
 _BUNDLED = Path(__file__).parent / "bundled"
 
@@ -58,8 +59,8 @@ def default_artifact(
         return folder
     if find_spec("torch") is None:
         raise BackendUnavailable(
-            "exporting the bundled checkpoint to it needs PyTorch; pip install "
-            "'lenet-deploy[export]', or name an artifact that was exported elsewhere"
+            "exporting the bundled checkpoint to it needs PyTorch: "
+            f"{pip_install('export')}; or name an artifact that was exported elsewhere"
         )
     import lenet_export
     from lenet_deploy.training.checkpoint import load_checkpoint

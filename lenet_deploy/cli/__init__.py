@@ -23,9 +23,15 @@ from lenet_runtime.errors import (
     ParityError,
     printable,
 )
+from lenet_runtime.version import pip_install
 
 # Exit codes, as README documents them; typer itself exits 2 on a malformed command line.
 FAILURE, USAGE, PARITY, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
+# The least of lenet-deploy's extras that bring what a command may find missing.
+_EXTRAS = {
+    "torch": "export", "onnx": "export", "onnxscript": "export", "safetensors": "export",
+    "matplotlib": "train", "torchvision": "train", "PIL": "cpu", "plotly": "bench",
+}  # fmt: skip
 
 
 def exit_code(error: BaseException) -> int:
@@ -45,7 +51,11 @@ def message(error: BaseException) -> str:
         # Python's own text begins with a number, and names the file last.
         return printable(f"{error.filename or 'system'}: {error.strerror}")
     if isinstance(error, ModuleNotFoundError):
-        return printable(f"{error.name} is not installed; pip install 'lenet-deploy[all]'")
+        package = str(error.name).partition(".")[0]
+        return printable(
+            f"this needs {package}, which is not installed; "
+            f"{pip_install(_EXTRAS.get(package, 'all'))}"
+        )
     if isinstance(error, MemoryError):
         return f"out of memory: {printable(error)}".removesuffix(": ")
     return printable(error)

@@ -22,7 +22,7 @@ from lenet_runtime.backends import BACKENDS, backends_of, kinds_of
 from lenet_runtime.cuda import driver
 from lenet_runtime.errors import BackendUnavailable, DeployError, printable
 from lenet_runtime.formats import FORMATS
-from lenet_runtime.version import installed
+from lenet_runtime.version import installed, pip_install
 
 _DISTRIBUTIONS = (
     "numpy", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu",
@@ -94,7 +94,7 @@ def _format_state(name: str) -> dict[str, Any]:
     try:
         formats.require(name)
     except ImportError as error:
-        reason = f"{error}; pip install 'lenet-deploy[export]'"
+        reason = f"{error}; {pip_install('export')}"
     except BackendUnavailable as error:
         reason = str(error)
     except Exception as error:
@@ -145,7 +145,8 @@ def _faults(versions: dict[str, str | None]) -> list[str]:
     if versions["onnxruntime"] and versions["onnxruntime-gpu"]:
         faults.append(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
-            "pip uninstall both, then install one: 'lenet-deploy[cpu]' or 'lenet-deploy[gpu]'"
+            "pip uninstall both, then install one: "
+            f"{pip_install('cpu')}, or with [gpu]"
         )
     return faults
 

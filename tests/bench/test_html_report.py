@@ -223,6 +223,6 @@ def test_a_folder_that_is_missing_is_named(tmp_path):
 def test_without_plotly_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly", None)
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
-    with pytest.raises(BackendUnavailable, match=r"lenet-deploy\[bench\]"):
+    with pytest.raises(BackendUnavailable, match=r"pip install .*\[bench\]"):
         report.write_html(run_of(), tmp_path / "report.html")
     assert not list(tmp_path.iterdir())

@@ -102,6 +102,6 @@ def test_a_place_that_cannot_be_written_names_what_to_set(root, tmp_path, monkey
 
 def test_without_torch_it_says_what_to_name_or_install(root, monkeypatch):
     monkeypatch.setattr(cache, "find_spec", lambda name: None)
-    with pytest.raises(BackendUnavailable, match=r"lenet-deploy\[export\].*name an artifact"):
+    with pytest.raises(BackendUnavailable, match=r"pip install .*\[export\].*name an artifact"):
         cache.default_artifact(FORMAT)
     assert not root.exists()

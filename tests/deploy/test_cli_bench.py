@@ -9,6 +9,7 @@ from cli_helper import assert_fits, run, run_alone, set_columns
 
 from lenet_runtime.artifact import trust
 from lenet_runtime.backends.ort.ort_cpu import OrtCpu
+from lenet_runtime.version import pip_install
 
 QUICK = ("--min-time", "0.01", "--min-iterations", "3", "--warmup", "0", "--batch-sizes", "1,3")
 
@@ -66,7 +67,7 @@ def test_wrong_values_are_usage_errors(onnx_artifact, words):
 
 def test_a_missing_engine_exits_4(onnx_artifact):
     done = run_alone("bench", onnx_artifact.path, *QUICK, without=["onnxruntime"], code=4)
-    assert "'lenet-deploy[cpu]'" in done.stderr
+    assert pip_install("cpu") in done.stderr
 
 
 def test_an_interrupt_exits_130(onnx_artifact, monkeypatch):

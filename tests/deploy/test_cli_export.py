@@ -20,6 +20,7 @@ from lenet_export.network import weights
 from lenet_runtime.artifact import trust
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, ParityError
 from lenet_runtime.images.preprocess import Preprocessing
+from lenet_runtime.version import pip_install
 
 NO_COMPILER = "no-such-compiler"
 
@@ -273,7 +274,7 @@ def test_a_missing_compiler_exits_4(export, tmp_path, monkeypatch):
 def test_a_missing_engine_exits_4_and_says_what_to_install(export, tmp_path, monkeypatch):
     """Brackets in the advice are not eaten as rich's markup."""
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "pip install 'lenet-deploy[cpu]'" in export(format="onnx", code=4).stderr
+    assert pip_install("cpu") in export(format="onnx", code=4).stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -18,6 +18,7 @@ from lenet_deploy.training.model import Net
 from lenet_export.network import weights
 from lenet_runtime.artifact import trust
 from lenet_runtime.backends.ort.ort_cpu import OrtCpu
+from lenet_runtime.version import pip_install
 
 
 @pytest.fixture
@@ -229,7 +230,7 @@ def test_foreign_requirements_exit_4(verify, onnx_artifact, copy_of, need):
 
 def test_a_missing_engine_exits_4(verify, onnx_artifact, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "pip install 'lenet-deploy[cpu]'" in verify(onnx_artifact.path, code=4).stderr
+    assert pip_install("cpu") in verify(onnx_artifact.path, code=4).stderr
 
 
 # ---- exit code 130

@@ -11,6 +11,7 @@ from typing import Any
 
 from lenet_bench.report import Run
 from lenet_runtime.errors import BackendUnavailable
+from lenet_runtime.version import pip_install
 
 # The colours of Okabe and Ito, which stay apart for every kind of colour vision; black is the base
 # line's, and yellow is left out, which white paper swallows.
@@ -53,9 +54,7 @@ def plotly() -> Any:
     try:
         import plotly.graph_objects
     except ImportError as error:
-        raise BackendUnavailable(
-            "the HTML report needs plotly; pip install 'lenet-deploy[bench]'"
-        ) from error
+        raise BackendUnavailable(f"the HTML report needs plotly; {pip_install('bench')}") from error
     return plotly.graph_objects
 
 

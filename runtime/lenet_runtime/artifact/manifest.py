@@ -161,7 +161,7 @@ def _foreign_version(document: object) -> str:
         )
     found = f"expected schema_version {SCHEMA_VERSION}, found {version}"
     if version > SCHEMA_VERSION:
-        return f"{found}, of a newer version; pip install --upgrade lenet-deploy"
+        return f"{found}, of a newer lenet-deploy, which reads it"
     if version < SCHEMA_VERSION:
         return f"{found}, of an older version; export the artifact again{_export_command(document)}"
     return ""

@@ -19,6 +19,7 @@ from lenet_runtime.artifact.requirements import this_platform
 from lenet_runtime.backends.tensorrt import core, inspection
 from lenet_runtime.backends.tensorrt.core import DEFAULT_PROFILE, FILE, MODULES, TITLES, Profile
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
+from lenet_runtime.version import pip_install
 
 # The type that the layers with weights compute in.
 _COMPUTES_IN = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
@@ -128,7 +129,7 @@ def _library(wanted: Any) -> str:
         names = TITLES[wanted] if wanted else " or ".join(TITLES.values())
         raise BackendUnavailable(
             f"tensorrt: expected {names}, found neither module; "
-            f"pip install 'lenet-deploy[{wanted or 'tensorrt-rtx'}]' "
+            f"{pip_install(wanted or 'tensorrt-rtx')} "
             "(tensorrt-rtx builds without a GPU)"
         )
     return found[0]

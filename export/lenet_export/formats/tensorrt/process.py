@@ -14,6 +14,7 @@ from lenet_runtime import cuda
 from lenet_runtime.backends.tensorrt.core import MODULES, TITLES, Profile
 from lenet_runtime.devices import Device
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
+from lenet_runtime.version import pip_install
 
 BUILDER = Path(__file__).with_name("builder.py")
 _CAPABILITY = re.compile(r"([0-9]{1,2})\.?([0-9])")
@@ -178,7 +179,7 @@ def _refusal(report: dict[str, Any], job: Job, precision: str) -> DeployError:
     if stage == "import":
         return BackendUnavailable(
             f"tensorrt: {title} cannot be imported ({words}); install it again: "
-            f"pip install 'lenet-deploy[{job.library}]'"
+            f"{pip_install(job.library)}"
         )
     asked = ", ".join(job.target.capabilities)
     able = ", ".join(possible(report["capabilities"], precision))
