@@ -1,6 +1,7 @@
 """The command line, one file per command; engines are imported inside the commands."""
 
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from lenet_deploy.cli.verify import verify
 from lenet_runtime.errors import (
     BackendUnavailable,
     DeployError,
+    DeployWarning,
     InputError,
     ParityError,
     printable,
@@ -61,12 +63,26 @@ def message(error: BaseException) -> str:
     return printable(error)
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Print our own warnings as a line on stderr, and others as Python does."""
+    if issubclass(category, DeployWarning):
+        typer.secho(f"warning: {printable(message)}", fg="yellow", err=True)
+    else:
+        _python_shows(message, category, *where)
+
+
+_python_shows = warnings.showwarning
+
+
 class _Commands(TyperGroup):
     """Turns errors into one line on stderr and an exit code, also under a test's runner."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                warnings.simplefilter("once", DeployWarning)
+                return super().invoke(ctx)
         except BrokenPipeError:  # the reader, such as `head`, has seen enough: exit 1 in silence
             raise
         except (DeployError, OSError, ImportError, MemoryError) as error:
