@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,9 @@ from lenet_bench.report import engine_name
 from lenet_deploy.cache import default_artifact
 from lenet_runtime import cuda, devices
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends import backends_of, kinds_of, none_runs
+from lenet_runtime.backends import BACKENDS, backends_of, kinds_of, none_runs
 from lenet_runtime.errors import BackendUnavailable, DeployError
 from lenet_runtime.formats import FORMATS
-from lenet_runtime.version import pip_install
 
 
 def gather(
@@ -78,21 +76,16 @@ def gather(
 
 
 def _add_eager(field: Field, threads: Sequence[int], device: str) -> None:
-    if find_spec("torch") is None:
-        field.skip(EAGER, f"PyTorch is not installed; {pip_install('export')}")
+    try:
+        BACKENDS["torchscript"].probe(device)  # imports PyTorch as sessions do
+    except BackendUnavailable as error:
+        field.skip(EAGER, str(error))
         return
     from lenet_deploy.training.checkpoint import load_checkpoint
     from lenet_runtime.backends.torch import core
 
     net = load_checkpoint().requires_grad_(False)
     if device != "cpu":
-        from lenet_runtime.backends.torch import torch_cuda
-
-        try:
-            torch_cuda.require(device)
-        except BackendUnavailable as error:
-            field.skip(EAGER, str(error))
-            return
         net = net.to(device)
     for count in threads:
         name = EAGER + (f" t{count}" if len(threads) > 1 else "")

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from rich.table import Table
 
 from lenet_deploy import __version__, cache
-from lenet_deploy.cli.console import plain, print_json, stdout
+from lenet_deploy.cli.console import plain, print_json, progress, stdout
 from lenet_deploy.cli.options import Json
 from lenet_export import formats
 from lenet_runtime import cpu, cuda
@@ -35,15 +35,16 @@ _Found = TypeVar("_Found")
 
 def doctor(*, as_json: Json = False) -> None:
     """List every format and backend, available or not and why, versions, CPU features and GPUs."""
-    report = diagnose()
+    with progress() as step:
+        report = diagnose(step)
     if as_json:
         print_json(report)
     else:
         _print(report)
 
 
-def diagnose() -> dict[str, Any]:
-    """Everything `doctor` shows, as JSON types.
+def diagnose(step: Callable[[str], None] = lambda step: None) -> dict[str, Any]:
+    """Everything `doctor` shows, as JSON types; `step` is told before it takes long.
 
     What breaks a check is what doctor is there to tell: it is listed, and the other checks go on.
     """
@@ -56,6 +57,7 @@ def diagnose() -> dict[str, Any]:
             faults.append(f"{name} cannot be looked at: {_cause(error)}")
             return otherwise
 
+    step("looking at every engine")  # PyTorch alone takes seconds to import
     versions = {name: check(name, partial(installed, name), None) for name in _DISTRIBUTIONS}
     faults += _faults(versions)
     for name, find in _SURROUNDINGS.items():
