@@ -63,12 +63,14 @@ def message(error: BaseException) -> str:
     return printable(error)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+def _show_warning(
+    message: Warning | str, category: type[Warning], *where: Any, **options: Any
+) -> None:
     """Print our own warnings as a line on stderr, and others as Python does."""
     if issubclass(category, DeployWarning):
         typer.secho(f"warning: {printable(message)}", fg="yellow", err=True)
     else:
-        _python_shows(message, category, *where)
+        _python_shows(message, category, *where, **options)
 
 
 _python_shows = warnings.showwarning
