@@ -1,15 +1,16 @@
-"""The default artifact of commands, which is exported once and kept.
+"""The artifacts that commands take when they are given none.
 
-It is in ``$XDG_CACHE_HOME/lenet-deploy`` (``~/.cache`` by default), in a folder whose name has the
-toolkit's version and the hash of the bundled checkpoint, so it is never out of date. It is made
-again where it is damaged or was made for another machine, and whatever is in its place goes.
+The ONNX artifact is shipped with the package, so that it runs without PyTorch. Other formats are
+exported once and kept in ``$XDG_CACHE_HOME/lenet-deploy`` (``~/.cache`` by default), in a folder
+whose name has the toolkit's version and the hash of the bundled checkpoint, so that it is never out
+of date. They are made again where they are damaged or were made for another machine, and whatever
+is in their place goes.
 """
 
 import hashlib
 import os
 import shutil
 from collections.abc import Callable
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,13 +22,22 @@ from lenet_runtime.backends import BACKENDS, backends_of
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
 from lenet_runtime.version import pip_install
 
+_BUNDLED = Path(__file__).parent / "bundled"
+
+
+def bundled_artifact() -> Path:
+    """The folder of the ONNX artifact that the package ships, which is the bundled checkpoint's."""
+    return _BUNDLED / "onnx-fp32"
+
 
 def default_artifact(
     format: str = "onnx",
     progress: Callable[[str], None] = lambda step: None,
     device: str = "cpu",
 ) -> Path:
-    """Return the folder of the bundled checkpoint's fp32 artifact, which is exported if need be.
+    """Return the folder of the bundled checkpoint's fp32 artifact.
+
+    That of ``onnx`` is shipped; any other is exported where it is missing.
 
     Args:
         format: Format of the artifact.
@@ -38,7 +48,9 @@ def default_artifact(
         BackendUnavailable: the artifact must be exported, and PyTorch is not installed.
         DeployError: there is no folder to keep it in.
     """
-    checkpoint = (files("lenet_deploy") / "bundled" / "lenet.safetensors").read_bytes()
+    if format == "onnx":
+        return bundled_artifact()
+    checkpoint = (_BUNDLED / "lenet.safetensors").read_bytes()
     version = f"{__version__}-{hashlib.sha256(checkpoint).hexdigest()[:12]}"
     gpu = devices.parse(device)
     kind = f"-cuda-{cuda.gpu(gpu.index).compute_capability}" if gpu.kind == "cuda" else ""
@@ -47,8 +59,8 @@ def default_artifact(
         return folder
     if find_spec("torch") is None:
         raise BackendUnavailable(
-            "no artifact was named, and exporting the bundled checkpoint needs PyTorch; name one "
-            f"with --artifact DIR, or {pip_install('export')}"
+            "exporting the bundled checkpoint to it needs PyTorch: "
+            f"{pip_install('export')}; or name an artifact that was exported elsewhere"
         )
     import lenet_export
     from lenet_deploy.training.checkpoint import load_checkpoint
@@ -60,8 +72,7 @@ def default_artifact(
     except OSError as error:
         raise DeployError(
             f"{folder}: cannot keep the default artifact here ({error.strerror}); set "
-            "XDG_CACHE_HOME to a folder that can be written to, or name an artifact with "
-            "--artifact DIR"
+            "XDG_CACHE_HOME to a folder that can be written to, or name an artifact"
         ) from error
     return lenet_export.export(
         load_checkpoint(), format, folder, force=True, progress=progress,
@@ -80,7 +91,7 @@ def root() -> Path:
     except RuntimeError as error:  # no HOME, and no entry of the user's in passwd
         raise DeployError(
             f"no folder to keep the default artifact in: HOME is not set, and user {os.getuid()} "
-            "has no home; set HOME or XDG_CACHE_HOME, or name an artifact with --artifact DIR"
+            "has no home; set HOME or XDG_CACHE_HOME, or name an artifact"
         ) from error
 
 

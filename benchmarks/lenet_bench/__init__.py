@@ -22,3 +22,7 @@ from lenet_bench.harness import Engine, Settings, measure
 from lenet_bench.result import LatencyResult
 
 __all__ = ["Engine", "LatencyResult", "Settings", "fingerprint", "measure"]
+
+
+def __dir__() -> list[str]:
+    return __all__

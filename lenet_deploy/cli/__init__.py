@@ -1,6 +1,7 @@
 """The command line, one file per command; engines are imported inside the commands."""
 
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,7 @@ from lenet_deploy.cli.words import Command, in_flags
 from lenet_runtime.errors import (
     BackendUnavailable,
     DeployError,
+    DeployWarning,
     InputError,
     ParityError,
     printable,
@@ -30,6 +32,11 @@ from lenet_runtime.version import pip_install
 
 # Exit codes, as README documents them; typer itself exits 2 on a malformed command line.
 FAILURE, USAGE, PARITY, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
+# The least of lenet-deploy's extras that bring what a command may find missing.
+_EXTRAS = {
+    "torch": "export", "onnx": "export", "onnxscript": "export", "safetensors": "export",
+    "matplotlib": "train", "torchvision": "train", "PIL": "cpu", "plotly": "bench",
+}  # fmt: skip
 
 
 def exit_code(error: BaseException) -> int:
@@ -49,10 +56,27 @@ def message(error: BaseException) -> str:
         # Python's own text begins with a number, and names the file last.
         return printable(f"{error.filename or 'system'}: {error.strerror}")
     if isinstance(error, ModuleNotFoundError):
-        return printable(f"{error.name} is not installed; {pip_install('all')}")
+        package = str(error.name).partition(".")[0]
+        return printable(
+            f"this needs {package}, which is not installed; "
+            f"{pip_install(_EXTRAS.get(package, 'all'))}"
+        )
     if isinstance(error, MemoryError):
         return f"out of memory: {printable(error)}".removesuffix(": ")
     return printable(error)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], *where: Any, **options: Any
+) -> None:
+    """Print our own warnings as a line on stderr, and others as Python does."""
+    if issubclass(category, DeployWarning):
+        typer.secho(f"warning: {printable(message)}", fg="yellow", err=True)
+    else:
+        _python_shows(message, category, *where, **options)
+
+
+_python_shows = warnings.showwarning
 
 
 class _Commands(TyperGroup):
@@ -60,7 +84,10 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                warnings.simplefilter("once", DeployWarning)
+                return super().invoke(ctx)
         except BrokenPipeError:  # the reader has seen enough: nothing to say
             raise
         except (DeployError, OSError, ImportError, MemoryError) as error:

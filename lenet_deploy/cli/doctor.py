@@ -57,6 +57,7 @@ def diagnose(step: Callable[[str], None] = lambda step: None) -> dict[str, Any]:
             faults.append(f"{name} cannot be looked at: {_cause(error)}")
             return otherwise
 
+    step("looking at every engine")  # PyTorch alone takes seconds to import
     versions = {name: check(name, partial(installed, name), None) for name in _DISTRIBUTIONS}
     faults += _faults(versions)
     step("looking at this machine")

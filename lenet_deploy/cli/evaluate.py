@@ -40,6 +40,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Report accuracy on MNIST's 10,000 test digits, recall per class and the confusion matrix."""
+    if plot is not None:
+        import matplotlib  # noqa: F401  a missing one is said before the work
     from lenet_deploy.training import data, evaluation, loop
 
     loop.set_threads(threads)

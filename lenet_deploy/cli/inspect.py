@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from lenet_deploy.cache import bundled_artifact
 from lenet_deploy.cli.console import plain, print_json, stdout
 from lenet_deploy.cli.options import Json
-from lenet_runtime.artifact import Artifact, requirements, trust
+from lenet_runtime import cpu
+from lenet_runtime.artifact import Artifact, Manifest, requirements, trust
 from lenet_runtime.artifact.graph import messages, protobuf
 from lenet_runtime.backends import BACKENDS, backends_of
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
@@ -19,7 +21,14 @@ from lenet_runtime.parity import ParityReport
 
 
 def inspect(
-    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="ARTIFACT")],
+    artifact: Annotated[
+        Path | None,
+        typer.Argument(
+            help="The artifact's folder. Default: the bundled one.",
+            metavar="ARTIFACT",
+            show_default=False,
+        ),
+    ] = None,
     *,
     as_json: Json = False,
 ) -> None:
@@ -27,12 +36,14 @@ def inspect(
 
     Runs nothing from the artifact. Exits 1 if a file does not match the manifest.
     """
+    artifact = artifact or bundled_artifact()
     opened, damage = Artifact.examine(artifact)
     states = {name: damage.get(name, "ok") for name in opened.manifest.files}
     report = {
         "path": str(artifact),
         "digest": opened.digest,
         "manifest": dataclasses.asdict(opened.manifest),
+        "kernels_here": _kernels_here(opened.manifest),
         "files": states,
         "unlisted": opened.unlisted(),
         "graph": _graph(opened, states),
@@ -82,6 +93,15 @@ def _needs_trust(artifact: Artifact, states: dict[str, str]) -> str | None:
     return trust.reason(artifact)
 
 
+def _kernels_here(manifest: Manifest) -> dict[str, str | None]:
+    """For each layer, the kernel that this CPU runs; None where that is not known."""
+    foreign = manifest.requirements.platform != requirements.this_platform()
+    return {
+        layer: None if foreign else cpu.kernel(names[1:])
+        for layer, names in manifest.kernels.items()
+    }
+
+
 def _loads_here(artifact: Artifact, states: dict[str, str]) -> dict[str, list[str]]:
     """For each backend of the format, what stands in the way; an empty list is a yes."""
     manifest, common = artifact.manifest, []
@@ -112,7 +132,7 @@ def _print(artifact: Artifact, report: dict[str, Any]) -> None:
     table.add_column("", overflow="fold")
     table.add_row("format", plain(f"{manifest.format}, {manifest.precision}"))
     for name, kernel in manifest.kernels.items():
-        table.add_row(f"layer {plain(name)}", plain(" ".join((kernel[0], ", ".join(kernel[1:])))))
+        table.add_row(f"layer {plain(name)}", _kernels(kernel, report["kernels_here"][name]))
     for spec in (*manifest.inputs, *manifest.outputs):
         shape = ", ".join("N" if size is None else str(size) for size in spec.shape)
         table.add_row(plain(spec.name), plain(f"{spec.dtype} ({shape})"))
@@ -142,6 +162,12 @@ def _print(artifact: Artifact, report: dict[str, Any]) -> None:
     if not report["loads_here"]:
         table.add_row("loads", "no: no backend of this version runs this format")
     stdout.print(table)
+
+
+def _kernels(kernel: tuple[str, ...], here: str | None) -> str:
+    """The type that a layer computes in, and its kernels, of which one runs on this CPU."""
+    names = (f"{plain(n)} [green](here)[/]" if n == here else plain(n) for n in kernel[1:])
+    return f"{plain(kernel[0])} {', '.join(names)}"
 
 
 def _parity(report: ParityReport) -> str:

@@ -79,6 +79,8 @@ def train(
     """Train LeNet on MNIST. The defaults repeat the training of the bundled checkpoint."""
     if resume and force:
         raise InputError("--resume and --force: expected at most one, found both")
+    import matplotlib  # noqa: F401  draws the curves: a missing one is said before training
+
     began = time.perf_counter()
     with progress() as step:
         starting_pytorch(step)

@@ -2,7 +2,8 @@
 
 ``digits`` writes the bundled digits, which are test digits of MNIST; ``calibration`` writes the
 training digits that int8 takes its scales from. Both write the same bytes each time.
-``checkpoint`` installs a trained checkpoint after checking it.
+``checkpoint`` installs a trained checkpoint after checking it; ``artifact`` then makes the ONNX
+artifact of it that is shipped, which a test compares with what an export makes.
 """
 
 import io
@@ -14,8 +15,10 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+import lenet_export
+from lenet_deploy.cache import bundled_artifact
 from lenet_deploy.cli.options import DataDir
-from lenet_deploy.training.checkpoint import read_checkpoint, save_checkpoint
+from lenet_deploy.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from lenet_deploy.training.data import load_mnist
 from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import ArtifactError
@@ -80,6 +83,13 @@ def checkpoint(
         )
     digest = save_checkpoint(net, output / "lenet.safetensors", card)
     typer.echo(f"{digest}  {output / 'lenet.safetensors'}")
+
+
+@app.command()
+def artifact() -> None:
+    """Export the bundled checkpoint to the ONNX artifact that the package ships."""
+    made = lenet_export.export(load_checkpoint(), "onnx", bundled_artifact(), force=True)
+    typer.echo(made.path)
 
 
 if __name__ == "__main__":

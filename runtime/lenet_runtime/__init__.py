@@ -14,6 +14,7 @@ from lenet_runtime.errors import (
     ArtifactError,
     BackendUnavailable,
     DeployError,
+    DeployWarning,
     DeviceMemoryError,
     InputError,
     ParityError,
@@ -34,6 +35,7 @@ __all__ = [
     "Backend",
     "BackendUnavailable",
     "DeployError",
+    "DeployWarning",
     "DeviceMemoryError",
     "Format",
     "InputError",
@@ -49,3 +51,7 @@ __all__ = [
     "load",
     "load_plan",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -4,13 +4,23 @@ import functools
 import math
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # The levels of the x86-64 psABI, as Linux spells the flags in /proc/cpuinfo ("abm" is LZCNT).
 # https://gitlab.com/x86-psABIs/x86-64-ABI
 X86_64_V3 = ("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe")
-X86_64_V4 = (*X86_64_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+_AVX512 = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+X86_64_V4 = (*X86_64_V3, *_AVX512)
+# The flags that the kernels of native artifacts need, by their names in a manifest.
+_AVX2_KERNELS = ("avx2", "fma", "bmi1", "bmi2")
+KERNELS: dict[str, tuple[str, ...]] = {
+    "avx512_bf16": (*_AVX2_KERNELS, *_AVX512, "avx512_bf16"),
+    "avx512_vnni": (*_AVX2_KERNELS, *_AVX512, "avx512_vnni"),
+    "x86-64-v4": (*_AVX2_KERNELS, *_AVX512),
+    "x86-64-v3": _AVX2_KERNELS,
+    "generic": (),
+}
 
 
 def _read_cpuinfo() -> dict[str, str]:
@@ -80,6 +90,15 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def kernel(names: Sequence[str]) -> str | None:
+    """The first of these kernels of `KERNELS` that this CPU runs, which is the one that does.
+
+    None where it runs none of them, or they are a GPU's.
+    """
+    able = (name for name in names if name in KERNELS and flags().issuperset(KERNELS[name]))
+    return next(able, None)
 
 
 def level() -> str:

@@ -92,3 +92,7 @@ class DeviceMemoryError(DeployError):
 
 class ParityError(DeployError):
     """An artifact answers unlike its reference, so it is not published, not loaded or not used."""
+
+
+class DeployWarning(UserWarning):
+    """What was asked for works, but slower than one may expect, or by another way."""

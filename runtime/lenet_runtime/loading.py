@@ -42,8 +42,8 @@ def load(
             there is no fallback.
         threads: CPU threads of a call, 1 to 1024, the caller's among them. None is one, and
             for ``native``, which splits batches of 128 images and more, as many as this process
-            may use. Idle threads sleep; but PyTorch's, where there is more than one, spin for a
-            while, unless ``OMP_WAIT_POLICY`` is ``PASSIVE`` before PyTorch is imported.
+            may use. Idle threads sleep; but PyTorch's, where there is more than one, spin for 10 ms
+            if PyTorch was imported before the first load, and ``GOMP_SPINCOUNT`` was not set.
         trust: allow an artifact that is more than data; needed for every format but ``onnx``,
             and for ONNX graphs that are not of LeNet's family, unless this process exported it.
         check_finite: refuse NaN and infinities in every `Session.run`.
@@ -55,6 +55,7 @@ def load(
         BackendUnavailable: the engine, the device or a CPU extension is not here.
         InputError: an argument is wrong.
         ParityError: the self-test failed.
+        DeployWarning: (a warning) int8 has no fast kernels for this CPU.
     """
     _check_arguments(threads, trust=trust, unproven=unproven)
     if backend == "fastest" and not isinstance(path, Artifact):

@@ -147,14 +147,16 @@ class Session:
         return out
 
     def predict(
-        self, images: "NDArray[Any] | Image | Sequence[Image]", top_k: int | None = None
+        self,
+        images: "NDArray[Any] | Image | bytes | Sequence[Image | bytes]",
+        top_k: int | None = None,
     ) -> Prediction:
         """Classify pictures; padding and normalising are done here.
 
         Args:
             images: for Net's shape uint8 ``(N, 28, 28)``, ``(N, 784)`` or ``(N, 32, 32)``, bool or
-                floats in [0, 1] of these shapes, or a PIL image or a sequence of them; for others
-                see `to_pixels`.
+                floats in [0, 1] of these shapes; or a PIL image, or the bytes of a picture's file,
+                such as an upload of PNG or JPEG, or a list of these; for others see `to_pixels`.
             top_k: classes to rank, 1 to K; None for three, or for all where there are fewer.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The artifact that commands use when they are given none."""
+"""The artifacts that commands use when they are given none."""
 
 import shutil
 
@@ -19,16 +19,24 @@ def root(tmp_path, monkeypatch):
     return tmp_path / "lenet-deploy"
 
 
-def test_it_is_exported_once_and_then_found(root):
+FORMAT = "torchscript"
+
+
+def test_that_of_onnx_is_shipped(root):
+    assert cache.default_artifact() == cache.bundled_artifact()
+    assert not root.exists()
+
+
+def test_others_are_exported_once_and_then_found(root):
     steps = []
-    first = cache.default_artifact(progress=steps.append)
+    first = cache.default_artifact(FORMAT, steps.append)
     assert root in first.parents
     assert "once" in steps[0]
     steps.clear()
-    assert cache.default_artifact(progress=steps.append) == first
+    assert cache.default_artifact(FORMAT, steps.append) == first
     assert steps == []
-    with load(first) as session:
-        assert session.backend == "ort-cpu"
+    with load(first, trust=True) as session:
+        assert session.backend == FORMAT
 
 
 def rewritten(name, change):
@@ -48,9 +56,9 @@ def edited(**fields):
 DAMAGE = {
     "manifest": rewritten("manifest.json", lambda data: b"{}"),
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
-    "a byte": rewritten("model.onnx", lambda data: data[:-1] + bytes([data[-1] ^ 1])),
+    "a byte": rewritten("model.pt", lambda data: data[:-1] + bytes([data[-1] ^ 1])),
     "cut": rewritten("golden.npz", lambda data: data[:99]),
-    "missing": lambda folder: (folder / "model.onnx").unlink(),
+    "missing": lambda folder: (folder / "model.pt").unlink(),
     "another schema": edited(schema_version=3),
     "of another machine": lambda folder: edit_manifest(
         folder, lambda document: document["requirements"].update(platform="plan9-z80")
@@ -59,41 +67,41 @@ DAMAGE = {
 }
 
 
-def test_a_damaged_one_is_made_again(root, monkeypatch, onnx_artifact):
+def test_a_damaged_one_is_made_again(root, monkeypatch, torchscript_artifact):
     """The export is replaced by a copy: what is tested is that it comes, and what it meets."""
 
     def export(net, format, folder, *, force, **options):
-        put(onnx_artifact.path, folder, force)
+        put(torchscript_artifact.path, folder, force)
         return Artifact.open(folder)
 
     monkeypatch.setattr(lenet_export, "export", export)
-    path = cache.default_artifact()
+    path = cache.default_artifact(FORMAT)
     for name, damage in DAMAGE.items():
         damage(path)
-        assert cache.default_artifact() == path, name
+        assert cache.default_artifact(FORMAT) == path, name
         steps = []
-        cache.default_artifact(progress=steps.append)
+        cache.default_artifact(FORMAT, steps.append)
         assert steps == [], name
-        load(path).close()
+        load(path, trust=True).close()
 
 
 def test_a_place_that_cannot_be_written_names_what_to_set(root, tmp_path, monkeypatch):
     root.write_text("a file where the folder goes")
     with pytest.raises(
-        DeployError, match=r"Not a directory\); set XDG_CACHE_HOME .*--artifact DIR"
+        DeployError, match=r"Not a directory\); set XDG_CACHE_HOME .*name an artifact"
     ):
-        cache.default_artifact()
+        cache.default_artifact(FORMAT)
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # a uid without an entry
     with pytest.raises(
         DeployError, match=r"HOME is not set, and user .* set HOME or XDG_CACHE_HOME"
     ):
-        cache.default_artifact()
+        cache.default_artifact(FORMAT)
 
 
 def test_without_torch_it_says_what_to_name_or_install(root, monkeypatch):
     monkeypatch.setattr(cache, "find_spec", lambda name: None)
-    with pytest.raises(BackendUnavailable, match=r"--artifact DIR.*pip install .*\[export\]"):
-        cache.default_artifact()
+    with pytest.raises(BackendUnavailable, match=r"pip install .*\[export\].*name an artifact"):
+        cache.default_artifact(FORMAT)
     assert not root.exists()

@@ -146,3 +146,12 @@ def test_a_driver_that_cannot_be_used_or_fails_half_way_is_a_fault(fake_cuda):
 def test_words_it_does_not_know_are_usage_errors():
     run("doctor", "--fix", code=2)
     run("doctor", "something", code=2)
+
+
+def test_it_says_what_it_does_before_an_engine_is_imported(monkeypatch):
+    """PyTorch takes seconds; until then nothing but the version of Python is known."""
+    told, module = [], sys.modules["lenet_deploy.cli.doctor"]
+    monkeypatch.setattr(module, "installed", told.append)
+    module.diagnose(told.append)
+    assert told[0] == "looking at every engine"
+    assert run("doctor", "--json").stderr == "looking at every engine ...\n"

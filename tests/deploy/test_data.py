@@ -239,7 +239,7 @@ def test_the_bundled_digits_have_the_dtypes_and_shapes_that_are_promised():
     assert (np.diff(digits.indices) > 0).all()
 
 
-@pytest.mark.parametrize("package", ["lenet_runtime.images", "lenet_export"])
+@pytest.mark.parametrize("package", ["lenet_runtime.images", "lenet_export", "lenet_deploy"])
 def test_digits_that_are_shipped_say_whose_they_are(package):
     """tests/trials/wheel_trial.py looks into the wheel."""
     text = " ".join((files(package) / "bundled" / "NOTICE.txt").read_text().split())

@@ -95,6 +95,19 @@ def test_other_opsets_are_refused(net, tmp_path, opset):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_opset_that_the_exporter_did_not_write_is_refused(net, tmp_path, monkeypatch):
+    """Where it fails to convert its own opset it only logs that."""
+    export = torch.onnx.export
+    monkeypatch.setattr(
+        torch.onnx,
+        "export",
+        lambda *args, **options: export(*args, **options | {"opset_version": 18}),
+    )
+    with pytest.raises(DeployError, match=r"expected a graph of opset 20, .* wrote \[18\]"):
+        lenet_export.export(net, "onnx", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_graph_without_the_batch_symbol_is_refused(onnx_artifact):
     """The assertion that the exporter kept the batch dynamic can fail."""
     model = graph_of(onnx_artifact)

@@ -1,7 +1,10 @@
 """native in int8: kernels that equal integers in NumPy, the tolerance, and the calibration."""
 
 import copy
+import json
 import math
+import re
+import warnings
 
 import int8_reference
 import numpy as np
@@ -17,7 +20,7 @@ from lenet_deploy.training.model import Net
 from lenet_export.formats.native import write_source
 from lenet_export.network import layers, quantize
 from lenet_runtime import cpu, load
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import DeployWarning, InputError
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import TOLERANCES, compare, parity_batches
 
@@ -170,11 +173,34 @@ def test_int8_of_a_lower_level_names_no_other_kernels(exported):
     assert set(manifest.kernels.values()) == {("int16", "generic"), ("int8", "generic")}
 
 
-def test_int8_loads_where_the_cpu_lacks_dot_products(exported, monkeypatch):
+def test_int8_loads_where_the_cpu_lacks_dot_products_and_says_that_it_is_slow(
+    exported, monkeypatch
+):
+    """Once, when it is loaded; the warning points to whoever loads it."""
     artifact = exported("native", precision="int8", isa="generic")
     monkeypatch.setattr(cpu, "flags", frozenset)
-    with load(artifact.path, trust=True) as session:
+    with pytest.warns(DeployWarning, match=r"portable kernels .* prefer an fp32") as told:
+        session = load(artifact.path, trust=True)
+    assert [warning.filename for warning in told] == [__file__]
+    with session, warnings.catch_warnings():
+        warnings.simplefilter("error")
         assert session.run(digits()).shape == (60, 10)
+
+
+def test_a_command_says_that_int8_is_slow_in_one_line(exported):
+    artifact = exported("native", precision="int8", isa="generic")
+    done = run("predict", "--digits", 1, "--artifact", artifact.path, "--trust", "--json")
+    assert re.fullmatch(r"warning: int8 runs on portable kernels here, .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_inspect_says_which_kernels_this_cpu_runs(exported, precision):
+    artifact = exported("native", precision=precision)
+    with load(artifact.path) as session:
+        isa = session.predictor.isa
+    report = json.loads(run("inspect", artifact.path, "--json").stdout)
+    assert set(report["kernels_here"].values()) == {isa}
+    assert run("inspect", artifact.path).stdout.count(f"{isa} (here)") == 5
 
 
 @pytest.mark.parametrize(

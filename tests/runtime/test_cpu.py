@@ -65,3 +65,34 @@ def test_an_affinity_limits_the_cores(tmp_path, monkeypatch):
     assert cpu.usable_cores(tmp_path) == 3
     monkeypatch.delattr(os, "sched_getaffinity")
     assert cpu.usable_cores(tmp_path) == os.cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("names", "missing", "expected"),
+    [
+        (["x86-64-v4", "x86-64-v3", "generic"], "", "x86-64-v4"),
+        (["x86-64-v4", "x86-64-v3", "generic"], "avx512vl", "x86-64-v3"),
+        (["x86-64-v4", "x86-64-v3", "generic"], "fma", "generic"),
+        (["x86-64-v4", "x86-64-v3"], "fma", None),
+        (["avx512_vnni", "generic"], "", "avx512_vnni"),
+        (["avx512_vnni", "generic"], "avx512_vnni", "generic"),
+        (["avx512_bf16"], "avx512_bf16", None),
+        (["sm_90"], "", None),
+        ([], "", None),
+    ],
+)
+def test_the_kernel_is_the_first_whose_flags_are_all_here(monkeypatch, names, missing, expected):
+    every = frozenset(flag for flags in cpu.KERNELS.values() for flag in flags)
+    monkeypatch.setattr(cpu, "flags", lambda: every - {missing})
+    assert cpu.kernel(names) == expected
+
+
+def test_every_kernel_that_is_generated_is_known():
+    from lenet_export.formats.native import isa
+
+    levels = (isa.V4, isa.V3, isa.BASE, isa.BF16, isa.VNNI)
+    spelling = {"bmi": "bmi1", "avx512bf16": "avx512_bf16", "avx512vnni": "avx512_vnni"}
+    for level in levels:  # GCC's spelling against Linux's
+        expected = {spelling.get(feature, feature) for feature in level.features}
+        assert set(cpu.KERNELS[level.title]) == expected
+    assert len(cpu.KERNELS) == len(levels)

@@ -1,6 +1,7 @@
 """from_logits: a stable softmax, and a ranking without ambiguity."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -107,3 +108,34 @@ def test_probabilities_sum_to_1_and_the_ranking_descends(values, k):
     ranked = np.take_along_axis(prediction.probabilities, prediction.top_k, 1)
     assert (np.diff(ranked, axis=1) <= 0).all()
     assert all(len(set(row)) == k for row in prediction.top_k.tolist())
+
+
+def test_an_item_is_of_pythons_own_types_for_json():
+    """`json.dumps` refuses NumPy's numbers."""
+    values = logits([0, 0, 9, 0, 0, 0, 0, 0, 0, 8], [1] + [0] * 9)
+    prediction = from_logits(values, tuple("abcdefghij"), np.int64(2), ((), ("several shapes",)))
+    first, second = json.loads(json.dumps(prediction.to_dict()))
+    (c, p), (j, q) = prediction.top(0)
+    assert first == {
+        "label": "c",
+        "probability": p,
+        "top": [{"label": c, "probability": p}, {"label": j, "probability": q}],
+        "warnings": [],
+    }
+    assert second["warnings"] == ["several shapes"]
+    assert [first, second] == list(prediction) == json.loads(prediction.to_json())
+    assert prediction[np.int64(-1)] == second
+
+
+def test_arrays_are_not_looked_at_so_an_item_has_no_warnings():
+    prediction = from_logits(zeros(2, 10), LABELS)
+    assert [answer["warnings"] for answer in prediction] == [[], []]
+    assert len(prediction[0]["top"]) == 3
+    assert from_logits(zeros(0, 10), LABELS).to_json() == "[]"
+
+
+def test_an_item_that_is_not_there_is_an_index_error():
+    prediction = from_logits(zeros(2, 10), LABELS)
+    for index in (2, -3):
+        with pytest.raises(IndexError):
+            prediction[index]

@@ -1,6 +1,7 @@
 """to_batch: equal to torchvision's pipeline, and strict about what it takes."""
 
 import dataclasses
+import io
 import re
 
 import numpy as np
@@ -124,7 +125,10 @@ def test_the_input_is_not_written_to_nor_shared():
         ([1, 2, 3], r"images\[0\]: expected .* found int"),
         ([digits(1)[0], digits(1)[0]], r"images\[0\]: .*np.stack"),
         ([Image.new("L", (28, 28)), 3], r"images\[1\]: expected .* found int"),
-        ("digit.png", r"images: expected .* found str; open it with PIL.Image.open"),
+        ("digit.png", r"images: expected .* found str; read it with pathlib.Path"),
+        (io.BytesIO(), r"found _io.BytesIO; pass what its read\(\) returns"),
+        (b"", r"images\[0\]: expected a picture, found an empty file"),
+        ([b"<html>"], r"images\[0\]: expected a picture, found an HTML page; fetch"),
         (None, "found NoneType"),
         ((x for x in ()), "found generator"),
         ([Image.new("L", (40, 40))], r"images\[0\]: expected a digit, found a blank"),
@@ -133,6 +137,25 @@ def test_the_input_is_not_written_to_nor_shared():
 def test_anything_else_is_an_input_error_that_says_what_to_do(images, says):
     with pytest.raises(InputError, match=says):
         to_batch(images, MNIST)
+
+
+def test_the_bytes_of_a_file_are_its_picture():
+    """An upload, as it came; whatever may be in it, see test_image_files."""
+    picture, file = Image.fromarray(255 - load_digits().images[7]), io.BytesIO()
+    picture.resize((300, 300)).save(file, "PNG")
+    for images in (file.getvalue(), [file.getvalue(), Image.open(file)]):
+        answers = to_batch(images, MNIST)
+        np.testing.assert_array_equal(answers[0], to_batch(Image.open(file), MNIST)[0])
+    assert len(answers) == 2
+
+
+def test_the_bytes_of_a_photo_are_its_picture():
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8))
+    file = io.BytesIO()
+    photo.save(file, "PNG")
+    np.testing.assert_array_equal(
+        to_batch(file.getvalue(), MNIST, (3, 32, 32)), to_batch(photo, MNIST, (3, 32, 32))
+    )
 
 
 REAL = load_digits().images

@@ -93,6 +93,30 @@ with load() as session:
     assert python(BEGIN + code, *engine).stdout == "0\n"
 
 
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({}, "1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"),
+    ],
+)
+def test_openmp_is_told_to_sleep_before_pytorch_loads_it(monkeypatch, own, expected):
+    """`benchmarks/overhead.py --idle` has what that saves."""
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    code = """
+import os, sys
+import lenet_runtime
+sys.modules["torch"] = None
+try:
+    lenet_runtime.BACKENDS["torchscript"].probe("cpu")
+except lenet_runtime.BackendUnavailable:
+    print(os.environ.get("GOMP_SPINCOUNT"))
+"""
+    assert python(code, **own).stdout == f"{expected}\n"
+
+
 # ---- forks
 
 

@@ -37,11 +37,26 @@ def build(request: Request) -> Build:
     if type(opset) is not int or opset not in OPSETS:
         raise InputError(f"opset: expected {OPSETS[0]} to {OPSETS[-1]}, found {opset!r}")
     graph, tools = model(request, opset)
+    data = graph.SerializeToString(deterministic=True)
     return Build(
-        {MODEL: graph.SerializeToString(deterministic=True)},
-        Requirements(request.runs_on, "onnx", f"opset {opset}, IR {graph.ir_version}"),
-        tools,
+        {MODEL: data}, Requirements(request.runs_on, "onnx", _versions(data, opset)), tools
     )
+
+
+def _versions(data: bytes, opset: int) -> str:
+    """The opset and the IR version that stand in the file.
+
+    Raises:
+        DeployError: the opset is another than was asked for: torch's exporter writes its own where
+            it fails to convert it, and only logs that.
+    """
+    written = onnx.ModelProto.FromString(data)
+    found = [entry.version for entry in written.opset_import if entry.domain in ("", "ai.onnx")]
+    if found != [opset]:
+        raise DeployError(
+            f"onnx: expected a graph of opset {opset}, torch's exporter wrote {found}"
+        )
+    return f"opset {found[0]}, IR {written.ir_version}"
 
 
 def model(request: Request, opset: int) -> tuple[onnx.ModelProto, dict[str, str]]:

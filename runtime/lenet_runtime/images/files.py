@@ -4,9 +4,11 @@ Decoders are other people's code and read what anybody may send, so the formats 
 sizes are checked before anything is decoded, and every error of a decoder is translated here.
 """
 
+import contextlib
 import gzip
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -61,6 +63,18 @@ def read_digit(file: Path | BinaryIO) -> DigitImage:
     if isinstance(file, Path):
         with file.open("rb") as stream:
             return read_digit(stream)
+    with open_picture(file) as image:
+        return mnist_style(image)
+
+
+@contextlib.contextmanager
+def open_picture(file: BinaryIO) -> "Iterator[Image]":
+    """The picture in a file, which may be anybody's; what fails in the block is translated, too.
+
+    Raises:
+        InputError: as `read_digit`.
+        BackendUnavailable: as `read_digit`.
+    """
     try:
         import PIL.Image
     except ImportError as error:
@@ -74,7 +88,7 @@ def read_digit(file: Path | BinaryIO) -> DigitImage:
             _check_cost(image)
             if image.format in ("JPEG", "MPO"):
                 image.draft(None, (DRAFT, DRAFT))
-            return mnist_style(image)
+            yield image
     except InputError:
         raise
     except PIL.UnidentifiedImageError as error:

@@ -1,7 +1,8 @@
 """Turns logits into answers: labels, probabilities and the most probable classes."""
 
+import json
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
@@ -13,7 +14,7 @@ from lenet_runtime.errors import ArtifactError, InputError
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The network's answers for N images; `len` is N.
+    """The network's answers for N images; `len` is N, and an item is `to_dict`'s of one image.
 
     Attributes:
         labels: Most probable class of each image, int64 ``(N,)``; of equals, the lower class.
@@ -39,6 +40,26 @@ class Prediction:
         """Names and probabilities of the k most probable classes of image `index`, descending."""
         row = self.probabilities[index]
         return [(self.class_labels[c], float(row[c])) for c in self.top_k[index]]
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        ranked = [{"label": name, "probability": p} for name, p in self.top(operator.index(index))]
+        doubts = self.warnings[index] if self.warnings else ()
+        return {**ranked[0], "top": ranked, "warnings": list(doubts)}
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(self.__getitem__, range(len(self)))
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """One dictionary an image, of Python's own types, as `json.dumps` takes them.
+
+        ``label`` is the name of the most probable class and ``probability`` a float; ``top`` lists
+        the k most probable as dictionaries of these two; ``warnings`` lists what is doubtful.
+        """
+        return list(self)
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON."""
+        return json.dumps(self.to_dict())
 
 
 def from_logits(

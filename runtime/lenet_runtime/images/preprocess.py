@@ -6,8 +6,10 @@ could mean two things is refused, with the line of code that says which was mean
 """
 
 import functools
+import io
 import math
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,10 +110,11 @@ def to_pixels(
             ``(N, h * w)``, which are padded, or ``(N, H, W)``, which is not: bool, uint8, or
             float16, float32 or float64 in [0, 1], in native byte order. For three channels also
             ``(N, h, w, 3)`` or ``(N, H, W, 3)`` of any colours; grey ones become three equal
-            channels. Or one `PIL.Image.Image`, or a list or tuple of them, of any size and mode:
-            for one channel each goes through `lenet_runtime.images.pictures.mnist_style`, and is
-            resized to hxw where that is not 28x28; for three it is taken for a photo, whatever it
-            shows, and resized to HxW in RGB, as torchvision's ``Resize`` does.
+            channels. Or one `PIL.Image.Image`, or the bytes of a picture's file, such as PNG or
+            JPEG, or a list or tuple of them, of any size and mode: for one channel each goes
+            through `lenet_runtime.images.pictures.mnist_style`, and is resized to hxw where that is
+            not 28x28; for three it is taken for a photo, whatever it shows, and resized to HxW in
+            RGB, as torchvision's ``Resize`` does.
         preprocessing: Preprocessing that the artifact records.
         image_shape: The network's ``(C, H, W)``.
 
@@ -215,12 +218,13 @@ def _from_pictures(
     pil = sys.modules.get("PIL.Image")
     pictures = images if isinstance(images, list | tuple) else [images]
     for i, picture in enumerate(pictures):
-        if pil is None or not isinstance(picture, pil.Image):
+        if not (isinstance(picture, bytes) or (pil and isinstance(picture, pil.Image))):
             where = f"images[{i}]" if pictures is images else "images"
             name = f"{type(picture).__module__}.{type(picture).__name__}".removeprefix("builtins.")
             raise InputError(
-                f"{where}: expected an array (N, 28, 28), a PIL image or a list of PIL images, "
-                f"found {name}; {_advice(picture, pictures is images)}"
+                f"{where}: expected an array (N, 28, 28), a PIL image, the bytes of a picture's "
+                f"file, or a list of these two, found {name}; "
+                f"{_advice(picture, pictures is images)}"
             )
     channels, height, width = image_shape
     if channels == 3:
@@ -231,24 +235,36 @@ def _from_pictures(
     digits = []
     for i, picture in enumerate(pictures):
         try:
-            digits.append(mnist_style(picture))
+            with _opened(picture) as image:
+                digits.append(mnist_style(image))
         except InputError as error:
             raise InputError(f"images[{i}]: {error}") from error
     rows, columns = _inner(preprocessing, image_shape)
-    assert pil  # else there were no pictures
     pixels = [digit.pixels for digit in digits]
-    if (rows, columns) != (SIDE, SIDE):
-        pixels = [np.asarray(pil.fromarray(p).resize((columns, rows), 2)) for p in pixels]
+    if pixels and (rows, columns) != (SIDE, SIDE):
+        from PIL import Image
+
+        pixels = [np.asarray(Image.fromarray(p).resize((columns, rows), 2)) for p in pixels]
     return (
         np.array(pixels, np.uint8).reshape(-1, rows, columns),
         tuple(digit.warnings for digit in digits),
     )
 
 
+def _opened(picture: Any) -> AbstractContextManager[Any]:
+    """A block with the picture, which is decoded where it is the bytes of a file."""
+    if not isinstance(picture, bytes):
+        return nullcontext(picture)
+    from lenet_runtime.images.files import open_picture
+
+    return open_picture(io.BytesIO(picture))
+
+
 def _photo(picture: Any, index: int, width: int, height: int) -> NDArray[np.uint8]:
     """The picture in RGB, resized as torchvision's ``Resize((height, width))`` does."""
     try:
-        return np.asarray(picture.convert("RGB").resize((width, height), 2))  # 2 is bilinear
+        with _opened(picture) as image:
+            return np.asarray(image.convert("RGB").resize((width, height), 2))  # 2 is bilinear
     except Exception as error:  # decoders raise errors of many kinds on damaged files
         raise InputError(f"images[{index}]: it cannot be read as RGB ({error})") from error
 
@@ -258,8 +274,10 @@ def _advice(value: Any, in_list: bool) -> str:
         return f"pass np.{'stack' if value.ndim < 3 else 'concatenate'}(images) if all are arrays"
     if type(value).__module__.partition(".")[0] == "torch":
         return "pass images.cpu().numpy()"
-    if isinstance(value, str | bytes) or hasattr(value, "__fspath__"):
-        return "open it with PIL.Image.open"
+    if isinstance(value, str) or hasattr(value, "__fspath__"):
+        return "read it with pathlib.Path.read_bytes, or open it with PIL.Image.open"
+    if hasattr(value, "read"):
+        return "pass what its read() returns"
     if in_list:
         return "pass np.array(images, np.uint8) if these are pixels"
     return "pass images of a kind that is named here"

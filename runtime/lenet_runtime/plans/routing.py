@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime.backends.protocol import Predictor, Stages
-from lenet_runtime.errors import ArtifactError
+from lenet_runtime.errors import ArtifactError, DeployWarning
 from lenet_runtime.plans.chunks import run_in_chunks
 from lenet_runtime.session import Session
 
 
-class PlanWarning(UserWarning):
+class PlanWarning(DeployWarning):
     """A plan does not fit this machine, and the default runs instead."""
 
 
