@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_bench.result import LatencyResult
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import InputError, expected_one_of
 
 Engine = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 Images = NDArray[np.float32]
@@ -50,7 +50,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.inputs not in INPUT_MODES:
-            raise InputError(f"inputs: expected one of {INPUT_MODES}, found {self.inputs!r}")
+            raise InputError(f"inputs: {expected_one_of(INPUT_MODES, self.inputs)}")
         # Written so that NaN fails too.
         times = 0 < self.min_seconds < math.inf and 0 <= self.warmup_seconds < math.inf
         if not times or self.min_iterations < 1:

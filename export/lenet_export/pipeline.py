@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from lenet_export import formats, publish
+from lenet_export import formats, publish, single
 from lenet_export.network import independence, shapes, weights
 from lenet_export.network.reference import Reference
 from lenet_export.proof import check_batch_sizes, mnist_batch, proof_sizes, prove
@@ -106,7 +106,13 @@ def export(
     target = Path(output)
     if target.name in ("", ".."):
         raise InputError(f"output: expected the name of a new folder, found {str(target)!r}")
+    if single.is_file(target):
+        raise InputError(
+            f"output: expected the artifact's folder, found the name of a file, {str(target)!r}; "
+            f"pass {str(target.with_suffix(''))!r}, which then holds {' and '.join(declared.files)}"
+        )
     publish.check_target(target, force)
+    publish.check_parent(target)
     reference = Reference(module)
     weights.require_finite(reference.module)
     image_shape = shapes.find(reference, input_shape, static_batch)

@@ -172,7 +172,7 @@ def _require_same_weights(session: Session, module: nn.Module) -> None:
     if expected != found:
         raise ArtifactError(
             f"{session.artifact.path}: expected the weights it was exported from, SHA-256 "
-            f"{expected}, found {found}; name their checkpoint with --checkpoint"
+            f"{expected}, found {found}; pass the module that has them"
         )
 
 

@@ -13,9 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lenet_deploy.cli.bench_outputs import STDOUT, Outputs
 from lenet_deploy.cli.bench_tables import print_gate, print_run
-from lenet_deploy.cli.console import progress, stderr
+from lenet_deploy.cli.console import notes, progress
 from lenet_deploy.cli.network_options import Network, with_network
-from lenet_deploy.cli.options import BatchSizes, Device, Seed, Trust, integers_of
+from lenet_deploy.cli.options import BatchSizes, Device, Seed, Trust, completing, integers_of
 from lenet_runtime import devices
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import DeployError, InputError
@@ -35,7 +35,7 @@ def bench(
         typer.Argument(
             help="Artifacts, folders of artifacts, and .onnx files of other makers. Default, or "
             "'all': the bundled network, or that of --checkpoint, in every format.",
-            metavar="[ARTIFACT|FOLDER|FILE.onnx]...",
+            metavar="ARTIFACT|FOLDER|FILE.onnx",
         ),
     ] = None,
     *,
@@ -44,8 +44,10 @@ def bench(
     backend: Annotated[
         str,
         typer.Option(
-            help="Engines, separated by commas. auto: every one that runs the format.",
-            metavar="|".join(["auto", *BACKENDS]),
+            help=f"Engines, separated by commas: {', '.join(BACKENDS)}; auto for every one that "
+            "runs the format.",
+            metavar="ENGINE,...",
+            autocompletion=completing("auto", *BACKENDS),
         ),
     ] = "auto",
     device: Device = "cpu",
@@ -67,6 +69,7 @@ def bench(
             "--input",
             help="Fresh arrays in turn, one hot array, or swept caches.",
             metavar="rotating|hot|cold",
+            autocompletion=completing("rotating", "hot", "cold"),
         ),
     ] = "rotating",
     cold_start: Annotated[
@@ -246,6 +249,6 @@ def _measure(
 def _bar() -> Iterator[Callable[[str, float], None]]:
     """A bar of progress on stderr; what it yields takes the step and the share done."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=stderr, transient=True) as bar:
+    with Progress(*columns, console=notes, transient=True) as bar:
         task = bar.add_task("warming up", total=1.0)
         yield lambda step, share: bar.update(task, description=step, completed=share)

@@ -63,6 +63,12 @@ class Network:
         _flag("--labels", "A,B,...|FILE", "Of the logits; or a file, one a line. Default: 0,1,..."),
     ] = None
 
+    @property
+    def hint(self) -> str:
+        """What may be wrong where an artifact of these weights answers otherwise."""
+        flags = "another --model" if self.model else "another --activation or --pooling"
+        return f"note: the same weights with {flags} than at the export answer otherwise"
+
     def load(self, artifact_size: tuple[int, int] | None = None) -> "Loaded":
         """The network; what was done to its weights, inferred and assumed is said on stderr.
 

@@ -116,11 +116,12 @@ def _imported(place: str) -> Any:
     path = Path(place)
     if not path.is_file():
         raise InputError(f"--model: expected {_FORM}, found no file {place}")
-    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    name = f"{path.stem} (--model)"  # which takes no other module's place
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None
     assert spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up
     sys.path.insert(0, str(path.resolve().parent))  # for files beside it, as python FILE.py does
     try:
         spec.loader.exec_module(module)
@@ -163,20 +164,19 @@ def _explained(model: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         missing = model.rpartition(":")[0]
         advice = "" if error.name != missing else f"; expected {_FORM}"
-        raise InputError(f"--model {model}: {error}{advice}") from error
+        raise InputError(f"--model: {error}{advice}") from error
     except (Exception, SystemExit) as error:
-        raise InputError(f"--model {model}: {_line(error)}") from error
+        raise InputError(f"--model: {_line(error, model)}") from error
 
 
-def _line(error: BaseException) -> str:
+def _line(error: BaseException, model: str) -> str:
     """The error's kind and text, with the file and line where it happened."""
     text = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
     own = [frame for frame in frames if "site-packages" not in frame.filename
            and not frame.filename.startswith("<frozen")]  # fmt: skip
-    if not (own or frames):
-        return text
-    last = (own or frames)[-1]
-    return f"{last.filename}, line {last.lineno}: {text}"
+    if not own:
+        return f"{model}: {text}"
+    return f"{own[-1].filename}, line {own[-1].lineno}: {text}"

@@ -156,9 +156,12 @@ def _is_weight(value: Any) -> bool:
 
 
 def _holds_weights(mapping: dict[Any, Any], depth: int, seen: set[int]) -> bool:
-    """Whether a dict is, or holds at some depth, a state dict; an optimizer's is none."""
+    """Whether a dict is, or holds at some depth, a state dict.
+
+    An optimizer's is none: it counts parameters, and a state dict names them.
+    """
     items = _plain(mapping)
-    if id(mapping) in seen or depth == 0 or "param_groups" in items or foreign_name(mapping):
+    if id(mapping) in seen or depth == 0 or foreign_name(mapping):
         return False
     seen.add(id(mapping))
     return any(

@@ -14,6 +14,7 @@ import lenet_runtime
 from lenet_bench.field import Contender, Field
 from lenet_bench.gpu import harness, stopwatch
 from lenet_bench.html import report as html_report
+from lenet_bench.html import style
 from lenet_deploy import benching
 from lenet_runtime.backends.torch import torch_cuda
 from lenet_runtime.errors import BackendUnavailable
@@ -157,9 +158,7 @@ def test_eager_on_the_gpu_is_the_base_line(monkeypatch):
 
 def page_of(run):
     pytest.importorskip("plotly")
-    from plotly.offline import get_plotlyjs
-
-    return html_report.page(run).replace(get_plotlyjs(), "")
+    return html_report.page(run).replace(style.packed_plotly(), "")
 
 
 FIGURES = {("eager", "fp32", n): 40.0 + n for n in (1, 8)} | {

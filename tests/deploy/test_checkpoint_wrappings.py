@@ -111,9 +111,9 @@ NESTED = {
     "Adam's state": (
         lambda w: {
             "optimizer": {"state": {0: {"exp_avg": torch.zeros(6, 1, 3, 3)}}, "param_groups": []},
-            "net": w,
+            "ours": w,
         },
-        "took 'net'",
+        "took 'ours'",
     ),
     "two deep": (lambda w: {"model": {"state_dict": w}}, "took 'model'; took 'state_dict'"),
     "beside an average": (lambda w: {"ema": w, "model": w}, "took 'model'"),

@@ -241,7 +241,7 @@ OTHERS = {
     "a dead end": (written(dead_end, more=nn.Linear(84, 84)), "linear_3 takes relu_3"),
     "two outputs": (written(lambda n, x: (n.fc3(n.hidden(n.features(x))), x)), "one output"),
     "the hidden layer": (written(all_but_last), "one output"),
-    "activations as weights": (written(product), "one output"),
+    "activations as weights": (written(product), "a parameter"),
     "constants as weights": (written(lambda n, x: F.linear(n.hidden(n.features(x)), n.c),
                                      c=torch.ones(10, 84)), "a parameter"),
     "one bias for all": (written(

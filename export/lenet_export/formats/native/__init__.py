@@ -29,7 +29,7 @@ from lenet_export.request import Build, Request
 from lenet_runtime import cpu
 from lenet_runtime.artifact import Requirements, files
 from lenet_runtime.artifact.requirements import this_platform
-from lenet_runtime.errors import ArtifactError, BackendUnavailable, InputError
+from lenet_runtime.errors import ArtifactError, BackendUnavailable, InputError, expected_one_of
 
 DEFAULT_ISA = "x86-64-v4"
 
@@ -138,7 +138,7 @@ def _program(request: Request) -> Program:
     isa, precision = request.options.get("isa") or DEFAULT_ISA, request.precision
     every, kind = PRECISIONS["fp32"].levels, PRECISIONS[precision]
     if isa not in every:
-        raise InputError(f"isa: expected one of {list(every)}, found {isa!r}")
+        raise InputError(f"isa: {expected_one_of(every, isa)}")
     if isa not in kind.levels:
         own = ", ".join(kind.levels)
         raise InputError(f"isa: {precision} has kernels for {own} alone, found {isa!r}")

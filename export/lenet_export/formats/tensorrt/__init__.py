@@ -18,7 +18,7 @@ from lenet_runtime.artifact import Requirements
 from lenet_runtime.artifact.requirements import this_platform
 from lenet_runtime.backends.tensorrt import core, inspection
 from lenet_runtime.backends.tensorrt.core import DEFAULT_PROFILE, FILE, MODULES, TITLES, Profile
-from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
+from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, expected_one_of
 from lenet_runtime.version import pip_install
 
 # The type that the layers with weights compute in.
@@ -124,7 +124,7 @@ def _graph(request: Request) -> tuple[onnx.ModelProto, dict[str, str], dict[str,
 def _library(wanted: Any) -> str:
     """The library to build with."""
     if wanted is not None and wanted not in MODULES:
-        raise InputError(f"library: expected one of {list(MODULES)}, found {wanted!r}")
+        raise InputError(f"library: {expected_one_of(MODULES, wanted)}")
     found = [name for name in core.installed() if wanted in (None, name)]
     if not found:
         names = TITLES[wanted] if wanted else " or ".join(TITLES.values())
