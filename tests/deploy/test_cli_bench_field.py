@@ -58,7 +58,7 @@ def test_what_in_a_folder_is_not_trusted_is_listed(folder, monkeypatch):
     monkeypatch.setattr(trust, "_written", set())
     document = report(folder)
     assert set(document["engines"]) == {"eager", "ort-cpu"}
-    assert "--trust" in document["skipped"][0]["reason"]
+    assert "trust=True" in document["skipped"][0]["reason"]
 
 
 def test_any_onnx_file_is_a_peer(onnx_artifact, tmp_path):
