@@ -31,13 +31,13 @@ class Step:
     shape: tuple[str, ...]
 
 
-def export(module: nn.Module) -> torch.export.ExportedProgram:
-    """The module's graph, for any number of images.
+def export(module: nn.Module, input_shape: tuple[int, ...]) -> torch.export.ExportedProgram:
+    """The module's graph, for any number of images of `input_shape`, (channels, height, width).
 
     Raises:
         InputError: torch.export cannot record it.
     """
-    images = torch.zeros(2, 1, 32, 32)  # torch.export takes a batch of one for a constant
+    images = torch.zeros(2, *input_shape)  # torch.export takes a batch of one for a constant
     batch = torch.export.Dim("batch")
     try:
         with quiet():
@@ -68,9 +68,9 @@ def chain(program: torch.export.ExportedProgram) -> Iterator[Step]:
         yield step
         value = node
     (results,) = next(node for node in program.graph.nodes if node.op == "output").args
-    if tuple(results) != (value,) or _shape(value)[1:] != ("10",):
+    if tuple(results) != (value,) or len(_shape(value)) != 2:
         raise InputError(
-            f"expected one output, the logits (N, 10), found {list(results)} at the end "
+            f"expected one output, the logits (N, K), found {list(results)} at the end "
             f"of a chain that makes {value} ({', '.join(_shape(value))})"
         )
 

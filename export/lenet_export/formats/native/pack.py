@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_export.network import rounding
-from lenet_export.network.layers import Array, Network
+from lenet_export.network.layers import Network
+from lenet_export.network.steps import Array
 from lenet_runtime.errors import InputError
 
 LANES = 16  # every width is padded to a multiple of it: the floats in the widest register
@@ -41,11 +42,13 @@ class PackedDense:
         weight: ``(padded inputs, padded outputs)``, input-major, zeros in the padding.
         bias: ``(padded outputs,)``.
         outputs: the outputs before padding.
+        activation: what follows, see `Dense`.
     """
 
     weight: NDArray[Any]
     bias: NDArray[Any]
     outputs: int
+    activation: str = ""
 
     @property
     def inputs(self) -> int:
@@ -114,6 +117,7 @@ def pack(network: Network, direct: tuple[bool, bool] = (False, False)) -> Packed
             dense_weight(layer.weight, outputs if number == 0 else 0),
             pad(layer.bias),
             len(layer.bias),
+            layer.activation,
         )
         for number, layer in enumerate(network.dense)
     )
@@ -127,18 +131,21 @@ def pack(network: Network, direct: tuple[bool, bool] = (False, False)) -> Packed
     )
 
 
-def dense_weight(weight: NDArray[_T], channels: int = 0) -> NDArray[_T]:
+def dense_weight(
+    weight: NDArray[_T], channels: int = 0, pixels: int = PIXELS
+) -> NDArray[_T]:
     """A dense layer's weights ``(padded inputs, padded outputs)``.
 
     Args:
         weight: ``(outputs, inputs)``.
         channels: the channels of the features that the first layer reads; its inputs change from
             PyTorch's order (channel, y, x) to (y, x, padded channel).
+        pixels: the pixels of a channel.
     """
     rows = weight.T
     if channels:
-        pixels = rows.reshape(channels, PIXELS, -1).transpose(1, 2, 0)
-        rows = pad(pixels).transpose(0, 2, 1).reshape(-1, len(weight))
+        columns = rows.reshape(channels, pixels, -1).transpose(1, 2, 0)
+        rows = pad(columns).transpose(0, 2, 1).reshape(-1, len(weight))
     return np.ascontiguousarray(pad(pad(rows).T).T)
 
 
