@@ -9,6 +9,11 @@
  */
 #include "start.c"
 
+#if defined(__GNUC__) /* of the words below, a network may not need all */
+#pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wunused-const-variable"
+#endif
+
 #include "sizes.h"
 #define LENET_FINITE 0x7f800000u /* bits of infinity */
 #include "guard.c"
