@@ -13,7 +13,9 @@ from lenet_runtime.devices import Device
 PRECISIONS = tuple(FORMATS["tensorrt"].precisions)
 
 LAYERS = ["conv1", "conv2", "fc1", "fc2", "fc3"]
-RTX = process.Job("tensorrt-rtx", Profile(1, 2, 4), False, process.Target(("8.6",), told=True))
+RTX = process.Job(
+    "tensorrt-rtx", Profile(1, 2, 4), False, process.Target(("8.6",), told=True), (1, 32, 32)
+)
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,

@@ -10,7 +10,7 @@ import torch
 from lenet_export.quiet import quiet
 from lenet_export.request import Build, Request
 from lenet_runtime import __version__
-from lenet_runtime.artifact import IMAGES, LOGITS, Requirements
+from lenet_runtime.artifact import IMAGES, Requirements
 from lenet_runtime.errors import DeployError, InputError
 from lenet_runtime.formats import FORMATS
 
@@ -74,8 +74,8 @@ def _export(request: Request, opset: int) -> onnx.ModelProto:
                 (request.example,),
                 dynamo=True,
                 dynamic_shapes=batch,
-                input_names=[IMAGES.name],
-                output_names=[LOGITS.name],
+                input_names=[IMAGES],
+                output_names=[request.output],
                 opset_version=opset,
                 external_data=False,
                 verbose=False,

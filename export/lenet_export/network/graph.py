@@ -31,8 +31,8 @@ class Step:
     shape: tuple[str, ...]
 
 
-def export(module: nn.Module, input_shape: tuple[int, ...]) -> torch.export.ExportedProgram:
-    """The module's graph, for any number of images of `input_shape`, (channels, height, width).
+def export(module: nn.Module, input_shape: tuple[int, int, int]) -> torch.export.ExportedProgram:
+    """The module's graph, for any number of images ``(C, H, W)``.
 
     Raises:
         InputError: torch.export cannot record it.

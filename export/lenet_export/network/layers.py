@@ -18,6 +18,7 @@ from lenet_export.network.steps import DROPOUTS, POOLINGS, Array, Weights, paddi
 from lenet_runtime.errors import InputError
 
 Shape = tuple[int, ...]
+ImageShape = tuple[int, int, int]
 NET_SHAPE = (1, 32, 32)  # of the images that `Net` takes
 ACTIVATIONS = ("relu", "tanh", "sigmoid")
 _OUTPUTS = {"log_softmax": "log_probabilities", "softmax": "probabilities"}
@@ -89,7 +90,7 @@ class Network:
 
     convolutions: tuple[Convolution, ...]
     dense: tuple[Dense, ...]
-    input_shape: Shape = NET_SHAPE
+    input_shape: ImageShape = NET_SHAPE
     output: str = "logits"
 
     @property
@@ -150,7 +151,7 @@ def require_net_like(network: Network, reader: str, *, logits: bool = False) -> 
     return network
 
 
-def read(module: nn.Module, input_shape: Shape = NET_SHAPE, reader: str = "module") -> Network:
+def read(module: nn.Module, input_shape: ImageShape, reader: str = "module") -> Network:
     """The layers of a module in eval mode; batch norm is folded into them.
 
     Args:
@@ -167,7 +168,7 @@ def read(module: nn.Module, input_shape: Shape = NET_SHAPE, reader: str = "modul
         raise InputError(f"{reader}: {error}") from error
 
 
-def _read(module: nn.Module, input_shape: Shape) -> Network:
+def _read(module: nn.Module, input_shape: ImageShape) -> Network:
     program = graph.export(module, input_shape)
     kinds = [graph.kind(node) for node in graph.operations(program)]
     _require_order(kinds)

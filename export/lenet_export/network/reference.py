@@ -32,12 +32,12 @@ class Reference:
             raise InputError(f"module: it cannot be copied ({error})") from error
 
     def eager(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits ``(N, 10)`` of images ``(N, 1, 32, 32)`` in float32 arithmetic."""
+        """Logits ``(N, K)`` of images ``(N, C, H, W)`` in float32 arithmetic."""
         logits: NDArray[np.float32] = _logits(self.module, torch.tensor(images))
         return logits
 
     def exact(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Logits ``(N, 10)`` of the same images in float64 arithmetic."""
+        """Logits ``(N, K)`` of the same images in float64 arithmetic."""
         logits: NDArray[np.float64] = _logits(self._wide, torch.tensor(images, dtype=torch.float64))
         return logits
 

@@ -150,15 +150,11 @@ def _program(request: Request) -> Program:
         own = ", ".join(kind.levels)
         raise InputError(f"isa: {precision} has kernels for {own} alone, found {isa!r}")
     digits = request.options.get("calibration")
-    calibration = calibration_batch(precision, digits, request.preprocessing)
-    network = layers.read(request.module, _input_shape(request), "native")
+    calibration = calibration_batch(precision, digits, request.preprocessing, request.image_shape)
+    network = layers.read(request.module, request.image_shape, "native")
     if precision == "int8":
         layers.require_net_like(network, "native: int8")
     return kind.program(network, kind.levels[isa], calibration)
-
-
-def _input_shape(request: Request) -> layers.Shape:
-    return getattr(request, "input_shape", layers.NET_SHAPE)
 
 
 def _kernels(program: Program) -> dict[str, tuple[str, ...]]:
@@ -186,7 +182,8 @@ def write_source(request: Request, folder: Path) -> list[Path]:
     """
     weights.require_finite(request.module)
     reference = Reference(request.module)
-    reference.eager(np.zeros((2, 1, 32, 32), np.float32))  # says best what a broken module lacks
+    # It says best what a broken module lacks.
+    reference.eager(np.zeros((2, *request.image_shape), np.float32))
     sources = generate(dataclasses.replace(request, module=reference.module))
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -48,6 +48,7 @@ def build(request: Request) -> Build:
         _profile(options.get("profile"), request.static_batch),
         request.precision == "tf32",
         target,
+        request.image_shape,
     )
     graph, nodes, tools = _graph(request)
     engine = process.build(graph.SerializeToString(deterministic=True), job, request.precision)
@@ -108,7 +109,7 @@ def _graph(request: Request) -> tuple[onnx.ModelProto, dict[str, str], dict[str,
     """The ONNX graph in its precision, the operator of each node by name, and tools' versions."""
     precision = request.precision
     calibration = calibration_batch(
-        precision, request.options.get("calibration"), request.preprocessing
+        precision, request.options.get("calibration"), request.preprocessing, request.image_shape
     )
     model, tools = onnx_format.model(request, casts.OPSETS[precision])
     nodes = {name: node.op_type for name, node in casts.name_nodes(model).items()}

@@ -48,12 +48,14 @@ class Job:
         profile: batch sizes.
         tf32: whether float32 products may be rounded to TF32.
         target: GPUs to build for.
+        image_shape: ``(C, H, W)``.
     """
 
     library: str
     profile: Profile
     tf32: bool
     target: Target
+    image_shape: tuple[int, int, int]
 
     def document(self) -> dict[str, Any]:
         """``job.json``; see `lenet_export.formats.tensorrt.builder`."""
@@ -61,6 +63,7 @@ class Job:
             "module": MODULES[self.library],
             "profile": self.profile,
             "tf32": self.tf32,
+            "image_shape": self.image_shape,
             "capabilities": self.target.capabilities if self.target.told else (),
         }
 
