@@ -10,11 +10,13 @@ Where an image has 8 output channels or fewer to a register of 16, two neighbour
 
 import itertools
 from dataclasses import dataclass
+from math import prod
+from operator import gt
 
 from lenet_export.formats.native.isa import V4, Isa, activate, indent
 from lenet_export.formats.native.pack import LANES
 from lenet_export.formats.native.stages import Stage
-from lenet_export.network.layers import ACTIVATIONS
+from lenet_export.network.layers import ACTIVATIONS, Convolution
 
 _LATENCY = 4  # cycles of an FMA; two begin in each
 
@@ -54,6 +56,31 @@ def function(isa: Isa, number: int, stage: Stage) -> list[str]:
     return [*lines, "}"]
 
 
+def best_tile(isa: Isa, whole: tuple[int, int, int], accumulators: int, products: int) -> Tile:
+    """The tile of the least time, by the units of the CPU that it keeps busy.
+
+    Args:
+        isa: whose registers hold the tile.
+        whole: registers of channels, rows and columns that tiles cover.
+        accumulators: in a register of channels, of a row and column.
+        products: in a sum.
+    """
+    room = 32 if isa.width == 16 else 16
+    best, least = Tile(1, 1, 1), float("inf")
+    sizes = itertools.product(range(1, 5), range(1, 5), range(1, 29))
+    for tile in itertools.starmap(Tile, sizes):
+        pixels = tile.rows * tile.columns * accumulators
+        sums, loads = tile.registers * pixels, tile.registers + pixels
+        parts = (tile.registers, tile.rows, tile.columns)
+        if sums + tile.registers + 2 > room or any(map(gt, parts, whole)):
+            continue
+        cycles = max(sums / 2, loads / 2, _LATENCY) * products + 3 * sums
+        cycles *= prod(-(-size // part) for size, part in zip(whole, parts, strict=True))
+        if cycles < least:
+            best, least = tile, cycles
+    return best
+
+
 class _Writer:
     """The loops over the registers of output channels that are computed alike."""
 
@@ -68,26 +95,9 @@ class _Writer:
         self.rows = rows  # in units
         self.columns = columns // 2 if twin and not pooled else columns
         self.odd = bool(twin and not pooled and columns % 2)  # the last pair begins at odd pixels
-        self.tile = self._best()
-
-    def _best(self) -> Tile:
-        """The tile of the least time, by the units of the CPU that it keeps busy."""
-        room = 32 if self.isa.width == 16 else 16
-        best, least = Tile(1, 1, 1), float("inf")
-        taps = self.stage.shape[0] * self.stage.layer.size**2
-        for registers in range(1, min(4, self.registers) + 1):
-            for rows, columns in itertools.product(range(1, 5), range(1, 29)):
-                pixels = rows * columns * self.accumulators
-                sums = registers * pixels
-                if rows > self.rows or columns > self.columns or sums + registers + 2 > room:
-                    continue
-                loads = pixels + registers
-                cycles = max(sums / 2, loads / 2, _LATENCY) * taps + 3 * sums
-                tiles = -(-self.registers // registers) * -(-self.rows // rows)
-                cycles *= tiles * (-(-self.columns // columns) + (self.odd and self.columns % columns == 0))
-                if cycles < least:
-                    best, least = Tile(registers, rows, columns), cycles
-        return best
+        taps = stage.shape[0] * stage.layer.size**2
+        over = int(self.odd)
+        self.tile = best_tile(isa, (registers, self.rows, self.columns + over), self.accumulators, taps)
 
     def text(self) -> list[str]:
         """The loops over registers, rows and columns of tiles."""
@@ -95,12 +105,12 @@ class _Writer:
         body = self._tile()
         along = 1 if self.stage.layer.pooling else self.along
         pixels = self.columns * along + self.odd  # of a row of outputs
-        body = _steps("column", pixels, tile.columns * along, body)
-        body = _steps("row", self.rows, tile.rows, body)
+        body = steps("column", pixels, tile.columns * along, body)
+        body = steps("row", self.rows, tile.rows, body)
         if self.twin:
             block = self.stage.blocks - 1
             return ["{", f"    enum {{ lane = {LANES * block} }};", *indent(body), "}"]
-        return _steps("lane", self.registers * isa.width, tile.registers * isa.width, body)
+        return steps("lane", self.registers * isa.width, tile.registers * isa.width, body)
 
     def _tile(self) -> list[str]:
         isa, stage, tile, w = self.isa, self.stage, self.tile, self.isa.word
@@ -161,40 +171,52 @@ class _Writer:
 
     def _finish(self, v: int, r: int, c: int, window: list[str]) -> list[str]:
         """Activation and pooling of a window, and its store."""
-        isa, w = self.isa, self.isa.word
-        layer = self.stage.layer
+        isa, w, layer = self.isa, self.isa.word, self.stage.layer
         start, row, pixel = self.stage.target
-        activation = next((step for step in layer.after if step in ACTIVATIONS), "")
-        first = layer.after[:1] == (activation,) and layer.pooling == "average"
-        if first:
-            window = [activate(isa, activation, value) for value in window]
-        word = {"max": "larger", "average": "add"}.get(layer.pooling, "")
-        while len(window) > 1:
-            pairs = zip(window[::2], window[1::2], strict=True)
-            window = [w(word, *pair) for pair in pairs]
-        (value,) = window
+        value = _pooled(isa, layer, window)
         lines = ["{"]
-        if self.twin and word:
+        if self.twin and layer.pooling:
             lines.append(f"    const {isa.vec} both = {value};")
-            value = w(word, "both", w("swap", "both"))
-        if layer.pooling == "average":
-            value = w("mul", value, w("splat", "&lenet_quarter"))
-        if not first:
-            value = activate(isa, activation, value)
-        columns = f"(column + {c * (1 if word else self.along)})"
+            value = _pooled(isa, layer, ["both", w("swap", "both")], again=True)
+        value = _ended(isa, layer, value)
+        columns = f"(column + {c * (1 if layer.pooling else self.along)})"
         at = f"y + {start} + {row} * (row + {r}) + {pixel} * {columns} + lane"
         if v:
             at += f" + {v * isa.width}"
         if self.twin:
             lines += [f"    const {isa.vec} all = {value};", f"    {w('store_even', at, 'all')};"]
-            if not word:
+            if not layer.pooling:
                 lines.append(f"    {w('store_odd', f'{at} + {pixel}', 'all')};")
         else:
             lines.append(f"    {w('store', at, value)};")
         return [*lines, "}"]
 
 
-def _steps(name: str, count: int, step: int, body: list[str]) -> list[str]:
+def finish(isa: Isa, layer: Convolution, window: list[str]) -> str:
+    """A C expression of what follows on the outputs of a pooling window, or on one output."""
+    return _ended(isa, layer, _pooled(isa, layer, window))
+
+
+def _pooled(isa: Isa, layer: Convolution, window: list[str], again: bool = False) -> str:
+    """The maximum or the sum; an activation that goes before an average is in it."""
+    if layer.pooling == "average" and layer.after[0] in ACTIVATIONS and not again:
+        window = [activate(isa, layer.after[0], value) for value in window]
+    word = {"max": "larger", "average": "add"}.get(layer.pooling, "")
+    while len(window) > 1:
+        pairs = zip(window[::2], window[1::2], strict=True)
+        window = [isa.word(word, *pair) for pair in pairs]
+    return window[0]
+
+
+def _ended(isa: Isa, layer: Convolution, value: str) -> str:
+    """The average of a sum, and an activation that goes last, or before a maximum."""
+    if layer.pooling == "average":
+        value = isa.word("mul", value, isa.word("splat", "&lenet_quarter"))
+        return activate(isa, "".join(layer.after[1:]), value) if layer.after[0] == "average" else value
+    return activate(isa, "".join(layer.after[:1]), value) if layer.after[:1] != ("max",) else value
+
+
+def steps(name: str, count: int, step: int, body: list[str]) -> list[str]:
     """A loop in steps; the last one overlaps its neighbour where the count does not divide."""
     if step >= count:
         return ["{", f"    enum {{ {name} = 0 }};", *indent(body), "}"]

@@ -1,33 +1,47 @@
 """The C in float32 of a member of the family for which `fp32` has no kernels of its own: direct
 convolutions of any shape, with any activation and pooling; dense layers are the same."""
 
+import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from lenet_export.formats.native import assembly, dense, direct
+from lenet_export.formats.native import assembly, dense, direct, minimal, winograd
 from lenet_export.formats.native.assembly import Program, array
 from lenet_export.formats.native.isa import NONE, Isa, Level
 from lenet_export.formats.native.pack import CHUNK, LANES, offsets
 from lenet_export.formats.native.stages import Stage, Staged, stage
 from lenet_export.network.layers import Network
 
+_TAME = "#define LENET_TAME 0x5f800000u /* bits of 2^64 */\n"
 _X86 = "#if defined(__x86_64__) && defined(__GNUC__)\n"
 
 
-def program(network: Network, levels: tuple[Level, ...], precision: str = "fp32") -> Program:
-    """The C of a network with kernels for `levels`, in ``fp32`` or ``bf16``."""
+def program(
+    network: Network,
+    levels: tuple[Level, ...],
+    precision: str = "fp32",
+    minimal_filters: Collection[int] | None = None,
+) -> Program:
+    """The C of a network with kernels for `levels`, in ``fp32`` or ``bf16``.
+
+    `minimal_filters` are the convolutions, from 1, that take Winograd's filters; by default those
+    for which they are faster, and round little enough by `winograd.shares`.
+    """
     staged = stage(network)
+    if minimal_filters is None:
+        minimal_filters = _chosen(network, staged, precision)
+    staged = dataclasses.replace(staged, minimal=frozenset(minimal_filters))
     paired = range(len(staged.dense) - 1 if precision == "bf16" else 0)
     uses = {step for layer in network.convolutions for step in layer.after}
     uses |= {layer.activation for layer in network.dense}
     curved = [name for name in ("tanh", "sigmoid") if name in uses]
     parts = {
-        "sizes.h": f"#define FEATURES {staged.dense[0].inputs}\n",
+        "sizes.h": f"#define FEATURES {staged.dense[0].inputs}\n" + _TAME * bool(minimal_filters),
         "constants.c": "".join(_constants(staged, paired, "average" in uses)),
         "kernels.c": "".join(
             _section(isa, staged, paired, curved) for isa in levels if isinstance(isa, Isa)
         ),
-        "winograd.c": "",
+        "winograd.c": assembly.text("winograd.c") if minimal_filters else "",
         "exp.c": assembly.text("exp.c") if curved else "",
         "guard.c": "",
         "end_guard.c": "",
@@ -47,6 +61,18 @@ def program(network: Network, levels: tuple[Level, ...], precision: str = "fp32"
     )
 
 
+def _chosen(network: Network, staged: Staged, precision: str) -> list[int]:
+    """The convolutions, from 1, for which Winograd's filters are faster and exact enough."""
+    transforms = {
+        number: minimal.TRANSFORMS[each.layer.size]
+        for number, each in enumerate(staged.stages) if minimal.fits(each)
+    }  # fmt: skip
+    if not transforms:
+        return []
+    shares = winograd.shares(network, transforms, precision)
+    return [number + 1 for number, share in shares.items() if share <= winograd.LIMIT]
+
+
 def _constants(staged: Staged, paired: range, average: bool) -> Iterator[str]:
     if average:
         yield "static const float lenet_quarter = 0.25f;\n"
@@ -54,6 +80,9 @@ def _constants(staged: Staged, paired: range, average: bool) -> Iterator[str]:
     for number, each in enumerate(staged.stages, 1):
         yield array(f"lenet_conv{number}", each.weight)
         yield array(f"lenet_conv{number}_bias", each.bias)
+    for number in sorted(staged.minimal):
+        yield f"/* The same filters of conv{number}, transformed: [block][position][channel][output]. */\n"
+        yield array(f"lenet_minimal{number}", minimal.weight(staged.stages[number - 1]))
     yield "/* Dense layers, a row of outputs for each input; the first's are (y, x, channel). */\n"
     for number, layer in enumerate(staged.dense):
         weights = layer.bfloat16_pairs if number in paired else layer.weight
@@ -71,6 +100,7 @@ def _section(isa: Isa, staged: Staged, paired: range, curved: list[str]) -> str:
         line
         for number, each in enumerate(staged.stages, 1)
         for line in direct.function(isa, number, each)
+        + (minimal.function(isa, number, each) if number in staged.minimal else [])
     ]
     return assembly.section(
         isa,
@@ -96,6 +126,9 @@ def _layout(staged: Staged) -> dict[str, int]:
     widths = [staged.dense[0].inputs, *(layer.stride for layer in staged.dense)]
     floats = {f"x{i}": CHUNK * width for i, width in enumerate(widths)}
     floats |= {f"c{i}": each.floats for i, each in enumerate(staged.stages, 1) if _copied(each)}
+    if staged.minimal:
+        sizes = [minimal.scratch_floats(staged.stages[number - 1]) for number in staged.minimal]
+        floats["scratch"] = max(sizes)
     floats |= {f"m{i}": CHUNK * width // LANES // 2 for i, width in enumerate(widths[:-1])}
     return offsets(floats, LANES)
 
@@ -105,7 +138,7 @@ def _chunk(isa: Isa, staged: Staged) -> str:
     starts, count, stages = _layout(staged), len(staged.dense), staged.stages
     arrays, calls = [], []
     for name, start in starts.items():
-        if name.startswith("m"):
+        if name[0] == "m":
             line = f"uint16_t *const {name} = (uint16_t *)(void *)(work + {start});"
         else:
             line = f"float *const {name} = work + {start};"
@@ -117,7 +150,15 @@ def _chunk(isa: Isa, staged: Staged) -> str:
         target = f"c{number + 1}" if number < len(stages) else "features"
         if number == 1 and source != "image":
             calls += _copy(each)
-        calls.append(f"        {isa.name}_conv{number}({source}, {target});\n")
+        call = f"{isa.name}_conv{number}({source}, {target});\n"
+        if number in staged.minimal:  # differences of huge pixels would make NaN where there is none
+            calls.append(
+                "        if (own < LENET_TAME)\n"
+                f"            {isa.name}_minimal{number}({source}, {target}, scratch);\n"
+                f"        else\n            {call}"
+            )
+        else:
+            calls.append(f"        {call}")
     last = stages[-1]
     beyond = ""
     if last.outputs % LANES:  # what lies there may be anything, of a pixel that is not finite

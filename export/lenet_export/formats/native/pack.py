@@ -123,9 +123,9 @@ def pack(network: Network, direct: tuple[bool, bool] = (False, False)) -> Packed
     )
     return Packed(
         direct,
-        _float32(conv1),
+        to_float32(conv1),
         network.conv1.bias,
-        _float32(blocks),
+        to_float32(blocks),
         pad(network.conv2.bias).reshape(-1, LANES),
         tuple(dense),
     )
@@ -163,8 +163,8 @@ def pad(values: NDArray[_T]) -> NDArray[_T]:
     return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % LANES)])
 
 
-def _float32(values: NDArray[np.float64]) -> Array:
-    """Raises `InputError` for what float32 cannot hold."""
+def to_float32(values: NDArray[np.float64]) -> Array:
+    """Transformed weights, rounded; raises `InputError` for what float32 cannot hold."""
     if np.abs(values).max(initial=0.0) > np.finfo(np.float32).max:
         raise InputError(
             "native: a convolution's weights are so large that Winograd's transform of them "

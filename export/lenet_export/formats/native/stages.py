@@ -90,10 +90,12 @@ class Staged:
     Attributes:
         stages: the convolutions.
         dense: the dense layers; the first reads pixels ``(y, x, channel)``.
+        minimal: the stages, from 1, whose filters are Winograd's; see `minimal`.
     """
 
     stages: tuple[Stage, ...]
     dense: tuple[PackedDense, ...]
+    minimal: frozenset[int] = frozenset()
 
 
 def stage(network: Network) -> Staged:

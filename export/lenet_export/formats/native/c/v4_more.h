@@ -1,7 +1,5 @@
 #define v4_div(a, b) _mm512_div_ps(a, b)
 #define v4_min(a, b) _mm512_min_ps(a, b)
-/* The larger, or NaN where either is. */
-#define v4_larger(a, b) _mm512_mask_max_ps(a, _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q), a, b)
 #define v4_power(t) \
     _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23), \
                                          _mm512_set1_epi32(0x3f800000)))
@@ -12,6 +10,12 @@
 #define v4_swap(a) _mm512_permute_ps(a, 0xb1)
 #define v4_store_even(p, a) v4_store_half(p, a, 0)
 #define v4_store_odd(p, a) v4_store_half(p, a, 1)
+
+/* The larger, or NaN where either is. */
+static inline ATTRIBUTE __m512 v4_larger(__m512 a, __m512 b)
+{
+    return _mm512_mask_max_ps(a, _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q), a, b);
+}
 
 static inline ATTRIBUTE __m512 v4_pair(const float *p)
 {
