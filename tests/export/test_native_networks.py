@@ -278,7 +278,9 @@ def test_what_is_not_of_the_family_is_refused(make, reason):
 
 def test_the_format_that_reads_is_named():
     with pytest.raises(InputError, match=r"^cuda: expected 3x3 or 5x5 kernels"):
-        layers.read(seeded(styled(conv1=nn.Conv2d(1, 6, 7), fc1=nn.Linear(400, 120))), (1, 32, 32), "cuda")
+        layers.read(
+            seeded(styled(conv1=nn.Conv2d(1, 6, 7), fc1=nn.Linear(400, 120))), (1, 32, 32), "cuda"
+        )
 
 
 @pytest.mark.parametrize("name", ["conv1", "conv2"])

@@ -97,7 +97,9 @@ class _Writer:
         self.odd = bool(twin and not pooled and columns % 2)  # the last pair begins at odd pixels
         taps = stage.shape[0] * stage.layer.size**2
         over = int(self.odd)
-        self.tile = best_tile(isa, (registers, self.rows, self.columns + over), self.accumulators, taps)
+        self.tile = best_tile(
+            isa, (registers, self.rows, self.columns + over), self.accumulators, taps
+        )
 
     def text(self) -> list[str]:
         """The loops over registers, rows and columns of tiles."""
@@ -212,7 +214,9 @@ def _ended(isa: Isa, layer: Convolution, value: str) -> str:
     """The average of a sum, and an activation that goes last, or before a maximum."""
     if layer.pooling == "average":
         value = isa.word("mul", value, isa.word("splat", "&lenet_quarter"))
-        return activate(isa, "".join(layer.after[1:]), value) if layer.after[0] == "average" else value
+        return (
+            activate(isa, "".join(layer.after[1:]), value) if layer.after[0] == "average" else value
+        )
     return activate(isa, "".join(layer.after[:1]), value) if layer.after[:1] != ("max",) else value
 
 

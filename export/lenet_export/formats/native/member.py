@@ -151,7 +151,9 @@ def _chunk(isa: Isa, staged: Staged) -> str:
         if number == 1 and source != "image":
             calls += _copy(each)
         call = f"{isa.name}_conv{number}({source}, {target});\n"
-        if number in staged.minimal:  # differences of huge pixels would make NaN where there is none
+        if (
+            number in staged.minimal
+        ):  # differences of huge pixels would make NaN where there is none
             calls.append(
                 "        if (own < LENET_TAME)\n"
                 f"            {isa.name}_minimal{number}({source}, {target}, scratch);\n"

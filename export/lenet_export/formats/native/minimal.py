@@ -25,7 +25,7 @@ TRANSFORMS: dict[int, tuple[Transform, Transform]] = {3: (F4, F2), 5: (F5, F5)}
 
 def fits(stage: Stage) -> bool:
     """Whether minimal filters are faster than `direct`, whatever they round."""
-    if stage.planar or stage.shape[0] < 8:
+    if stage.planar or stage.shape[0] < 4:
         return False
     _, height, width = _outputs(stage)
     down, along = _tile(stage)
@@ -140,9 +140,7 @@ def _forth(isa: Isa, d: list[str], to: list[str]) -> list[str]:
                  w("sub", d[3], d[1])]  # fmt: skip
         return [f"{vec} {name} = {text};" for name, text in zip(to, texts, strict=True)]
     p, q, r, s = (f"{name}{to[0]}" for name in "pqrs")
-    m4, two, m2, four = (
-        w("splat", f"&lenet_{n}") for n in ("minus_4", "2", "minus_2", "4")
-    )
+    m4, two, m2, four = (w("splat", f"&lenet_{n}") for n in ("minus_4", "2", "minus_2", "4"))
     parts = {
         p: w("fma", m4, d[2], d[4]),
         q: w("fma", m4, d[1], d[3]),
@@ -158,9 +156,7 @@ def _forth(isa: Isa, d: list[str], to: list[str]) -> list[str]:
     return [f"{vec} {name} = {text};" for name, text in parts.items()]
 
 
-def _products(
-    isa: Isa, number: int, stage: Stage, registers: int, tiles: int
-) -> list[str]:
+def _products(isa: Isa, number: int, stage: Stage, registers: int, tiles: int) -> list[str]:
     """Sums over the input channels at one position, of some tiles and registers."""
     w, vec = isa.word, isa.vec
     count, channels, outputs = _sizes(stage, isa)
@@ -185,9 +181,7 @@ def _products(
         if registers > 1:
             body.append(f"{vec} p{t} = {value};")
             value = f"p{t}"
-        body += [
-            f"a{v}_{t} = {w('fma', value, f'f{v}', f'a{v}_{t}')};" for v in range(registers)
-        ]
+        body += [f"a{v}_{t} = {w('fma', value, f'f{v}', f'a{v}_{t}')};" for v in range(registers)]
     lines += [f"for (int k = 0; k < {stage.shape[0]}; k++) {{", *indent(body), "}"]
     lines.append(f"float *const to = sums + {outputs} * ({count} * at + tile);")
     for v, t in itertools.product(range(registers), range(tiles)):

@@ -131,9 +131,7 @@ def pack(network: Network, direct: tuple[bool, bool] = (False, False)) -> Packed
     )
 
 
-def dense_weight(
-    weight: NDArray[_T], channels: int = 0, pixels: int = PIXELS
-) -> NDArray[_T]:
+def dense_weight(weight: NDArray[_T], channels: int = 0, pixels: int = PIXELS) -> NDArray[_T]:
     """A dense layer's weights ``(padded inputs, padded outputs)``.
 
     Args:
