@@ -109,7 +109,7 @@ def export(
     publish.check_target(target, force)
     reference = Reference(module)
     weights.require_finite(reference.module)
-    image_shape = shapes.find(reference, input_shape, static_batch or 2)
+    image_shape = shapes.find(reference, input_shape, static_batch)
     request = Request(
         module=reference.module,
         format=format,

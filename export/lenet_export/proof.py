@@ -14,7 +14,6 @@ from lenet_runtime.images.preprocess import Preprocessing, centred, to_batch
 from lenet_runtime.parity import Classifier, ParityReport, check_parity
 from lenet_runtime.session import Session
 
-
 DIGIT_LABELS = tuple("0123456789")
 
 
@@ -44,7 +43,8 @@ def bundled_right(run: Classifier, manifest: Manifest) -> int | None:
     digits = load_digits()
     images = mnist_batch(digits.images, manifest.preprocessing, manifest.image_shape)
     answers = run_filled(run, images, manifest.batch_size or len(images)).argmax(axis=1)
-    return sum(manifest.labels[a] == str(d) for a, d in zip(answers, digits.labels, strict=True))
+    right = [manifest.labels[a] == str(d) for a, d in zip(answers, digits.labels, strict=True)]
+    return int(sum(right))
 
 
 def run_filled(

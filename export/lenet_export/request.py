@@ -1,5 +1,6 @@
 """What every format's builder is given and what it gives back."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import BATCH_SIZES
 
 # golden.npz holds one whole batch of a static artifact, 4 KB an image of Net's shape.
+MAX_GOLDEN_BYTES = 2**26
 MAX_STATIC_BATCH = 2**14
 
 
@@ -64,9 +66,18 @@ class Request:
         check_static_batch(self.static_batch)
         if len(set(labels)) != len(labels) or not all(type(x) is str for x in labels):
             raise InputError(f"labels: expected different strings, found {list(labels)}")
+        if not isinstance(self.preprocessing, Preprocessing):
+            found = type(self.preprocessing).__name__
+            raise InputError(f"preprocessing: expected lenet_runtime.Preprocessing, found {found}")
         if problem := self.preprocessing.problem(self.image_shape):
             raise InputError(f"preprocessing: {problem}")
         check_batch_sizes(self.batch_sizes)
+        golden = 4 * math.prod(self.image_shape) * (self.static_batch or 1)
+        if golden > MAX_GOLDEN_BYTES:
+            raise InputError(
+                f"static batch: expected one whose images have at most {MAX_GOLDEN_BYTES} bytes, "
+                f"found {golden} of {self.static_batch} images {self.image_shape}"
+            )
 
     @cached_property
     def weights_sha256(self) -> str:

@@ -5,7 +5,10 @@ exception is translated where we call it, with the original as ``__cause__``. A 
 printable whatever a foreign file put into it.
 """
 
-_MAX_MESSAGE = 4000  # characters
+import re
+
+_MAX_MESSAGE, _MAX_LINE = 4000, 400  # characters
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def printable(text: object, limit: int = _MAX_MESSAGE, keep: str = "\n") -> str:
@@ -29,6 +32,18 @@ def printable(text: object, limit: int = _MAX_MESSAGE, keep: str = "\n") -> str:
     tail = max(0, limit - len(gap)) // 3
     head = max(0, limit - len(gap) - tail)
     return (shown[:head] + gap + shown[len(shown) - tail :])[:limit]
+
+
+def first_line(error: BaseException) -> str:
+    """What an engine's or PyTorch's own error says at first, for a message of ours to quote.
+
+    Without colours, and without the advice to PyTorch's developers that follows; the class where
+    it says nothing.
+    """
+    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    if lines and "TorchScript interpreter" in lines[0]:  # its own traceback comes first
+        lines = lines[-1:]
+    return printable(lines[0], _MAX_LINE) if lines else type(error).__name__
 
 
 class DeployError(Exception):

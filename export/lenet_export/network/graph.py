@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lenet_export.quiet import quiet
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import InputError, first_line
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,8 @@ def export(module: nn.Module, input_shape: tuple[int, int, int]) -> torch.export
         with quiet():
             return torch.export.export(module, (images,), dynamic_shapes=({0: batch},))
     except Exception as error:  # somebody else's code may raise anything
-        reason = str(error).partition("\n")[0]
         raise InputError(
-            f"torch.export cannot record the module for any number of images ({reason})"
+            f"torch.export cannot record the module for any number of images ({first_line(error)})"
         ) from error
 
 

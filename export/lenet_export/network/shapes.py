@@ -3,55 +3,76 @@
 Asked of the module itself, on black images, so that it may be written in any style.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from lenet_export.network.reference import Reference
 from lenet_runtime.artifact import LOG_PROBABILITIES, LOGITS, PROBABILITIES
-from lenet_runtime.artifact.manifest import CLASSES, image_problem
+from lenet_runtime.artifact.manifest import CHANNELS, CLASSES, image_problem
 from lenet_runtime.errors import InputError
 
 Shape = tuple[int, int, int]
 SIDES = (32, 28)  # that are tried where no shape is given, best first
-_SEARCHED = range(8, 129)  # sides that an error looks through for one that it can name
+# Sides that an error looks through for one that it can name, usual ones first.
+_SEARCHED = (64, 48, 96, 128, 224, 24, 20, 16, *range(8, 129))
 # How far rows of probabilities may be from the sum 1 in float64, of a module that computes them.
 _SUM = 1e-6
 
 
-def find(reference: Reference, input_shape: Iterable[int] | None, batch: int) -> Shape:
+def find(reference: Reference, input_shape: object, static_batch: int | None) -> Shape:
     """The ``(C, H, W)`` of the images that a module takes.
 
     Args:
         reference: The module.
         input_shape: What the caller says; None to find it out: the channels are those of the
             first convolution, and height and width the first of `SIDES` that the module takes.
-        batch: Images to try with.
+        static_batch: The only batch size to try; None to see that the module takes any.
 
     Raises:
-        InputError: The module fails on it, or takes neither of the sides. The message names a
-            shape that it takes where there is one.
+        InputError: The module fails on it, or takes neither of the sides, or has a batch size of
+            its own. The message names a shape or a batch size that it takes where there is one.
     """
-    if input_shape is not None:
-        shape = tuple(input_shape)
-        if problem := image_problem(shape):
-            raise InputError(f"input_shape: {problem}")
-        given = (shape[0], shape[1], shape[2])
-        _try(reference, given, batch)
-        return given
-    channels = _channels(reference.module)
+    batch = static_batch or 2
+    tried = _candidates(reference.module, input_shape)
     failures = []
-    for side in SIDES:
-        shape = channels, side, side
+    for shape in tried:
         try:
             _run(reference, shape, batch)
         except InputError as error:
             failures.append(error)
         else:
+            if static_batch is None:
+                _require_any_batch(reference, shape)
             return shape
-    raise _refusal(reference, [(channels, side, side) for side in SIDES], failures[0], batch)
+    raise _refusal(reference, tried, failures[0], static_batch) from failures[0]
+
+
+def _candidates(module: nn.Module, input_shape: object) -> list[Shape]:
+    """What to try: what the caller says, or else `SIDES`."""
+    if input_shape is None:
+        channels = _channels(module)
+        return [(channels, side, side) for side in SIDES]
+    shape = tuple(input_shape) if isinstance(input_shape, Sequence) else (input_shape,)
+    if problem := image_problem(shape):
+        raise InputError(f"input_shape: {problem}")
+    channels, height, width = shape
+    return [(channels, height, width)]
+
+
+def _require_any_batch(reference: Reference, shape: Shape) -> None:
+    """Refuse a module that takes two images and no other number, as torch.export's may be."""
+    for count in (1, 3):
+        try:
+            _run(reference, shape, count)
+        except InputError as error:
+            raise InputError(
+                f"{error}; it takes 2 images and not {count}: pass the module that torch.export or "
+                "a trace fixed the batch of, or static_batch=2"
+            ) from error
 
 
 def classes(reference: Reference, shape: Shape, batch: int) -> int:
@@ -66,7 +87,8 @@ def classes(reference: Reference, shape: Shape, batch: int) -> int:
     count = logits.shape[1]
     if count not in CLASSES:
         raise InputError(
-            f"module: expected {CLASSES[0]} to {CLASSES[-1]:,} classes, found logits {logits.shape}"
+            f"module: expected {CLASSES[0]} to {CLASSES[-1]:,} classes, found {count}"
+            + ("; give each of two classes a logit of its own" if count == 1 else "")
         )
     return int(count)
 
@@ -98,8 +120,10 @@ def _channels(module: nn.Module) -> int:
     else:
         weights = (tensor for tensor in module.parameters() if tensor.ndim == 4)
         channels = next((tensor.shape[1] for tensor in weights), 1)
-    if problem := image_problem((channels, *SIDES)):
-        raise InputError(f"module: its first convolution takes {channels} channels; {problem}")
+    if channels not in CHANNELS:
+        raise InputError(
+            f"module: expected a first convolution of 1 or 3 channels, found {channels}"
+        )
     return channels
 
 
@@ -117,31 +141,38 @@ def _run(reference: Reference, shape: Shape, batch: int) -> NDArray[np.float32]:
     return logits
 
 
-def _try(reference: Reference, shape: Shape, batch: int) -> None:
-    try:
-        _run(reference, shape, batch)
-    except InputError as error:
-        raise _refusal(reference, [shape], error, batch) from error
+def _refusal(
+    reference: Reference, tried: list[Shape], error: InputError, static_batch: int | None
+) -> InputError:
+    """The error for a module that takes none of the shapes, which names what it takes instead."""
 
+    def takes(shape: Shape, count: int) -> bool:
+        try:
+            _run(reference, shape, count)
+        except InputError:
+            return False
+        return True
 
-def _refusal(reference: Reference, tried: list[Shape], error: InputError, batch: int) -> InputError:
-    """The error for a module that takes none of the shapes, which names one that it takes."""
-    channels = tried[0][0]
-    others = [channels, *({1, 3} - {channels})] if len(tried) == 1 else [channels]
-    for count in others:
-        for side in (*SIDES, *_SEARCHED):
-            shape = count, side, side
-            try:
-                _run(reference, shape, batch)
-            except InputError:
-                continue
-            words = " and ".join(map(str, tried))
+    if any(
+        weight.is_floating_point() and weight.dtype != torch.float32
+        for weight in _weights(reference)
+    ):
+        return error  # which says so
+    words = " and ".join(map(str, tried))
+    if static_batch is None and takes(tried[0], 1):
+        return InputError(f"{error}; it takes batches of one image alone: pass static_batch=1")
+    first = tried[0][0]
+    channels = [first] if len(tried) > 1 else sorted(CHANNELS, key=lambda count: count != first)
+    for shape in ((c, side, side) for c in channels for side in (*SIDES, *_SEARCHED)):
+        if takes(shape, static_batch or 2):
             return InputError(
-                f"module: it fails on images {words}, and takes {shape}; pass input_shape={shape}"
+                f"module: it takes images {shape}, and fails on {words}; pass input_shape={shape}"
             )
-    if len(tried) > 1:
-        words = " and ".join(f"{height}x{width}" for _, height, width in tried)
-        return InputError(
-            f"{error}; it failed on {words}: if it takes another size, pass input_shape=(C, H, W)"
-        )
-    return error
+    return InputError(
+        f"{error}; it fails on images {words}: if it takes others, pass input_shape=(C, H, W)"
+    )
+
+
+def _weights(reference: Reference) -> Iterator[torch.Tensor]:
+    yield from reference.module.parameters()
+    yield from reference.module.buffers()

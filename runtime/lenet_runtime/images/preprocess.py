@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime.errors import InputError
+from lenet_runtime.images.digits import SIDE
 
 NET = (1, 32, 32)  # channels, height and width of Net's images, for callers that know no others
 FLOATS = (np.float16, np.float32, np.float64)
@@ -109,8 +110,9 @@ def to_pixels(
             float16, float32 or float64 in [0, 1], in native byte order. For three channels also
             ``(N, h, w, 3)`` or ``(N, H, W, 3)`` of any colours; grey ones become three equal
             channels. Or one `PIL.Image.Image`, or a list or tuple of them, of any size and mode:
-            for one channel each goes through `lenet_runtime.images.pictures.mnist_style`, and for
-            three it is taken for a photo, whatever it shows: resized to HxW in RGB.
+            for one channel each goes through `lenet_runtime.images.pictures.mnist_style`, and is
+            resized to hxw where that is not 28x28; for three it is taken for a photo, whatever it
+            shows, and resized to HxW in RGB, as torchvision's ``Resize`` does.
         preprocessing: Preprocessing that the artifact records.
         image_shape: The network's ``(C, H, W)``.
 
@@ -123,9 +125,8 @@ def to_pixels(
             floats no larger than 16/255, or dark ink on light paper. The message says what to do.
     """
     if not isinstance(images, np.ndarray):
-        return _from_pictures(images, image_shape)
-    _, height, width = image_shape
-    inner = height - 2 * preprocessing.padding, width - 2 * preprocessing.padding
+        return _from_pictures(images, preprocessing, image_shape)
+    inner = _inner(preprocessing, image_shape)
     inverse = "~images" if images.dtype == np.bool_ else ""
     if inverse and not isinstance(images, np.ma.MaskedArray):
         images = images.view(np.uint8) * np.uint8(255)
@@ -202,7 +203,15 @@ def pixel_table(preprocessing: Preprocessing, channel: int = 0) -> NDArray[np.fl
     return table
 
 
-def _from_pictures(images: Any, image_shape: Shape) -> tuple[NDArray[np.uint8], Warnings]:
+def _inner(preprocessing: Preprocessing, image_shape: Shape) -> tuple[int, int]:
+    """Height and width of what is inside the padding."""
+    _, height, width = image_shape
+    return height - 2 * preprocessing.padding, width - 2 * preprocessing.padding
+
+
+def _from_pictures(
+    images: Any, preprocessing: Preprocessing, image_shape: Shape
+) -> tuple[NDArray[np.uint8], Warnings]:
     # Nothing can be a PIL image unless PIL was imported, so this module need not import it.
     pil = sys.modules.get("PIL.Image")
     pictures = images if isinstance(images, list | tuple) else [images]
@@ -226,8 +235,15 @@ def _from_pictures(images: Any, image_shape: Shape) -> tuple[NDArray[np.uint8], 
             digits.append(mnist_style(picture))
         except InputError as error:
             raise InputError(f"images[{i}]: {error}") from error
-    pixels = np.array([digit.pixels for digit in digits], np.uint8).reshape(-1, 28, 28)
-    return pixels, tuple(digit.warnings for digit in digits)
+    rows, columns = _inner(preprocessing, image_shape)
+    assert pil  # else there were no pictures
+    pixels = [digit.pixels for digit in digits]
+    if (rows, columns) != (SIDE, SIDE):
+        pixels = [np.asarray(pil.fromarray(p).resize((columns, rows), 2)) for p in pixels]
+    return (
+        np.array(pixels, np.uint8).reshape(-1, rows, columns),
+        tuple(digit.warnings for digit in digits),
+    )
 
 
 def _photo(picture: Any, index: int, width: int, height: int) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime import devices
 from lenet_runtime.backends.protocol import Predictor, closed
-from lenet_runtime.errors import BackendUnavailable, DeployError
+from lenet_runtime.errors import BackendUnavailable, DeployError, first_line
 
 
 def probe(device: str) -> str:
@@ -127,7 +127,9 @@ class TorchPredictor(Predictor):
             with Held(self._threads), torch.inference_mode():
                 logits = forward(torch.from_numpy(images))
         except RuntimeError as error:
-            raise DeployError(f"{self._name} failed on {images.shape}: {error}") from error
+            raise DeployError(
+                f"{self._name} failed on {images.shape}: {first_line(error)}"
+            ) from error
         if not isinstance(logits, torch.Tensor):
             raise DeployError(f"{self._name}: expected a tensor, found {type(logits).__name__}")
         answer: NDArray[np.float32] = logits.numpy()
