@@ -168,7 +168,9 @@ def read(module: nn.Module, input_shape: ImageShape, reader: str = "module") -> 
         raise InputError(f"{reader}: {error}") from error
 
 
-def _read(module: nn.Module, input_shape: ImageShape) -> Network:
+def _read(  # noqa: PLR0912  one branch for each kind of layer
+    module: nn.Module, input_shape: ImageShape
+) -> Network:
     program = graph.export(module, input_shape)
     kinds = [graph.kind(node) for node in graph.operations(program)]
     _require_order(kinds)
@@ -184,7 +186,9 @@ def _read(module: nn.Module, input_shape: ImageShape) -> Network:
             _require_shape(step, (prod(shape),) if dense else shape)
             weight, bias = weights.of(step)
             layer = Layer(
-                np.float64(weight), np.float64(bias), 0 if dense else padding(step, weight)
+                weight.astype(np.float64),
+                bias.astype(np.float64),
+                0 if dense else padding(step, weight),
             )
             if waiting:
                 layer = layer.behind(waiting)

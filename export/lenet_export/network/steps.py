@@ -1,4 +1,4 @@
-"""What a step of a network's graph brings with it: its arguments, which must be plain, its weights."""
+"""What a step of a network's graph brings with it: its arguments and its weights."""
 
 from typing import Any
 
@@ -14,8 +14,13 @@ Array = NDArray[np.float32]
 POOLINGS = {"max_pool2d": "max", "avg_pool2d": "average"}
 DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 # The other arguments of each operation, with the only values that the family has.
-_DROPS = {"train": (False,)}  # F.dropout(x) drops in eval mode, too
-_POOL = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0), "ceil_mode": (False,)}
+_DROPS: dict[str, tuple[object, ...]] = {"train": (False,)}  # F.dropout(x) drops in eval mode, too
+_POOL: dict[str, tuple[object, ...]] = {
+    "kernel_size": (2, 2),
+    "stride": (2, 2),
+    "padding": (0, 0),
+    "ceil_mode": (False,),
+}
 _PLAIN: dict[str, dict[str, tuple[object, ...]]] = {
     "conv2d": {"stride": (1, 1), "dilation": (1, 1), "groups": (1,)},
     "max_pool2d": _POOL | {"dilation": (1, 1)},
@@ -83,7 +88,8 @@ class Weights:
         values = [None if step.arguments[r] is None else self._array(step, r) for r in roles]
         if values[0] is None or values[1] is None:
             raise InputError("batch_norm: expected running statistics, found none")
-        return Affine.of(*values, step.arguments["eps"])
+        mean, variance, weight, bias = values
+        return Affine.of(mean, variance, weight, bias, step.arguments["eps"])
 
     def _array(self, step: Step, role: str) -> Array:
         node = step.arguments[role]

@@ -23,9 +23,9 @@ from lenet_export.formats.native.assembly import Program
 from lenet_export.formats.native.isa import BASE, BF16, BF16_FLAGS, NONE, V3, V4, VNNI, Level
 from lenet_export.network import layers, weights
 from lenet_export.network.layers import Network
-from lenet_export.network.steps import Array
 from lenet_export.network.quantize import calibration_batch
 from lenet_export.network.reference import Reference
+from lenet_export.network.steps import Array
 from lenet_export.request import Build, Request
 from lenet_runtime import cpu
 from lenet_runtime.artifact import Requirements, files
@@ -42,8 +42,8 @@ class Precision:
     Attributes:
         levels: the kernels by the option ``isa``, best first.
         program: writes a network's C for these kernels; int8 with normalised calibration digits.
-        arithmetic: what conv1, the other convolutions, the dense layers and the last of them are computed in and
-            by which kernels, where ``*`` is all of `levels`.
+        arithmetic: what conv1, the other convolutions, the dense layers and the last of them are
+            computed in and by which kernels, where ``*`` is all of `levels`.
         flags: the CPU flags, in Linux's spelling, that the library needs.
     """
 
@@ -55,8 +55,9 @@ class Precision:
 
 def _float(network: Network, levels: tuple[Level, ...], precision: str) -> Program:
     """The tuned kernels for what is like `Net`, the general ones for all other members."""
-    own = member if network.unlike_net else fp32
-    return own.program(network, levels, precision)
+    if network.unlike_net:
+        return member.program(network, levels, precision)
+    return fp32.program(network, levels, precision)
 
 
 PRECISIONS = {

@@ -96,10 +96,7 @@ class _Writer:
         self.columns = columns // 2 if twin and not pooled else columns
         self.odd = bool(twin and not pooled and columns % 2)  # the last pair begins at odd pixels
         taps = stage.shape[0] * stage.layer.size**2
-        over = int(self.odd)
-        self.tile = best_tile(
-            isa, (registers, self.rows, self.columns + over), self.accumulators, taps
-        )
+        self.tile = best_tile(isa, (registers, self.rows, self.columns), self.accumulators, taps)
 
     def text(self) -> list[str]:
         """The loops over registers, rows and columns of tiles."""

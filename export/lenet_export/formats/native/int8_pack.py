@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_export.formats.native.pack import CHUNK, LANES, PackedDense, dense_weight, offsets, pad
-from lenet_export.network.steps import Array
 from lenet_export.network.quantize import Quantized, QuantizedLayer
+from lenet_export.network.steps import Array
 
 ROWS = 14  # of conv1's pooled output, those that conv2's pooling reaches
 COLUMNS = 16  # of the same, in lanes; 14 of them are used

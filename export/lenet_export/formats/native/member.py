@@ -3,7 +3,7 @@ convolutions of any shape, with any activation and pooling; dense layers are the
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from lenet_export.formats.native import assembly, dense, direct, minimal, winograd
 from lenet_export.formats.native.assembly import Program, array
@@ -81,7 +81,7 @@ def _constants(staged: Staged, paired: range, average: bool) -> Iterator[str]:
         yield array(f"lenet_conv{number}", each.weight)
         yield array(f"lenet_conv{number}_bias", each.bias)
     for number in sorted(staged.minimal):
-        yield f"/* The same filters of conv{number}, transformed: [block][position][channel][output]. */\n"
+        yield f"/* conv{number}'s, transformed: [block][position][channel][output]. */\n"
         yield array(f"lenet_minimal{number}", minimal.weight(staged.stages[number - 1]))
     yield "/* Dense layers, a row of outputs for each input; the first's are (y, x, channel). */\n"
     for number, layer in enumerate(staged.dense):
@@ -90,7 +90,7 @@ def _constants(staged: Staged, paired: range, average: bool) -> Iterator[str]:
         yield array(f"lenet_dense{number}_bias", layer.bias)
 
 
-def _section(isa: Isa, staged: Staged, paired: range, curved: list[str]) -> str:
+def _section(isa: Isa, staged: Staged, paired: range, curved: Sequence[str]) -> str:
     """The words and the kernels of one instruction set."""
     words = {"ATTRIBUTE": isa.attribute, "ISA": isa.name}
     last = len(staged.dense) - 1
@@ -163,10 +163,11 @@ def _chunk(isa: Isa, staged: Staged) -> str:
             calls.append(f"        {call}")
     last = stages[-1]
     beyond = ""
-    if last.outputs % LANES:  # what lies there may be anything, of a pixel that is not finite
+    mask = (1 << last.outputs % LANES) - 1
+    if mask:  # what lies there may be anything, of a pixel that is not finite
         beyond = (
             f"        for (int v = {last.blocks - 1}; v < FEATURES / 16; v += {last.blocks})\n"
-            f"            m0[FEATURES / 16 * i + (size_t)v] &= {(1 << last.outputs % LANES) - 1:#x};\n"
+            f"            m0[FEATURES / 16 * i + (size_t)v] &= {mask:#x};\n"
         )
     dense_calls = [
         f"    {isa.name}_dense{i}(x{i}, m{i}, x{i + 1}{f', m{i + 1}' * (i < count - 1)}, n);\n"

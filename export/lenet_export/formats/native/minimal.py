@@ -10,6 +10,7 @@ are F(2,5) both ways, 36 products for 2x2 outputs instead of 100.
 """
 
 import itertools
+
 import numpy as np
 
 from lenet_export.formats.native.direct import best_tile, finish, steps
@@ -74,9 +75,8 @@ def weight(stage: Stage) -> Array:
 
 def function(isa: Isa, number: int, stage: Stage) -> list[str]:
     """``NAME_minimalN``: a padded input to the next one's."""
-    tiles, channels, outputs = _sizes(stage, isa)
-    down, along = _tile(stage)
-    _, height, width = _outputs(stage)
+    tiles, channels, _ = _sizes(stage, isa)
+    down, height = _tile(stage)[0], _outputs(stage)[1]
     count = int(np.prod(_positions(stage)))
     body = steps("tile", tiles, 1, _input(isa, stage, tiles, channels))
     registers = -(-stage.outputs // isa.width)
