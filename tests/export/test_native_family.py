@@ -21,7 +21,7 @@ MEMBERS = {
         nn.AvgPool2d(2), nn.Conv2d(16, 20, 5), nn.Tanh(), nn.Flatten(), nn.Linear(20, 10))),
     "three channels, same, sigmoid, 26 classes, log_softmax": ((3, 28, 28), lambda: nn.Sequential(
         nn.Conv2d(3, 10, 5, padding=2), nn.Sigmoid(), nn.MaxPool2d(2), nn.Conv2d(10, 20, 5),
-        nn.Sigmoid(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(320, 26), nn.LogSoftmax(1))),
+        nn.Sigmoid(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(500, 26), nn.LogSoftmax(1))),
     "odd sides, no pooling, softmax": ((1, 30, 27), lambda: nn.Sequential(
         nn.Conv2d(1, 7, 3), nn.ReLU(), nn.Conv2d(7, 9, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(9, 5, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(840, 33), nn.Tanh(),
@@ -121,5 +121,5 @@ def test_the_bundled_network_keeps_its_bytes(net, precision):
     """The tuned kernels are not touched by what other members need; but for the version."""
     for name, text in sources_of(net, "x86-64-v4", precision).items():
         if (precision, name) in SEED:
-            text = re.sub(r"lenet-deploy \d[\w.]*|_version\[\] = .*", "", text)
-            assert hashlib.sha256(text.encode()).hexdigest()[:16] == SEED[precision, name]
+            own = re.sub(r"lenet-deploy \d[\w.]*|_version\[\] = .*", "", text)
+            assert hashlib.sha256(own.encode()).hexdigest()[:16] == SEED[precision, name]
