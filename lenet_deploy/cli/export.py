@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from lenet_deploy.cli.console import note, plain, print_json, progress, stdout, table
+from lenet_deploy.cli.network_options import Network, with_network
 from lenet_deploy.cli.options import (
     BatchSizes,
-    Checkpoint,
     Json,
     integers_of,
     with_options_of_formats,
@@ -21,7 +21,6 @@ from lenet_runtime.backends import backends_of, kinds_of
 from lenet_runtime.devices import Device
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 from lenet_runtime.formats import FORMATS
-from lenet_runtime.images.preprocess import Preprocessing
 
 # Of each format that has some beside fp32 and tf32.
 _OTHER_PRECISIONS = {
@@ -31,6 +30,7 @@ _OTHER_PRECISIONS = {
 }
 
 
+@with_network()
 @with_options_of_formats
 def export(
     *,
@@ -51,7 +51,7 @@ def export(
             + "."
         ),
     ] = "fp32",
-    checkpoint: Checkpoint = None,
+    network: Network,
     output: Annotated[
         Path,
         typer.Option(
@@ -101,7 +101,6 @@ def export(
     before stays. With --format all, one format's failure does not stop the others.
     """
     import lenet_export
-    from lenet_deploy.training.checkpoint import read_checkpoint
 
     names = _all_formats(device, gpu_only=no_verify) if format == "all" else [format]
     if source_only:
@@ -115,8 +114,9 @@ def export(
         "force": force,
         "batch_sizes": integers_of(batch_sizes),
     }
-    net, card = read_checkpoint(checkpoint)
-    common["preprocessing"] = Preprocessing(**card.get("preprocessing", {}))
+    loaded = network.load()
+    net = loaded.module
+    common |= loaded.arguments
     if source_only:
         paths = _write_source(net, output / "native-source", common, options)
         _print_source(paths, as_json=as_json)
@@ -189,11 +189,12 @@ def _write_source(
     from lenet_export.formats.native import write_source
     from lenet_export.request import Request
 
-    precision, pixels = common["precision"], common["preprocessing"]
+    precision = common["precision"]
     FORMATS["native"].require_options(options, precision)
     request = Request(
-        net, "native", precision, Device("cpu"), preprocessing=pixels, options=options
-    )
+        net, "native", precision, Device("cpu"), preprocessing=common["preprocessing"],
+        labels=common["labels"], image_shape=common["input_shape"], options=options,
+    )  # fmt: skip
     return write_source(request, folder)
 
 

@@ -17,7 +17,8 @@ Checkpoint = Annotated[
     Path | None,
     typer.Option(
         "--checkpoint",
-        help="Weights: .safetensors, or a .pt state dict. Default: the bundled checkpoint.",
+        help="Weights: .safetensors, or what torch.save or Lightning wrote. Default: the bundled "
+        "checkpoint.",
         metavar="FILE",
     ),
 ]

@@ -15,10 +15,10 @@ from lenet_deploy.cli.console import (
     stdout,
     table,
 )
+from lenet_deploy.cli.network_options import Network, with_network
 from lenet_deploy.cli.options import (
     Backend,
     BatchSizes,
-    Checkpoint,
     Device,
     Json,
     OptionalDataDir,
@@ -38,10 +38,11 @@ _SHOWN_FLIPS = 10
 _NUMBERS = {"batch": 0, "max": 0, "mean": 84, "eager": 66, "times": 74, "of tol.": 0, "top-1": 0}
 
 
+@with_network("mean", "std", "labels")
 def verify(
     artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="ARTIFACT")],
     *,
-    checkpoint: Checkpoint = None,
+    network: Network,
     batch_sizes: BatchSizes = "1,2,7,64,257",
     data_dir: OptionalDataDir = None,
     backend: Backend = "auto",
@@ -65,7 +66,6 @@ def verify(
     digits. Exits 3 if anything differs by more than the tolerance of the artifact's precision.
     """
     import lenet_export
-    from lenet_deploy.training.checkpoint import load_checkpoint
 
     if record and backend == "fastest":
         raise InputError(
@@ -73,11 +73,11 @@ def verify(
             "each by itself"
         )
     sizes, data_set = integers_of(batch_sizes), _test_set(data_dir)
-    net = load_checkpoint(checkpoint)
     with (
         lenet_runtime.load(artifact, backend, device, threads, trust, unproven=record) as session,
         progress() as step,
     ):
+        net = network.load(session.manifest.image_shape[1:]).module
         step(f"verifying {artifact} on {session.backend}")
         report = lenet_export.verify(session, net, batch_sizes=sizes, data_set=data_set, seed=seed)
         name, device = session.backend, session.device
@@ -88,7 +88,10 @@ def verify(
         print_json(where | report.to_dict())
     else:
         _print(report, name)
-    note_low_accuracy(report.data_set.accuracy)
+    if set(session.manifest.labels) == set("0123456789"):
+        note_low_accuracy(report.data_set.accuracy)
+    if not report.ok:
+        note(network.hint)
     report.require(str(artifact))
     if record:
         note(f"recorded in {plain(artifact)}, which loads from now on")

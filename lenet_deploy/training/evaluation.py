@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lenet_deploy.training.data import Split, batches, preprocess
-from lenet_deploy.training.model import Net
 from lenet_runtime.errors import DeployError
 from lenet_runtime.images.preprocess import Preprocessing
 
@@ -83,7 +83,7 @@ def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[floa
 
 
 def evaluate(
-    net: Net,
+    net: nn.Module,
     split: Split,
     preprocessing: Preprocessing,
     *,

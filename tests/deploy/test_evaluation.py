@@ -115,8 +115,29 @@ def test_normalisation_is_the_cards_unless_it_is_given(checkpoint, mnist, monkey
     evaluate(checkpoint, mnist)
     evaluate(checkpoint, mnist, "--mean", "0.1", "--std", "0.2")
     torch.save(Net().state_dict(), checkpoint.with_name("bare.pt"))
-    assert "no card" in evaluate(checkpoint.with_name("bare.pt"), mnist).stderr
+    said = evaluate(checkpoint.with_name("bare.pt"), mnist).stderr
+    assert "mean 0.1307 (--mean), std 0.3081 (--std)" in said
     assert numbers == [(0.5, 0.5), (0.1, 0.2), (0.1307, 0.3081)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_of_the_family_is_evaluated(mnist, tmp_path, channels):
+    """Grey digits become three equal channels, for which the first kernels are a third each."""
+    torch.manual_seed(0)
+    net = Net()
+    checkpoint = tmp_path / "a.pt"
+    torch.save(net.state_dict(), checkpoint)
+    expected = evaluate(checkpoint, mnist, "--json", "--activation", "tanh").stdout
+    weights = net.state_dict()
+    weights["conv1.weight"] = weights["conv1.weight"].repeat(1, channels, 1, 1) / channels
+    torch.save({"state_dict": weights}, checkpoint)
+    assert evaluate(checkpoint, mnist, "--json", "--activation", "tanh").stdout == expected
+
+
+def test_a_network_of_letters_is_refused(mnist, tmp_path):
+    torch.save({**Net().state_dict(), "fc3.weight": torch.zeros(26, 84),
+                "fc3.bias": torch.zeros(26)}, tmp_path / "a.pt")  # fmt: skip
+    assert "found 26 classes" in evaluate(tmp_path / "a.pt", mnist, code=2).stderr
 
 
 def test_exit_codes(checkpoint, mnist, tmp_path):
