@@ -191,31 +191,38 @@ def doubled(module):
 
 OTHERS = {
     # other layers
-    "average pooling": (styled({"pool1": lambda x: F.avg_pool2d(x, 2)}), "avg_pool2d"),
     "leaky relu": (styled({"act": F.leaky_relu}), "leaky_relu"),
     "relu6": (styled({"act": F.relu6}), "relu6"),
-    "softmax": (styled({"end": lambda x: F.softmax(x, 1)}), "softmax"),
     "relu at the end": (styled({"end": F.relu}), "linear, relu"),
     "relu twice": (styled({"middle": F.relu}), "max_pool2d, relu"),
-    "no relu": (styled({"act": lambda x: x}), "conv2d, max_pool2d, conv2d"),
     "times two": (styled({"start": lambda x: x * 2}), "mul"),
     "plus one": (styled({"end": lambda x: x + 1}), "add"),
     "transposed": (styled({"start": lambda x: x.transpose(2, 3)}), "transpose"),
     "permuted": (styled({"flat": lambda x: x.permute(0, 2, 3, 1).flatten(1)}), "permute"),
     "flipped": (styled({"start": lambda x: x.flip(3)}), "flip"),
     "rolled over the batch": (styled({"start": lambda x: x.roll(1, 0)}), "roll"),
-    "batch norm": (styled({"middle": nn.BatchNorm2d(6).eval()}), "batch_norm"),
+    "batch norm before a pooling": (styled({"act": lambda x: nn.BatchNorm2d(6).eval()(F.relu(x))}),
+                                "batch_norm"),
     "residual": (written(lambda n, x: n.fc3(n.hidden(n.features(x) + n.features(x)))), "add"),
     "a hook": (lambda: doubled(Net()), "mul"),
     "another op's name": (styled({"act": impostor}), "native_test"),
     "one convolution": (written(lambda n, x: n.f(F.max_pool2d(F.relu(n.conv1(x)), 2).flatten(1)),
                                 f=nn.Linear(1350, 10)), "found conv2d, relu, max_pool2d, flatten"),
+    "softmax over the batch": (styled({"end": lambda x: F.softmax(x, 0)}), "dim"),
+    "softmax in the middle": (styled({"flat": lambda x: F.softmax(x.flatten(1), 1)}), "softmax"),
+    "two activations": (styled({"middle": torch.tanh}), "max_pool2d, tanh"),
+    "two poolings": (styled({"middle": lambda x: F.max_pool2d(x, 2)}, fc1=nn.Linear(64, 120)),
+                     "max_pool2d, max_pool2d"),
+    "nothing is left": (styled({"pool2": lambda x: F.max_pool2d(F.max_pool2d(x, 2), 2)}),
+                        "torch.export"),
     # other numbers
-    "5x5": (styled(conv1=nn.Conv2d(1, 6, 5)), "3x3"),
+    "7x7": (styled(conv1=nn.Conv2d(1, 6, 7), fc1=nn.Linear(400, 120)), "3x3 or 5x5"),
+    "more than same": (styled(conv1=nn.Conv2d(1, 6, 3, padding=2), fc1=nn.Linear(784, 120)),
+                       "padding 0 or 1"),
+    "average of some": (styled({"pool1": lambda x: F.avg_pool2d(x, 2, divisor_override=3)}),
+                        "divisor_override"),
     "3x4": (styled(conv2=nn.Conv2d(6, 16, (3, 4))), "3x3"),
     "stride": (styled(conv1=nn.Conv2d(1, 6, 3, 2), fc1=nn.Linear(64, 120)), "stride"),
-    "padding": (styled(conv1=nn.Conv2d(1, 6, 3, padding=1), fc1=nn.Linear(784, 120)), "padding"),
-    "same": (styled(conv1=nn.Conv2d(1, 6, 3, padding="same"), fc1=nn.Linear(784, 120)), "padding"),
     "dilation": (styled(conv2=nn.Conv2d(6, 16, 3, dilation=2), fc1=nn.Linear(400, 120)),
                  "dilation"),
     "groups": (styled(conv2=nn.Conv2d(6, 16, 3, groups=2)), "groups"),
@@ -228,7 +235,6 @@ OTHERS = {
     "pooling dilated": (styled({"pool2": lambda x: F.max_pool2d(x, 2, dilation=2)},
                                fc1=nn.Linear(16 * 36, 120)), "dilation"),
     "dropout that drops": (styled({"middle": lambda x: F.dropout(x, 0.5)}), "train"),
-    "eleven logits": (styled(fc3=nn.Linear(84, 11)), "11"),
     # other shapes
     "16x64 images": (styled({"start": lambda x: x.reshape(x.shape[0], 1, 16, 64)},
                             fc1=nn.Linear(448, 120)), "16, 64"),
@@ -271,8 +277,10 @@ def test_what_is_not_of_the_family_is_refused(make, reason):
 
 
 def test_the_format_that_reads_is_named():
-    with pytest.raises(InputError, match=r"^cuda: expected 3x3 kernels"):
-        layers.read(seeded(styled(conv1=nn.Conv2d(1, 6, 5))), (1, 32, 32), "cuda")
+    with pytest.raises(InputError, match=r"^cuda: expected 3x3 or 5x5 kernels"):
+        layers.read(
+            seeded(styled(conv1=nn.Conv2d(1, 6, 7), fc1=nn.Linear(400, 120))), (1, 32, 32), "cuda"
+        )
 
 
 @pytest.mark.parametrize("name", ["conv1", "conv2"])

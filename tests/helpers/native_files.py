@@ -20,6 +20,8 @@ HEADER = """
 #include <stddef.h>
 #define LENET_OK 0
 #define LENET_ERROR_NOT_FINITE 2
+#define LENET_PIXELS 1024
+#define LENET_LOGITS 10
 size_t lenet_workspace_size(void);
 int lenet_run(const float *images, float *logits, size_t batch, void *workspace);
 int lenet_run_finite(const float *images, float *logits, size_t batch, void *workspace);

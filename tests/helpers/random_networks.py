@@ -78,9 +78,12 @@ def random_network(rng, shape=SEED_SHAPE):
         weight = KINDS[kind](rng, size) / np.sqrt(np.prod(size[1:])) * rng.choice(MAGNITUDES)
         spread = np.abs(weight).max() * rng.choice([0.0, 0.1, 1.0])
         bias = rng.standard_normal(size[0]) * spread
-        made = Convolution if len(size) == 4 else Dense
-        layers.append(made(np.float32(weight), np.float32(bias)))
-    return Network(layers[0], layers[1], tuple(layers[2:])), kinds
+        values = np.float32(weight), np.float32(bias)
+        if len(size) == 4:
+            layers.append(Convolution(*values))
+        else:
+            layers.append(Dense(*values, "relu" if len(layers) < len(shapes) - 1 else ""))
+    return Network(tuple(layers[:2]), tuple(layers[2:])), kinds
 
 
 def module_of(network):

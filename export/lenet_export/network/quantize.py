@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it, in all its tutorials
 from numpy.typing import NDArray
 
-from lenet_export.network.layers import Array, Convolution, Dense, Network
+from lenet_export.network.layers import Convolution, Dense, Network
+from lenet_export.network.steps import Array
 from lenet_export.proof import mnist_batch
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.preprocess import Preprocessing

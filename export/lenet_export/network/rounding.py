@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_export.network.layers import Array
+from lenet_export.network.steps import Array
 
 
 def bfloat16(values: Array) -> NDArray[np.uint16]:

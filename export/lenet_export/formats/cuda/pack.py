@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_export.network import rounding
-from lenet_export.network.layers import Array, Network
+from lenet_export.network.layers import Network
+from lenet_export.network.steps import Array
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.preprocess import Preprocessing, pixel_table
 

@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lenet_export.formats.native import assembly, compiler, fp32, int8
+from lenet_export.formats.native import assembly, compiler, fp32, int8, member
 from lenet_export.formats.native.assembly import Program
 from lenet_export.formats.native.isa import BASE, BF16, BF16_FLAGS, NONE, V3, V4, VNNI, Level
 from lenet_export.network import layers, weights
-from lenet_export.network.layers import Array, Network
+from lenet_export.network.layers import Network
 from lenet_export.network.quantize import calibration_batch
 from lenet_export.network.reference import Reference
+from lenet_export.network.steps import Array
 from lenet_export.request import Build, Request
 from lenet_runtime import cpu
 from lenet_runtime.artifact import Requirements, files
@@ -41,8 +42,8 @@ class Precision:
     Attributes:
         levels: the kernels by the option ``isa``, best first.
         program: writes a network's C for these kernels; int8 with normalised calibration digits.
-        arithmetic: what conv1, conv2, the dense layers and the last of them are computed in and
-            by which kernels, where ``*`` is all of `levels`.
+        arithmetic: what conv1, the other convolutions, the dense layers and the last of them are
+            computed in and by which kernels, where ``*`` is all of `levels`.
         flags: the CPU flags, in Linux's spelling, that the library needs.
     """
 
@@ -52,15 +53,22 @@ class Precision:
     flags: tuple[str, ...] = ()
 
 
+def _float(network: Network, levels: tuple[Level, ...], precision: str) -> Program:
+    """The tuned kernels for what is like `Net`, the general ones for all other members."""
+    if network.unlike_net:
+        return member.program(network, levels, precision)
+    return fp32.program(network, levels, precision)
+
+
 PRECISIONS = {
     "fp32": Precision(
         {"x86-64-v4": (V4, V3, BASE), "x86-64-v3": (V3, BASE), "generic": (BASE,)},
-        lambda network, levels, calibration: fp32.program(network, levels),
+        lambda network, levels, calibration: _float(network, levels, "fp32"),
         ("fp32 *", "fp32 *", "fp32 *", "fp32 *"),
     ),
     "bf16": Precision(
         {DEFAULT_ISA: (BF16, NONE)},
-        lambda network, levels, calibration: fp32.program(network, levels, "bf16"),
+        lambda network, levels, calibration: _float(network, levels, "bf16"),
         ("fp32 x86-64-v4", "fp32 x86-64-v4", "bf16 avx512_bf16", "fp32 x86-64-v4"),
         BF16_FLAGS,
     ),
@@ -145,18 +153,21 @@ def _program(request: Request) -> Program:
     digits = request.options.get("calibration")
     calibration = calibration_batch(precision, digits, request.preprocessing, request.image_shape)
     network = layers.read(request.module, request.image_shape, "native")
+    if precision == "int8":
+        layers.require_net_like(network, "native: int8")
     return kind.program(network, kind.levels[isa], calibration)
 
 
 def _kernels(program: Program) -> dict[str, tuple[str, ...]]:
     """What computes each layer, for `Manifest.kernels`."""
     titles = tuple(level.title for level in program.levels)
-    conv1, conv2, dense, last = (
+    conv1, others, dense, last = (
         (number, *(titles if title == "*" else (title,)))
         for number, title in map(str.split, PRECISIONS[program.precision].arithmetic)
     )
-    numbered = {f"fc{i + 1}": dense for i in range(program.dense)}
-    return {"conv1": conv1, "conv2": conv2} | numbered | {f"fc{program.dense}": last}
+    convolutions, count = program.network.convolutions, len(program.network.dense)
+    numbered = {f"conv{i}": others for i in range(1, len(convolutions) + 1)} | {"conv1": conv1}
+    return numbered | {f"fc{i}": dense for i in range(1, count)} | {f"fc{count}": last}
 
 
 def write_source(request: Request, folder: Path) -> list[Path]:
@@ -172,9 +183,8 @@ def write_source(request: Request, folder: Path) -> list[Path]:
     """
     weights.require_finite(request.module)
     reference = Reference(request.module)
-    reference.eager(
-        np.zeros((2, *request.image_shape), np.float32)
-    )  # says best what a broken module lacks
+    # It says best what a broken module lacks.
+    reference.eager(np.zeros((2, *request.image_shape), np.float32))
     sources = generate(dataclasses.replace(request, module=reference.module))
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Assembling ``lenet.c`` and ``lenet.h`` from the C files of ``c/`` and from generated C.
 
-``c/PRECISION.c`` is the outline of a precision's ``lenet.c``. It includes further files of ``c/``
+``c/OUTLINE.c`` is the outline of a ``lenet.c``. It includes further files of ``c/``
 and generated parts, all of which take the place of their ``#include``, so that one file results;
 a part that is empty leaves nothing. A few words in capitals, such as ``ATTRIBUTE`` and ``ISA``,
 stand for what C's preprocessor cannot say or what depends on the instruction set.
@@ -8,7 +8,7 @@ stand for what C's preprocessor cannot say or what depends on the instruction se
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -18,11 +18,25 @@ from numpy.typing import NDArray
 
 from lenet_export.formats.native.isa import NONE, Level
 from lenet_export.formats.native.pack import CHUNK
+from lenet_export.network.layers import Network
 from lenet_export.request import Request
 from lenet_runtime import __version__
 from lenet_runtime.errors import InputError
 
 PREFIX = "lenet"
+# By what the network answers: the word for it, and what it says.
+_ANSWERS = {
+    "logits": ("Logits", "The largest logit is the answer; softmax makes probabilities of them."),
+    "log_probabilities": (
+        "Logarithms of probabilities",
+        "The largest is the answer; exp makes probabilities of them. Below, logits are these.",
+    ),
+    "probabilities": (
+        "Probabilities", "The largest is the answer. Below, logits are these.",
+    ),
+}  # fmt: skip
+# Parts of an image whose pixels are whole registers.
+WHOLE_REGISTERS = {"v4_tail.c": "", "v3_tail.c": ""}
 _PREFIX = re.compile("[A-Za-z][A-Za-z0-9_]{,31}")
 # They begin other names here: those of kernels, and of Python.
 _TAKEN = ("base", "bf16", "none", "py", "pyinit", "v3", "v4", "v4h", "vnni")
@@ -34,23 +48,23 @@ class Program:
     """A network's C, not yet assembled.
 
     Attributes:
-        precision: the name of the outline, ``c/PRECISION.c``.
+        precision: of the arithmetic.
+        outline: the name of the outline, ``c/OUTLINE.c``.
         levels: the kernels, best first; the last runs on every CPU.
         parts: generated C text by the name that the outline includes.
         work: the C type of the workspace's elements.
         work_bytes: the size of the workspace in bytes.
-        logits: the number of classes.
-        dense: the number of dense layers.
+        network: the network that it computes.
         not_finite: a sentence for the header, which logits NaN and infinities give.
     """
 
     precision: str
+    outline: str
     levels: tuple[Level, ...]
     parts: Mapping[str, str]
     work: str
     work_bytes: int
-    logits: int
-    dense: int
+    network: Network
     not_finite: str
 
 
@@ -61,9 +75,9 @@ def sources(program: Program, request: Request) -> dict[str, str]:
         InputError: the option ``prefix`` cannot begin a name in C.
     """
     *chosen, last = program.levels
-    pixels = request.preprocessing
-    if isinstance(pixels.mean, tuple) or isinstance(pixels.std, tuple):
-        raise InputError(f"native: expected one mean and one std, found {pixels}")
+    pixels, network = request.preprocessing, program.network
+    channels, height, width = network.input_shape
+    answers = _ANSWERS[network.output]
     words = {
         "VERSION": __version__,
         "WEIGHTS": request.weights_sha256,
@@ -71,7 +85,15 @@ def sources(program: Program, request: Request) -> dict[str, str]:
         "STD": _decimal(pixels.std),
         "PADDING": str(pixels.padding),
         "LABELS": ", ".join(map(_comment, request.labels)),
-        "CLASSES": str(program.logits),
+        "CLASSES": str(network.classes),
+        "PLANES": str(channels),
+        "TALL": str(height),
+        "BROAD": str(width),
+        "PIXELS": str(channels * height * width),
+        "SHAPE": f"{channels}, {height}, {width}",
+        "SIDES": f"{f'{channels} planes of ' * (channels > 1)}{height} rows of {width}",
+        "ANSWERS": answers[0],
+        "MEANING": answers[1],
         "CHUNK": str(CHUNK),
         "TITLES": ", ".join(f'"{level.title}"' for level in program.levels),
         "BEHAVIOUR": program.not_finite,
@@ -81,6 +103,7 @@ def sources(program: Program, request: Request) -> dict[str, str]:
         "WORK": program.work,
         "BYTES": str(program.work_bytes + 64),
     }
+    layout = "grey_layout.h" if channels == 1 else "color_layout.h"
     choices, cases = [], []
     for level in chosen:
         name = level.name.upper()
@@ -91,12 +114,17 @@ def sources(program: Program, request: Request) -> dict[str, str]:
         "choices.c": _x86("    __builtin_cpu_init();\n", *choices) if chosen else "",
         "cases.c": _x86(*cases) if chosen else "",
         "refusal.c": text("none_refusal.c") if last is NONE else "",
+        "finish.c": "",
+        "finished.c": "",
     }
+    if network.output != "logits":
+        parts["finish.c"] = text("finish.c") + text(f"finish_{network.output}.c")
+        parts["finished.c"] = "        lenet_finish(logits + LENET_LOGITS * i, n);\n"
     return {
         "lenet.c": _named(
-            text(f"{program.precision}.c", words, parts | dict(program.parts)), request
+            text(f"{program.outline}.c", words, parts | dict(program.parts)), request
         ),
-        "lenet.h": _named(text("lenet.h", words), request),
+        "lenet.h": _named(text("lenet.h", words, {"layout.h": text(layout, words)}), request),
     }
 
 
@@ -117,9 +145,10 @@ def _named(source: str, request: Request) -> str:
     return re.sub(r"\bLENET_", f"{prefix.upper()}_", source)
 
 
-def _decimal(value: float) -> str:
-    """The fewest digits that are `value` in float32."""
-    return f"{np.float32(value)}f"
+def _decimal(value: float | Sequence[float]) -> str:
+    """The fewest digits that are `value` in float32; of several values, an array's list."""
+    digits = [f"{np.float32(number)}f" for number in np.ravel(value)]
+    return digits[0] if np.ndim(value) == 0 else f"{{{', '.join(digits)}}}"
 
 
 def _comment(label: str) -> str:

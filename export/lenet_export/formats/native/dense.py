@@ -6,7 +6,7 @@ the weights that it selects are read and added. Images of a chunk take turns at 
 that fits the L1 cache; one image alone runs through, since the sums then stay in registers.
 """
 
-from lenet_export.formats.native.isa import Isa, indent
+from lenet_export.formats.native.isa import Isa, activate, indent
 from lenet_export.formats.native.pack import LANES, PackedDense
 
 WORD = 64  # inputs, or pairs of inputs, whose bits are looked at together
@@ -42,9 +42,9 @@ def layer(isa: Isa, number: int, dense: PackedDense, last: bool, paired: bool) -
     for first in range(0, len(vectors), isa.accumulators):
         group = vectors[first : first + isa.accumulators]
         body += ["{", *indent(_sums(isa, number, dense, group, paired))]
-        if not last:
+        if dense.activation:
             body.append(f"    if (start + step == {words}) {{")
-            body += [f"        a{v} = {isa.word('max', isa.word('zero'), f'a{v}')};" for v in group]
+            body += [f"        a{v} = {activate(isa, dense.activation, f'a{v}')};" for v in group]
             body.append("    }")
         body += [f"    {isa.word('store', f'sum + {v * isa.width}', f'a{v}')};" for v in group]
         body.append("}")

@@ -39,12 +39,12 @@ def program(
         parts["winograd.c"] = ""  # constants of conv2's transforms
     return Program(
         precision,
+        precision,
         levels,
         parts,
         "float",
         4 * layout(packed)["end"],
-        packed.dense[-1].outputs,
-        len(packed.dense),
+        network,
         "NaN and infinities\n * propagate as in IEEE arithmetic.",
     )
 
@@ -81,7 +81,7 @@ def _section(isa: Isa, packed: Packed, paired: range) -> str:
     last = len(packed.dense) - 1
     return assembly.section(
         isa,
-        assembly.text(f"{isa.name}.h", words) + "\n",
+        assembly.text(f"{isa.name}.h", words, assembly.WHOLE_REGISTERS) + "\n",
         assembly.text("bf16.h", words) + "\n" if paired else "",
         conv.functions(isa, packed) + "\n",
         *(

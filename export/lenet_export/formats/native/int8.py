@@ -12,7 +12,8 @@ from lenet_export.formats.native.assembly import Program, array, literal
 from lenet_export.formats.native.int8_pack import ROWS, TILES, PackedInt8, fours, halves, pack
 from lenet_export.formats.native.isa import VNNI, Level
 from lenet_export.network import quantize
-from lenet_export.network.layers import Array, Network
+from lenet_export.network.layers import Network
+from lenet_export.network.steps import Array
 
 GENERIC = Level("base", "generic", "any CPU, any C11 compiler", ())
 
@@ -49,12 +50,12 @@ def program(network: Network, levels: tuple[Level, ...], calibration: Array | No
         parts["vnni.c"] = assembly.section(VNNI, *_vnni_constants(packed), kernels)
     return Program(
         "int8",
+        "int8",
         levels,
         parts,
         "uint8_t",
         offsets["end"],
-        packed.dense[-1].outputs,
-        len(packed.dense),
+        network,
         "All logits of an image with NaN or infinities are\n * NaN.",
     )
 

@@ -1,13 +1,13 @@
 """Packing of the quantised network: bytes in the order in which the int8 kernels read them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenet_export.formats.native.pack import CHUNK, LANES, PackedDense, dense_weight, offsets, pad
-from lenet_export.network.layers import Array
 from lenet_export.network.quantize import Quantized, QuantizedLayer
+from lenet_export.network.steps import Array
 
 ROWS = 14  # of conv1's pooled output, those that conv2's pooling reaches
 COLUMNS = 16  # of the same, in lanes; 14 of them are used
@@ -26,7 +26,7 @@ class PackedInt8Dense(PackedDense):
         scale: float32 ``(padded outputs,)``.
     """
 
-    scale: Array
+    scale: Array = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def pack(quantized: Quantized) -> PackedInt8:
 def _dense(layer: QuantizedLayer, channels: int) -> PackedInt8Dense:
     """A dense layer; see `dense_weight` for `channels`."""
     weight = dense_weight(layer.weight, channels)
-    return PackedInt8Dense(weight, pad(layer.bias), len(layer.bias), pad(layer.scale))
+    return PackedInt8Dense(weight, pad(layer.bias), len(layer.bias), scale=pad(layer.scale))
 
 
 def fours(weight: Int8) -> Int8:

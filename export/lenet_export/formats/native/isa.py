@@ -69,6 +69,13 @@ def indent(lines: list[str], levels: int = 1) -> list[str]:
     return ["    " * levels + line for line in lines]
 
 
+def activate(isa: Isa, activation: str, value: str) -> str:
+    """A C expression of the activation of a vector."""
+    if activation == "relu":
+        return isa.word("max", isa.word("zero"), value)
+    return isa.word(activation, value) if activation else value
+
+
 _V3_FEATURES = ("avx2", "fma", "bmi", "bmi2")
 V4 = Isa(
     name="v4",

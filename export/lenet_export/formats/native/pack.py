@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_export.network import rounding
-from lenet_export.network.layers import Array, Network
+from lenet_export.network.layers import Network
+from lenet_export.network.steps import Array
 from lenet_runtime.errors import InputError
 
 LANES = 16  # every width is padded to a multiple of it: the floats in the widest register
@@ -41,11 +42,13 @@ class PackedDense:
         weight: ``(padded inputs, padded outputs)``, input-major, zeros in the padding.
         bias: ``(padded outputs,)``.
         outputs: the outputs before padding.
+        activation: what follows, see `Dense`.
     """
 
     weight: NDArray[Any]
     bias: NDArray[Any]
     outputs: int
+    activation: str = ""
 
     @property
     def inputs(self) -> int:
@@ -114,31 +117,33 @@ def pack(network: Network, direct: tuple[bool, bool] = (False, False)) -> Packed
             dense_weight(layer.weight, outputs if number == 0 else 0),
             pad(layer.bias),
             len(layer.bias),
+            layer.activation,
         )
         for number, layer in enumerate(network.dense)
     )
     return Packed(
         direct,
-        _float32(conv1),
+        to_float32(conv1),
         network.conv1.bias,
-        _float32(blocks),
+        to_float32(blocks),
         pad(network.conv2.bias).reshape(-1, LANES),
         tuple(dense),
     )
 
 
-def dense_weight(weight: NDArray[_T], channels: int = 0) -> NDArray[_T]:
+def dense_weight(weight: NDArray[_T], channels: int = 0, pixels: int = PIXELS) -> NDArray[_T]:
     """A dense layer's weights ``(padded inputs, padded outputs)``.
 
     Args:
         weight: ``(outputs, inputs)``.
         channels: the channels of the features that the first layer reads; its inputs change from
             PyTorch's order (channel, y, x) to (y, x, padded channel).
+        pixels: the pixels of a channel.
     """
     rows = weight.T
     if channels:
-        pixels = rows.reshape(channels, PIXELS, -1).transpose(1, 2, 0)
-        rows = pad(pixels).transpose(0, 2, 1).reshape(-1, len(weight))
+        columns = rows.reshape(channels, pixels, -1).transpose(1, 2, 0)
+        rows = pad(columns).transpose(0, 2, 1).reshape(-1, len(weight))
     return np.ascontiguousarray(pad(pad(rows).T).T)
 
 
@@ -156,8 +161,8 @@ def pad(values: NDArray[_T]) -> NDArray[_T]:
     return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % LANES)])
 
 
-def _float32(values: NDArray[np.float64]) -> Array:
-    """Raises `InputError` for what float32 cannot hold."""
+def to_float32(values: NDArray[np.float64]) -> Array:
+    """Transformed weights, rounded; raises `InputError` for what float32 cannot hold."""
     if np.abs(values).max(initial=0.0) > np.finfo(np.float32).max:
         raise InputError(
             "native: a convolution's weights are so large that Winograd's transform of them "

@@ -14,7 +14,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from lenet_export.network import layers, quantize
-from lenet_export.network.layers import Array
+from lenet_export.network.steps import Array
 from lenet_export.request import Request
 from lenet_runtime.errors import DeployError, InputError
 

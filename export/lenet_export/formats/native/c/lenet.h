@@ -7,13 +7,11 @@
  *     if (lenet_run(images, logits, batch, workspace) != LENET_OK) ...
  *     free(workspace);
  *
- * An image is 32 rows of 32 floats, from the top and from the left. White ink on black: a pixel
- * from 0, black, to 255 becomes (pixel / 255 - LENET_MEAN) / LENET_STD. A smaller picture first gets
- * LENET_PADDING black pixels on every side. Logits stand for these labels, in this order:
+#include "layout.h"
  *
  *     LABELS
  *
- * The largest logit is the answer; softmax makes probabilities of them.
+ * MEANING
  *
  * Floating-point state: it is never changed, and answers are proven for the one that a program
  * starts with. Where the caller flushes tiny values to zero, values below 2^-126 count as 0. Where
@@ -32,7 +30,7 @@ extern "C" {
 #define LENET_ERROR_NULL 1       /* a pointer is NULL and batch is not 0 */
 #define LENET_ERROR_NOT_FINITE 2 /* of lenet_run_finite: a pixel is NaN or infinite */
 #define LENET_ERROR_CPU 3        /* none of the kernels runs on this CPU; bf16 alone */
-#define LENET_PIXELS 1024  /* floats of an image: 32 rows of 32, normalised */
+#define LENET_PIXELS PIXELS  /* floats of an image: SIDES, normalised */
 #define LENET_LOGITS CLASSES
 #define LENET_CHUNK CHUNK /* images that are worked on together; a larger batch takes turns */
 #define LENET_MEAN MEAN
@@ -46,7 +44,7 @@ extern const char lenet_weights_sha256[];
 /* Bytes that lenet_run works in, whatever the batch. */
 size_t lenet_workspace_size(void);
 
-/* Logits (batch, LENET_LOGITS) of images (batch, 1, 32, 32), both row-major.
+/* Logits (batch, LENET_LOGITS) of images (batch, SHAPE), both row-major.
  * An image's logits do not depend on the others in the batch, to the bit. BEHAVIOUR
  * A batch may be 0 and has no limit but memory. Images and logits are aligned as any float is, the
  * workspace need not be, and none may overlap another.

@@ -4,8 +4,8 @@
  * initialised in phases without a global of its own, so that a process may load several networks.
  *
  *     run(images, logits, check_finite) -> bool
- *         images: a C-contiguous buffer of float32 (N, 1, 32, 32); logits: a writable one of
- *         float32 (N, 10), which is filled. False if check_finite is true and a value is NaN or
+ *         images: a C-contiguous buffer of float32 (N, C, H, W); logits: a writable one of
+ *         float32 (N, K), which is filled. False if check_finite is true and a value is NaN or
  *         infinite; logits then hold nothing of use.
  *     isa() -> str                 which kernels run on this CPU
  *     version, weights_sha256      of lenet-deploy, and of the network, as in the manifest
@@ -32,8 +32,6 @@
  * a few microseconds, so others lose nothing by waiting. */
 #define RELEASE_GIL_FROM 8
 
-#define IMAGE (32 * 32)
-#define CLASSES 10
 #define ALIGNMENT 64
 
 /* Workspaces that no call uses, each holding a pointer to the next. malloc would map one anew for
@@ -63,12 +61,13 @@ static void give_workspace(State *state, void *workspace)
 
 static PyObject *run_views(State *state, const Py_buffer *images, const Py_buffer *logits, int check)
 {
-    const size_t image_bytes = IMAGE * sizeof(float), bytes = (size_t)images->len;
+    const size_t image_bytes = LENET_PIXELS * sizeof(float), bytes = (size_t)images->len;
     const size_t batch = bytes / image_bytes;
-    if (bytes % image_bytes != 0 || (size_t)logits->len != batch * CLASSES * sizeof(float))
+    const size_t answer_bytes = LENET_LOGITS * sizeof(float);
+    if (bytes % image_bytes != 0 || (size_t)logits->len != batch * answer_bytes)
         return PyErr_Format(PyExc_ValueError,
-            "expected N * 4096 bytes of images and N * 40 bytes of logits, found %zd and %zd",
-            images->len, logits->len);
+            "expected N * %zu bytes of images and N * %zu bytes of logits, found %zd and %zd",
+            image_bytes, answer_bytes, images->len, logits->len);
     if ((uintptr_t)images->buf % sizeof(float) != 0 || (uintptr_t)logits->buf % sizeof(float) != 0)
         return PyErr_Format(PyExc_ValueError, "expected float32 that is aligned in memory");
     void *const workspace = take_workspace(state);

@@ -1,3 +1,4 @@
+#include "finish.c"
 enum level { LEVELS };
 
 static enum level lenet_level(void)
@@ -30,6 +31,7 @@ static int lenet_batch(
         const size_t n = batch - i < LENET_CHUNK ? batch - i : LENET_CHUNK;
         const int finite = lenet_chunk(
             level, images + LENET_PIXELS * i, logits + LENET_LOGITS * i, n, work);
+#include "finished.c"
         if (must_be_finite && !finite)
             return LENET_ERROR_NOT_FINITE;
     }

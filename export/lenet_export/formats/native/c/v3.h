@@ -28,6 +28,7 @@ static inline ATTRIBUTE uint32_t v3_largest(const float *image)
         const __m256i bits = _mm256_castps_si256(_mm256_loadu_ps(image + i));
         most = _mm256_max_epu32(most, _mm256_and_si256(magnitude, bits));
     }
+#include "v3_tail.c"
     memcpy(lanes, &most, sizeof lanes);
     for (int i = 0; i < 8; i++)
         largest = lanes[i] > largest ? lanes[i] : largest;

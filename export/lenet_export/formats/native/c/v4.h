@@ -32,5 +32,6 @@ static inline ATTRIBUTE uint32_t v4_largest(const float *image)
         const __m512i bits = _mm512_castps_si512(_mm512_loadu_ps(image + i));
         most = _mm512_max_epu32(most, _mm512_and_si512(magnitude, bits));
     }
+#include "v4_tail.c"
     return _mm512_reduce_max_epu32(most);
 }
