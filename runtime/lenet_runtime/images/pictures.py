@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.grey import shrink, to_grey
-from lenet_runtime.images.ink import Grey, Ink, fill_paper, find_ink, otsu
+from lenet_runtime.images.ink import Ink, box_of, find_ink, keep_digit, otsu
+from lenet_runtime.images.paper import Grey, fill_paper
 from lenet_runtime.images.shapes import Page, find_page, has_square
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 # 8192x8192: more than phones take, and 64 MB of grey. Checked before anything is decoded.
 MAX_PIXELS = 2**26
-WORK_SIDE = 256  # ink is searched for at this size: fine strokes stay, sensor noise averages out
+PAGE_SIDE = 256  # frames and sheets are searched for at this size: lines of a pixel stay
+WORK_SIDE = 128  # and ink at this one, where a sensor's noise averages out
 TINY = 16  # the longer side of pictures that are drawings pixel by pixel, not photos
 BOX, SIDE = 20, 28
 STROKE = 90  # percentile of the ink's levels that becomes full white
@@ -136,8 +138,8 @@ def _is_mnist(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _centre_of_mass(pixels: NDArray[Any]) -> tuple[float, float]:
-    ink = pixels.astype(np.float64)
-    y, x = (ink.sum(axis) @ np.arange(ink.shape[1 - axis]) / ink.sum() for axis in (1, 0))
+    rows, columns = pixels.sum(1, np.float64), pixels.sum(0, np.float64)
+    y, x = ((side * np.arange(len(side))).sum() / side.sum() for side in (rows, columns))
     return float(y), float(x)
 
 
@@ -170,17 +172,19 @@ def _locate(grey: "Image") -> tuple[Ink, int, Page] | None:
 
     if max(grey.size) <= TINY:
         grey = ImageOps.autocontrast(grey)  # levels of 0 to 16, as in UCI's digits; no noise here
-    work = _reduce(grey)
-    pixels = np.asarray(work, np.float32)
+    view = _reduce(grey, PAGE_SIDE)
+    pixels = np.asarray(view)
     page = find_page(pixels, otsu(pixels))
     if page.crop is not None:
         grey = ImageOps.expand(grey, math.ceil(0.2 * max(grey.size)) + 1, round(page.crop))
-        work = _reduce(grey)
+        view = _reduce(grey, PAGE_SIDE)
+    work = _reduce(view, WORK_SIDE)
     ink = find_ink(_on_page(work, page, (0, 0, *grey.size), grey.size))
-    if not ink.mask.any():
+    mask, shapes = keep_digit(ink.mask)
+    if not mask.any():
         return None
     ratio = grey.width / work.width, grey.height / work.height
-    left, top, right, bottom = ink.box
+    left, top, right, bottom = box_of(mask)
     margin = math.ceil(max(right - left, bottom - top) * 0.3) + 1
     near = (
         max(0, math.floor((left - margin) * ratio[0])),
@@ -188,8 +192,12 @@ def _locate(grey: "Image") -> tuple[Ink, int, Page] | None:
         min(grey.width, math.ceil((right + margin) * ratio[0])),
         min(grey.height, math.ceil((bottom + margin) * ratio[1])),
     )
-    closer = find_ink(_on_page(_reduce(grey.crop(near)), page, near, grey.size), ink.dark)
-    return (closer if closer.mask.any() else ink), max(ink.shapes, page.cells), page
+    close = _reduce(grey.crop(near), WORK_SIDE)
+    closer = find_ink(_on_page(close, page, near, grey.size), ink.dark)
+    sharp, _ = keep_digit(closer.mask)
+    if sharp.any():
+        ink, mask = closer, sharp
+    return Ink(ink.levels, mask, ink.dark), max(shapes, page.cells), page
 
 
 def _on_page(
@@ -210,23 +218,21 @@ def _on_page(
     return fill_paper(pixels, np.asarray(mask) == 255)
 
 
-def _reduce(grey: "Image") -> "Image":
-    from PIL import Image
-
-    shrink = max(grey.size) / WORK_SIDE
-    if shrink <= 1:
-        return grey
-    size = tuple(max(1, round(side / shrink)) for side in grey.size)
-    return grey.resize((size[0], size[1]), Image.Resampling.BOX)
+def _reduce(grey: "Image", side: int) -> "Image":
+    """Average a picture to at most `side` pixels a side."""
+    factor = -(-max(grey.size) // side)
+    return grey.reduce(factor) if factor > 1 else grey
 
 
 def _scale(ink: Ink) -> Grey:
     """Scale the ink to fit 20x20 with area averaging; its levels become 0 to 1."""
     from PIL import Image
 
-    full = np.percentile(ink.levels[ink.mask], STROKE)
+    strokes = ink.levels[ink.mask]
+    most = len(strokes) * STROKE // 100
+    full = np.partition(strokes, most)[most]
     levels = np.where(_dilate(ink.mask), np.minimum(ink.levels / full, 1), 0)
-    left, top, right, bottom = ink.box
+    left, top, right, bottom = box_of(ink.mask)
     shrink = max(right - left, bottom - top) / BOX
     size = max(1, round((right - left) / shrink)), max(1, round((bottom - top) / shrink))
     picture = Image.fromarray(levels.astype(np.float32))
@@ -239,8 +245,7 @@ def _scale(ink: Ink) -> Grey:
 def _dilate(mask: NDArray[np.bool_], by: int = 2) -> NDArray[np.bool_]:
     """The mask and the grey edges of its strokes, `by` pixels wide."""
     wide = mask.copy()
-    for axis in (0, 1):
-        rows = np.moveaxis(wide, axis, 0)
+    for rows in (wide, wide.T):
         before = rows.copy()
         for step in range(1, by + 1):
             rows[step:] |= before[:-step]

@@ -1,0 +1,149 @@
+"""Finds the level of the paper in a grey picture: a smooth surface, or what a shadow leaves of it.
+
+The surface is quadratic. It is fitted to some thousand pixels of a coarse grid, and since the
+grid's terms are products of powers of x and of y, sums along rows and then along columns make its
+six equations. All arrays are ``(H, W)``, rows first.
+"""
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_runtime.images.regions import Mask
+
+Grey = NDArray[np.float32]
+
+BORDER = 0.08  # width of the border, which is taken for paper, as a share of the shorter side
+GRID = 32  # pixels along the longer side of the grid that the surface is fitted to
+SMOOTH = 0.75  # where less of the border follows one smooth surface, a shadow lies across it
+SHADE = 24  # pixels along the longer side that the level is read from where there is a shadow
+_X, _Y = np.array([0, 1, 0, 2, 1, 0]), np.array([0, 0, 1, 0, 1, 2])  # the powers in each term
+_RIDGE = np.diag([0, 1, 1, 1, 1, 1]) * 1e-4  # keeps the equations solvable, whatever is masked
+
+
+def flatten(grey: Grey) -> tuple[Grey, float]:
+    """Subtract the paper; also return the standard deviation of its noise."""
+    grid = _Grid(grey.shape)
+    view = grid.view(grey)
+    border = grid.border
+    count = np.count_nonzero(border)
+    paper = border & _near(view - median(view[border]), border, width=4)
+    for reach in (border, border, None):
+        coefficients = grid.fit(view, paper)
+        residual = view - grid.surface(coefficients)
+        near = _near(residual, paper)
+        paper = near if reach is None else near & reach
+    if np.count_nonzero(paper & border) < SMOOTH * count:
+        level = _local_median(grey)
+        return grey - level, spread((view - grid.view(level))[border])
+    coefficients = grid.fit(view, paper)
+    return grey - grid.whole(coefficients), spread(residual[paper])
+
+
+def fill_paper(grey: Grey, inside: Mask) -> Grey:
+    """Continue the paper that is `inside` over the rest of the picture."""
+    if inside.all() or not inside.any():
+        return grey
+    # A line's soft edge, and a camera's, is two or three pixels wide.
+    for axis in (0, 1):
+        for by in (-2, -1, 1, 2):
+            inside = inside & np.roll(inside, by, axis)
+    grid = _Grid(grey.shape)
+    view, seen = grid.view(grey), grid.view(inside)
+    if not seen.any():
+        return grey
+    paper = seen & _near(view - median(view[seen]), seen, width=4)
+    return np.where(inside, grey, grid.whole(grid.fit(view, paper)))
+
+
+def median(values: NDArray[np.float32]) -> float:
+    """The median, of an even number of values the upper one."""
+    middle = len(values) // 2
+    return float(np.partition(values, middle)[middle])
+
+
+def spread(residual: NDArray[np.float32]) -> float:
+    """Standard deviation, estimated from the median so that strokes do not count."""
+    return 1.4826 * median(np.abs(residual)) if residual.size else 0.0
+
+
+def _near(residual: Grey, paper: Mask, width: float = 3) -> Mask:
+    near: Mask = np.abs(residual) <= width * max(2.0, spread(residual[paper]))
+    return near
+
+
+def _local_median(grey: Grey) -> Grey:
+    """Level of the paper by a median, which follows the edge of a shadow as no surface does."""
+    from PIL import Image, ImageFilter
+
+    shrink = max(1.0, max(grey.shape) / SHADE)
+    height, width = (max(1, round(side / shrink)) for side in grey.shape)
+    picture = Image.fromarray(grey.astype(np.uint8))
+    small = picture.resize((width, height), Image.Resampling.BOX)
+    window = max(3, round(0.4 * min(height, width))) | 1
+    paper = small.filter(ImageFilter.MedianFilter(window))
+    return np.asarray(paper.resize(picture.size, Image.Resampling.BILINEAR), np.float32)
+
+
+class _Grid:
+    """Every so many pixels of a picture, and the terms of a quadratic surface there."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        step = -(-max(shape) // GRID)
+        self.shape = shape
+        self.at = slice(step // 2, None, step)
+        self.y, self.x = (_powers(side)[:, self.at] for side in shape)
+        self.border = _border(shape[0], shape[1], step)
+
+    def view(self, pixels: NDArray) -> NDArray:
+        """The pixels of the grid."""
+        return pixels[self.at, self.at]
+
+    def fit(self, view: Grey, paper: Mask) -> NDArray[np.float64]:
+        """Coefficients by the powers of y and of x, ``(3, 3)``, of the surface nearest to paper."""
+        weights = paper.astype(np.float32)
+        if min(self.shape) < 8 or np.count_nonzero(paper) < 32:
+            flat = np.zeros((3, 3))
+            flat[0, 0] = median(view[paper] if paper.any() else view.ravel())
+            return flat
+        moments = _moments(weights, self.y, self.x)
+        equations = moments[_Y[:, None] + _Y, _X[:, None] + _X]
+        right = _moments(weights * view, self.y[:3], self.x[:3])[_Y, _X]
+        coefficients = np.zeros((3, 3))
+        coefficients[_Y, _X] = np.linalg.solve(equations + _RIDGE * moments[0, 0], right)
+        return coefficients
+
+    def surface(self, coefficients: NDArray[np.float64]) -> Grey:
+        """The surface on the grid."""
+        return _evaluate(coefficients, self.y, self.x)
+
+    def whole(self, coefficients: NDArray[np.float64]) -> Grey:
+        """The surface at every pixel."""
+        return _evaluate(coefficients, *(_powers(side) for side in self.shape))
+
+
+def _moments(values: Grey, y: Grey, x: Grey) -> NDArray[np.float64]:
+    # Without BLAS, which is no faster on so few numbers and may wake threads.
+    rows = np.einsum("yx,kx->yk", values, x)
+    return np.einsum("ly,yk->lk", y, rows).astype(np.float64)
+
+
+def _evaluate(coefficients: NDArray[np.float64], y: Grey, x: Grey) -> Grey:
+    rows = np.einsum("ly,lk->yk", y[:3], coefficients.astype(np.float32))
+    surface: Grey = np.einsum("yk,kx->yx", rows, x[:3])
+    return surface
+
+
+@functools.lru_cache(maxsize=256)
+def _powers(side: int) -> Grey:
+    """Powers 0 to 4 of places from -1 to 1, ``(5, side)``."""
+    return (np.linspace(-1, 1, side) ** np.arange(5)[:, None]).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=256)
+def _border(height: int, width: int, step: int) -> Mask:
+    border = np.ones((height, width), np.bool_)
+    depth = max(1, round(BORDER * min(height, width)))
+    border[depth:-depth, depth:-depth] = False
+    return border[step // 2 :: step, step // 2 :: step]
