@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime.images.paper import Grey, flatten
+from lenet_runtime.images.paper import Grey, Paper, find_paper, spread
 from lenet_runtime.images.regions import Mask, Regions, find_regions
 
 MIN_CONTRAST = 10.0  # grey levels; fainter ink looks like the noise of a camera or of JPEG
 NOISE_MARGIN = 5.0  # ink differs from the paper by this many standard deviations of its noise
+SAMPLES = 64  # pixels along the longer side that the threshold is computed from
 SOFT = 64  # longer pictures are softened before ink is told from noise
 RULE = 6  # a ruled line is this many times as long as it is thick
 DIGIT = 0.2  # ink that is this long, as a share of the longer side, may be a digit by itself
@@ -26,14 +27,16 @@ class Ink:
     """Ink on flat black paper.
 
     Attributes:
-        levels: Amount of ink per pixel, from 0 (paper) to at most 255, in the picture's own scale.
+        levels: Amount of ink per pixel, from 0 (paper) to 255, in the picture's own scale.
         mask: Pixels that surely are ink; none where the picture is blank.
         dark: Whether the ink is darker than the paper.
+        paper: The paper that was subtracted.
     """
 
     levels: Grey
     mask: Mask
     dark: bool
+    paper: Paper
 
 
 def box_of(mask: Mask) -> tuple[int, int, int, int]:
@@ -42,27 +45,46 @@ def box_of(mask: Mask) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def find_ink(grey: Grey, dark: bool | None = None) -> Ink:
-    """Separate ink from paper in a grey picture of 0 to 255.
+def find_ink(grey: Grey) -> Ink:
+    """Separate ink from paper in a grey picture of 0 to 255, at most a few hundred pixels a side.
+
+    Whether the ink is darker or lighter than the paper is decided by what differs more.
+    """
+    paper = find_paper(grey)
+    residual = grey - paper.level(grey)
+    floor = max(MIN_CONTRAST, NOISE_MARGIN * paper.noise)
+    # Squared, so that strong ink outweighs the wider but weaker edge of a shadow.
+    darker, lighter = residual[residual < -floor], residual[residual > floor]
+    dark = bool(np.square(darker).sum() > np.square(lighter).sum())
+    levels = np.clip(-residual if dark else residual, 0, 255)
+    return Ink(levels, levels > max(floor, otsu(levels.astype(np.uint8))), dark, paper)
+
+
+def look_closer(grey: Grey, part: tuple[float, float, float, float], first: Ink, near: Mask) -> Ink:
+    """The ink in a part of a picture that was looked at before.
 
     Args:
-        grey: Picture of at most a few hundred pixels a side.
-        dark: Whether the ink is darker than the paper. None decides it by what differs more from
-            the border: what is darker, or what is lighter.
+        grey: The part, with more pixels than it had at the first look.
+        part: Its left, top, right and bottom in the whole picture, whose sides are 0 and 1.
+        first: What the first look at the whole picture found.
+        near: Pixels of the part that may be ink, as `grey`.
     """
-    residual, noise = flatten(_soften(grey) if max(grey.shape) > SOFT else grey)
+    if first.paper.coefficients is None:  # no level of the whole is exact enough here
+        paper, part = find_paper(grey), (0, 0, 1, 1)
+    else:
+        paper = first.paper
+    residual = grey - paper.level(grey, part)
+    noise = spread(residual[::4, ::4][~near[::4, ::4]])
+    levels = np.clip(-residual if first.dark else residual, 0, 255) * near
     floor = max(MIN_CONTRAST, NOISE_MARGIN * noise)
-    if dark is None:
-        # Squared, so that strong ink outweighs the wider but weaker edge of a shadow.
-        darker, lighter = residual[residual < -floor], residual[residual > floor]
-        dark = bool(np.square(darker).sum() > np.square(lighter).sum())
-    levels = np.clip(-residual if dark else residual, 0, 255)
     mask = levels > max(floor, otsu(levels.astype(np.uint8)))
-    return Ink(levels, mask, dark)
+    return Ink(levels, mask, first.dark, first.paper)
 
 
-def _soften(levels: Grey) -> Grey:
+def soften(levels: Grey) -> Grey:
     """Average 3x3 pixels: the dots of a dither and the noise of a sensor fade, strokes do not."""
+    if max(levels.shape) <= SOFT:
+        return levels
     for _ in range(2):
         soft = levels.copy()
         soft[1:-1] += levels[:-2]
@@ -74,9 +96,8 @@ def _soften(levels: Grey) -> Grey:
 
 def otsu(levels: NDArray[np.uint8]) -> float:
     """The threshold that best splits `levels` into two classes (Otsu 1979)."""
-    from PIL import Image
-
-    counts = np.array(Image.fromarray(levels).histogram(), np.float64)
+    step = -(-max(levels.shape) // SAMPLES)
+    counts = np.bincount(levels[::step, ::step].ravel(), minlength=256)
     below, total = np.cumsum(counts), np.cumsum(counts * np.arange(256))
     pixels, mean = below[-1], total[-1] / below[-1]
     variance = (mean * below - total) ** 2 / np.maximum(below * (pixels - below), 1)

@@ -6,6 +6,7 @@ six equations. All arrays are ``(H, W)``, rows first.
 """
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,23 +23,41 @@ _X, _Y = np.array([0, 1, 0, 2, 1, 0]), np.array([0, 0, 1, 0, 1, 2])  # the power
 _RIDGE = np.diag([0, 1, 1, 1, 1, 1]) * 1e-4  # keeps the equations solvable, whatever is masked
 
 
-def flatten(grey: Grey) -> tuple[Grey, float]:
-    """Subtract the paper; also return the standard deviation of its noise."""
+@dataclass(frozen=True)
+class Paper:
+    """The level of the paper in a picture.
+
+    Attributes:
+        coefficients: The surface's, by the powers of y and of x, ``(3, 3)``; None where a shadow
+            lies across the paper, which no smooth surface follows.
+        noise: Standard deviation of the paper's pixels around its level.
+    """
+
+    coefficients: NDArray[np.float64] | None
+    noise: float
+
+    def level(self, grey: Grey, part: tuple[float, float, float, float] = (0, 0, 1, 1)) -> Grey:
+        """The level at every pixel of a picture's `part`: left, top, right, bottom of 0 to 1."""
+        if self.coefficients is None:
+            return _local_median(grey)
+        height, width = grey.shape
+        left, top, right, bottom = part
+        return _evaluate(
+            self.coefficients, _powers(height, top, bottom), _powers(width, left, right)
+        )
+
+
+def find_paper(grey: Grey) -> Paper:
+    """Fit the paper from the border inwards."""
     grid = _Grid(grey.shape)
-    view = grid.view(grey)
-    border = grid.border
-    count = np.count_nonzero(border)
+    view, border = grid.view(grey), grid.border
     paper = border & _near(view - median(view[border]), border, width=4)
-    for reach in (border, border, None):
-        coefficients = grid.fit(view, paper)
-        residual = view - grid.surface(coefficients)
-        near = _near(residual, paper)
-        paper = near if reach is None else near & reach
-    if np.count_nonzero(paper & border) < SMOOTH * count:
-        level = _local_median(grey)
-        return grey - level, spread((view - grid.view(level))[border])
+    residual = view - grid.surface(grid.fit(view, paper))
+    paper = _near(residual, paper)
+    if np.count_nonzero(paper & border) < SMOOTH * np.count_nonzero(border):
+        return Paper(None, spread((view - grid.view(_local_median(grey)))[border]))
     coefficients = grid.fit(view, paper)
-    return grey - grid.whole(coefficients), spread(residual[paper])
+    return Paper(coefficients, spread((view - grid.surface(coefficients))[paper]))
 
 
 def fill_paper(grey: Grey, inside: Mask) -> Grey:
@@ -54,7 +73,7 @@ def fill_paper(grey: Grey, inside: Mask) -> Grey:
     if not seen.any():
         return grey
     paper = seen & _near(view - median(view[seen]), seen, width=4)
-    return np.where(inside, grey, grid.whole(grid.fit(view, paper)))
+    return np.where(inside, grey, Paper(grid.fit(view, paper), 0).level(grey))
 
 
 def median(values: NDArray[np.float32]) -> float:
@@ -118,10 +137,6 @@ class _Grid:
         """The surface on the grid."""
         return _evaluate(coefficients, self.y, self.x)
 
-    def whole(self, coefficients: NDArray[np.float64]) -> Grey:
-        """The surface at every pixel."""
-        return _evaluate(coefficients, *(_powers(side) for side in self.shape))
-
 
 def _moments(values: Grey, y: Grey, x: Grey) -> NDArray[np.float64]:
     # Without BLAS, which is no faster on so few numbers and may wake threads.
@@ -136,9 +151,10 @@ def _evaluate(coefficients: NDArray[np.float64], y: Grey, x: Grey) -> Grey:
 
 
 @functools.lru_cache(maxsize=256)
-def _powers(side: int) -> Grey:
-    """Powers 0 to 4 of places from -1 to 1, ``(5, side)``."""
-    return (np.linspace(-1, 1, side) ** np.arange(5)[:, None]).astype(np.float32)
+def _powers(side: int, low: float = 0, high: float = 1) -> Grey:
+    """Powers 0 to 4 of `side` places in the part of a picture, whose sides are -1 and 1."""
+    places = 2 * (low + (np.arange(side) + 0.5) * ((high - low) / side)) - 1
+    return (places ** np.arange(5)[:, None]).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=256)

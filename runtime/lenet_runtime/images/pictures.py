@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.grey import shrink, to_grey
-from lenet_runtime.images.ink import Ink, box_of, find_ink, keep_digit, otsu
+from lenet_runtime.images.ink import Ink, box_of, find_ink, keep_digit, look_closer, otsu, soften
 from lenet_runtime.images.paper import Grey, fill_paper
 from lenet_runtime.images.shapes import Page, find_page, has_square
 
@@ -168,7 +168,7 @@ def _doubts(pixels: NDArray[np.uint8], shapes: int) -> tuple[str, ...]:
 
 def _locate(grey: "Image") -> tuple[Ink, int, Page] | None:
     """Find the ink in the whole picture, then once more and sharper in its surroundings."""
-    from PIL import ImageOps
+    from PIL import Image, ImageOps
 
     if max(grey.size) <= TINY:
         grey = ImageOps.autocontrast(grey)  # levels of 0 to 16, as in UCI's digits; no noise here
@@ -179,7 +179,7 @@ def _locate(grey: "Image") -> tuple[Ink, int, Page] | None:
         grey = ImageOps.expand(grey, math.ceil(0.2 * max(grey.size)) + 1, round(page.crop))
         view = _reduce(grey, PAGE_SIDE)
     work = _reduce(view, WORK_SIDE)
-    ink = find_ink(_on_page(work, page, (0, 0, *grey.size), grey.size))
+    ink = find_ink(_on_page(_soft(work, grey), page, (0, 0, *grey.size), grey.size))
     mask, shapes = keep_digit(ink.mask)
     if not mask.any():
         return None
@@ -192,28 +192,37 @@ def _locate(grey: "Image") -> tuple[Ink, int, Page] | None:
         min(grey.width, math.ceil((right + margin) * ratio[0])),
         min(grey.height, math.ceil((bottom + margin) * ratio[1])),
     )
-    close = _reduce(grey.crop(near), WORK_SIDE)
-    closer = find_ink(_on_page(close, page, near, grey.size), ink.dark)
-    sharp, _ = keep_digit(closer.mask)
-    if sharp.any():
-        ink, mask = closer, sharp
-    return Ink(ink.levels, mask, ink.dark), max(shapes, page.cells), page
+    part = (near[0] / grey.width, near[1] / grey.height, near[2] / grey.width, near[3] / grey.height)
+    crop = grey.crop(near)
+    close = _reduce(crop, WORK_SIDE)
+    around = Image.fromarray(_dilate(mask)).resize(
+        close.size, Image.Resampling.NEAREST,
+        (part[0] * work.width, part[1] * work.height, part[2] * work.width, part[3] * work.height),
+    )
+    closer = look_closer(_soft(close, crop), part, ink, np.asarray(around))
+    if not closer.mask.any():
+        closer = Ink(ink.levels, mask, ink.dark, ink.paper)
+    return closer, max(shapes, page.cells), page
+
+
+def _soft(view: "Image", source: "Image") -> Grey:
+    pixels = np.asarray(view, np.float32)
+    return soften(pixels) if view.size == source.size else pixels
 
 
 def _on_page(
-    view: "Image", page: Page, box: tuple[int, int, int, int], size: tuple[int, int]
+    pixels: Grey, page: Page, box: tuple[int, int, int, int], size: tuple[int, int]
 ) -> Grey:
     """The part `box` of a picture, with paper in the place of what surrounds the page."""
     from PIL import Image
 
-    pixels = np.asarray(view, np.float32)
     if page.inside is None:
         return pixels
     height, width = page.inside.shape
     scale = width / size[0], height / size[1]
     part = (box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1])
     mask = (
-        Image.fromarray(page.inside).convert("L").resize(view.size, Image.Resampling.BILINEAR, part)
+        Image.fromarray(page.inside).convert("L").resize(pixels.shape[::-1], Image.Resampling.BILINEAR, part)
     )
     return fill_paper(pixels, np.asarray(mask) == 255)
 
@@ -231,26 +240,25 @@ def _scale(ink: Ink) -> Grey:
     strokes = ink.levels[ink.mask]
     most = len(strokes) * STROKE // 100
     full = np.partition(strokes, most)[most]
-    levels = np.where(_dilate(ink.mask), np.minimum(ink.levels / full, 1), 0)
     left, top, right, bottom = box_of(ink.mask)
     shrink = max(right - left, bottom - top) / BOX
     size = max(1, round((right - left) / shrink)), max(1, round((bottom - top) / shrink))
-    picture = Image.fromarray(levels.astype(np.float32))
+    picture = Image.fromarray(np.minimum(ink.levels[top:bottom, left:right], full))
     kind = Image.Resampling.BOX if shrink > 1 else Image.Resampling.BILINEAR
-    scaled = np.asarray(picture.resize(size, kind, (left, top, right, bottom)), np.float32)
+    scaled = np.asarray(picture.resize(size, kind))
     stretched: Grey = scaled / scaled.max()
     return stretched
 
 
-def _dilate(mask: NDArray[np.bool_], by: int = 2) -> NDArray[np.bool_]:
-    """The mask and the grey edges of its strokes, `by` pixels wide."""
+def _dilate(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask and the pixels beside it, where its strokes have their grey edges."""
     wide = mask.copy()
-    for rows in (wide, wide.T):
-        before = rows.copy()
-        for step in range(1, by + 1):
-            rows[step:] |= before[:-step]
-            rows[:-step] |= before[step:]
-    return wide
+    wide[1:] |= mask[:-1]
+    wide[:-1] |= mask[1:]
+    wider = wide.copy()
+    wider[:, 1:] |= wide[:, :-1]
+    wider[:, :-1] |= wide[:, 1:]
+    return wider
 
 
 def _place(digit: Grey) -> NDArray[np.uint8]:
