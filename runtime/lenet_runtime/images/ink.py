@@ -81,17 +81,19 @@ def look_closer(grey: Grey, part: tuple[float, float, float, float], first: Ink,
     return Ink(levels, mask, first.dark, first.paper)
 
 
-def soften(levels: Grey) -> Grey:
+def soften(pixels: NDArray[np.uint8]) -> Grey:
     """Average 3x3 pixels: the dots of a dither and the noise of a sensor fade, strokes do not."""
-    if max(levels.shape) <= SOFT:
-        return levels
-    for _ in range(2):
-        soft = levels.copy()
-        soft[1:-1] += levels[:-2]
-        soft[1:-1] += levels[2:]
-        soft[1:-1] *= np.float32(1 / 3)
-        levels = soft.T
-    return levels
+    if max(pixels.shape) <= SOFT:
+        return pixels.astype(np.float32)
+    rows = pixels * np.uint16(3)
+    rows[1:-1] = pixels[:-2]
+    rows[1:-1] += pixels[1:-1]
+    rows[1:-1] += pixels[2:]
+    soft = rows * np.uint16(3)
+    soft[:, 1:-1] = rows[:, :-2]
+    soft[:, 1:-1] += rows[:, 1:-1]
+    soft[:, 1:-1] += rows[:, 2:]
+    return soft * np.float32(1 / 9)
 
 
 def otsu(levels: NDArray[np.uint8]) -> float:

@@ -16,9 +16,9 @@ from lenet_runtime.images.regions import Mask
 Grey = NDArray[np.float32]
 
 BORDER = 0.08  # width of the border, which is taken for paper, as a share of the shorter side
-GRID = 32  # pixels along the longer side of the grid that the surface is fitted to
+GRID = 64  # pixels along the longer side of the grid that the surface is fitted to
 SMOOTH = 0.75  # where less of the border follows one smooth surface, a shadow lies across it
-SHADE = 24  # pixels along the longer side that the level is read from where there is a shadow
+SHADE = 32  # pixels along the longer side that the level is read from where there is a shadow
 _X, _Y = np.array([0, 1, 0, 2, 1, 0]), np.array([0, 0, 1, 0, 1, 2])  # the powers in each term
 _RIDGE = np.diag([0, 1, 1, 1, 1, 1]) * 1e-4  # keeps the equations solvable, whatever is masked
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # 8192x8192: more than phones take, and 64 MB of grey. Checked before anything is decoded.
 MAX_PIXELS = 2**26
 PAGE_SIDE = 256  # frames and sheets are searched for at this size: lines of a pixel stay
-WORK_SIDE = 128  # and ink at this one, where a sensor's noise averages out
+WORK_SIDE = 160  # and ink at this one, where a sensor's noise averages out
 TINY = 16  # the longer side of pictures that are drawings pixel by pixel, not photos
 BOX, SIDE = 20, 28
 STROKE = 90  # percentile of the ink's levels that becomes full white
@@ -178,8 +178,8 @@ def _locate(grey: "Image") -> tuple[Ink, int, Page] | None:
     if page.crop is not None:
         grey = ImageOps.expand(grey, math.ceil(0.2 * max(grey.size)) + 1, round(page.crop))
         view = _reduce(grey, PAGE_SIDE)
-    work = _reduce(view, WORK_SIDE)
-    ink = find_ink(_on_page(_soft(work, grey), page, (0, 0, *grey.size), grey.size))
+    work = _reduce(view, PAGE_SIDE)
+    ink = find_ink(_on_page(soften(np.asarray(work)), page, (0, 0, *grey.size), grey.size))
     mask, shapes = keep_digit(ink.mask)
     if not mask.any():
         return None
@@ -199,15 +199,10 @@ def _locate(grey: "Image") -> tuple[Ink, int, Page] | None:
         close.size, Image.Resampling.NEAREST,
         (part[0] * work.width, part[1] * work.height, part[2] * work.width, part[3] * work.height),
     )
-    closer = look_closer(_soft(close, crop), part, ink, np.asarray(around))
+    closer = look_closer(np.asarray(close, np.float32), part, ink, np.asarray(around))
     if not closer.mask.any():
         closer = Ink(ink.levels, mask, ink.dark, ink.paper)
     return closer, max(shapes, page.cells), page
-
-
-def _soft(view: "Image", source: "Image") -> Grey:
-    pixels = np.asarray(view, np.float32)
-    return soften(pixels) if view.size == source.size else pixels
 
 
 def _on_page(
