@@ -54,10 +54,17 @@ def find_paper(grey: Grey) -> Paper:
     paper = border & _near(view - median(view[border]), border, width=4)
     residual = view - grid.surface(grid.fit(view, paper))
     paper = _near(residual, paper)
-    if np.count_nonzero(paper & border) < SMOOTH * np.count_nonzero(border):
-        return Paper(None, spread((view - grid.view(_local_median(grey)))[border]))
     coefficients = grid.fit(view, paper)
-    return Paper(coefficients, spread((view - grid.surface(coefficients))[paper]))
+    residual = view - grid.surface(coefficients)
+    found = Paper(coefficients, spread(residual[paper]))
+    if np.count_nonzero(paper & border) >= SMOOTH * np.count_nonzero(border):
+        return found
+    # A digit that is cropped tightly leaves paper at the very edge, and a shadow does not.
+    rest = grey - found.level(grey)
+    edge = np.concatenate([rest[0], rest[-1], rest[:, 0], rest[:, -1]])
+    if np.count_nonzero(np.abs(edge) <= 3 * max(2.0, found.noise)) >= SMOOTH * len(edge):
+        return found
+    return Paper(None, spread((view - grid.view(_local_median(grey)))[border]))
 
 
 def fill_paper(grey: Grey, inside: Mask) -> Grey:

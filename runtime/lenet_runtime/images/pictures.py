@@ -195,7 +195,7 @@ def _locate(grey: "Image") -> tuple[Ink, int, Page] | None:
     part = (near[0] / grey.width, near[1] / grey.height, near[2] / grey.width, near[3] / grey.height)
     crop = grey.crop(near)
     close = _reduce(crop, WORK_SIDE)
-    around = Image.fromarray(_dilate(mask)).resize(
+    around = Image.fromarray(_dilate(_dilate(mask))).resize(
         close.size, Image.Resampling.NEAREST,
         (part[0] * work.width, part[1] * work.height, part[2] * work.width, part[3] * work.height),
     )
