@@ -21,6 +21,9 @@ DIGIT = 0.2  # ink that is this long, as a share of the longer side, may be a di
 SPECK = 0.06  # a speck has less than this share of the largest component's ink; a 5's hat has more
 INSIDE = 0.4  # where this share of the ink is clear of the border, the rest is frame or shadow
 
+Places = NDArray[np.float64]
+_LEVELS = np.arange(256)
+
 
 @dataclass(frozen=True)
 class Ink:
@@ -54,58 +57,85 @@ def find_ink(grey: Grey) -> Ink:
     residual = grey - paper.level(grey)
     floor = max(MIN_CONTRAST, NOISE_MARGIN * paper.noise)
     # Squared, so that strong ink outweighs the wider but weaker edge of a shadow.
-    darker, lighter = residual[residual < -floor], residual[residual > floor]
+    sample = _sample(residual, 2 * SAMPLES)
+    darker, lighter = sample[sample < -floor], sample[sample > floor]
     dark = bool(np.square(darker).sum() > np.square(lighter).sum())
-    levels = np.clip(-residual if dark else residual, 0, 255)
-    return Ink(levels, levels > max(floor, otsu(levels.astype(np.uint8))), dark, paper)
+    levels = _levels(residual, dark)
+    return Ink(levels, levels > max(floor, otsu(levels)), dark, paper)
 
 
-def look_closer(grey: Grey, part: tuple[float, float, float, float], first: Ink, near: Mask) -> Ink:
+def look_closer(grey: Grey, y: Places, x: Places, first: Ink, digit: Mask) -> Ink:
     """The ink in a part of a picture that was looked at before.
 
     Args:
         grey: The part, with more pixels than it had at the first look.
-        part: Its left, top, right and bottom in the whole picture, whose sides are 0 and 1.
-        first: What the first look at the whole picture found.
-        near: Pixels of the part that may be ink, as `grey`.
+        y: Row of each of its rows in the whole picture, in pixels of the first look.
+        x: Column of each of its columns.
+        first: What the first look found.
+        digit: Pixels of the first look that belong to the digit; only near them there is ink.
     """
     if first.paper.coefficients is None:  # no level of the whole is exact enough here
-        paper, part = find_paper(grey), (0, 0, 1, 1)
+        paper = find_paper(grey)
+        residual = grey - paper.level(grey)
     else:
         paper = first.paper
-    residual = grey - paper.level(grey, part)
+        residual = grey - paper.level_at(y / len(digit), x / digit.shape[1])
+    near = _dilate(digit)[y.astype(np.intp)][:, x.astype(np.intp)]
     noise = spread(residual[::4, ::4][~near[::4, ::4]])
-    levels = np.clip(-residual if first.dark else residual, 0, 255) * near
+    levels = _levels(residual, first.dark)
+    levels *= near
     floor = max(MIN_CONTRAST, NOISE_MARGIN * noise)
-    mask = levels > max(floor, otsu(levels.astype(np.uint8)))
-    return Ink(levels, mask, first.dark, first.paper)
+    return Ink(levels, levels > max(floor, otsu(levels)), first.dark, paper)
+
+
+def _dilate(mask: Mask, by: int = 2) -> Mask:
+    """The mask and the pixels beside it, where its strokes have their grey edges."""
+    wide = mask.copy()
+    for rows in (wide, wide.T):
+        before = rows.copy()
+        for step in range(1, by + 1):
+            rows[step:] |= before[:-step]
+            rows[:-step] |= before[step:]
+    return wide
+
+
+def _levels(residual: Grey, dark: bool) -> Grey:
+    """Amounts of ink, in the place of the differences from the paper."""
+    if dark:
+        np.negative(residual, out=residual)
+    return np.clip(residual, 0, 255, out=residual)
+
+
+def _sample(pixels: Grey, side: int) -> Grey:
+    """Every so many pixels, at most `side` a side."""
+    step = -(-max(pixels.shape) // side)
+    return pixels[::step, ::step]
 
 
 def soften(pixels: NDArray[np.uint8]) -> Grey:
     """Average 3x3 pixels: the dots of a dither and the noise of a sensor fade, strokes do not."""
     if max(pixels.shape) <= SOFT:
         return pixels.astype(np.float32)
-    rows = pixels * np.uint16(3)
-    rows[1:-1] = pixels[:-2]
-    rows[1:-1] += pixels[1:-1]
-    rows[1:-1] += pixels[2:]
+    levels = pixels.astype(np.uint16)
+    rows = levels * np.uint16(3)
+    np.add(levels[:-2], levels[2:], out=rows[1:-1])
+    rows[1:-1] += levels[1:-1]
     soft = rows * np.uint16(3)
-    soft[:, 1:-1] = rows[:, :-2]
+    np.add(rows[:, :-2], rows[:, 2:], out=soft[:, 1:-1])
     soft[:, 1:-1] += rows[:, 1:-1]
-    soft[:, 1:-1] += rows[:, 2:]
     return soft * np.float32(1 / 9)
 
 
-def otsu(levels: NDArray[np.uint8]) -> float:
-    """The threshold that best splits `levels` into two classes (Otsu 1979)."""
-    step = -(-max(levels.shape) // SAMPLES)
-    counts = np.bincount(levels[::step, ::step].ravel(), minlength=256)
-    below, total = np.cumsum(counts), np.cumsum(counts * np.arange(256))
-    pixels, mean = below[-1], total[-1] / below[-1]
-    variance = (mean * below - total) ** 2 / np.maximum(below * (pixels - below), 1)
+def otsu(levels: NDArray[np.uint8] | Grey) -> float:
+    """The threshold that best splits levels of 0 to 255 into two classes (Otsu 1979)."""
+    sample = _sample(levels, SAMPLES).astype(np.uint8).ravel()
+    counts = np.bincount(sample, minlength=256)
+    below, total = counts.cumsum(), (counts * _LEVELS).cumsum()
+    pixels = below[-1]
+    variance = (total[-1] / pixels * below - total) ** 2 / np.maximum(below * (pixels - below), 1)
     # Between two classes with a gap every threshold in the gap is as good; take the middle one.
     best = np.flatnonzero(variance >= variance.max() * (1 - 1e-9))
-    return float(best.mean()) + 0.5
+    return float(best[0] + best[-1] + 1) / 2
 
 
 def keep_digit(mask: Mask) -> tuple[Mask, int]:

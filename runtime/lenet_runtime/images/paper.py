@@ -36,15 +36,16 @@ class Paper:
     coefficients: NDArray[np.float64] | None
     noise: float
 
-    def level(self, grey: Grey, part: tuple[float, float, float, float] = (0, 0, 1, 1)) -> Grey:
-        """The level at every pixel of a picture's `part`: left, top, right, bottom of 0 to 1."""
+    def level(self, grey: Grey) -> Grey:
+        """The level at every pixel of the picture."""
         if self.coefficients is None:
             return _local_median(grey)
-        height, width = grey.shape
-        left, top, right, bottom = part
-        return _evaluate(
-            self.coefficients, _powers(height, top, bottom), _powers(width, left, right)
-        )
+        return _evaluate(self.coefficients, *(_powers(side) for side in grey.shape))
+
+    def level_at(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> Grey:
+        """The surface's level at the rows and columns of a grid, 0 and 1 at the picture's edges."""
+        assert self.coefficients is not None
+        return _evaluate(self.coefficients, *(_powers_at(2 * at - 1, 3) for at in (y, x)))
 
 
 def find_paper(grey: Grey) -> Paper:
@@ -158,10 +159,13 @@ def _evaluate(coefficients: NDArray[np.float64], y: Grey, x: Grey) -> Grey:
 
 
 @functools.lru_cache(maxsize=256)
-def _powers(side: int, low: float = 0, high: float = 1) -> Grey:
-    """Powers 0 to 4 of `side` places in the part of a picture, whose sides are -1 and 1."""
-    places = 2 * (low + (np.arange(side) + 0.5) * ((high - low) / side)) - 1
-    return (places ** np.arange(5)[:, None]).astype(np.float32)
+def _powers(side: int) -> Grey:
+    """Powers 0 to 4 of the middles of `side` pixels, ``(5, side)``; the edges are -1 and 1."""
+    return _powers_at((2 * np.arange(side) + 1) / side - 1, 5)
+
+
+def _powers_at(places: NDArray[np.float64], count: int) -> Grey:
+    return (places ** np.arange(count)[:, None]).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ drawing gets the same treatment before it is classified.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # 8192x8192: more than phones take, and 64 MB of grey. Checked before anything is decoded.
 MAX_PIXELS = 2**26
-PAGE_SIDE = 256  # frames and sheets are searched for at this size: lines of a pixel stay
-WORK_SIDE = 160  # and ink at this one, where a sensor's noise averages out
+FAR_SIDE = 256  # the first look at a picture is at this size: fine strokes stay, noise averages out
+NEAR_SIDE = 160  # and the second, at the ink and its surroundings, at this one
 TINY = 16  # the longer side of pictures that are drawings pixel by pixel, not photos
 BOX, SIDE = 20, 28
 STROKE = 90  # percentile of the ink's levels that becomes full white
@@ -168,64 +168,40 @@ def _doubts(pixels: NDArray[np.uint8], shapes: int) -> tuple[str, ...]:
 
 def _locate(grey: "Image") -> tuple[Ink, int, Page] | None:
     """Find the ink in the whole picture, then once more and sharper in its surroundings."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     if max(grey.size) <= TINY:
         grey = ImageOps.autocontrast(grey)  # levels of 0 to 16, as in UCI's digits; no noise here
-    view = _reduce(grey, PAGE_SIDE)
-    pixels = np.asarray(view)
-    page = find_page(pixels, otsu(pixels))
+    view, factor = _reduce(grey, FAR_SIDE)
+    page = find_page(view, otsu(view))
     if page.crop is not None:
         grey = ImageOps.expand(grey, math.ceil(0.2 * max(grey.size)) + 1, round(page.crop))
-        view = _reduce(grey, PAGE_SIDE)
-    work = _reduce(view, PAGE_SIDE)
-    ink = find_ink(_on_page(soften(np.asarray(work)), page, (0, 0, *grey.size), grey.size))
+        view, factor = _reduce(grey, FAR_SIDE)
+    soft = soften(view)
+    ink = find_ink(soft if page.inside is None else fill_paper(soft, page.inside))
     mask, shapes = keep_digit(ink.mask)
     if not mask.any():
         return None
-    ratio = grey.width / work.width, grey.height / work.height
     left, top, right, bottom = box_of(mask)
     margin = math.ceil(max(right - left, bottom - top) * 0.3) + 1
-    near = (
-        max(0, math.floor((left - margin) * ratio[0])),
-        max(0, math.floor((top - margin) * ratio[1])),
-        min(grey.width, math.ceil((right + margin) * ratio[0])),
-        min(grey.height, math.ceil((bottom + margin) * ratio[1])),
-    )
-    part = (near[0] / grey.width, near[1] / grey.height, near[2] / grey.width, near[3] / grey.height)
-    crop = grey.crop(near)
-    close = _reduce(crop, WORK_SIDE)
-    around = Image.fromarray(_dilate(_dilate(mask))).resize(
-        close.size, Image.Resampling.NEAREST,
-        (part[0] * work.width, part[1] * work.height, part[2] * work.width, part[3] * work.height),
-    )
-    closer = look_closer(np.asarray(close, np.float32), part, ink, np.asarray(around))
+    left, top = max(0, left - margin) * factor, max(0, top - margin) * factor
+    right, bottom = (right + margin) * factor, (bottom + margin) * factor
+    crop = grey.crop((left, top, min(right, grey.width), min(bottom, grey.height)))
+    close, closer_factor = _reduce(crop, NEAR_SIDE)
+    places = [
+        np.minimum((start + (np.arange(side) + 0.5) * closer_factor) / factor, whole - 0.5)
+        for start, side, whole in zip((top, left), close.shape, mask.shape, strict=True)
+    ]
+    closer = look_closer(close.astype(np.float32), places[0], places[1], ink, mask)
     if not closer.mask.any():
-        closer = Ink(ink.levels, mask, ink.dark, ink.paper)
+        closer = replace(ink, mask=mask)
     return closer, max(shapes, page.cells), page
 
 
-def _on_page(
-    pixels: Grey, page: Page, box: tuple[int, int, int, int], size: tuple[int, int]
-) -> Grey:
-    """The part `box` of a picture, with paper in the place of what surrounds the page."""
-    from PIL import Image
-
-    if page.inside is None:
-        return pixels
-    height, width = page.inside.shape
-    scale = width / size[0], height / size[1]
-    part = (box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1])
-    mask = (
-        Image.fromarray(page.inside).convert("L").resize(pixels.shape[::-1], Image.Resampling.BILINEAR, part)
-    )
-    return fill_paper(pixels, np.asarray(mask) == 255)
-
-
-def _reduce(grey: "Image", side: int) -> "Image":
-    """Average a picture to at most `side` pixels a side."""
+def _reduce(grey: "Image", side: int) -> tuple[NDArray[np.uint8], int]:
+    """A picture averaged to at most `side` pixels a side, and by which factor."""
     factor = -(-max(grey.size) // side)
-    return grey.reduce(factor) if factor > 1 else grey
+    return np.asarray(grey.reduce(factor) if factor > 1 else grey), factor
 
 
 def _scale(ink: Ink) -> Grey:
@@ -243,17 +219,6 @@ def _scale(ink: Ink) -> Grey:
     scaled = np.asarray(picture.resize(size, kind))
     stretched: Grey = scaled / scaled.max()
     return stretched
-
-
-def _dilate(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask and the pixels beside it, where its strokes have their grey edges."""
-    wide = mask.copy()
-    wide[1:] |= mask[:-1]
-    wide[:-1] |= mask[1:]
-    wider = wide.copy()
-    wider[:, 1:] |= wide[:, :-1]
-    wider[:, :-1] |= wide[:, 1:]
-    return wider
 
 
 def _place(digit: Grey) -> NDArray[np.uint8]:

@@ -57,7 +57,7 @@ def find_regions(mask: Mask) -> Regions:
     starts, ends, lengths = edges[:-1], edges[1:], np.diff(edges)
     runs = np.arange(len(starts))  # the odd ones are the mask's
     odd = runs & 1
-    run_at = np.repeat(runs, lengths)
+    run_at = np.repeat(runs.astype(np.int32), lengths)
     # The runs of the row above that a run touches: every second one from `low` to `high`.
     low = run_at[np.maximum(starts - stride - odd, 0)]
     high = run_at[np.maximum(ends - 1 - stride + odd, 0)]
