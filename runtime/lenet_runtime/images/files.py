@@ -25,7 +25,7 @@ FORMATS = (
     "TGA", "TIFF", "WEBP",
 )  # fmt: skip
 MAX_BYTES = 200 * 2**20  # of a decoded picture, and of an array
-DRAFT = 2048  # a JPEG decodes directly to a size that is not much larger than this
+DRAFT = 960  # a JPEG decodes directly to a size whose longer side is not much larger than this
 # Bytes that decoders take for a pixel, beyond the picture itself.
 _DECODERS = {
     "AVIF": 8, "GIF": 4, "HEIF": 8, "JPEG2000": 12, "MPO": 6, "TIFF": 4, "WEBP": 12,
@@ -72,7 +72,8 @@ def read_digit(file: Path | BinaryIO) -> DigitImage:
         with PIL.Image.open(file, formats=_formats()) as image:
             _check_cost(image)
             if image.format in ("JPEG", "MPO"):
-                image.draft(None, (DRAFT, DRAFT))
+                share = DRAFT / max(image.size)
+                image.draft("L", (int(image.width * share), int(image.height * share)))
             return mnist_style(image)
     except InputError:
         raise

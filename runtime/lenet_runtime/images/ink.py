@@ -80,7 +80,9 @@ def look_closer(grey: Grey, y: Places, x: Places, first: Ink, digit: Mask) -> In
     else:
         paper = first.paper
         residual = grey - paper.level_at(y / len(digit), x / digit.shape[1])
-    near = _dilate(digit)[y.astype(np.intp)][:, x.astype(np.intp)]
+    rows, columns = y.astype(np.intp), x.astype(np.intp)
+    digit = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    near = _dilate(digit)[rows - rows[0]][:, columns - columns[0]]
     noise = spread(residual[::4, ::4][~near[::4, ::4]])
     levels = _levels(residual, first.dark)
     levels *= near
@@ -88,14 +90,16 @@ def look_closer(grey: Grey, y: Places, x: Places, first: Ink, digit: Mask) -> In
     return Ink(levels, levels > max(floor, otsu(levels)), first.dark, paper)
 
 
-def _dilate(mask: Mask, by: int = 2) -> Mask:
-    """The mask and the pixels beside it, where its strokes have their grey edges."""
-    wide = mask.copy()
-    for rows in (wide, wide.T):
-        before = rows.copy()
-        for step in range(1, by + 1):
-            rows[step:] |= before[:-step]
-            rows[:-step] |= before[step:]
+def _dilate(mask: Mask) -> Mask:
+    """The mask and two pixels beside it, where its strokes have their grey edges."""
+    high = mask.copy()
+    for by in (1, 2):
+        high[by:] |= mask[:-by]
+        high[:-by] |= mask[by:]
+    wide = high.copy()
+    for by in (1, 2):
+        wide[:, by:] |= high[:, :-by]
+        wide[:, :-by] |= high[:, by:]
     return wide
 
 

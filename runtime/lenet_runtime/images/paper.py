@@ -50,7 +50,7 @@ class Paper:
 
 def find_paper(grey: Grey) -> Paper:
     """Fit the paper from the border inwards."""
-    grid = _Grid(grey.shape)
+    grid = _grid(grey.shape)
     view, border = grid.view(grey), grid.border
     paper = border & _near(view - median(view[border]), border, width=4)
     residual = view - grid.surface(grid.fit(view, paper))
@@ -76,7 +76,7 @@ def fill_paper(grey: Grey, inside: Mask) -> Grey:
     for axis in (0, 1):
         for by in (-2, -1, 1, 2):
             inside = inside & np.roll(inside, by, axis)
-    grid = _Grid(grey.shape)
+    grid = _grid(grey.shape)
     view, seen = grid.view(grey), grid.view(inside)
     if not seen.any():
         return grey
@@ -116,12 +116,16 @@ def _local_median(grey: Grey) -> Grey:
 class _Grid:
     """Every so many pixels of a picture, and the terms of a quadratic surface there."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        step = -(-max(shape) // GRID)
-        self.shape = shape
+    def __init__(self, height: int, width: int) -> None:
+        step = -(-max(height, width) // GRID)
         self.at = slice(step // 2, None, step)
-        self.y, self.x = (_powers(side)[:, self.at] for side in shape)
-        self.border = _border(shape[0], shape[1], step)
+        self.y = np.ascontiguousarray(_powers(height)[:, self.at])
+        self.x = np.ascontiguousarray(_powers(width)[:, self.at])
+        border = np.ones((height, width), np.bool_)
+        depth = max(1, round(BORDER * min(height, width)))
+        border[depth:-depth, depth:-depth] = False
+        self.border = np.ascontiguousarray(self.view(border))
+        self.is_tiny = min(height, width) < 8
 
     def view(self, pixels: NDArray) -> NDArray:
         """The pixels of the grid."""
@@ -129,11 +133,11 @@ class _Grid:
 
     def fit(self, view: Grey, paper: Mask) -> NDArray[np.float64]:
         """Coefficients by the powers of y and of x, ``(3, 3)``, of the surface nearest to paper."""
-        weights = paper.astype(np.float32)
-        if min(self.shape) < 8 or np.count_nonzero(paper) < 32:
+        if self.is_tiny or np.count_nonzero(paper) < 32:
             flat = np.zeros((3, 3))
             flat[0, 0] = median(view[paper] if paper.any() else view.ravel())
             return flat
+        weights = paper.astype(np.float32)
         moments = _moments(weights, self.y, self.x)
         equations = moments[_Y[:, None] + _Y, _X[:, None] + _X]
         right = _moments(weights * view, self.y[:3], self.x[:3])[_Y, _X]
@@ -144,6 +148,11 @@ class _Grid:
     def surface(self, coefficients: NDArray[np.float64]) -> Grey:
         """The surface on the grid."""
         return _evaluate(coefficients, self.y, self.x)
+
+
+@functools.lru_cache(maxsize=64)
+def _grid(shape: tuple[int, int]) -> _Grid:
+    return _Grid(*shape)
 
 
 def _moments(values: Grey, y: Grey, x: Grey) -> NDArray[np.float64]:
@@ -165,12 +174,7 @@ def _powers(side: int) -> Grey:
 
 
 def _powers_at(places: NDArray[np.float64], count: int) -> Grey:
-    return (places ** np.arange(count)[:, None]).astype(np.float32)
-
-
-@functools.lru_cache(maxsize=256)
-def _border(height: int, width: int, step: int) -> Mask:
-    border = np.ones((height, width), np.bool_)
-    depth = max(1, round(BORDER * min(height, width)))
-    border[depth:-depth, depth:-depth] = False
-    return border[step // 2 :: step, step // 2 :: step]
+    powers = np.ones((count, len(places)), np.float32)
+    for power in range(1, count):
+        np.multiply(powers[power - 1], places, out=powers[power], casting="same_kind")
+    return powers

@@ -73,8 +73,7 @@ def mnist_style(image: "Image") -> DigitImage:
     from PIL import Image
 
     width, height = image.size
-    count = _frames(image)
-    frames = f"; of its {count} frames the first counts" if count > 1 else ""
+    frames = _frames(image)
     if width * height > MAX_PIXELS:
         raise InputError(
             f"expected a picture of at most {MAX_PIXELS} pixels, found {width}x{height}; "
@@ -90,22 +89,26 @@ def mnist_style(image: "Image") -> DigitImage:
         raise
     except Exception as error:  # decoders raise errors of many kinds on damaged files
         raise damaged(error) from error
-    steps = ["turned upright as EXIF says"] if is_turned else []
+    steps = [frames] if frames else []
+    if is_turned:
+        steps.append("turned upright as EXIF says")
     for grey in papers:
         digit = _already_mnist(grey, steps) or _normalise(grey, steps)
         if digit:
             return digit
     raise InputError(
         f"expected a digit, found a blank {width}x{height} picture, or ink too faint to tell "
-        "from noise; take it with more contrast, one digit with some paper around it" + frames
+        "from noise; take it with more contrast, one digit with some paper around it" + (f"; {frames}" if frames else "")
     )
 
 
-def _frames(image: "Image") -> int:
+def _frames(image: "Image") -> str:
+    """Which frame of an animation, or page of a document, counts; mostly empty."""
     try:
-        return int(getattr(image, "n_frames", 1))
+        count = int(getattr(image, "n_frames", 1))
     except Exception:  # a damaged file, which decoding it says
-        return 1
+        return ""
+    return f"frame {image.tell() + 1} of {count} taken" if count > 1 else ""
 
 
 def damaged(error: BaseException) -> InputError:

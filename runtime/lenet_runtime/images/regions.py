@@ -63,7 +63,9 @@ def find_regions(mask: Mask) -> Regions:
     high = run_at[np.maximum(ends - 1 - stride + odd, 0)]
     low += (low ^ odd) & 1
     high -= (high ^ odd) & 1
-    roots = _compress(np.where(low <= high, np.minimum(low, runs), runs))
+    roots = np.where(low <= high, np.minimum(low, runs), runs)
+    for _ in range(height.bit_length()):  # a run's first neighbours lead up to a root
+        roots = roots[roots]
     wide = np.flatnonzero(low < high)
     if len(wide):
         counts = (high[wide] - low[wide]) >> 1
@@ -93,7 +95,7 @@ def find_regions(mask: Mask) -> Regions:
 
 def _compress(roots: Ints) -> Ints:
     """Let every run point at the root of its tree, not at a run on the way."""
-    while not np.array_equal(above := roots[roots], roots):
+    while ((above := roots[roots]) != roots).any():
         roots = above
     return roots
 
