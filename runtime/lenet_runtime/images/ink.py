@@ -13,7 +13,7 @@ from lenet_runtime.images.paper import Grey, Paper, find_paper, spread
 from lenet_runtime.images.regions import Mask, Regions, find_regions
 
 MIN_CONTRAST = 10.0  # grey levels; fainter ink looks like the noise of a camera or of JPEG
-NOISE_MARGIN = 5.0  # ink differs from the paper by this many standard deviations of its noise
+NOISE_MARGIN = 6.0  # ink differs from the paper by this many standard deviations of its noise
 SAMPLES = 64  # pixels along the longer side that the threshold is computed from
 SOFT = 64  # longer pictures are softened before ink is told from noise
 RULE = 6  # a ruled line is this many times as long as it is thick
@@ -61,7 +61,7 @@ def find_ink(grey: Grey) -> Ink:
     darker, lighter = sample[sample < -floor], sample[sample > floor]
     dark = bool(np.square(darker).sum() > np.square(lighter).sum())
     levels = _levels(residual, dark)
-    return Ink(levels, levels > max(floor, otsu(levels)), dark, paper)
+    return Ink(levels, levels > max(floor, 0.85 * otsu(levels)), dark, paper)
 
 
 def look_closer(grey: Grey, y: Places, x: Places, first: Ink, digit: Mask) -> Ink:

@@ -118,9 +118,9 @@ class _Grid:
 
     def __init__(self, height: int, width: int) -> None:
         step = -(-max(height, width) // GRID)
-        self.at = slice(step // 2, None, step)
-        self.y = np.ascontiguousarray(_powers(height)[:, self.at])
-        self.x = np.ascontiguousarray(_powers(width)[:, self.at])
+        self.at = tuple(slice(min(step, side) // 2, None, step) for side in (height, width))
+        self.y = np.ascontiguousarray(_powers(height)[:, self.at[0]])
+        self.x = np.ascontiguousarray(_powers(width)[:, self.at[1]])
         border = np.ones((height, width), np.bool_)
         depth = max(1, round(BORDER * min(height, width)))
         border[depth:-depth, depth:-depth] = False
@@ -129,7 +129,7 @@ class _Grid:
 
     def view(self, pixels: NDArray) -> NDArray:
         """The pixels of the grid."""
-        return pixels[self.at, self.at]
+        return pixels[self.at]
 
     def fit(self, view: Grey, paper: Mask) -> NDArray[np.float64]:
         """Coefficients by the powers of y and of x, ``(3, 3)``, of the surface nearest to paper."""
