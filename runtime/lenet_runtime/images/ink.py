@@ -110,7 +110,7 @@ def _levels(residual: Grey, dark: bool) -> Grey:
     return np.clip(residual, 0, 255, out=residual)
 
 
-def _sample(pixels: Grey, side: int) -> Grey:
+def _sample(pixels: NDArray[Any], side: int) -> NDArray[Any]:
     """Every so many pixels, at most `side` a side."""
     step = -(-max(pixels.shape) // side)
     return pixels[::step, ::step]

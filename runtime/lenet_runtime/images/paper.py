@@ -7,6 +7,7 @@ six equations. All arrays are ``(H, W)``, rows first.
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,18 +85,18 @@ def fill_paper(grey: Grey, inside: Mask) -> Grey:
     return np.where(inside, grey, Paper(grid.fit(view, paper), 0).level(grey))
 
 
-def median(values: NDArray[np.float32]) -> float:
+def median(values: NDArray[Any]) -> float:
     """The median, of an even number of values the upper one."""
     middle = len(values) // 2
     return float(np.partition(values, middle)[middle])
 
 
-def spread(residual: NDArray[np.float32]) -> float:
+def spread(residual: NDArray[Any]) -> float:
     """Standard deviation, estimated from the median so that strokes do not count."""
     return 1.4826 * median(np.abs(residual)) if residual.size else 0.0
 
 
-def _near(residual: Grey, paper: Mask, width: float = 3) -> Mask:
+def _near(residual: NDArray[Any], paper: Mask, width: float = 3) -> Mask:
     near: Mask = np.abs(residual) <= width * max(2.0, spread(residual[paper]))
     return near
 
@@ -127,7 +128,7 @@ class _Grid:
         self.border = np.ascontiguousarray(self.view(border))
         self.is_tiny = min(height, width) < 8
 
-    def view(self, pixels: NDArray) -> NDArray:
+    def view(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """The pixels of the grid."""
         return pixels[self.at]
 
@@ -158,7 +159,8 @@ def _grid(shape: tuple[int, int]) -> _Grid:
 def _moments(values: Grey, y: Grey, x: Grey) -> NDArray[np.float64]:
     # Without BLAS, which is no faster on so few numbers and may wake threads.
     rows = np.einsum("yx,kx->yk", values, x)
-    return np.einsum("ly,yk->lk", y, rows).astype(np.float64)
+    moments: NDArray[np.float64] = np.einsum("ly,yk->lk", y, rows).astype(np.float64)
+    return moments
 
 
 def _evaluate(coefficients: NDArray[np.float64], y: Grey, x: Grey) -> Grey:

@@ -98,7 +98,8 @@ def mnist_style(image: "Image") -> DigitImage:
             return digit
     raise InputError(
         f"expected a digit, found a blank {width}x{height} picture, or ink too faint to tell "
-        "from noise; take it with more contrast, one digit with some paper around it" + (f"; {frames}" if frames else "")
+        "from noise; take it with more contrast, one digit with some paper around it"
+        + (f"; {frames}" if frames else "")
     )
 
 

@@ -1,4 +1,4 @@
-"""Finds the connected regions of a mask, those of ink and those of paper between, and their nesting.
+"""Finds the connected regions of a mask and of what it leaves out, and how they nest.
 
 All arrays are ``(H, W)``, rows first. A box is top, left, bottom and right, the last two exclusive.
 """
@@ -88,9 +88,7 @@ def find_regions(mask: Mask) -> Regions:
     # Left of the first pixel of a region lies the region around it.
     parents = of_run[np.maximum(first - 1, 0)]
     areas = np.bincount(of_run, lengths, count).astype(np.int64)
-    return Regions(
-        (first & 1).astype(np.bool_), parents, areas, boxes, mask.shape, lengths, of_run
-    )
+    return Regions((first & 1).astype(np.bool_), parents, areas, boxes, mask.shape, lengths, of_run)
 
 
 def _compress(roots: Ints) -> Ints:

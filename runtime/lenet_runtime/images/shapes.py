@@ -81,7 +81,7 @@ class _Nest:
         self.filled[0] = self.extents[0].prod()
 
     def _children(self, region: int) -> NDArray[np.int64]:
-        children = np.flatnonzero(self.regions.parents == region)
+        children: NDArray[np.int64] = np.flatnonzero(self.regions.parents == region)
         return children[children != 0]
 
     def written_in(self, region: int) -> list[int]:
@@ -89,7 +89,7 @@ class _Nest:
         inside = self._children(region)
         side = np.sqrt(self.extents[region].prod())
         large = self.extents[inside].max(1, initial=0) >= SIGNIFICANT * side
-        return inside[large].tolist()
+        return [int(child) for child in inside[large]]
 
     def pages_in(self, region: int) -> list[int]:
         """Pages that lie directly inside `region`: what a line encloses, or a sheet."""
@@ -128,7 +128,7 @@ class _Nest:
 
     def inside(self, region: int) -> Mask:
         """Pixels of a region and of all regions inside it."""
-        member = np.arange(len(self.filled)) == region
+        member: Mask = np.arange(len(self.filled)) == region
         above = self.regions.parents
         while above.any():
             member |= above == region
