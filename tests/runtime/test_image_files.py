@@ -12,6 +12,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageFile
 import pytest
+from drawings import assert_like
 from mutated_pictures import outcomes
 from PIL import Image
 from processes import python
@@ -259,3 +260,10 @@ def test_reading_arrays_needs_no_pillow():
         "import sys; from lenet_runtime.images.files import read_arrays;"
         "assert not [m for m in sys.modules if m.partition('.')[0] in ('PIL', 'torch')]"
     )
+
+
+def test_which_frame_counts_is_a_step():
+    page = Image.open(io.BytesIO(picture(size=(90, 90))))
+    file = io.BytesIO()
+    page.save(file, "TIFF", save_all=True, append_images=[page.rotate(90)])
+    assert read_digit(io.BytesIO(file.getvalue())).steps[0] == "frame 1 of 2 taken"

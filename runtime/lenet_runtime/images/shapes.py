@@ -81,8 +81,9 @@ class _Nest:
         self.filled[0] = self.extents[0].prod()
 
     def _children(self, region: int) -> NDArray[np.int64]:
-        children: NDArray[np.int64] = np.flatnonzero(self.regions.parents == region)
-        return children[children != 0]
+        inside: Mask = np.equal(self.regions.parents, region)
+        inside[0] = False
+        return np.flatnonzero(inside)
 
     def written_in(self, region: int) -> list[int]:
         """Regions directly inside `region` that are large enough to be a digit on a page."""
@@ -106,7 +107,9 @@ class _Nest:
         written = self.written_in(region)
         if not written or self.filled[written].sum() > BLOT * self.filled[region]:
             return False
-        rows, columns = np.nonzero(self.regions.paint(np.arange(len(self.filled)) == region))
+        rows, columns = np.nonzero(
+            self.regions.paint(np.equal(np.arange(len(self.filled)), region))
+        )
         edge = np.unique(rows, return_index=True)[1]
         ends = np.append(edge[1:], len(rows)) - 1
         y = np.concatenate([rows[edge], rows[ends]]) + 0.5
@@ -128,7 +131,8 @@ class _Nest:
 
     def inside(self, region: int) -> Mask:
         """Pixels of a region and of all regions inside it."""
-        member: Mask = np.arange(len(self.filled)) == region
+        member = np.zeros(len(self.filled), np.bool_)
+        member[region] = True
         above = self.regions.parents
         while above.any():
             member |= above == region
