@@ -1,6 +1,7 @@
 """`lenet-deploy predict`, with a fake network that needs no engine."""
 
 import io
+import json
 from pathlib import Path
 from unittest.mock import Mock
 

@@ -135,6 +135,6 @@ class _Nest:
         member[region] = True
         above = self.regions.parents
         while above.any():
-            member |= above == region
+            member |= np.equal(above, region)
             above = self.regions.parents[above]
         return self.regions.paint(member)
