@@ -161,7 +161,7 @@ def main() -> None:
         context = cuda.Context(options.device)
     except BackendUnavailable as error:
         sys.exit(f"fused_sweep needs an NVIDIA GPU: {error}")
-    network = layers.read(load_checkpoint())
+    network = layers.read(load_checkpoint(), (1, 32, 32))
     with context:
         bandwidth = Stopwatch(context).bytes_per_second
         print(context.gpu)

@@ -19,6 +19,7 @@ from lenet_runtime.artifact import MANIFEST_NAME, Artifact
 from lenet_runtime.artifact.requirements import unmet
 from lenet_runtime.backends import BACKENDS, backends_of
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
+from lenet_runtime.version import pip_install
 
 
 def default_artifact(
@@ -47,7 +48,7 @@ def default_artifact(
     if find_spec("torch") is None:
         raise BackendUnavailable(
             "no artifact was named, and exporting the bundled checkpoint needs PyTorch; name one "
-            "with --artifact DIR, or pip install 'lenet-deploy[export]'"
+            f"with --artifact DIR, or {pip_install('export')}"
         )
     import lenet_export
     from lenet_deploy.training.checkpoint import load_checkpoint

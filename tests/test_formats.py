@@ -50,7 +50,7 @@ def test_a_flag_that_is_no_value_is_refused_by_name():
 
 
 def test_what_a_format_lacks_is_refused_with_who_has_it():
-    with pytest.raises(InputError, match=r"expected one of \['onnx', .*found 'tflite'"):
+    with pytest.raises(InputError, match=r"expected one of onnx, .*found 'tflite'"):
         find("tflite")
     with pytest.raises(InputError, match=r"can be exported in .*found 'int8'"):
         find("onnx").kinds("int8")

@@ -31,7 +31,9 @@ imported = time.perf_counter()
 arguments = json.loads(sys.argv[1])
 session = lenet_runtime.load(**arguments)
 loaded = time.perf_counter()
-images = numpy.zeros((session.manifest.batch_size or 1, 1, 32, 32), numpy.float32)
+images = numpy.zeros(
+    (session.manifest.batch_size or 1, *session.manifest.image_shape), numpy.float32
+)
 session.run(images)
 first = time.perf_counter()
 session.run(images)

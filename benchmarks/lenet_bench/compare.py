@@ -17,11 +17,12 @@ neighbour on the host, another clock. Three rules keep the gate honest about tha
 """
 
 import math
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from lenet_bench.fingerprint import differences
+from lenet_bench.gate import FASTER, PREEMPTED, SLOWER, UNCHANGED, YARDSTICK, Change, Gate
 from lenet_bench.report import Run
 from lenet_bench.result import LatencyResult, Ratio, over_rounds, resampled
 from lenet_runtime.errors import InputError
@@ -31,30 +32,9 @@ FAST = 10.0  # percent
 MOST_PREEMPTED = 0.75
 
 
-@dataclass(frozen=True)
-class Change:
-    """One engine at one batch size, now against before.
-
-    Attributes:
-        engine: The engine's name.
-        batch_size: Images in a call.
-        ratio: New over old, of the fast tenth; 1.2 is 20% slower.
-        relative: Whether the machine's drift was divided out by the base line.
-        preempted: Whether other processes took the CPU in so many samples that noise explains any
-            ratio.
-        regressed: Whether the whole interval lies beyond the limit, by the clock as well where
-            `relative`; never the base line that other engines were held against.
-    """
-
-    engine: str
-    batch_size: int
-    ratio: Ratio
-    relative: bool
-    preempted: bool
-    regressed: bool
-
-
-def compare(run: Run, before: Run, fail_above: float, *, force: bool = False) -> list[Change]:
+def compare(
+    run: Run, before: Run, fail_above: float, *, file: Path | None = None, force: bool = False
+) -> Gate:
     """Hold every engine and batch size that both runs measured against each other.
 
     The GPU's own times are compared likewise, where both runs have them.
@@ -63,6 +43,7 @@ def compare(run: Run, before: Run, fail_above: float, *, force: bool = False) ->
         run: The run of now.
         before: The run to compare with.
         fail_above: The share by which the lower end of the interval must exceed 1; 0.1 is 10%.
+        file: Where the run of before was read from, for the report.
         force: Compare although the machines or settings differ.
 
     Raises:
@@ -71,18 +52,37 @@ def compare(run: Run, before: Run, fail_above: float, *, force: bool = False) ->
     """
     if not 0 <= fail_above < math.inf:
         raise InputError(f"the limit: expected a share of 0 or more, found {fail_above}")
-    unlike = _unlike(run, before)
-    if unlike and not force:
-        raise InputError(
-            f"the two runs cannot be compared; {'; '.join(unlike)}; --force compares all the same"
-        )
+    require_comparable(run, before, force=force)
     changes = _changes(run, before, fail_above)
     if not changes:
         raise InputError("the two runs have no engine and batch size in common")
     device, device_before = run.on_device(), before.on_device()
     if device is not None and device_before is not None:
         changes += _changes(device, device_before, fail_above)
-    return changes
+    where = {
+        "file": None if file is None else file.name,
+        "measured_at": before.fingerprint.get("state", {}).get("measured_at"),
+        "lenet_deploy": before.fingerprint.get("software", {}).get("lenet_deploy"),
+    }
+    return Gate(where, fail_above, tuple(changes))
+
+
+def require_comparable(run: Run, before: Run, *, force: bool = False) -> None:
+    """Refuse runs of unlike machines or settings; `run` needs no results yet.
+
+    Raises:
+        InputError: They differ, and not `force`; or they have no engine in common.
+    """
+    unlike = _unlike(run, before)
+    if unlike and not force:
+        raise InputError(
+            f"the two runs cannot be compared; {'; '.join(unlike)}; --force compares all the same"
+        )
+    ours, theirs = (set(r.engines) | {x.engine for x in r.results} for r in (run, before))
+    if not ours & theirs:
+        raise InputError(
+            f"the two runs have no engine in common: {sorted(ours)} here, {sorted(theirs)} there"
+        )
 
 
 def _changes(run: Run, before: Run, fail_above: float) -> list[Change]:
@@ -96,8 +96,10 @@ def _unlike(run: Run, before: Run) -> list[str]:
         ours, theirs = getattr(run, name), getattr(before, name)
         if ours != theirs:
             unlike.append(f"{name}: {ours!r} here, {theirs!r} there")
-    if run.settings.inputs != before.settings.inputs:
-        unlike.append(f"inputs: {run.settings.inputs} here, {before.settings.inputs} there")
+    for name in ("inputs", "image_shape"):
+        ours, theirs = getattr(run.settings, name), getattr(before.settings, name)
+        if ours != theirs:
+            unlike.append(f"{name}: {ours} here, {theirs} there")
     for name in sorted(set(run.engines) & set(before.engines)):
         ours, theirs = (r.engines[name].get("threads") for r in (run, before))
         if ours != theirs:
@@ -110,13 +112,33 @@ def _change(
 ) -> Change:
     bases = (run.find(run.baseline, new.batch_size), before.find(before.baseline, new.batch_size))
     relative = new.engine != run.baseline and None not in bases
-    yardstick = new.engine == run.baseline and len({r.engine for r in run.results}) > 1
     ratio = by_clock = _ratio((new, None), (old, None))
     if relative:
         ratio = _ratio((new, bases[0]), (old, bases[1]))
-    preempted = any((r.preempted_share or 0) > MOST_PREEMPTED for r in (new, old))
-    regressed = min(ratio.low, by_clock.low) > 1 + fail_above and not (yardstick or preempted)
-    return Change(new.engine, new.batch_size, ratio, relative, preempted, regressed)
+    return Change(
+        engine=new.engine,
+        batch_size=new.batch_size,
+        old_us=over_rounds(old, FAST) / 1e3,
+        new_us=over_rounds(new, FAST) / 1e3,
+        old_p50_us=old.percentile_us(50),
+        new_p50_us=new.percentile_us(50),
+        ratio=ratio,
+        relative=relative,
+        verdict=_verdict(run, (new, old), (ratio, by_clock), 1 + fail_above),
+    )
+
+
+def _verdict(
+    run: Run, pair: tuple[LatencyResult, LatencyResult], ratios: tuple[Ratio, Ratio], limit: float
+) -> str:
+    """See `Change.verdict`."""
+    if pair[0].engine == run.baseline and len({r.engine for r in run.results}) > 1:
+        return YARDSTICK
+    if any((result.preempted_share or 0) > MOST_PREEMPTED for result in pair):
+        return PREEMPTED
+    if min(ratio.low for ratio in ratios) > limit:
+        return SLOWER
+    return FASTER if max(ratio.high for ratio in ratios) < 1 / limit else UNCHANGED
 
 
 def _ratio(*pairs: tuple[LatencyResult, LatencyResult | None]) -> Ratio:

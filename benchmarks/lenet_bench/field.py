@@ -5,20 +5,49 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 import lenet_runtime
 from lenet_bench import coldstart, scaling
 from lenet_bench.fingerprint import fingerprint
+from lenet_bench.foreign import OnnxFile
 from lenet_bench.gpu.harness import DeviceHarness, Hooks
 from lenet_bench.harness import Engine, Settings, measure
 from lenet_bench.report import Run, describe, engine_name
 from lenet_bench.result import LatencyResult
 from lenet_runtime.backends.protocol import Predictor
+from lenet_runtime.errors import InputError
+from lenet_runtime.images.preprocess import Preprocessing, centred, to_batch
 from lenet_runtime.session import Session
 
 EAGER = "eager"
+DIGITS = tuple("0123456789")
+_MOST_AT_ONCE = 500  # digits in a call that classifies them
 Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Network:
+    """What an engine takes and answers.
+
+    Attributes:
+        image_shape: Channels, height and width of an image.
+        labels: The class of each answer.
+        preprocessing: How pixels become the input.
+        batch_size: The only batch size; None for any.
+    """
+
+    image_shape: tuple[int, int, int]
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    batch_size: int | None = None
+
+
+LENET = Network((1, 32, 32), DIGITS, Preprocessing())
 
 
 @dataclass(frozen=True)
@@ -27,10 +56,11 @@ class Contender:
 
     Attributes:
         name: The engine's name, unique in the run.
-        run: The whole call, from float32 images ``(N, 1, 32, 32)`` to logits ``(N, 10)``.
+        run: The whole call, from float32 images ``(N, C, H, W)`` to logits ``(N, K)``.
         details: What the report says of the engine.
-        load: Arguments of `lenet_runtime.load` that make the session again; None for eager.
+        load: Arguments of `lenet_runtime.load` that make the session again; None for others.
         predictor: The engine without checks, whose steps are timed on a GPU.
+        network: What it takes and answers.
     """
 
     name: str
@@ -38,6 +68,24 @@ class Contender:
     details: dict[str, Any]
     load: dict[str, Any] | None
     predictor: Predictor
+    network: Network = LENET
+
+    def right(self, digits: NDArray[np.uint8], labels: NDArray[np.uint8]) -> int | None:
+        """How many digits ``(N, 28, 28)`` it classifies rightly.
+
+        None where its classes are not the ten digits, or its images not grey.
+        """
+        network = self.network
+        if set(network.labels) != set(DIGITS) or network.image_shape[0] != 1:
+            return None
+        size, right = network.batch_size or min(len(digits), _MOST_AT_ONCE), 0
+        for start in range(0, len(digits), size):
+            part, known = digits[start : start + size], labels[start : start + size]
+            pixels = centred(np.resize(part, (size, *part.shape[1:])), *network.image_shape[1:])
+            images = to_batch(pixels, network.preprocessing, network.image_shape)
+            answers = self.run(images)[: len(part)].argmax(axis=1)
+            right += sum(network.labels[a] == str(d) for a, d in zip(answers, known, strict=True))
+        return right
 
 
 @dataclass
@@ -65,32 +113,100 @@ class Field:
 
     def add(self, session: Session, load: dict[str, Any], name: str | None = None) -> None:
         """Let a session take part; one whose name is taken is told apart by its folder."""
-        name = name or engine_name(session)
+        name, manifest = name or engine_name(session), session.manifest
         if any(other.name == name for other in self.contenders):
             name = f"{name}: {session.artifact.path}"
-        contender = Contender(name, session.run, describe(session), load, session.predictor)
-        self.contenders.append(contender)
+        network = Network(
+            manifest.image_shape, manifest.labels, manifest.preprocessing, manifest.batch_size
+        )
+        self.contenders.append(
+            Contender(name, session.run, describe(session), load, session.predictor, network)
+        )
+
+    def add_file(self, path: Path, threads: int, suffix: str = "") -> Predictor:
+        """Let an ONNX file take part, on ONNX Runtime as it is; the caller closes the predictor."""
+        peer = OnnxFile(path, threads)
+        details = {
+            "backend": "onnxruntime", "format": "onnx", "precision": None, "threads": threads,
+            "device": "cpu", "artifact": path.name, "digest": peer.sha256, "weights_sha256": None,
+        }  # fmt: skip
+        labels = tuple(map(str, range(peer.classes)))
+        network = Network(peer.image_shape, labels, Preprocessing(), peer.batch_size)
+        name = f"onnxruntime: {path.name}{suffix}"
+        if any(other.name == name for other in self.contenders):
+            name = f"onnxruntime: {path}{suffix}"
+        self.contenders.append(Contender(name, peer.run, details, None, peer, network))
+        return peer
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Of all engines.
+
+        Raises:
+            InputError: They take images of different shapes.
+        """
+        shapes: dict[tuple[int, int, int], str] = {}
+        for contender in self.contenders:
+            shapes.setdefault(contender.network.image_shape, contender.name)
+        if len(shapes) > 1:
+            raise InputError(
+                "expected engines that take the same images, found "
+                + ", ".join(f"{shape} of {name}" for shape, name in shapes.items())
+                + "; time them in runs of their own"
+            )
+        return next(iter(shapes))
+
+    def judge(self, digits: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
+        """Note in each engine's details how many of these digits it classifies rightly."""
+        for contender in self.contenders:
+            right = contender.right(digits, labels)
+            of = None if right is None else len(digits)
+            contender.details.update(right=right, digits=of)
 
 
-def measure_calls(
-    field: Field, batch_sizes: Sequence[int], settings: Settings, device: str, progress: Progress
-) -> Run:
-    """Time whole calls of every engine; Ctrl-C ends it with what was measured."""
-    results: list[LatencyResult] = []
-    interrupted, where = False, fingerprint(device)
-    calls = {contender.name: contender.run for contender in field.contenders}
-    try:
-        measure(calls, batch_sizes, settings, progress, keep=results.append)
-    except KeyboardInterrupt:
-        interrupted = True
+def unmeasured(field: Field, settings: Settings, device: str, data_set: str | None = None) -> Run:
+    """The run before anything was measured: who takes part, where, and how."""
     return Run(
         settings=settings,
-        fingerprint=where,
-        results=tuple(results),
+        fingerprint=fingerprint(device),
+        results=(),
         engines={contender.name: contender.details for contender in field.contenders},
         baseline=field.baseline,
         skipped=tuple(field.skipped),
-        interrupted=interrupted,
+        data_set=data_set,
+    )
+
+
+def measure_calls(run: Run, field: Field, batch_sizes: Sequence[int], progress: Progress) -> Run:
+    """Time whole calls of every engine; Ctrl-C ends it with what was measured.
+
+    An engine of one batch size takes part in that one alone.
+
+    Raises:
+        InputError: No engine takes any of the batch sizes.
+    """
+    results: list[LatencyResult] = []
+    interrupted, skipped = False, list(run.skipped)
+    for c in field.contenders:
+        if c.network.batch_size not in (None, *batch_sizes):
+            reason = f"it takes batches of {c.network.batch_size} images alone; see --batch-sizes"
+            skipped.append({"engine": c.name, "reason": reason})
+    try:
+        for index, size in enumerate(batch_sizes):
+            able = (c for c in field.contenders if c.network.batch_size in (None, size))
+            calls = {contender.name: contender.run for contender in able}
+
+            def report(step: str, share: float, index: int = index) -> None:
+                progress(step, (index + share) / len(batch_sizes))
+
+            if calls:
+                measure(calls, [size], run.settings, report, keep=results.append)
+    except KeyboardInterrupt:
+        interrupted = True
+    if not results and not interrupted:
+        raise InputError("; ".join(f"{s['engine']}: {s['reason']}" for s in skipped))
+    return dataclasses.replace(
+        run, results=tuple(results), skipped=tuple(skipped), interrupted=interrupted
     )
 
 

@@ -5,6 +5,8 @@ import datetime
 import gc
 import os
 import platform
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,7 @@ def fingerprint(device: str = "cpu") -> dict[str, Any]:
             **{name: installed(name) for name in _SOFTWARE},
         },
         "state": {
+            "command": _command(),
             "measured_at": datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds"),
             "clock": time.get_clock_info("perf_counter").implementation,
             "mhz": cpu.mhz(),
@@ -105,6 +108,14 @@ def _memory_gib() -> int | None:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
     except (ValueError, OSError):
         return None
+
+
+def _command() -> str:
+    """The command line of this process, without the program's folder."""
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py":
+        return shlex.join(["python", "-m", program.parent.name, *sys.argv[1:]])
+    return shlex.join([program.name, *sys.argv[1:]])
 
 
 def _load() -> float | None:

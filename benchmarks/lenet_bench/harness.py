@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_bench.result import LatencyResult
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import InputError, expected_one_of
 
 Engine = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 Images = NDArray[np.float32]
@@ -38,6 +38,7 @@ class Settings:
         inputs: ``rotating`` through fresh arrays, ``hot`` on a single one, or ``cold``: the
             caches are swept before each call.
         seed: The seed of the inputs and of the order of turns.
+        image_shape: Channels, height and width of an image.
     """
 
     min_seconds: float = 0.5
@@ -45,10 +46,11 @@ class Settings:
     warmup_seconds: float = 0.1
     inputs: str = "rotating"
     seed: int = 0
+    image_shape: tuple[int, int, int] = (1, 32, 32)
 
     def __post_init__(self) -> None:
         if self.inputs not in INPUT_MODES:
-            raise InputError(f"inputs: expected one of {INPUT_MODES}, found {self.inputs!r}")
+            raise InputError(f"inputs: {expected_one_of(INPUT_MODES, self.inputs)}")
         # Written so that NaN fails too.
         times = 0 < self.min_seconds < math.inf and 0 <= self.warmup_seconds < math.inf
         if not times or self.min_iterations < 1:
@@ -70,13 +72,13 @@ def measure(  # noqa: PLR0917  named by its callers
     """Time every engine at every batch size.
 
     Args:
-        engines: The engines by name, each from float32 images ``(N, 1, 32, 32)`` to float32 logits
-            ``(N, 10)``.
+        engines: The engines by name, each from float32 images ``(N, C, H, W)`` to float32 logits
+            ``(N, K)``.
         batch_sizes: Images in a call.
         settings: How to measure.
         progress: Called with the step and the share done, 0 to 1.
         keep: Called with each result as soon as it is whole, so that an interrupted run still
-            has what it measured.
+            has what it measured; the rounds that were whole by then are a result, too.
         stop: Asked after each round; once it says True, what was measured is kept and that is all.
 
     Raises:
@@ -94,9 +96,15 @@ def measure(  # noqa: PLR0917  named by its callers
         def report(share: float, index: int = index, size: int = size) -> None:
             progress(f"batch {size}", (index + share) / len(batch_sizes))
 
-        for result in _measure_batch(engines, inputs, settings, report, stop):
-            keep(result)
-            results.append(result)
+        timers = {name: _Timer(engine, inputs, settings) for name, engine in engines.items()}
+        try:
+            _take_turns(list(timers.values()), settings, report, stop)
+        finally:
+            rounds = min(len(timer.rounds) for timer in timers.values())
+            for name, timer in timers.items() if rounds else ():
+                result = timer.result(name, size, rounds)
+                keep(result)
+                results.append(result)
         if stop():
             break
     return results
@@ -106,18 +114,17 @@ def make_inputs(batch_size: int, settings: Settings) -> list[Images]:
     """Unit noise: one array where the input is hot, else as many as overflow the L1 cache."""
     noise = np.random.default_rng(settings.seed)
     count = 1 if settings.inputs == "hot" else max(2, INPUTS // batch_size)
-    return [noise.standard_normal((batch_size, 1, 32, 32), np.float32) for _ in range(count)]
+    shape = (batch_size, *settings.image_shape)
+    return [noise.standard_normal(shape, np.float32) for _ in range(count)]
 
 
-def _measure_batch(
-    engines: Mapping[str, Engine],
-    inputs: Sequence[Images],
+def _take_turns(
+    order: "list[_Timer]",
     settings: Settings,
     report: Callable[[float], None],
     stop: Callable[[], bool],
-) -> Iterator[LatencyResult]:
-    timers = {name: _Timer(engine, inputs, settings) for name, engine in engines.items()}
-    order, random = list(timers.values()), np.random.default_rng(settings.seed)
+) -> None:
+    random = np.random.default_rng(settings.seed)
     with no_collection():
         for timer in order:
             timer.warm_up()
@@ -129,15 +136,6 @@ def _measure_batch(
             report(min(share, 1.0))
             if share >= 1 or stop():
                 break
-    for name, timer in timers.items():
-        yield LatencyResult(
-            name,
-            len(inputs[0]),
-            tuple(timer.rounds),
-            timer.calls_per_sample,
-            timer.warm,
-            timer.preempted_share(),
-        )
 
 
 class _Timer:
@@ -173,9 +171,11 @@ class _Timer:
         """See `Settings.share_done`."""
         return self._settings.share_done(self._seconds, self._count)
 
-    def preempted_share(self) -> float | None:
-        """Share of the samples in which another process took the CPU."""
-        return self._preempted / self._count if self._preemptions else None
+    def result(self, name: str, batch_size: int, rounds: int) -> LatencyResult:
+        """The first so many rounds, which every engine has."""
+        share = self._preempted / self._count if self._preemptions else None
+        taken = tuple(self.rounds[:rounds])
+        return LatencyResult(name, batch_size, taken, self.calls_per_sample, self.warm, share)
 
     def _samples(self) -> NDArray[np.float64]:
         clock, engine, calls = time.perf_counter_ns, self._engine, self.calls_per_sample

@@ -1,12 +1,10 @@
-"""The JSON and CSV of a run. The schema is documented here and in ``benchmarks/README.md``.
+"""`Run` and its JSON. The schema is documented here and in ``benchmarks/README.md``.
 
 Keys carry their units. ``results`` hold raw samples by round, so that another run can be compared
 with this one by the same bootstrap that made its own intervals.
 """
 
-import csv
 import dataclasses
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from lenet_bench import result as results_json
-from lenet_bench.gpu.result import FIGURES, DeviceSection, section_from_json
+from lenet_bench.gate import Gate, gate_from_json
+from lenet_bench.gpu.result import DeviceSection, section_from_json
 from lenet_bench.harness import Settings
 from lenet_bench.result import LatencyResult, Ratio, paired_ratio
 from lenet_runtime.errors import InputError
 from lenet_runtime.session import Session
 
 SCHEMA = "lenet-latency/1"
+# By which an engine must surely be ahead to be the fastest. Two copies of one artifact differ by up
+# to 2%, surely: their code lies at other places in memory.
+LEAST_LEAD = 1.03
 # What reading a foreign document may raise.
 _DAMAGED = (
     ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, InputError,
@@ -35,7 +37,9 @@ class Run:
         settings: How the run measured.
         fingerprint: What machine and software it measured on, see `lenet_bench.fingerprint`.
         results: One result per engine and batch size.
-        engines: For each engine's name its backend, format, precision, threads, artifact, digest.
+        engines: For each engine's name its backend, format, precision, threads, artifact, digest,
+            and how many (``right``) of how many ``digits`` of `data_set` it classifies right; None
+            where its classes are not the ten digits.
         baseline: The name of the engine that ratios are to; None where there is none.
         skipped: The ``engine`` and the ``reason`` of each that could not be measured.
         cold_start: Rows of `lenet_bench.coldstart`.
@@ -43,6 +47,8 @@ class Run:
         interrupted: Whether the run was cut short.
         device: What was measured on a GPU beyond whole calls; None on a CPU.
         scope: What one sample spans; ``host`` is NumPy in, NumPy out.
+        gate: The comparison with a run of before; None where none was asked for.
+        data_set: Which digits the engines classified; None where they classified none.
     """
 
     settings: Settings
@@ -56,6 +62,8 @@ class Run:
     interrupted: bool = False
     scope: str = "host"
     device: DeviceSection | None = None
+    gate: Gate | None = None
+    data_set: str | None = None
 
     def find(self, engine: str | None, batch_size: int) -> LatencyResult | None:
         """The result of an engine at a batch size, if it was measured."""
@@ -74,14 +82,29 @@ class Run:
         """The batch sizes that were measured, in order."""
         return tuple(sorted({result.batch_size for result in self.results}))
 
-    def winners(self) -> dict[int, str]:
-        """For each batch size the engine with the lowest median."""
+    def leaders(self) -> dict[int, tuple[str, ...]]:
+        """For each batch size the engine with the lowest median, and all that tie with it.
+
+        An engine ties if the 95% interval of its ratio to the lowest reaches below `LEAST_LEAD`.
+        """
+        return {size: self._leaders(size) for size in self.batch_sizes}
+
+    def _leaders(self, size: int) -> tuple[str, ...]:
+        group = [r for r in self.results if r.batch_size == size]
+        first, *others = sorted(group, key=lambda r: r.percentile_us(50))
+        seed = self.settings.seed
+        ties = [r for r in others if paired_ratio(r, first, seed).low < LEAST_LEAD]
+        return (first.engine, *(r.engine for r in ties))
+
+    def winners(self) -> dict[int, str | None]:
+        """For each batch size the engine that is the fastest beyond the noise.
+
+        None where several lead, or where there was only one.
+        """
+        several = len({result.engine for result in self.results}) > 1
         return {
-            size: min(
-                (r for r in self.results if r.batch_size == size),
-                key=lambda r: r.percentile_us(50),
-            ).engine
-            for size in self.batch_sizes
+            size: names[0] if several and len(names) == 1 else None
+            for size, names in self.leaders().items()
         }
 
     def on_device(self) -> "Run | None":
@@ -112,14 +135,17 @@ class Run:
             "settings": dataclasses.asdict(self.settings),
             "fingerprint": self.fingerprint,
             "engines": self.engines,
+            "data_set": self.data_set,
             "baseline": self.baseline,
             "winners": {str(size): engine for size, engine in self.winners().items()},
+            "leaders": {str(size): list(names) for size, names in self.leaders().items()},
             "results": rows,
             "skipped": list(self.skipped),
             "cold_start": list(self.cold_start),
             "scaling": list(self.scaling),
             "interrupted": self.interrupted,
             "device": None if self.device is None else self.device.to_json(self.results),
+            "gate": None if self.gate is None else self.gate.to_json(),
         }
 
 
@@ -166,7 +192,7 @@ def from_dict(document: Any) -> Run:
         raise ValueError(f"expected a report of schema {SCHEMA}")
     _check_types(document)
     return Run(
-        settings=Settings(**document["settings"]),
+        settings=_settings(document["settings"]),
         fingerprint=document["fingerprint"],
         results=tuple(map(results_json.from_json, document["results"])),
         engines=document["engines"],
@@ -176,8 +202,18 @@ def from_dict(document: Any) -> Run:
         scaling=tuple(document["scaling"]),
         interrupted=bool(document["interrupted"]),
         scope=document["scope"],
+        data_set=None if (name := document.get("data_set")) is None else str(name),
         device=None if (part := document.get("device")) is None else section_from_json(part),
+        gate=None if (part := document.get("gate")) is None else gate_from_json(part),
     )
+
+
+def _settings(document: dict[str, Any]) -> Settings:
+    """Reports of before the family was known have no ``image_shape``."""
+    shape = document.get("image_shape", Settings.image_shape)
+    if len(shape) != 3 or not all(type(side) is int and side > 0 for side in shape):
+        raise ValueError(f"image_shape: expected channels, height and width, found {shape}")
+    return Settings(**document | {"image_shape": tuple(shape)})
 
 
 def _check_types(document: dict[str, Any]) -> None:
@@ -193,58 +229,65 @@ def _check_types(document: dict[str, Any]) -> None:
             raise ValueError(f"{name}: expected objects")
 
 
-def csv_text(run: Run) -> str:
-    """One line per engine and batch size, without raw samples."""
-    buffer = io.StringIO()
-    rows = [_csv_row(run, result) for result in run.results]
-    if rows:
-        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return buffer.getvalue()
-
-
-def _csv_row(run: Run, result: LatencyResult) -> dict[str, Any]:
-    ratio = run.ratio(result)
-    return {
-        "engine": result.engine,
-        "batch_size": result.batch_size,
-        "samples": len(result.samples_ns),
-        **{key: f"{value:.6g}" for key, value in result.statistics().items()},
-        "ratio": "" if ratio is None else f"{ratio.value:.6g}",
-        "ratio_low": "" if ratio is None else f"{ratio.low:.6g}",
-        "ratio_high": "" if ratio is None else f"{ratio.high:.6g}",
-        **_csv_device(run, result),
-    }
-
-
-def _csv_device(run: Run, result: LatencyResult) -> dict[str, str]:
-    """Medians of the steps, without a graph and with one; no columns in a run on a CPU."""
-    if run.device is None:
-        return {}
-    row = {}
-    for graph in (False, True):
-        steps = run.device.find(result.engine, result.batch_size, graph=graph)
-        for figure in FIGURES:
-            key = f"{'graph_' if graph else ''}{figure}_p50_us"
-            row[key] = "" if steps is None else f"{steps.p50_us(figure):.6g}"
-    return row
-
-
 def crossovers(run: Run) -> Sequence[str]:
     """In words: from which batch size on another engine is the fastest."""
-    winners = run.winners()
     if len({result.engine for result in run.results}) < 2:
         return []  # nothing to win against
-    if len(winners) > 1 and len(set(winners.values())) == 1:
-        return [f"{next(iter(winners.values()))} is the fastest at every batch size measured"]
+    leaders = run.leaders()
+    if len(leaders) > 1 and len(set(leaders.values())) == 1:
+        return [f"{_lead(next(iter(leaders.values())))} at every batch size measured"]
     lines, before = [], None
-    for size, engine in winners.items():
-        if engine != before:
-            lines.append(
-                f"{engine} is the fastest at batch {size}"
-                if before is None
-                else f"from batch {size} on it is {engine}"
-            )
-        before = engine
+    for size, names in leaders.items():
+        if before is None:
+            lines.append(f"{_lead(names)} at batch {size}")
+        elif names != before:
+            lines.append(f"from batch {size} on {_lead(names)}")
+        before = names
+    return lines
+
+
+def _lead(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"{names[0]} is the fastest"
+    return f"{', '.join(names[:-1])} and {names[-1]} are equally fast within the noise"
+
+
+def summary(run: Run) -> str:
+    """One line about the fastest engine at the largest batch size; empty of an empty run."""
+    if not run.results:
+        return ""
+    size = max(run.batch_sizes)
+    best = run.find(run.leaders()[size][0], size)
+    assert best
+    figures = best.statistics()
+    names = ("min", "mean", "p50", "p99")
+    shown = ", ".join(f"{name} {significant(figures[f'{name}_us'])}" for name in names)
+    rate = f"{best.images_per_second:,.0f} images/s"
+    return f"{best.engine} at batch {size}: {rate}, us per call: {shown}"
+
+
+def significant(value: float) -> str:
+    """Three digits, or the whole number where that has more."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def remarks(run: Run) -> list[str]:
+    """What a reader must know before believing the figures: signs in tables, and a busy machine."""
+    state, machine = (run.fingerprint.get(group, {}) for group in ("state", "machine"))
+    load, cores = state.get("load_average_1min"), len(machine.get("affinity") or ())
+    cores = cores or machine.get("cores") or 0
+    busy = bool(load and cores and load > cores)
+    lines = []
+    if not all(result.warm for result in run.results):
+        lines.append("† was still getting faster when its warm-up ended")
+    if any(result.waited for result in run.results):
+        lines.append("‡ had to wait for the CPU in most samples: the machine was busy")
+    if busy:
+        lines.append(
+            f"the load was {load:g} on {cores} cores when the run began: ratios hold, and times "
+            "are longer than on an idle machine"
+        )
+    networks = {e.get("weights_sha256") for e in run.engines.values()} - {None}
+    if len(networks) > 1:
+        lines.append("the engines run different networks: their times are of different work")
     return lines

@@ -42,6 +42,11 @@ class LatencyResult:
         return float(np.percentile(self.samples_ns, percent)) / 1e3
 
     @property
+    def waited(self) -> bool:
+        """Whether other processes took the CPU in most samples."""
+        return (self.preempted_share or 0) > 0.5
+
+    @property
     def images_per_second(self) -> float:
         """Throughput of one caller at the median latency."""
         return self.batch_size / self.percentile_us(50) * 1e6
@@ -72,6 +77,20 @@ class Ratio:
     value: float
     low: float
     high: float
+
+    @property
+    def speedup(self) -> "Ratio":
+        """The inverse: how many times as fast; above 1 is faster."""
+        return Ratio(1 / self.value, 1 / self.high, 1 / self.low)
+
+
+def times(value: float) -> str:
+    """A ratio as people say it, with the digits that mean something: ``30x``, ``1.02x``."""
+    if value >= 9.95:
+        return f"{value:,.0f}x"
+    if value < 0.1:
+        return f"{value:.2g}x"
+    return f"{value:.1f}x" if value >= 1.995 else f"{value:.2f}x"
 
 
 def paired_ratio(result: LatencyResult, baseline: LatencyResult, seed: int = 0) -> Ratio:

@@ -1,7 +1,7 @@
 """Compares the toolkit with its peers, which do the same work in turns in one process.
 
     python -m benchmarks.peers            # measure, write benchmarks/results/peers-*.json
-    python -m benchmarks.peers.table F    # the table and the plot of a result
+    python -m benchmarks.peers.table F    # the table and the picture of a result
 
 `PEERS` lists them all. A builder takes the `Work` and returns a function from float32 images
 ``(N, 1, 32, 32)`` to float32 logits ``(N, 10)``, both NumPy, or raises an error that says why not.

@@ -1,6 +1,6 @@
-"""Makes the Markdown table and the plot of a result.
+"""Makes the Markdown table and the picture of a result.
 
-python -m benchmarks.peers.table RESULT.json [--plot FILE.png]
+python -m benchmarks.peers.table RESULT.json [--picture FILE.svg]
 """
 
 import argparse
@@ -9,32 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# One colour for each family of peers, of Okabe and Ito's palette, which suits colour-blind people.
-FAMILIES = {
-    "lenet-deploy": "#D55E00",
-    "onnxruntime": "#0072B2",
-    "TVM": "#009E73",
-    "LiteRT": "#E69F00",
-    "ExecuTorch": "#CC79A7",
-    "OpenVINO": "#56B4E9",
-    "AOTInductor": "#000000",
-    "TorchScript": "#7A7A7A",
-    "torch.compile": "#000000",
-    "eager": "#7A7A7A",
-}
-MARKERS = "os^DvPX*"
+from benchmarks.peers import picture
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("result", type=Path, metavar="RESULT.json")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="beside the result if absent")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE.svg", help="beside the result if absent"
+    )
     arguments = parser.parse_args()
     document = json.loads(arguments.result.read_text())
     table = markdown(document)
     arguments.result.with_suffix(".md").write_text(table + "\n")
     print(table)
-    plot(document, arguments.plot or arguments.result.with_suffix(".png"))
+    picture.draw(document, arguments.picture or arguments.result.with_suffix(".svg"))
 
 
 def markdown(document: dict[str, Any]) -> str:
@@ -113,44 +102,6 @@ def batch_sizes(document: dict[str, Any]) -> list[int]:
 
 def peers(document: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(result["peer"] for result in document["results"]))
-
-
-def plot(document: dict[str, Any], path: Path) -> None:
-    """Plot the latency per image over the batch size, both logarithmic."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(9.5, 6), layout="constrained")
-    markers = {family: iter(MARKERS) for family in FAMILIES}
-    for peer in peers(document):
-        family = next(name for name in FAMILIES if peer.startswith(name))
-        is_ours, is_dashed = family == "lenet-deploy", family in ("AOTInductor", "TorchScript")
-        points = [(r["batch_size"], r["p50_us"]) for r in document["results"] if r["peer"] == peer]
-        axes.plot(
-            [size for size, _ in points],
-            [value / size for size, value in points],
-            color=FAMILIES[family],
-            marker=next(markers[family]),
-            linestyle="--" if is_dashed else "-",
-            linewidth=2.6 if is_ours else 1.1,
-            markersize=7 if is_ours else 5,
-            markerfacecolor="white" if is_dashed else None,
-            zorder=3 if is_ours else 2,
-            label=peer,
-        )
-    axes.set(xscale="log", yscale="log", xlabel="batch size", ylabel="us per image (median)")
-    low, high = axes.get_ylim()
-    ticks = [value for value in (2, 3, 5, 10, 20, 30, 50, 100) if low <= value <= high]
-    axes.set_xticks(batch_sizes(document), map(str, batch_sizes(document)))
-    axes.set_yticks(ticks, map(str, ticks))
-    axes.minorticks_off()
-    axes.grid(color="#DDDDDD")
-    axes.set_title(f"LeNet, float32 unless named, {threads(document)}, {document['date']}")
-    figure.legend(loc="outside right upper", fontsize=9, frameon=False)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

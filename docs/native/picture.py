@@ -57,8 +57,9 @@ def arrow(axes, start, end, bend=0.0):
 
 def row(axes, left, number, width, colour, edge):
     """Draw a thin rectangle, the one of this number in a stack of rows."""
-    place = (left, 0.6 + number / 3)
-    axes.add_patch(Rectangle(place, width, 1 / 3, lw=0.3, ec=edge, fc=colour))
+    height = 12.6 / 40  # forty rows, below the caption of the stack
+    place = (left, 1.4 + number * height)
+    axes.add_patch(Rectangle(place, width, height, lw=0.3, ec=edge, fc=colour))
 
 
 def the_image(figure, image):
@@ -162,14 +163,14 @@ def dense(figure, mask):
         "in the L1 cache; one or two images run right through, and their sums\n"
         "stay in registers. Outputs make the next masks, down to ten logits.")  # fmt: skip
     bits = mask.ravel()[:40]
-    axes.text(0, -0.0, "masks of images", fontsize=9)
+    axes.text(0, 1.0, "masks of images", fontsize=9)
     for image, its_bits in enumerate([bits, np.roll(bits, 7), np.roll(bits[::-1], 3)]):
         for i, bit in enumerate(its_bits):
             row(axes, image * 1.5, i, 1.0, "#333333" if bit else "white", "#bbbbbb")
     axes.text(4.6, 7, "...", fontsize=12)
     for i, bit in enumerate(bits):
         row(axes, 9, i, 11, "#7e57c2" if bit else "#f7f5fb", "#cccccc")
-    axes.text(9, 0.0, "weights: a row of 120 outputs for each input", fontsize=9)
+    axes.text(9, 1.0, "weights: a row of 120 outputs for each input", fontsize=9)
     arrow(axes, (6.2, 7.2), (8.8, 7.2))
     axes.text(7.4, 6.6, "turns", fontsize=9, ha="center", color=GREY)
     arrow(axes, (20.2, 7.2), (22.4, 7.2))

@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from lenet_export import formats, publish
-from lenet_export.network import independence, weights
+from lenet_export import formats, publish, single
+from lenet_export.network import independence, shapes, weights
 from lenet_export.network.reference import Reference
-from lenet_export.proof import mnist_batch, proof_sizes, prove
-from lenet_export.request import DIGIT_LABELS, Build, Request
+from lenet_export.proof import check_batch_sizes, mnist_batch, proof_sizes, prove
+from lenet_export.request import Build, Request, check_static_batch
 from lenet_runtime import __version__, devices
 from lenet_runtime.artifact import (
     GOLDEN_NAME,
     IMAGES,
-    LOGITS,
     MANIFEST_NAME,
     SCHEMA_VERSION,
     Artifact,
@@ -33,6 +32,7 @@ from lenet_runtime.artifact.files import sha256
 from lenet_runtime.backends import choose
 from lenet_runtime.errors import InputError
 from lenet_runtime.formats import Format, find
+from lenet_runtime.images.digits import SIDE as MNIST_SIDE
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.loading import load
@@ -54,8 +54,9 @@ def export(
     device: str | None = None,
     verify: bool = True,
     force: bool = False,
+    input_shape: tuple[int, int, int] | None = None,
     preprocessing: Preprocessing | None = None,
-    labels: Sequence[str] = DIGIT_LABELS,
+    labels: Sequence[str] | None = None,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     progress: Callable[[str], None] = lambda step: None,
     **options: Any,
@@ -66,7 +67,8 @@ def export(
     eval mode. Nothing appears at `output` unless everything succeeded.
 
     Args:
-        module: float32 images ``(N, 1, 32, 32)`` in, logits ``(N, 10)`` out.
+        module: float32 images ``(N, C, H, W)`` in, C 1 or 3; logits ``(N, K)`` out, K from 2 to
+            1,000, or their softmax or log_softmax, which then is what the artifact answers.
         format: a key of `FORMATS`.
         output: the artifact's folder.
         precision: of the arithmetic, one of the format's.
@@ -77,8 +79,11 @@ def export(
             has, and is not loaded until ``lenet-deploy verify --record`` has on a machine with
             one. Only for what runs on GPUs alone: such formats, and ``tf32``.
         force: replace an artifact that is at `output`.
-        preprocessing: how pixels become the input; None for MNIST's defaults.
-        labels: class of each logit.
+        input_shape: ``(C, H, W)``; None to find it out: C is what the first convolution takes,
+            and H and W are 32, or 28 where the module does not take 32.
+        preprocessing: how pixels become the input; None for MNIST's mean and std, with the padding
+            that makes 28 pixels into H.
+        labels: the K classes; None for ``0`` to K - 1.
         batch_sizes: to verify at, and at all that reach whatever else the engine does with a
             batch, see `proof.proof_sizes`; a static batch is verified at its own.
         progress: called with a line before each step that takes a while.
@@ -87,7 +92,7 @@ def export(
 
     Raises:
         InputError: an argument is wrong, weights are not finite, or the module fails, its output
-            is not float32 ``(N, 10)``, an image's logits depend on the images beside it, or all
+            is not float32 ``(N, K)``, an image's logits depend on the images beside it, or all
             are below `LEAST_LOGIT`.
         ArtifactError: `output` is in the way or cannot be written.
         BackendUnavailable: what builds or verifies this format is not installed.
@@ -95,31 +100,42 @@ def export(
     """
     declared = find(format)
     declared.require_options(options, precision)
-    request = Request(
-        module=module,
-        format=format,
-        precision=precision,
-        device=_device(declared, precision, device, verify=verify),
-        static_batch=static_batch,
-        preprocessing=preprocessing or Preprocessing(),
-        labels=tuple(labels),
-        batch_sizes=tuple(batch_sizes),
-        options=options,
-    )
+    on = _device(declared, precision, device, verify=verify)
+    check_static_batch(static_batch)
+    check_batch_sizes(batch_sizes)
     target = Path(output)
     if target.name in ("", ".."):
         raise InputError(f"output: expected the name of a new folder, found {str(target)!r}")
+    if single.is_file(target):
+        raise InputError(
+            f"output: expected the artifact's folder, found the name of a file, {str(target)!r}; "
+            f"pass {str(target.with_suffix(''))!r}, which then holds {' and '.join(declared.files)}"
+        )
     publish.check_target(target, force)
+    publish.check_parent(target)
     reference = Reference(module)
     weights.require_finite(reference.module)
-    _check_module(reference, static_batch or 2)
+    image_shape = shapes.find(reference, input_shape, static_batch)
+    request = Request(
+        module=reference.module,
+        format=format,
+        precision=precision,
+        device=on,
+        static_batch=static_batch,
+        preprocessing=preprocessing or _mnist_preprocessing(image_shape),
+        labels=_labels(labels, shapes.classes(reference, image_shape, static_batch or 2)),
+        batch_sizes=tuple(batch_sizes),
+        options=options,
+        image_shape=image_shape,
+    )
     raw = load_digits().images
-    digits = mnist_batch(raw, request.preprocessing)
+    digits = mnist_batch(raw, request.preprocessing, image_shape)
     _check_scale(reference, digits, static_batch)
     independence.require(reference, digits, static_batch)
+    some = np.resize(digits, (static_batch or len(digits), *image_shape))
+    request = dataclasses.replace(request, output=shapes.output_name(reference, some))
     # Before the build: what cannot be proven is not made.
     backend = choose(format, "auto", str(request.device)) if verify else None
-    request = dataclasses.replace(request, module=reference.module)
     progress(f"building {format}")
     build = formats.build(request)
     with publish.staging(target) as folder:
@@ -139,8 +155,9 @@ def export(
                 # Recorded is what one thread answers, which no machine's number of cores changes.
                 with load(draft, backend, device, 1, trust=True, unproven=True) as session:
                     report = check_parity(
-                        session.run, reference.eager, reference.exact, batches, precision
-                    )
+                        session.run, reference.eager, reference.exact, batches, precision,
+                        output=request.output,
+                    )  # fmt: skip
                 report.require(f"{format} on {backend}, in one thread,")
             proven = dataclasses.replace(manifest, parity=report)
             publish.write_files(folder, {MANIFEST_NAME: proven.to_bytes()})
@@ -170,14 +187,23 @@ def _device(
     return chosen
 
 
-def _check_module(reference: Reference, size: int) -> None:
-    """Find out on black images whether the module is of LeNet's shape."""
-    logits = reference.eager(np.zeros((size, 1, 32, 32), np.float32))
-    if logits.shape != (size, 10) or logits.dtype != np.float32:
+def _mnist_preprocessing(image_shape: tuple[int, int, int]) -> Preprocessing:
+    """MNIST's numbers, with the padding that makes its 28x28 digits into images of this shape."""
+    _, height, width = image_shape
+    missing = height - MNIST_SIDE
+    fits = height == width and missing >= 0 and missing % 2 == 0
+    return Preprocessing(padding=missing // 2 if fits else 0)
+
+
+def _labels(labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:
+    if labels is None:
+        return tuple(map(str, range(classes)))
+    if isinstance(labels, str) or len(labels) != classes:
+        found = repr(labels) if isinstance(labels, str) else f"{len(labels)} of them"
         raise InputError(
-            f"module: expected float32 logits ({size}, 10) of {size} images, found "
-            f"{logits.dtype} {logits.shape}"
+            f"labels: expected {classes} strings, one for each class of the module, found {found}"
         )
+    return tuple(labels)
 
 
 def _check_scale(
@@ -203,17 +229,14 @@ def _golden(reference: Reference, digits: NDArray[np.float32], static_batch: int
 
 def _manifest(request: Request, build: Build, files: dict[str, bytes]) -> Manifest:
     """What the artifact is, before anybody has proven it."""
-
-    def tensor(spec: TensorSpec) -> TensorSpec:
-        return TensorSpec(spec.name, spec.dtype, (request.static_batch, *spec.shape[1:]))
-
+    batch = request.static_batch
     return Manifest(
         schema_version=SCHEMA_VERSION,
         format=request.format,
         precision=request.precision,
         kernels=build.kernels,
-        inputs=(tensor(IMAGES),),
-        outputs=(tensor(LOGITS),),
+        inputs=(TensorSpec(IMAGES, "float32", (batch, *request.image_shape)),),
+        outputs=(TensorSpec(request.output, "float32", (batch, len(request.labels))),),
         preprocessing=request.preprocessing,
         labels=request.labels,
         files={name: FileEntry(sha256(data), len(data)) for name, data in sorted(files.items())},

@@ -6,19 +6,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_export.network.reference import Reference
+from lenet_runtime.artifact import Manifest
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
-from lenet_runtime.images.preprocess import Preprocessing, to_batch
-from lenet_runtime.parity import ParityReport, check_parity
+from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.preprocess import Preprocessing, centred, to_batch
+from lenet_runtime.parity import Classifier, ParityReport, check_parity
 from lenet_runtime.session import Session
 
+DIGIT_LABELS = tuple("0123456789")
 
-def mnist_batch(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """The network's input from 28x28 digits, also where `preprocessing` pads by another margin,
-    as that of a network does which was trained on pictures of another size."""
-    if images.shape[1:] == (28, 28):
-        images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
-    return to_batch(images, preprocessing)
+
+def mnist_batch(
+    images: NDArray[np.uint8], preprocessing: Preprocessing, image_shape: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """The input of a network of this ``(C, H, W)`` from 28x28 digits, in the middle of black.
+
+    Digits that are larger lose their borders; and the padding may be of pictures of another size.
+    """
+    return to_batch(centred(images, *image_shape[1:]), preprocessing, image_shape)
+
+
+def bundled_right(run: Classifier, manifest: Manifest) -> int | None:
+    """How many of the 60 bundled digits are answered rightly.
+
+    Args:
+        run: `Session.run`, or `Reference.eager` of the module.
+        manifest: of the artifact.
+
+    Returns:
+        None where the network does not answer with digits, or takes three channels, as those for
+        photos do.
+    """
+    if set(manifest.labels) != set(DIGIT_LABELS) or manifest.image_shape[0] != 1:
+        return None
+    digits = load_digits()
+    images = mnist_batch(digits.images, manifest.preprocessing, manifest.image_shape)
+    answers = run_filled(run, images, manifest.batch_size or len(images)).argmax(axis=1)
+    right = [manifest.labels[a] == str(d) for a, d in zip(answers, digits.labels, strict=True)]
+    return int(sum(right))
+
+
+def run_filled(
+    run: Classifier, images: NDArray[np.float32], batch_size: int
+) -> NDArray[np.float32]:
+    """The logits of all images, in batches of this size; the last is filled up with black."""
+    answers = []
+    for start in range(0, len(images), batch_size):
+        part = images[start : start + batch_size]
+        black = np.zeros((batch_size - len(part), *images.shape[1:]), np.float32)
+        answers.append(run(np.concatenate([part, black]))[: len(part)])
+    return np.concatenate(answers)
 
 
 def check_batch_sizes(batch_sizes: Sequence[int]) -> None:
@@ -68,13 +106,19 @@ def prove(
     Raises:
         ParityError: a way other than `Session.run` differs from the module.
     """
-    precision, predictor = session.manifest.precision, session.predictor
+    manifest, predictor = session.manifest, session.predictor
+    precision, output = manifest.precision, manifest.output
     answers = [(reference.eager(images), reference.exact(images)) for _, images in batches]
 
     def report(run: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> ParityReport:
         eager, exact = iter(answers), iter(answers)
         return check_parity(
-            run, lambda _: next(eager)[0], lambda _: next(exact)[1], batches, precision
+            run,
+            lambda _: next(eager)[0],
+            lambda _: next(exact)[1],
+            batches,
+            precision,
+            output=output,
         )
 
     proof = report(session.run)
@@ -87,9 +131,16 @@ def prove(
             np.ascontiguousarray(np.resize(pixels, (size, 28, 28)))
             for size in dict.fromkeys(len(images) for _, images in batches)
         ]
-        pairs = [("pixels", to_batch(each, session.manifest.preprocessing)) for each in raw]
+        pairs = [
+            ("pixels", to_batch(each, manifest.preprocessing, manifest.image_shape)) for each in raw
+        ]
         prepared = iter(raw)
         check_parity(
-            lambda _: run_pixels(next(prepared)), reference.eager, reference.exact, pairs, precision
+            lambda _: run_pixels(next(prepared)),
+            reference.eager,
+            reference.exact,
+            pairs,
+            precision,
+            output=output,
         ).require(f"{session.backend} on raw digits")
     return proof

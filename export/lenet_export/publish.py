@@ -16,6 +16,7 @@ import glob
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -44,13 +45,25 @@ def check_target(target: Path, force: bool) -> None:
     if not _is_ours(target):
         raise ArtifactError(
             f"{target}: expected an artifact or nothing, found a folder of other files; "
-            "choose another --output"
+            "choose another output"
         )
     if not force:
         raise ArtifactError(
-            f"{target}: an artifact is there already; pass --force to replace it, "
-            "or choose another --output"
+            f"{target}: an artifact is there already; pass force=True to replace it, "
+            "or choose another output"
         )
+
+
+def check_parent(target: Path) -> None:
+    """Raise `ArtifactError` where nothing can be made beside `target`, before the work is done."""
+    parent = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
+    try:
+        with tempfile.TemporaryDirectory(prefix=".lenet-deploy-", dir=parent):
+            pass
+    except OSError as error:
+        raise ArtifactError(
+            f"{target.parent}: cannot write here ({error.strerror}); choose another output"
+        ) from error
 
 
 def _is_ours(folder: Path) -> bool:
@@ -134,7 +147,7 @@ def publish(folder: Path, target: Path, force: bool) -> Artifact:
     except OSError as error:
         raise ArtifactError(
             f"{target}: cannot publish ({error.strerror or error}); what was there before is "
-            "unchanged; choose another --output"
+            "unchanged; choose another output"
         ) from error
     # Not opened again: what somebody puts there in this instant is not what we made.
     return dataclasses.replace(staged, path=target)

@@ -16,7 +16,7 @@ from torch import nn
 
 from lenet_export.network import weights
 from lenet_export.network.reference import Reference
-from lenet_export.proof import check_batch_sizes, mnist_batch, proof_sizes, prove
+from lenet_export.proof import check_batch_sizes, mnist_batch, proof_sizes, prove, run_filled
 from lenet_runtime.errors import ArtifactError, InputError, ParityError
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.parity import (
@@ -157,11 +157,12 @@ def verify(
     name, images, labels = data_set or ("bundled digits", bundled.images, bundled.labels)
     if len(images) != len(labels) or not len(images):
         raise InputError(f"{name}: found {len(images)} images and {len(labels)} labels")
-    digits = mnist_batch(bundled.images, manifest.preprocessing)
+    shape = manifest.preprocessing, manifest.image_shape
+    digits = mnist_batch(bundled.images, *shape)
     batches = list(parity_batches(digits, proof_sizes(session, batch_sizes), seed))
     return Verification(
         prove(session, reference, batches, bundled.images),
-        _data_set(session, reference, name, mnist_batch(images, manifest.preprocessing), labels),
+        _data_set(session, reference, name, mnist_batch(images, *shape), labels),
         _invariance(session, digits, seed),
     )
 
@@ -171,7 +172,7 @@ def _require_same_weights(session: Session, module: nn.Module) -> None:
     if expected != found:
         raise ArtifactError(
             f"{session.artifact.path}: expected the weights it was exported from, SHA-256 "
-            f"{expected}, found {found}; name their checkpoint with --checkpoint"
+            f"{expected}, found {found}; pass the module that has them"
         )
 
 
@@ -182,12 +183,13 @@ def _data_set(
     images: NDArray[np.float32],
     labels: NDArray[np.integer[Any]],
 ) -> DataSetReport:
-    chunk = session.manifest.batch_size or _CHUNK
-    found = _in_chunks(session, images, chunk)
+    chunk = session.manifest.batch_size or min(_CHUNK, len(images))
+    found = run_filled(session.run, images, chunk)
     chunks = [images[start : start + chunk] for start in range(0, len(images), chunk)]
     expected = np.concatenate([reference.eager(c) for c in chunks])
     exact = np.concatenate([reference.exact(c) for c in chunks])
-    tolerance = TOLERANCES[session.manifest.precision]
+    manifest = session.manifest
+    tolerance = TOLERANCES[manifest.precision]
     eager_top, found_top = expected.argmax(axis=1), found.argmax(axis=1)
     ranked = np.sort(expected, axis=1)
     flips = tuple(
@@ -202,24 +204,11 @@ def _data_set(
     )
     return DataSetReport(
         name,
-        compare(found, expected, tolerance, inputs="digits", exact=exact),
+        compare(found, expected, tolerance, inputs="digits", exact=exact, output=manifest.output),
         float((eager_top == labels).mean()),
         float((found_top == labels).mean()),
         flips,
     )
-
-
-def _in_chunks(session: Session, images: NDArray[np.float32], chunk: int) -> NDArray[np.float32]:
-    """Logits of all images; a static batch that is not full is filled up with black."""
-    answers = []
-    for start in range(0, len(images), chunk):
-        part = images[start : start + chunk]
-        if session.manifest.batch_size and len(part) < chunk:
-            black = np.zeros((chunk - len(part), *images.shape[1:]), np.float32)
-            answers.append(session.run(np.concatenate([part, black]))[: len(part)])
-        else:
-            answers.append(session.run(part))
-    return np.concatenate(answers)
 
 
 def _invariance(session: Session, digits: NDArray[np.float32], seed: int) -> tuple[Invariance, ...]:
@@ -245,6 +234,10 @@ def _invariance(session: Session, digits: NDArray[np.float32], seed: int) -> tup
         ]
     tolerance = TOLERANCES[session.manifest.precision]
     return tuple(
-        Invariance(change, compare(found, expected, tolerance), bool((found == expected).all()))
+        Invariance(
+            change,
+            compare(found, expected, tolerance, output=session.manifest.output),
+            bool((found == expected).all()),
+        )
         for change, found, expected in changed
     )

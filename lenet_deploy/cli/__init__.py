@@ -8,14 +8,17 @@ from typer.core import TyperGroup
 
 from lenet_deploy import __version__
 from lenet_deploy.cli.bench import bench
+from lenet_deploy.cli.bench_outputs import BenchCommand
 from lenet_deploy.cli.doctor import doctor
 from lenet_deploy.cli.evaluate import evaluate
 from lenet_deploy.cli.export import export
 from lenet_deploy.cli.inspect import inspect
+from lenet_deploy.cli.options import Quiet, with_quiet
 from lenet_deploy.cli.predict import predict
 from lenet_deploy.cli.train import train
 from lenet_deploy.cli.tune import tune
 from lenet_deploy.cli.verify import verify
+from lenet_deploy.cli.words import Command, in_flags
 from lenet_runtime.errors import (
     BackendUnavailable,
     DeployError,
@@ -23,6 +26,7 @@ from lenet_runtime.errors import (
     ParityError,
     printable,
 )
+from lenet_runtime.version import pip_install
 
 # Exit codes, as README documents them; typer itself exits 2 on a malformed command line.
 FAILURE, USAGE, PARITY, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
@@ -45,7 +49,7 @@ def message(error: BaseException) -> str:
         # Python's own text begins with a number, and names the file last.
         return printable(f"{error.filename or 'system'}: {error.strerror}")
     if isinstance(error, ModuleNotFoundError):
-        return printable(f"{error.name} is not installed; pip install 'lenet-deploy[all]'")
+        return printable(f"{error.name} is not installed; {pip_install('all')}")
     if isinstance(error, MemoryError):
         return f"out of memory: {printable(error)}".removesuffix(": ")
     return printable(error)
@@ -57,10 +61,12 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # the reader, such as `head`, has seen enough: exit 1 in silence
+        except BrokenPipeError:  # the reader has seen enough: nothing to say
             raise
         except (DeployError, OSError, ImportError, MemoryError) as error:
-            typer.secho(f"error: {message(error)}", fg="red", err=True)
+            command = self.commands.get(ctx.invoked_subcommand or "", self)
+            text = in_flags(message(error), command)
+            typer.secho(f"error: {text}", fg="red", err=True)
             raise typer.Exit(exit_code(error)) from error
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -100,11 +106,16 @@ def _print_version(is_requested: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", "-V", callback=_print_version, is_eager=True, help="Say which version."
+        ),
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compile LeNet for optimized inference: train, export, prove, run and time it."""
 
 
 for _command in (train, evaluate, export, verify, predict, bench, tune, inspect, doctor):
-    app.command()(_command)
+    _class = BenchCommand if _command is bench else Command
+    app.command(cls=_class)(with_quiet(_command))

@@ -1,43 +1,53 @@
 """`lenet-deploy bench`: latency per batch size."""
 
+import dataclasses
+import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lenet_deploy.cli.bench_tables import print_changes, print_run
-from lenet_deploy.cli.console import note, plain, print_json, progress, stderr
-from lenet_deploy.cli.options import BatchSizes, Device, Seed, Trust, integers_of
+from lenet_deploy.cli.bench_outputs import STDOUT, Outputs
+from lenet_deploy.cli.bench_tables import print_gate, print_run
+from lenet_deploy.cli.console import notes, progress
+from lenet_deploy.cli.network_options import Network, with_network
+from lenet_deploy.cli.options import BatchSizes, Device, Seed, Trust, completing, integers_of
 from lenet_runtime import devices
 from lenet_runtime.backends import BACKENDS
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import DeployError, InputError
 
 REGRESSION = 5  # exit code
+MOST_PERCENT = 1000  # of --fail-above; a gate that lets even more pass is none
 
 if TYPE_CHECKING:
     from lenet_bench.field import Field
-    from lenet_bench.harness import Settings
     from lenet_bench.report import Run
 
 
+@with_network()
 def bench(
     artifacts: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Artifacts' folders. Default, or 'all': the bundled network in every format.",
-            metavar="[ARTIFACT]...",
+            help="Artifacts, folders of artifacts, and .onnx files of other makers. Default, or "
+            "'all': the bundled network, or that of --checkpoint, in every format.",
+            metavar="ARTIFACT|FOLDER|FILE.onnx",
         ),
     ] = None,
     *,
+    network: Network,
     batch_sizes: BatchSizes = "1,8,64,512",
     backend: Annotated[
         str,
         typer.Option(
-            help="Engines, separated by commas. auto: every one that runs the format.",
-            metavar="|".join(["auto", *BACKENDS]),
+            help=f"Engines, separated by commas: {', '.join(BACKENDS)}; auto for every one that "
+            "runs the format.",
+            metavar="ENGINE,...",
+            autocompletion=completing("auto", *BACKENDS),
         ),
     ] = "auto",
     device: Device = "cpu",
@@ -59,6 +69,7 @@ def bench(
             "--input",
             help="Fresh arrays in turn, one hot array, or swept caches.",
             metavar="rotating|hot|cold",
+            autocompletion=completing("rotating", "hot", "cold"),
         ),
     ] = "rotating",
     cold_start: Annotated[
@@ -68,7 +79,12 @@ def bench(
         bool, typer.Option("--scaling", help="Time more threads, and callers of one session.")
     ] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the report; - for stdout.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            "--json",
+            help="Write the report, raw samples included; to stdout without FILE.",
+            metavar="[FILE]",
+        ),
     ] = None,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write one line per figure.", metavar="FILE")
@@ -76,13 +92,26 @@ def bench(
     html_file: Annotated[
         Path | None, typer.Option("--html", help="Write a page with plots.", metavar="FILE")
     ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Count right answers on MNIST's test digits in this folder. Default: on the "
+            "bundled digits.",
+            metavar="DIR",
+        ),
+    ] = None,
     baseline: Annotated[
         Path | None,
         typer.Option(help="Compare with this --json report of before.", metavar="FILE"),
     ] = None,
     fail_above: Annotated[
-        str, typer.Option(help="Exit 5 if slower by surely more than this.", metavar="10%")
-    ] = "10%",
+        str | None,
+        typer.Option(
+            help="With --baseline: exit 5 if slower by surely more than this, in percent. "
+            "Default: 10%.",
+            metavar="PERCENT",
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Compare reports of unlike machines all the same.")
     ] = False,
@@ -95,110 +124,131 @@ def bench(
     CUDA graphs and without. Ctrl-C prints what was measured so far.
     """
     from lenet_bench import Settings
-    from lenet_bench.compare import compare
-    from lenet_bench.html.style import plotly
+    from lenet_bench import field as measuring
+    from lenet_bench.compare import compare, require_comparable
     from lenet_bench.report import read
     from lenet_deploy import benching
 
-    sizes, counts = integers_of(batch_sizes), integers_of(threads, "--threads")
+    if fail_above is not None and baseline is None:
+        raise InputError("--fail-above: there is nothing to compare with; add --baseline FILE")
+    limit = share_of("10%" if fail_above is None else fail_above)
+    sizes, outputs = integers_of(batch_sizes), Outputs(json_file, csv_file, html_file)
     settings = Settings(min_time, min_iterations, warmup, inputs, seed)
-    limit, before = _share(fail_above), read(baseline) if baseline else None
-    if html_file is not None:
-        plotly()  # a missing one is said before the measurement, not after it
-    paths = [] if artifacts in (None, [Path("all")]) else list(artifacts or ())
-    names = [name.strip() for name in backend.split(",")]
+    outputs.check(baseline)
+    before = read(baseline) if baseline else None
+    data_set, digits, labels = _digits(data_dir)
+    request = benching.Request(
+        paths=[] if artifacts in (None, [Path("all")]) else list(artifacts or ()),
+        backends=_backends(backend),
+        device=device,
+        threads=integers_of(threads, "--threads"),
+        trust=trust,
+        loads=network.load if network != Network() else None,
+    )
+    with ExitStack() as stack:
+        with progress() as step:
+            field = benching.gather(request, stack, step)
+            step(f"counting right answers on {len(digits)} digits")
+            field.judge(digits, labels)
+        settings = dataclasses.replace(settings, image_shape=field.image_shape)
+        run = measuring.unmeasured(field, settings, device, data_set)
+        if before is not None:
+            require_comparable(run, before, force=force)
+        run, failure = _measure(run, field, sizes, device, cold_start=cold_start, scaling=scaling)
+    if before is not None and not run.interrupted:
+        gate = compare(run, before, limit, file=baseline, force=force)
+        run = dataclasses.replace(run, gate=gate)
+    if json_file != STDOUT:
+        print_run(run)
+    if run.gate is not None:
+        print_gate(run, run.gate)
+    outputs.write(run)
+    if run.interrupted:
+        raise KeyboardInterrupt
+    if failure is not None:
+        raise failure
+    if run.gate is not None and not run.gate.ok:
+        raise typer.Exit(REGRESSION)
+
+
+def _backends(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
     unknown = sorted(set(names) - {"auto", *BACKENDS})
     if unknown:
         raise InputError(f"--backend: expected auto or some of {list(BACKENDS)}, found {unknown}")
-    with ExitStack() as stack:
-        with progress() as step:
-            field = benching.gather(
-                paths, names, device=device, threads=counts, trust=trust, stack=stack, step=step
-            )
-        run = _measure(field, sizes, settings, device, cold_start=cold_start, scaling=scaling)
-    if json_file != Path("-"):
-        print_run(run)
-    _write(run, json_file, csv_file, html_file)
-    if run.interrupted:
-        raise KeyboardInterrupt
-    if before is not None:
-        changes = compare(run, before, limit, force=force)
-        print_changes(changes)
-        slower = [f"{c.engine} at batch {c.batch_size}" for c in changes if c.regressed]
-        if slower:
-            note(
-                f"[red]slower than {plain(baseline)} by surely more than {limit:.0%}:[/] "
-                f"{plain(', '.join(slower))}"
-            )
-            raise typer.Exit(REGRESSION)
+    return names
 
 
-def _share(text: str) -> float:
-    """Parse ``10%`` or ``0.1``."""
-    try:
-        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 100:
-        raise InputError(f"--fail-above: expected a share like 10%, found {text!r}")
-    return value
+def _digits(data_dir: Path | None) -> tuple[str, Any, Any]:
+    """The name of a set of digits, its images uint8 ``(N, 28, 28)`` and its labels."""
+    if data_dir is None:
+        from lenet_runtime.images.digits import load_digits
+
+        digits = load_digits()
+        return "bundled digits", digits.images, digits.labels
+    from lenet_deploy.training import mnist
+
+    return "MNIST test set", *mnist.read(data_dir, train=False)
+
+
+def share_of(text: str) -> float:
+    """Parse a percentage, ``10%`` or ``10``; 0.1 is the share.
+
+    Raises:
+        InputError: It is none, or what it means is in doubt.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(%?)", text)
+    percent = float(match[1]) if match else math.nan
+    if match and not match[2] and 0 < percent < 1:
+        raise InputError(
+            f"--fail-above: {text} could mean {text}% or {100 * percent:g}%; write one of the two"
+        )
+    if not 0 <= percent <= MOST_PERCENT:
+        raise InputError(
+            f"--fail-above: expected a percentage of 0 to {MOST_PERCENT} like 10%, found {text!r}"
+        )
+    return percent / 100
 
 
 def _measure(
+    run: "Run",
     field: "Field",
     sizes: tuple[int, ...],
-    settings: "Settings",
     device: str,
     *,
     cold_start: bool,
     scaling: bool,
-) -> "Run":
-    """Whole calls, then whatever else was asked for, until Ctrl-C."""
+) -> "tuple[Run, DeployError | None]":
+    """Whole calls, then whatever else was asked for, until Ctrl-C or an error.
+
+    Neither loses what was measured before; the error is returned beside it.
+    """
     from lenet_bench import field as measuring
 
     with _bar() as bar:
-        run = measuring.measure_calls(field, sizes, settings, device, bar)
-    if devices.parse(device).kind == "cuda" and not run.interrupted:
-        with _bar() as bar:
-            run = measuring.measure_steps(run, field, sizes, device, bar)
-    if not run.interrupted:
+        run = measuring.measure_calls(run, field, sizes, bar)
+    try:
+        if devices.parse(device).kind == "cuda" and not run.interrupted:
+            with _bar() as bar:
+                run = measuring.measure_steps(run, field, sizes, device, bar)
         with progress() as step:
-            if cold_start:
+            if cold_start and not run.interrupted:
                 step("timing cold starts")
                 run = measuring.measure_cold_start(run, field)
-            if scaling:
+            if scaling and not run.interrupted:
                 step(f"timing threads and callers at batch {max(run.batch_sizes)}")
                 run = measuring.measure_scaling(run, field)
-    return run
+    except KeyboardInterrupt:
+        run = dataclasses.replace(run, interrupted=True)
+    except DeployError as error:
+        return run, error
+    return run, None
 
 
 @contextmanager
 def _bar() -> Iterator[Callable[[str, float], None]]:
     """A bar of progress on stderr; what it yields takes the step and the share done."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=stderr, transient=True) as bar:
+    with Progress(*columns, console=notes, transient=True) as bar:
         task = bar.add_task("warming up", total=1.0)
         yield lambda step, share: bar.update(task, description=step, completed=share)
-
-
-def _write(
-    run: "Run", json_file: Path | None, csv_file: Path | None, html_file: Path | None
-) -> None:
-    import json
-
-    from lenet_bench.html.report import write_html
-    from lenet_bench.report import csv_text
-    from lenet_runtime.artifact.files import write_atomically
-
-    document = run.to_dict()
-    if json_file == Path("-"):
-        print_json(document)
-    elif json_file is not None:
-        write_atomically(json_file, (json.dumps(document, allow_nan=False) + "\n").encode())
-    if csv_file is not None:
-        write_atomically(csv_file, csv_text(run).encode())
-    if html_file is not None:
-        write_html(run, html_file)
-    for file in (json_file, csv_file, html_file):
-        if file is not None and file != Path("-"):
-            note(f"wrote {plain(file)}")

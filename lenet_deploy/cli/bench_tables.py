@@ -3,48 +3,96 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from lenet_deploy.cli.console import plain, stderr, stdout, table
+from lenet_deploy.cli.console import note, plain, stderr, stdout, table
 from lenet_runtime import cpu
 
 if TYPE_CHECKING:
-    from lenet_bench.compare import Change
+    from lenet_bench.gate import Gate
     from lenet_bench.gpu.result import DeviceSection
     from lenet_bench.report import Run
+    from lenet_bench.result import LatencyResult
 
 
 def print_run(run: "Run") -> None:
-    """Everything that was measured, and who took no part."""
-    from lenet_bench.report import crossovers
+    """Everything that was measured, who took no part, and a line on the fastest."""
+    from lenet_bench.report import crossovers, remarks, summary
 
-    rows = table(
-        "engine", "batch", "p50", "p90", "p99", "images/s", plain(f"/ {run.baseline}"),
-        title=plain(f"Latency in microseconds on {cpu.model()}, input {run.settings.inputs}"),
-        caption="NumPy in, NumPy out, checks included; ratio of medians with its 95% interval",
-    )  # fmt: skip
-    winners = run.winners()
-    for size in run.batch_sizes:
-        for result in (r for r in run.results if r.batch_size == size):
-            ratio, best = run.ratio(result), winners[size] == result.engine
-            rows.add_row(
-                plain(result.engine) + (" [bold green]*[/]" if best else ""),
-                str(size),
-                *(microseconds(result.percentile_us(p)) for p in (50, 90, 99)),
-                f"{result.images_per_second:,.0f}",
-                f"{ratio.value:.3f} ±{(ratio.high - ratio.low) / 2:.3f}" if ratio else "",
-            )
-        rows.add_section()
-    stdout.print(rows)
-    winners_text = "; ".join(crossovers(run))
-    stdout.print(f"* {plain(winners_text)}" if run.results else "nothing was measured")
+    if run.results:
+        _print_latency(run)
+    stdout.print(plain("; ".join(crossovers(run))) if run.results else "nothing was measured")
+    for line in remarks(run):
+        stdout.print(plain(_signs(line)), highlight=False)
     for skipped in run.skipped:
         stdout.print(f"not measured: {plain(skipped['engine'])}: {plain(skipped['reason'])}")
     if run.device is not None:
         print_steps(run, run.device)
     title = "Cold start: milliseconds in a fresh process, medians"
-    print_rows(title, run.cold_start, _COLD_START)
-    print_rows("Scaling: images per second of all callers together", run.scaling, _SCALING)
+    print_rows(
+        title, run.cold_start, _COLD_START, drop=("second", "disk MiB", "import", "peak MiB")
+    )
+    title = "Scaling: images per second of all callers together"
+    print_rows(title, run.scaling, _SCALING, drop=("batch",))
+    if run.results:
+        stdout.print(plain(summary(run)), highlight=False)
+
+
+def _print_latency(run: "Run") -> None:
+    from lenet_bench.result import times
+
+    speedup = f"x {run.baseline}"
+    rows = table(
+        "engine", "batch", "p50", "p90", "p99", "images/s", "right", plain(speedup), "95% interval",
+        title=plain(f"Latency in microseconds on {cpu.model()}, input {run.settings.inputs}"),
+        drop=("95% interval", "p90", "images/s", "right", "p99"),
+        caption="NumPy in, NumPy out, checks included" + "; * the fastest" * any_winner(run),
+        legend={
+            speedup: plain(f"how many times as fast as {run.baseline}, by medians"),
+            "right": f"{run.data_set} that are classified rightly",
+        },
+    )  # fmt: skip
+    winners = run.winners()
+    for size in run.batch_sizes:
+        for result in (r for r in run.results if r.batch_size == size):
+            ratio, best = run.ratio(result), winners[size] == result.engine
+            speed = None if ratio is None else ratio.speedup
+            is_baseline = result.engine == run.baseline
+            rows.add_row(
+                _marked(result, best=best),
+                str(size),
+                *(microseconds(result.percentile_us(p)) for p in (50, 90, 99)),
+                f"{result.images_per_second:,.0f}",
+                _right(run.engines.get(result.engine, {})),
+                times(speed.value) if speed else "",
+                f"{times(speed.low)} to {times(speed.high)}" if speed and not is_baseline else "",
+            )
+        rows.add_section()
+    stdout.print(rows)
+
+
+def any_winner(run: "Run") -> bool:
+    """Whether an engine is the fastest beyond the noise, at some batch size."""
+    return any(run.winners().values())
+
+
+def _marked(result: "LatencyResult", *, best: bool) -> str:
+    """The engine's name, and the signs that `lenet_bench.report.remarks` explains."""
+    signs = " †" * (not result.warm) + " ‡" * result.waited
+    return plain(result.engine + _signs(signs)) + " [bold green]*[/]" * best
+
+
+def _signs(text: str) -> str:
+    """With other signs where the terminal cannot show these."""
+    if stdout.encoding.startswith("utf"):
+        return text
+    return text.replace("†", "^").replace("‡", "!")
+
+
+def _right(details: dict[str, Any]) -> str:
+    """Right answers: counted where there are few, in percent where there are many."""
+    right, digits = details.get("right"), details.get("digits")
+    if right is None or not digits:
+        return ""
+    return f"{right}/{digits}" if digits < 1000 else f"{right / digits:.2%}"
 
 
 def print_steps(run: "Run", section: "DeviceSection") -> None:
@@ -54,8 +102,12 @@ def print_steps(run: "Run", section: "DeviceSection") -> None:
     rows = table(
         "engine", "batch", "device", "single", "launch", "upload", "downl.", "bound",
         title=plain(f"Microseconds of each step on {run.fingerprint['machine']['gpu']}, p50"),
-        caption="device: the kernels alone; single: one launch on an idle stream; "
-        "bound: share of the memory bound",
+        drop=("bound", "downl.", "upload", "launch", "single"),
+        legend={
+            "device": "the kernels alone",
+            "single": "one launch on an idle stream",
+            "bound": "share of the memory bound",
+        },
     )  # fmt: skip
     for size in run.batch_sizes:
         for result in (r for r in section.results if r.batch_size == size):
@@ -72,6 +124,7 @@ def print_steps(run: "Run", section: "DeviceSection") -> None:
         "Where the time of a call goes, us",
         tuple(dataclasses.asdict(one) for one in section.splits(run.results)),
         _SPLIT,
+        drop=("copy", "launch", "Python"),
     )
     if any(result.hidden_share < MOSTLY for result in section.results):
         stdout.print("~ the rate of the host's launches, which were not all queued in time")
@@ -119,13 +172,16 @@ _SPLIT = {
 }
 
 
-def print_rows(title: str, rows: tuple[dict[str, Any], ...], headings: dict[str, str]) -> None:
-    """A table of `rows`, its columns by key; none where there are no rows."""
+def print_rows(
+    title: str,
+    rows: tuple[dict[str, Any], ...],
+    headings: dict[str, str],
+    drop: tuple[str, ...],
+) -> None:
+    """A table of `rows`, its columns by key, the name first; none where there are no rows."""
     if not rows:
         return
-    shown = Table(title=title)
-    for key, heading in headings.items():  # numbers fold as well: there are many columns
-        shown.add_column(heading, justify="left" if key == "engine" else "right", overflow="fold")
+    shown = table(*headings.values(), title=title, drop=drop)
     for row in rows:
         shown.add_row(*(_cell(row[key]) for key in headings))
     stdout.print(shown)
@@ -142,17 +198,35 @@ def microseconds(value: float) -> str:
     return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
 
 
-def print_changes(changes: "list[Change]") -> None:
-    """How much slower or faster each engine is than in the report of before."""
-    title = "Against the report of before: 1 is unchanged, above 1 is slower"
-    rows = table("engine", "batch", "ratio", "95% interval", "", title=title)
-    for change in changes:
+def print_gate(run: "Run", gate: "Gate") -> None:
+    """Old and new microseconds of each engine, how they were judged, and the verdict."""
+    rows = table(
+        "engine", "batch", "old us", "new us", "change", "95% interval", "verdict",
+        title=plain(f"Against {gate.before['file'] or 'the report of before'}"),
+        drop=("95% interval", "old us", "change"),
+        caption=plain(f"{gate.rule(run.baseline)}."),
+    )  # fmt: skip
+    for change in gate.changes:
         ratio = change.ratio
         rows.add_row(
             plain(change.engine),
             str(change.batch_size),
-            f"{ratio.value:.3f}",
-            f"{ratio.low:.3f} to {ratio.high:.3f}",
-            "[red]regressed[/]" if change.regressed else "preempted" * change.preempted,
+            microseconds(change.old_us),
+            microseconds(change.new_us),
+            percent(ratio.value),
+            f"{percent(ratio.low)} to {percent(ratio.high)}",
+            f"[red]{change.verdict}[/]" if change.regressed else change.verdict,
         )
     stderr.print(rows)
+    slower = [f"{c.engine} at batch {c.batch_size}" for c in gate.changes if c.regressed]
+    if slower:
+        limit = f"[red]slower by surely more than {100 * gate.fail_above:.4g}%:[/]"
+        note(f"{limit} {plain(', '.join(slower))}")
+    else:
+        note(f"nothing is slower by surely more than {100 * gate.fail_above:.4g}%")
+
+
+def percent(ratio: float) -> str:
+    """How much more or less a ratio is than 1: ``+20%``, ``-3.1%``."""
+    change = 100 * (ratio - 1)
+    return f"{change:+.0f}%" if abs(change) >= 10 else f"{change:+.1f}%"

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from rich.table import Table
 
 from lenet_deploy import __version__, cache
-from lenet_deploy.cli.console import plain, print_json, stdout
+from lenet_deploy.cli.console import plain, print_json, progress, stdout
 from lenet_deploy.cli.options import Json
 from lenet_export import formats
 from lenet_runtime import cpu, cuda
@@ -22,7 +22,7 @@ from lenet_runtime.backends import BACKENDS, backends_of, kinds_of
 from lenet_runtime.cuda import driver
 from lenet_runtime.errors import BackendUnavailable, DeployError, printable
 from lenet_runtime.formats import FORMATS
-from lenet_runtime.version import installed
+from lenet_runtime.version import installed, pip_install
 
 _DISTRIBUTIONS = (
     "numpy", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu",
@@ -35,15 +35,16 @@ _Found = TypeVar("_Found")
 
 def doctor(*, as_json: Json = False) -> None:
     """List every format and backend, available or not and why, versions, CPU features and GPUs."""
-    report = diagnose()
+    with progress() as step:
+        report = diagnose(step)
     if as_json:
         print_json(report)
     else:
         _print(report)
 
 
-def diagnose() -> dict[str, Any]:
-    """Everything `doctor` shows, as JSON types.
+def diagnose(step: Callable[[str], None] = lambda step: None) -> dict[str, Any]:
+    """Everything `doctor` shows, as JSON types; `step` is told what is looked at.
 
     What breaks a check is what doctor is there to tell: it is listed, and the other checks go on.
     """
@@ -58,6 +59,7 @@ def diagnose() -> dict[str, Any]:
 
     versions = {name: check(name, partial(installed, name), None) for name in _DISTRIBUTIONS}
     faults += _faults(versions)
+    step("looking at this machine")
     for name, find in _SURROUNDINGS.items():
         faults += check(name, find, [])
     return {
@@ -71,7 +73,7 @@ def diagnose() -> dict[str, Any]:
         ),
         "gpus": check("the GPUs", lambda: _gpus(faults), list[dict[str, Any]]()),
         "compilers": {"C": _compiler("CC", "gcc", "clang", "cc"), "C++": _compiler("CXX", "g++")},
-        "formats": {name: _format_state(name) for name in FORMATS},
+        "formats": {name: _format_state(name, step) for name in FORMATS},
         "backends": {
             f"{name} on {device}": _backend_state(name, device)
             for name, backend in BACKENDS.items()
@@ -88,13 +90,14 @@ def _compiler(variable: str, *names: str) -> str | None:
     return next(filter(None, map(shutil.which, wanted[:1] or names)), None)
 
 
-def _format_state(name: str) -> dict[str, Any]:
+def _format_state(name: str, step: Callable[[str], None]) -> dict[str, Any]:
     """Whether `export --format name` can build and prove here."""
+    step(f"looking for what {name} needs")
     reason = ""
     try:
         formats.require(name)
     except ImportError as error:
-        reason = f"{error}; pip install 'lenet-deploy[export]'"
+        reason = f"{error}; {pip_install('export')}"
     except BackendUnavailable as error:
         reason = str(error)
     except Exception as error:
@@ -145,7 +148,8 @@ def _faults(versions: dict[str, str | None]) -> list[str]:
     if versions["onnxruntime"] and versions["onnxruntime-gpu"]:
         faults.append(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
-            "pip uninstall both, then install one: 'lenet-deploy[cpu]' or 'lenet-deploy[gpu]'"
+            "pip uninstall both, then install one: "
+            f"{pip_install('cpu')}, or with [gpu]"
         )
     return faults
 

@@ -1,13 +1,15 @@
 """Flags that several commands share."""
 
+import functools
 import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from lenet_deploy.cli.console import notes
 from lenet_runtime import formats
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
@@ -17,18 +19,50 @@ Checkpoint = Annotated[
     Path | None,
     typer.Option(
         "--checkpoint",
-        help="Weights: .safetensors, or a .pt state dict. Default: the bundled checkpoint.",
+        help="Weights: .safetensors, or what torch.save or Lightning wrote. Default: the bundled "
+        "checkpoint.",
         metavar="FILE",
     ),
 ]
-_DATA_DIR = typer.Option(
-    "--data-dir",
-    envvar="LENET_DEPLOY_DATA_DIR",
-    help="Folder of MNIST's files, gzipped or not, or one that holds MNIST/raw.",
-    metavar="DIR",
-)
-DataDir = Annotated[Path, _DATA_DIR]
-OptionalDataDir = Annotated[Path | None, _DATA_DIR]
+PROOF = "Proof"  # a panel of the help
+
+
+def completing(*names: str) -> Callable[[str], list[str]]:
+    """What a shell completes a flag's value to."""
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
+def precision_names() -> list[str]:
+    """The precisions of all formats."""
+    return list(dict.fromkeys(p for known in FORMATS.values() for p in known.precisions))
+
+
+def device_names(incomplete: str) -> list[str]:
+    """The devices that a shell completes to."""
+    return completing("cpu", "cuda")(incomplete)
+
+
+def _data_dir(panel: str | None = None) -> Any:
+    return typer.Option(
+        "--data-dir",
+        envvar="LENET_DEPLOY_DATA_DIR",
+        help="Folder of MNIST's files, gzipped or not, or one that holds MNIST/raw.",
+        metavar="DIR",
+        rich_help_panel=panel,
+    )
+
+
+def _batch_sizes(panel: str | None = None) -> Any:
+    return typer.Option(
+        "--batch-sizes", help="Separated by commas.", metavar="N,N,...", rich_help_panel=panel
+    )
+
+
+DataDir = Annotated[Path, _data_dir()]
+OptionalDataDir = Annotated[Path | None, _data_dir()]
+ProofDataDir = Annotated[Path | None, _data_dir(PROOF)]
+BatchSizes = Annotated[str, _batch_sizes()]
+ProofBatchSizes = Annotated[str, _batch_sizes(PROOF)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number used.")]
 Threads = Annotated[
@@ -41,18 +75,22 @@ Workers = Annotated[
 Download = Annotated[
     bool, typer.Option("--download/--no-download", help="Fetch MNIST if it is missing.")
 ]
-BatchSizes = Annotated[
-    str, typer.Option("--batch-sizes", help="Separated by commas.", metavar="N,N,...")
-]
 Backend = Annotated[
     str,
     typer.Option(
-        help="Engine. auto: the first that runs this format on this device.",
-        metavar="|".join(["auto", *BACKENDS]),
+        help=f"Engine: {', '.join(BACKENDS)}; auto for the first that runs this format on this "
+        "device.",
+        metavar="ENGINE",
+        autocompletion=completing("auto", *BACKENDS),
     ),
 ]
 Device = Annotated[
-    str, typer.Option(help="What it must run on; no other is tried.", metavar="cpu|cuda[:N]")
+    str,
+    typer.Option(
+        help="What it must run on; no other is tried.",
+        metavar="cpu|cuda[:N]",
+        autocompletion=device_names,
+    ),
 ]
 Trust = Annotated[
     bool,
@@ -65,6 +103,40 @@ Trust = Annotated[
 ]
 
 
+def _silence(ctx: typer.Context, is_requested: bool) -> None:
+    """Set what holds for the whole run; a command's own flag can only add to it."""
+    notes.quiet = is_requested or (ctx.parent is not None and notes.quiet)
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Results, warnings and errors alone: no progress and no notes.",
+        callback=_silence,
+    ),
+]
+
+
+def with_quiet(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the flag --quiet, which its function does not see."""
+    signature = inspect.signature(command)
+    flag = inspect.Parameter(
+        "quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet
+    )
+
+    @functools.wraps(command)
+    def wrapper(*, quiet: bool, **arguments: Any) -> None:
+        command(**arguments)
+
+    wrapper.__annotations__ = command.__annotations__ | {"quiet": Quiet}
+    wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), flag]
+    )
+    return wrapper
+
+
 def with_options_of_formats(command: Callable[..., None]) -> Callable[..., None]:
     """The command with a flag for each option of a format in place of its ``**flags``."""
     signature = inspect.signature(command)
@@ -72,9 +144,10 @@ def with_options_of_formats(command: Callable[..., None]) -> Callable[..., None]
     for option, owners in formats.options().items():
         flag = typer.Option(
             option.flag,
-            help=f"Of {' and '.join(owners)}: {option.help[0].lower()}{option.help[1:]}",
+            help=option.help,
             metavar=option.metavar,
-            rich_help_panel="Options of some formats",
+            autocompletion=completing(*option.values) if option.values else None,
+            rich_help_panel=f"Options of {' and '.join(owners)}",
         )
         kind = Annotated[str | None, flag]
         parameters.append(

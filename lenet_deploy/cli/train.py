@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lenet_deploy.cli.console import note, plain, print_json, stderr, stdout
+from lenet_deploy.cli.console import (
+    note,
+    notes,
+    plain,
+    print_json,
+    progress,
+    say_next,
+    starting_pytorch,
+    stdout,
+    warn,
+)
 from lenet_deploy.cli.options import DataDir, Download, Json, Seed, Threads, Workers
+from lenet_deploy.cli.words import next_command
 from lenet_deploy.training.recipe import DEFAULT_LR, Loss, Optimizer, Recipe, Schedule
 from lenet_runtime.errors import InputError
 
@@ -69,7 +80,9 @@ def train(
     if resume and force:
         raise InputError("--resume and --force: expected at most one, found both")
     began = time.perf_counter()
-    run, state = (_resume if resume else _begin)(ctx, data_dir, output)
+    with progress() as step:
+        starting_pytorch(step)
+        run, state = (_resume if resume else _begin)(ctx, data_dir, output)
     resumed_from = state.epochs_done
     _train(run, state, workers)
     result = _finish(run, state, data_dir)
@@ -78,6 +91,11 @@ def train(
         print_json(result)
     else:
         _print(result)
+    trained = ("--checkpoint", result["checkpoint"])
+    say_next(
+        next_command(ctx, "evaluate", *trained),
+        next_command(ctx, "export", *trained, "-o", run.folder / "artifacts"),
+    )
 
 
 def _is_explicit(ctx: typer.Context, name: str) -> bool:
@@ -156,7 +174,7 @@ def _train(run: "TrainingRun", state: "State", workers: int) -> None:
                 on_epoch=lambda record: note(_line(record, epochs)),
             )
     except KeyboardInterrupt:
-        note(
+        warn(
             f"stopped; {state.epochs_done} of {epochs} epochs are kept in {plain(run.folder)}. "
             "Add --resume to go on."
         )
@@ -166,16 +184,24 @@ def _train(run: "TrainingRun", state: "State", workers: int) -> None:
 @contextmanager
 def _progress(state: "State") -> Iterator[Any]:
     """Show a bar over all epochs on stderr, with loss, accuracy and the time left."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     epochs, first = state.recipe.epochs, state.epochs_done
     columns = (
         TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
         BarColumn(),
         TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.2%}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=stderr, transient=True) as progress:
+    with Progress(*columns, console=notes, transient=True) as progress:
         task = progress.add_task(
             "", total=None, epochs=epochs, epoch=first + 1, loss=0.0, accuracy=0.0
         )
@@ -207,7 +233,12 @@ def _finish(run: "TrainingRun", state: "State", data_dir: Path) -> dict[str, Any
     if run.held_out is None:
         test = runs.judge(state, data.load_mnist(data_dir, train=False))
     digest = runs.publish(run, state, test)
-    curves.training_curves(state.history, run.folder / runs.CURVES)
+    curves.training_curves(
+        state.history,
+        run.folder / runs.CURVES,
+        distorted=state.recipe.augment,
+        test_accuracy=None if test is None else test.accuracy,
+    )
     return {
         "output": str(run.folder),
         "checkpoint": str(run.folder / runs.WEIGHTS),
@@ -219,7 +250,8 @@ def _finish(run: "TrainingRun", state: "State", data_dir: Path) -> dict[str, Any
 
 def _print(result: dict[str, Any]) -> None:
     accuracy = result["accuracy"]
-    stdout.print(f"{plain(result['checkpoint'])}  ({result['epochs']} epochs)", soft_wrap=True)
+    epochs = f"{result['epochs']} epoch{'s' * (result['epochs'] != 1)}"
+    stdout.print(f"{plain(result['checkpoint'])}  ({epochs})", soft_wrap=True)
     if accuracy["test"]:
         low, high = accuracy["test"]["interval_95"]
         share = accuracy["test"]["accuracy"]

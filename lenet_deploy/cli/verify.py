@@ -12,13 +12,14 @@ from lenet_deploy.cli.console import (
     plain,
     print_json,
     progress,
+    starting_pytorch,
     stdout,
     table,
 )
+from lenet_deploy.cli.network_options import Network, with_network
 from lenet_deploy.cli.options import (
     Backend,
     BatchSizes,
-    Checkpoint,
     Device,
     Json,
     OptionalDataDir,
@@ -28,20 +29,31 @@ from lenet_deploy.cli.options import (
     integers_of,
 )
 from lenet_runtime.errors import ArtifactError, InputError
+from lenet_runtime.images.digits import load_digits
+from lenet_runtime.parity import NOISE
 
 if TYPE_CHECKING:
-    from lenet_export.verification import Invariance, Verification
+    from lenet_export.verification import DataSetReport, Invariance, Verification
     from lenet_runtime.parity import Comparison
 
 _SHOWN_FLIPS = 10
-# Columns of the table, and how wide a terminal must be for each.
-_NUMBERS = {"batch": 0, "max": 0, "mean": 84, "eager": 66, "times": 74, "of tol.": 0, "top-1": 0}
+# Columns of the table, and what they mean.
+_NUMBERS = {
+    "batch": "",
+    "max": "largest difference from eager PyTorch, in logits",
+    "mean": "",
+    "eager": "distance of eager float32 from float64",
+    "times": "max in units of it",
+    "of tol.": "max as a share of what the tolerance allows",
+    "agrees\nwith eager": "the same answer, right or wrong",
+}
 
 
+@with_network("mean", "std", "labels")
 def verify(
     artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="ARTIFACT")],
     *,
-    checkpoint: Checkpoint = None,
+    network: Network,
     batch_sizes: BatchSizes = "1,2,7,64,257",
     data_dir: OptionalDataDir = None,
     backend: Backend = "auto",
@@ -56,6 +68,12 @@ def verify(
             "it can be loaded.",
         ),
     ] = False,
+    html_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", help="Write a certificate: a page to attach to a release.", metavar="FILE"
+        ),
+    ] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -64,31 +82,42 @@ def verify(
     Takes MNIST's test set from --data-dir, or from ./data where it is there, else the bundled
     digits. Exits 3 if anything differs by more than the tolerance of the artifact's precision.
     """
-    import lenet_export
-    from lenet_deploy.training.checkpoint import load_checkpoint
-
-    if record and backend == "fastest":
+    if (record or html_file is not None) and backend == "fastest":
         raise InputError(
-            "--record: a plan runs several artifacts, found --backend fastest; record the proof of "
-            "each by itself"
+            f"{'--record' if record else '--html'}: a plan runs several artifacts, found --backend "
+            "fastest; verify each by itself"
         )
     sizes, data_set = integers_of(batch_sizes), _test_set(data_dir)
-    net = load_checkpoint(checkpoint)
     with (
-        lenet_runtime.load(artifact, backend, device, threads, trust, unproven=record) as session,
         progress() as step,
+        lenet_runtime.load(artifact, backend, device, threads, trust, unproven=record) as session,
     ):
+        starting_pytorch(step)
+        import lenet_export
+        from lenet_export.proof import bundled_right
+
+        net = network.load(session.manifest.image_shape[1:]).module
         step(f"verifying {artifact} on {session.backend}")
         report = lenet_export.verify(session, net, batch_sizes=sizes, data_set=data_set, seed=seed)
         name, device = session.backend, session.device
+        right = bundled_right(session.run, session.manifest)
+        verified = session.artifact
         if record and report.ok:
-            lenet_export.record(session.artifact, report)
+            verified = lenet_export.record(verified, report)
+    if html_file is not None:
+        from lenet_deploy.cli.verify_page import write_page
+
+        write_page(report, verified, html_file, backend=name, device=device)
+        note(f"wrote {plain(html_file)}")
     if as_json:
         where = {"artifact": str(artifact), "backend": name, "device": device}
-        print_json(where | report.to_dict())
+        print_json(where | {"bundled_digits_right": right} | report.to_dict())
     else:
-        _print(report, name)
-    note_low_accuracy(report.data_set.accuracy)
+        _print(report, name, right)
+    if right is not None:
+        note_low_accuracy(report.data_set.accuracy)
+    if not report.ok:
+        note(network.hint)
     report.require(str(artifact))
     if record:
         note(f"recorded in {plain(artifact)}, which loads from now on")
@@ -108,28 +137,27 @@ def _test_set(data_dir: Path | None) -> tuple[str, Any, Any] | None:
     return "MNIST test set", *mnist.read(folder, train=False)
 
 
-def _print(report: "Verification", backend: str) -> None:
-    title = f"Difference from eager PyTorch on {backend}, in logits"
-    headings = [name for name, width in _NUMBERS.items() if stdout.width >= width]
+def _print(report: "Verification", backend: str, right: int | None) -> None:
     rows = table(
-        "images", *headings, title=title,
-        caption="eager: distance of eager float32 from float64\n"
-        "times: max in units of it; of tol.: share of what the tolerance allows",
+        "images", *_NUMBERS,
+        drop=("mean", "times", "eager", "max"),
+        title=f"Difference from eager PyTorch on {backend}, in logits",
+        legend={name.replace("\n", " "): text for name, text in _NUMBERS.items() if text},
     )  # fmt: skip
-    data_set = report.data_set
-    for comparison in report.parity.comparisons:
-        rows.add_row(*_cells(comparison.inputs, comparison, headings))
+    data_set, comparisons = report.data_set, report.parity.comparisons
+    noise = [comparison for comparison in comparisons if comparison.inputs == NOISE]
+    for comparison in (comparison for comparison in comparisons if comparison not in noise):
+        rows.add_row(*_cells(comparison.inputs, comparison))
+    rows.add_row(*_cells(data_set.name, data_set.comparison))
     rows.add_section()
-    rows.add_row(*_cells(data_set.name, data_set.comparison, headings))
+    for comparison in noise:
+        rows.add_row(*_cells("noise", comparison))
     stdout.print(rows)
+    stdout.print("[dim]noise: logits lie close; other answers cost no accuracy[/]")
     if report.invariance:
         _print_invariance(report.invariance)
-    stdout.print(
-        f"{data_set.name}: {data_set.comparison.batch_size} digits, accuracy "
-        f"{data_set.accuracy:.2%} (eager {data_set.eager_accuracy:.2%}), "
-        f"{len(data_set.flips)} answers differ",
-        highlight=False,
-    )
+    if right is not None:
+        _print_accuracy(data_set, right)
     for flip in data_set.flips[:_SHOWN_FLIPS]:
         stdout.print(
             f"  digit {flip.index}: label {flip.label}, eager {flip.eager}, found {flip.found}, "
@@ -139,9 +167,21 @@ def _print(report: "Verification", backend: str) -> None:
     stdout.print("[green]parity holds[/]" if report.ok else "[red]parity fails[/]")
 
 
+def _print_accuracy(data_set: "DataSetReport", right: int) -> None:
+    count = len(load_digits().labels)
+    if data_set.comparison.batch_size != count:
+        stdout.print(f"{count} bundled digits: {right} right", highlight=False)
+    stdout.print(
+        f"{data_set.name}: {data_set.comparison.batch_size} digits, accuracy "
+        f"{data_set.accuracy:.2%} (eager {data_set.eager_accuracy:.2%}), "
+        f"{len(data_set.flips)} answers differ",
+        highlight=False,
+    )
+
+
 def _print_invariance(changes: "tuple[Invariance, ...]") -> None:
     title = "The same images in another batch: do their logits stay?"
-    rows = table("batch", "to the bit", "max", "of tol.", title=title)
+    rows = table("batch", "to the bit", "max", "of tol.", drop=("max",), title=title)
     for change in changes:
         comparison = change.comparison
         rows.add_row(
@@ -153,17 +193,17 @@ def _print_invariance(changes: "tuple[Invariance, ...]") -> None:
     stdout.print(rows)
 
 
-def _cells(name: str, comparison: "Comparison", headings: list[str]) -> list[str]:
-    numbers = {
-        "batch": str(comparison.batch_size),
-        "max": _show(comparison.max_abs_diff, ".1e"),
-        "mean": _show(comparison.mean_abs_diff, ".1e"),
-        "eager": _show(comparison.eager_error, ".1e"),
-        "times": _show(comparison.eager_multiple, ".1f"),
-        "of tol.": _show(comparison.worst_share, ".1%"),
-        "top-1": _show(comparison.top1_agreement, ".2%"),
-    }
-    return [_name(name, comparison), *(numbers[heading] for heading in headings)]
+def _cells(name: str, comparison: "Comparison") -> list[str]:
+    return [
+        _name(name, comparison),
+        str(comparison.batch_size),
+        _show(comparison.max_abs_diff, ".1e"),
+        _show(comparison.mean_abs_diff, ".1e"),
+        _show(comparison.eager_error, ".1e"),
+        _show(comparison.eager_multiple, ".1f"),
+        _show(comparison.worst_share, ".1%"),
+        _show(comparison.top1_agreement, ".2%"),
+    ]
 
 
 def _name(name: str, comparison: "Comparison") -> str:

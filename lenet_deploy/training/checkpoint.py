@@ -1,50 +1,143 @@
-"""Checkpoints: files of LeNet's weights, with a card that describes them.
+"""Checkpoints: files of a network's weights, with a card that describes them.
 
 The format is safetensors, which holds numbers and no code. The card (hyper-parameters, data,
 preprocessing, accuracy, versions) is in the header of the same file, so that one rename replaces
-both and they never mix; ``<name>.json`` beside the file is a copy for people. A ``.pt`` or
-``.pth`` state dict is read as well, with ``torch.load(weights_only=True)``.
+both and they never mix; ``<name>.json`` beside the file is a copy for people. What `torch.save`
+writes is read as well, in its many wrappings; no code in any file is run.
 """
 
 import hashlib
-import io
 import json
-import pickle
-import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
 import safetensors.torch
-import torch
+from torch import nn
 
+from lenet_deploy.training import custom, family, inference, weights_file
+from lenet_deploy.training.family import SEED, Architecture, LeNet, named_as_usual
 from lenet_deploy.training.model import Net
-from lenet_runtime.artifact.files import mistaken_for, write_atomically
-from lenet_runtime.errors import ArtifactError
+from lenet_deploy.training.unwrap import Unwrapped, few, require_finite, unwrap
+from lenet_runtime.artifact.files import write_atomically
+from lenet_runtime.errors import ArtifactError, InputError
 from lenet_runtime.images.preprocess import Preprocessing
 
 BUNDLED = "lenet.safetensors"
-_SAFE_WAY = (
-    "save the weights alone, with safetensors.torch.save_file(net.state_dict(), "
-    "'lenet.safetensors') or torch.save(net.state_dict(), 'lenet.pt')"
-)
-_MOST_BYTES = 2**26  # 67 MB; LeNet's checkpoints have 325 KB, with an optimizer's state 1 MB
-# The errors of torch's reader and its restricted unpickler on damaged or foreign bytes.
-UNREADABLE = (
-    pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, TypeError,
-    LookupError, AttributeError, AssertionError, ArithmeticError, struct.error, RecursionError,
-    MemoryError,
-)  # fmt: skip
+_MOST_CARD_BYTES = 2**20
+_DIGIT = 28  # height and width of MNIST's digits
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network with trained weights, and what its weights do not say.
+
+    Attributes:
+        module: In eval mode on the CPU: `Net`, a `LeNet` of the family, or what ``--model`` names.
+        input_shape: Channels, height and width of an image.
+        preprocessing: How pixels become its input.
+        labels: Class of each logit.
+        notes: What was done to the weights, and what was inferred and assumed, a line each.
+        card: How it was trained; empty for a checkpoint that the toolkit did not write.
+    """
+
+    module: nn.Module
+    input_shape: tuple[int, int, int]
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    card: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `lenet_export.export` is told about the module."""
+        return {
+            "input_shape": self.input_shape,
+            "preprocessing": self.preprocessing,
+            "labels": self.labels,
+        }
+
+
+def load_network(
+    path: Path | None = None,
+    *,
+    model: str | None = None,
+    activation: str | None = None,
+    pooling: str | None = None,
+    input_size: tuple[int, int] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    labels: Sequence[str] | None = None,
+) -> Loaded:
+    """Read a network of the LeNet family from a checkpoint.
+
+    Args:
+        path: The checkpoint; None for the bundled one.
+        model: ``FILE.py:ClassName`` or ``package.module:Class``, code that is run to build the
+            network; None to infer it from the weights.
+        activation: A key of `family.ACTIVATIONS`; None for ReLU.
+        pooling: A key of `family.POOLINGS`; None for max.
+        input_size: Height and width of an image; None for what the weights fit.
+        mean: Of pixels in [0, 1], one number or one for each channel; None for the card's, or
+            MNIST's.
+        std: Likewise.
+        labels: Class of each logit; None for "0", "1" and so on.
+
+    Raises:
+        ArtifactError: The file is missing or damaged, holds code, or its weights do not say which
+            network they are of.
+        InputError: An option is wrong, or the code of `model` fails.
+    """
+    _check_choice("activation", activation, family.ACTIVATIONS)
+    _check_choice("pooling", pooling, family.POOLINGS)
+    data, where = _read(path), _where(path)
+    unwrapped = unwrap(weights_file.decode(data, where), where)
+    card = _card(path, data)
+    notes = [f"{where}: {'; '.join(unwrapped.steps)}"] if unwrapped.steps else []
+    assumed = []
+    if model is not None:
+        if activation or pooling:
+            raise InputError("--activation, --pooling: the code of --model says these; drop them")
+        module = custom.build(model)
+        custom.load(module, unwrapped, where)
+        shape, classes = custom.shapes(module, input_size)
+    else:
+        inferred = _infer(
+            unwrapped, where, ordered=not weights_file.is_safetensors(data),
+            input_size=input_size, activation=activation or "relu", pooling=pooling or "max",
+        )  # fmt: skip
+        network = inferred.architecture
+        module, renamed = _built(network, unwrapped, where)
+        shape, classes = network.input_shape, network.classes
+        notes += [f"inferred: {network}{renamed}"]
+        notes += [] if isinstance(module, Net) else inference.other_sizes(inferred)
+        assumed += ["ReLU (--activation)"] * (activation is None)
+        assumed += ["max pooling (--pooling)"] * (pooling is None)
+        assumed += [f"batch norm's eps {family.NORM_EPS}"] * network.has_norms
+    pixels = _preprocessing(card, shape, mean, std, where)
+    assumed += [f"mean {pixels.mean} (--mean)"] * (mean is None)
+    assumed += [f"std {pixels.std} (--std)"] * (std is None)
+    notes += [f"assumed, for weights do not say: {', '.join(assumed)}"] if assumed else []
+    return Loaded(
+        module.eval(), shape, pixels, _labels(labels, classes), () if card else tuple(notes), card
+    )
+
+
+def _check_choice(name: str, value: str | None, known: Iterable[str]) -> None:
+    if value is not None and value not in known:
+        raise InputError(f"--{name}: expected {', '.join(known)}, found {value!r}")
 
 
 def load_checkpoint(path: Path | None = None) -> Net:
-    """Read LeNet's weights from `path`, or the bundled ones, into a `Net` in eval mode on the CPU.
+    """Read the weights of `Net` from `path`, or the bundled ones, in eval mode on the CPU.
 
     Raises:
-        ArtifactError: the file is missing or damaged, is not a checkpoint of LeNet, holds code, or
+        ArtifactError: the file is missing or damaged, is not a checkpoint of `Net`, holds code, or
             holds weights that are not finite. No code in it was run.
     """
-    return _net(path, _read(path))
+    return read_checkpoint(path)[0]
 
 
 def read_checkpoint(path: Path | None = None) -> tuple[Net, dict[str, Any]]:
@@ -54,50 +147,107 @@ def read_checkpoint(path: Path | None = None) -> tuple[Net, dict[str, Any]]:
         ArtifactError: the weights cannot be read, or the card is not a JSON object with valid
             preprocessing numbers.
     """
-    data = _read(path)
-    return _net(path, data), _card(path, data)
+    loaded = load_network(path)
+    if not isinstance(loaded.module, Net):
+        raise ArtifactError(
+            f"{_where(path)}: expected weights of lenet_deploy.Net, found another network; "
+            f"{'; '.join(loaded.notes)}; read it with load_network"
+        )
+    return loaded.module, loaded.card
 
 
-def _net(path: Path | None, data: bytes) -> Net:
-    where, net = _where(path), Net()
-    read_weights = _from_safetensors if _is_safetensors(path) else _from_torch
+def _infer(unwrapped: Unwrapped, where: str, **options: Any) -> inference.Inferred:
     try:
-        weights = read_weights(data, where)
-    except ArtifactError as error:
-        if what := mistaken_for(data):
-            raise ArtifactError(f"{where}: expected a checkpoint; {what}") from error
-        raise
-    check_weights(net, weights, where)
-    net.load_state_dict(weights)
-    return net.eval()
+        return inference.infer(unwrapped.weights, **options)
+    except inference.CannotInfer as error:
+        raise ArtifactError(f"{where}: {error}") from error
+
+
+def _built(architecture: Architecture, unwrapped: Unwrapped, where: str) -> tuple[nn.Module, str]:
+    """The module with the weights; and what is to be said where its layers have other names."""
+    plain, new_names = named_as_usual(architecture)
+    module: nn.Module
+    if plain == SEED:
+        module = Net()
+    else:
+        try:
+            module, new_names = LeNet(architecture), {}
+        except (KeyError, ValueError):  # names that PyTorch cannot give
+            module = LeNet(plain)
+    weights = {}
+    for name, tensor in family.fold(architecture, unwrapped.weights).items():
+        layer, _, part = name.rpartition(".")
+        weights[f"{new_names.get(layer, layer)}.{part}"] = tensor
+    require_finite(weights, where)
+    module.load_state_dict(weights)
+    changed = any(old != new for old, new in new_names.items())
+    return module, f"; named {few(list(new_names.values()), 9)}" if changed else ""
+
+
+def _preprocessing(
+    card: dict[str, Any],
+    shape: tuple[int, int, int],
+    mean: float | Sequence[float] | None,
+    std: float | Sequence[float] | None,
+    where: str,
+) -> Preprocessing:
+    """The card's numbers, or MNIST's, and the margin that makes digits as large as the input."""
+    margin = max(0, min(shape[1:]) - _DIGIT) // 2
+    given = {"mean": mean, "std": std}
+    numbers = {"padding": margin} | card.get("preprocessing", {})
+    numbers |= {name: number for name, number in given.items() if number is not None}
+    try:
+        return Preprocessing(**numbers)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: --mean, --std or the card: {error}") from error
+
+
+def _labels(labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:
+    if labels is None:
+        return tuple(map(str, range(classes)))
+    if len(labels) != classes or len(set(labels)) != classes:
+        raise InputError(
+            f"--labels: expected {classes} different names, one for each logit, found "
+            f"{len(set(labels))}"
+        )
+    return tuple(labels)
 
 
 def _card(path: Path | None, data: bytes) -> dict[str, Any]:
-    if path is None or _is_safetensors(path):
+    """The card in the file's header; or beside it, where that is of these very bytes."""
+    where = _where(path)
+    if weights_file.is_safetensors(data):
         length = int.from_bytes(data[:8], "little")
-        text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("card")
+        text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("card") or "{}"
     else:
-        file = path.with_suffix(".json")
-        text = bytes_of(file).decode(errors="replace") if file.is_file() else None
-    text = text or "{}"
+        assert path is not None
+        where = str(path.with_suffix(".json"))
+        text = _card_beside(path, data)
     try:
         card = json.loads(text)
         Preprocessing(**card.get("preprocessing", {}))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(
-            f"{_where(path)}: expected a card that is a JSON object with sound preprocessing "
-            f"numbers, found {text[:100]!r} ({error}). Mend it, or delete it if it lies beside the "
-            "weights."
+            f"{where}: expected a card that is a JSON object with sound preprocessing numbers, "
+            f"found {text[:100]!r} ({error}); save the checkpoint again, or delete the card"
         ) from error
     return cast(dict[str, Any], card)
 
 
+def _card_beside(path: Path, data: bytes) -> str:
+    """The text of the JSON beside a checkpoint; an empty object where it is of something else."""
+    try:
+        with path.with_suffix(".json").open("rb") as file:
+            text = file.read(_MOST_CARD_BYTES).decode()
+        card = json.loads(text)
+        is_ours = card["sha256"] == hashlib.sha256(data).hexdigest() and "file" in card
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return "{}"
+    return text if is_ours else "{}"
+
+
 def _where(path: Path | None) -> str:
     return "the bundled checkpoint" if path is None else str(path)
-
-
-def _is_safetensors(path: Path | None) -> bool:
-    return path is None or path.suffix == ".safetensors"
 
 
 def save_checkpoint(net: Net, path: Path, card: dict[str, Any]) -> str:
@@ -125,102 +275,23 @@ def json_bytes(document: dict[str, Any]) -> bytes:
 
 
 def check_weights(net: Net, weights: dict[str, Any], where: str) -> None:
-    """Compare `weights` with the tensors of `net`, and report all differences in one error.
+    """Compare `weights` with the tensors of `net`.
 
     Raises:
         ArtifactError: a tensor is missing, unknown, of another shape or dtype, or not finite.
     """
-    expected = {name: _kind(tensor) for name, tensor in net.state_dict().items()}
-    found = {name: _kind(value) for name, value in weights.items()}
-    differences = "".join(
-        f"\n  {name}: expected {expected.get(name, 'none')}, found {found.get(name, 'none')}"
-        for name in expected | found
-        if expected.get(name) != found.get(name)
-    )
-    if differences:
-        raise ArtifactError(
-            f"{where}: not the weights of LeNet (lenet_deploy.training.model.Net):{differences}\n"
-            f"Train this network with `lenet-deploy train`; or {_SAFE_WAY}."
-        )
-    not_finite = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
-    if not_finite:
-        raise ArtifactError(
-            f"{where}: expected finite weights, found NaN or infinity in {', '.join(not_finite)}. "
-            "Training diverged; train again with a lower --lr."
-        )
-
-
-def _kind(value: object) -> str:
-    if not isinstance(value, torch.Tensor):
-        return type(value).__name__
-    is_dense = value.layout == torch.strided and value.device.type == "cpu"
-    note = "" if is_dense else " (not dense)"
-    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}{note}"
+    unwrapped = unwrap(weights, where)
+    faults = custom.differences(net.state_dict(), unwrapped.weights)
+    if faults or unwrapped.steps:
+        raise ArtifactError(f"{where}: not the weights of LeNet (lenet_deploy.Net): it {faults}")
 
 
 def _read(path: Path | None) -> bytes:
     if path is None:
         return (files("lenet_deploy") / "bundled" / BUNDLED).read_bytes()
-    if path.suffix not in (".safetensors", ".pt", ".pth"):
-        raise ArtifactError(
-            f"{path}: expected a checkpoint named .safetensors, .pt or .pth, found "
-            f"{path.suffix or 'no suffix'!r}; to keep it safe, {_SAFE_WAY}."
-        )
     if not path.is_file():
         raise ArtifactError(
             f"{path}: expected a checkpoint, found {'a folder' if path.is_dir() else 'no file'}. "
             "Make one with `lenet-deploy train`, or leave out --checkpoint for the bundled one."
         )
-    return bytes_of(path)
-
-
-def bytes_of(path: Path) -> bytes:
-    """Read a file of a checkpoint's size; `ArtifactError` where it cannot be read or is larger."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot read the checkpoint: {error.strerror}") from error
-    if len(data) > _MOST_BYTES:
-        raise ArtifactError(
-            f"{path}: expected a checkpoint of LeNet, which has 325 KB, found more than "
-            f"{_MOST_BYTES} bytes"
-        )
-    return data
-
-
-def _from_safetensors(data: bytes, where: str) -> dict[str, torch.Tensor]:
-    try:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        if not isinstance(header.get("__metadata__", {}), dict):
-            raise ValueError("its metadata are no object")
-        return safetensors.torch.load(data)
-    except (
-        safetensors.SafetensorError,
-        KeyError,
-        ValueError,
-        RuntimeError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ) as error:
-        raise ArtifactError(
-            f"{where}: expected a whole safetensors file, found {len(data)} bytes that are not "
-            f"({error}). It is damaged or something else; copy it again, or {_SAFE_WAY}."
-        ) from error
-
-
-def _from_torch(data: bytes, where: str) -> dict[str, Any]:
-    try:
-        weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise ArtifactError(
-            f"{where}: expected a state dict, found a pickled module or a damaged file. It was "
-            "not loaded, because unpickling runs whatever code the file holds. Where the file "
-            f"came from, {_SAFE_WAY}."
-        ) from error
-    if not isinstance(weights, dict):
-        raise ArtifactError(
-            f"{where}: expected a state dict, found {type(weights).__name__}; {_SAFE_WAY}."
-        )
-    return {str(name): value for name, value in weights.items()}
+    return weights_file.bytes_of(path)

@@ -144,7 +144,11 @@ def pad(images: torch.Tensor, padding: int = 2) -> torch.Tensor:
 
 def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
     """Subtract the mean and divide by the standard deviation; shape and dtype stay the same."""
-    return (images - preprocessing.mean) / preprocessing.std
+    mean, std = (
+        torch.tensor(numbers, dtype=images.dtype, device=images.device).view(-1, 1, 1)
+        for numbers in (preprocessing.mean, preprocessing.std)
+    )
+    return (images - mean) / std
 
 
 def distort(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:

@@ -1,17 +1,37 @@
 """Evaluates a network: accuracy with its interval, recall per class, confusion matrix."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lenet_deploy.training.data import Split, batches, preprocess
-from lenet_deploy.training.model import Net
 from lenet_runtime.errors import DeployError
 from lenet_runtime.images.preprocess import Preprocessing
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A digit that was classified wrong.
+
+    Attributes:
+        index: Place of the digit in its set, from 0.
+        label: Digit that the image shows.
+        answer: Digit that the network took it for.
+        probability: Softmax probability of the answer, 0 to 1.
+        of_label: Softmax probability of the label.
+    """
+
+    index: int
+    label: int
+    answer: int
+    probability: float
+    of_label: float
 
 
 @dataclass(frozen=True)
@@ -21,9 +41,11 @@ class Evaluation:
     Attributes:
         confusion: Number of digits by true digit (row) and predicted digit (column), int64
             ``(10, 10)``.
+        mistakes: Every digit that was classified wrong, in the order of the set.
     """
 
     confusion: NDArray[np.int64]
+    mistakes: tuple[Mistake, ...] = ()
 
     @property
     def total(self) -> int:
@@ -83,7 +105,7 @@ def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[floa
 
 
 def evaluate(
-    net: Net,
+    net: nn.Module,
     split: Split,
     preprocessing: Preprocessing,
     *,
@@ -96,12 +118,25 @@ def evaluate(
         DeployError: the logits are not finite, or there are no digits.
     """
     confusion, device = np.zeros((10, 10), np.int64), next(net.parameters()).device
+    mistakes: list[Mistake] = []
     for images, labels in batches(split, batch_size, workers=workers):
         with torch.inference_mode():
             logits = net(preprocess(images, preprocessing).to(device)).cpu()
         if not logits.isfinite().all():
             raise DeployError("evaluation: expected finite logits, found NaN or infinity")
+        mistakes += _mistakes(logits, labels, first=int(confusion.sum()))
         np.add.at(confusion, (labels.numpy(), logits.argmax(dim=1).numpy()), 1)
     if not confusion.any():
         raise DeployError("evaluation: expected at least one digit, found none")
-    return Evaluation(confusion)
+    return Evaluation(confusion, tuple(mistakes))
+
+
+def _mistakes(logits: torch.Tensor, labels: torch.Tensor, first: int) -> Iterator[Mistake]:
+    """Those of one batch, whose first digit has the index `first`."""
+    answers, probabilities = logits.argmax(dim=1), logits.softmax(dim=1)
+    if (logits >= 0).all() and ((logits.sum(dim=1) - 1).abs() < 1e-4).all():
+        probabilities = logits  # of a network that ends in softmax
+    for row in (answers != labels).nonzero().flatten().tolist():
+        answer, label = int(answers[row]), int(labels[row])
+        shares = float(probabilities[row, answer]), float(probabilities[row, label])
+        yield Mistake(first + row, label, answer, *shares)

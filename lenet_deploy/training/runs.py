@@ -19,17 +19,12 @@ import torch
 
 from lenet_deploy import __version__
 from lenet_deploy.training import data, evaluation, loop
-from lenet_deploy.training.checkpoint import (
-    UNREADABLE,
-    bytes_of,
-    check_weights,
-    json_bytes,
-    save_checkpoint,
-)
+from lenet_deploy.training.checkpoint import check_weights, json_bytes, save_checkpoint
 from lenet_deploy.training.data import Split
 from lenet_deploy.training.evaluation import Evaluation
 from lenet_deploy.training.loop import Record, State
 from lenet_deploy.training.recipe import Recipe
+from lenet_deploy.training.weights_file import UNREADABLE, bytes_of
 from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import ArtifactError, InputError
 from lenet_runtime.version import installed

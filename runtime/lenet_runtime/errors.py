@@ -5,7 +5,11 @@ exception is translated where we call it, with the original as ``__cause__``. A 
 printable whatever a foreign file put into it.
 """
 
-_MAX_MESSAGE = 4000  # characters
+import re
+from collections.abc import Iterable
+
+_MAX_MESSAGE, _MAX_LINE = 4000, 400  # characters
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def printable(text: object, limit: int = _MAX_MESSAGE, keep: str = "\n") -> str:
@@ -29,6 +33,34 @@ def printable(text: object, limit: int = _MAX_MESSAGE, keep: str = "\n") -> str:
     tail = max(0, limit - len(gap)) // 3
     head = max(0, limit - len(gap) - tail)
     return (shown[:head] + gap + shown[len(shown) - tail :])[:limit]
+
+
+def closest(word: object, names: Iterable[str]) -> str:
+    """The one of `names` that a misspelt `word` was meant to be; empty where none is near."""
+    import difflib  # 5 ms, which only errors pay
+
+    return next(iter(difflib.get_close_matches(str(word).lower(), list(names), 1)), "")
+
+
+def expected_one_of(names: Iterable[str], found: object) -> str:
+    """What an error says of a name that is none of `names`, and which of them was meant."""
+    known = list(names)
+    near = closest(found, known)
+    return f"expected one of {', '.join(known)}, found {found!r}" + (
+        f"; did you mean {near}?" if near else ""
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """What an engine's or PyTorch's own error says at first, for a message of ours to quote.
+
+    Without colours, and without the advice to PyTorch's developers that follows; the class where
+    it says nothing.
+    """
+    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    if lines and "TorchScript interpreter" in lines[0]:  # its own traceback comes first
+        lines = lines[-1:]
+    return printable(lines[0], _MAX_LINE) if lines else type(error).__name__
 
 
 class DeployError(Exception):

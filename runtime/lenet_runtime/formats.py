@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import InputError, expected_one_of
 
 MAX_BATCH_SIZE = 99999  # images in a batch that a command line, a profile or a plan may name
 
@@ -26,6 +26,7 @@ class Option:
         metavar: The flag's value in the help.
         parse: Makes the keyword's value of the flag's text, or raises ValueError.
         precisions: The precisions that it means something to; empty for all.
+        values: The flag's values, for shells to complete to, where they are few.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Option:
     metavar: str
     parse: Callable[[str], Any] = str
     precisions: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
 
     def read(self, text: str) -> Any:
         """The keyword's value for the flag's text; `InputError` where it is none."""
@@ -79,8 +81,8 @@ class Format:
         """
         if precision not in tuple(self.precisions):  # what cannot be hashed is none of them
             raise InputError(
-                f"precision: {self.name!r} can be exported in {tuple(self.precisions)}, found "
-                f"{precision!r}"
+                f"precision: {self.name!r} can be exported in one of "
+                f"{expected_one_of(self.precisions, precision).removeprefix('expected one of ')}"
             )
         return self.precisions[precision]
 
@@ -93,8 +95,8 @@ class Format:
         unknown = sorted(name for name in names if not self.has(name))
         if unknown:
             raise InputError(
-                f"{_whose(unknown[0])}{self.name!r} takes no option {unknown}; it takes "
-                f"{[own.name for own in self.options]}"
+                f"{_whose(unknown[0])}{self.name!r} takes no option {', '.join(unknown)}; it takes "
+                f"{', '.join(own.name for own in self.options) or 'none'}"
             )
         for own in self.options:
             if own.name in names:
@@ -108,7 +110,7 @@ def find(name: str) -> Format:
         InputError: There is none.
     """
     if name not in FORMATS:
-        raise InputError(f"format: expected one of {list(FORMATS)}, found {name!r}")
+        raise InputError(f"format: {expected_one_of(FORMATS, name)}")
     return FORMATS[name]
 
 
@@ -142,6 +144,7 @@ _OPSET = Option("opset", "--opset", "Operator set, 18 to 22. Default: 20.", "N",
 _ISA = Option(
     "isa", "--isa", "The highest level to make kernels for, x86-64-v4, x86-64-v3 or generic. "
     "Default: all of them, chosen when loaded.", "LEVEL",
+    values=("x86-64-v4", "x86-64-v3", "generic"),
 )  # fmt: skip
 _PREFIX = Option(
     "prefix", "--prefix", "What the names in lenet.c and lenet.h begin with, so that one program "
@@ -158,7 +161,7 @@ _PROFILE = Option(
 )  # fmt: skip
 _LIBRARY = Option(
     "library", "--library", "What builds and runs it. Default: the first that is installed.",
-    "tensorrt|tensorrt-rtx",
+    "tensorrt|tensorrt-rtx", values=("tensorrt", "tensorrt-rtx"),
 )  # fmt: skip
 _COMPUTE_CAPABILITY = Option(
     "compute_capability", "--compute-capability", "With tensorrt-rtx, GPUs to build for, like 8.6 "

@@ -31,6 +31,12 @@ largest of a logit. It does not detect small biases that are lost after conv1, n
 wide dense layer. So tests/export/test_native_int8.py shows what is detected, and also compares
 every kernel with integer arithmetic in NumPy, where one wrong bit fails.
 
+A module may end in log_softmax or softmax. A logarithm of a probability is a logit less one number
+that all logits of the row go into, so it is off by what two logits are off by at most, and twice
+as much is allowed. Probabilities are compared by their logarithms: as they stand, a digit's 0.99999
+would hide a logit that is off by 1. Those below `LEAST_PROBABILITY` count as that, because float32
+runs out of smaller ones. So their differences, too, are in logits.
+
 Top-1 agreement on noise is required of fp32 alone. The logits of noise lie so close together that
 a correct int8 engine answers otherwise in 2 of 100 images, so a batch of one would fail by chance;
 the tolerance of the values still applies. On digits it is required in every precision.
@@ -87,6 +93,7 @@ class Tolerance:
             raise ValueError(f"expected 0 < atol, 0 <= rtol and 0 <= min_top1 <= 1, found {self}")
 
 
+LEAST_PROBABILITY = 2.0**-100
 _LEAST = 2.0**-149  # float32's least step, allowed where all logits are zero
 NOISE = "random"  # what `parity_batches` calls images of noise
 # A single flip among the 60 bundled digits passes in int8, at batch sizes that hold all of them.
@@ -180,8 +187,9 @@ def compare(
     inputs: str = "images",
     exact: NDArray[np.float64] | None = None,
     scale: float | None = None,
+    output: str = "logits",
 ) -> Comparison:
-    """Compare `found` with `expected`, both ``(N, 10)``: shape, dtype, then values.
+    """Compare `found` with `expected`, both ``(N, K)``: shape, dtype, then values.
 
     A value that is not finite fails, on either side: NaN equals nothing, and an infinite
     tolerance would hide everything.
@@ -192,9 +200,14 @@ def compare(
         tolerance: Tolerance of the engine's precision.
         inputs: Kind of the images, for the report; `NOISE` is judged by `min_top1_noise`.
         exact: Logits of eager float64, the reference for `Comparison.eager_error`.
-        scale: The network's largest absolute logit; None for that of `expected`.
+        scale: The network's largest absolute logit, see `scale_of`; None for that of `expected`.
+        output: What the values are, see `lenet_runtime.artifact.Manifest.output`.
     """
     rows = len(expected)
+    if output == "probabilities":
+        found, expected = _logarithms(found), _logarithms(expected)
+        exact = None if exact is None else _logarithms(exact)
+    share_of_logits = 1 if output == "logits" else 2
     reason = _unlike(found, expected)
     if reason:
         return Comparison(inputs, rows, None, None, None, None, None, reason)
@@ -202,7 +215,7 @@ def compare(
     difference = np.abs(found.astype(np.float64) - wide)
     largest_of_rows = np.abs(wide).max(axis=1, keepdims=True)
     floor = tolerance.atol * min(1.0, largest_of_rows.max() if scale is None else scale)
-    allowed = np.maximum(floor + tolerance.rtol * largest_of_rows, _LEAST)
+    allowed = share_of_logits * np.maximum(floor + tolerance.rtol * largest_of_rows, _LEAST)
     share = float((difference / allowed).max())
     min_top1 = tolerance.min_top1_noise if inputs == NOISE else tolerance.min_top1
     agreement = float((found.argmax(axis=1) == expected.argmax(axis=1)).mean())
@@ -218,6 +231,18 @@ def compare(
     largest, mean = float(difference.max()), float(difference.mean())
     eager_error = None if exact is None else float(np.abs(wide - exact).max())
     return Comparison(inputs, rows, largest, mean, share, agreement, eager_error, reason)
+
+
+def scale_of(values: NDArray[np.floating[Any]], output: str = "logits") -> float:
+    """The largest absolute logit of an output's `values` ``(N, K)``, as `compare` takes it."""
+    logits = _logarithms(values) if output == "probabilities" else values
+    return float(np.abs(logits).max(initial=0.0))
+
+
+def _logarithms(probabilities: NDArray[Any]) -> NDArray[Any]:
+    """Logarithms in the same dtype, NaN of what is below 0."""
+    least = np.where(probabilities >= 0, np.maximum(probabilities, LEAST_PROBABILITY), np.nan)
+    return np.log(least).astype(probabilities.dtype)
 
 
 def _unlike(found: NDArray[np.generic], expected: NDArray[np.floating[Any]]) -> str:
@@ -239,21 +264,24 @@ def check_parity(
     exact: Callable[[Images], NDArray[np.float64]],
     batches: Iterable[tuple[str, Images]],
     precision: str,
+    *,
+    output: str = "logits",
 ) -> ParityReport:
     """Run every batch through the engine and its references, and compare the logits.
 
     Args:
-        engine: Engine to judge, from images ``(N, 1, 32, 32)`` to logits ``(N, 10)``.
+        engine: Engine to judge, from images ``(N, C, H, W)`` to logits ``(N, K)``.
         eager: Eager PyTorch in float32.
         exact: Eager PyTorch in float64.
         batches: Batches of images, each with its kind.
         precision: Precision of the engine, a key of `TOLERANCES`.
+        output: What the engine answers, see `compare`.
     """
     tolerance = TOLERANCES[precision]
     answers = [(name, engine(images), eager(images), exact(images)) for name, images in batches]
-    scale = max((float(np.abs(expected).max()) for _, _, expected, _ in answers), default=0.0)
+    scale = max((scale_of(expected, output) for _, _, expected, _ in answers), default=0.0)
     comparisons = tuple(
-        compare(found, expected, tolerance, inputs=name, exact=wide, scale=scale)
+        compare(found, expected, tolerance, inputs=name, exact=wide, scale=scale, output=output)
         for name, found, expected, wide in answers
     )
     return ParityReport(precision, tolerance, comparisons)
@@ -265,5 +293,5 @@ def parity_batches(
     """Yield unit noise and real digits in each batch size; large batches repeat the digits."""
     noise = np.random.default_rng(seed)
     for size in batch_sizes:
-        yield NOISE, noise.standard_normal((size, 1, 32, 32), dtype=np.float32)
+        yield NOISE, noise.standard_normal((size, *digits.shape[1:]), dtype=np.float32)
         yield "digits", np.ascontiguousarray(np.resize(digits, (size, *digits.shape[1:])))

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _FLOAT32 = np.dtype(np.float32)
-_IMAGE_SHAPE = (1, 32, 32)
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32] | None]
 
 
@@ -60,7 +59,9 @@ class Session:
         self.threads = threads
         self.chunk = chunk
         self.check_finite = check_finite
-        self._batch_size = artifact.manifest.batch_size
+        manifest = artifact.manifest  # its properties cost more than a call's own checks
+        self._batch_size, self._image_shape = manifest.batch_size, manifest.image_shape
+        self._classes, self._output = manifest.classes, manifest.output
         self._predictor: Predictor | None = predictor
         # What `run` calls; it returns None where a value is not finite.
         self._run: Run | None = predictor.run_checked if check_finite else predictor.run
@@ -89,18 +90,20 @@ class Session:
     def run(
         self, images: NDArray[np.float32], out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """Return the logits of a batch of preprocessed images.
+        """Return the logits of a batch of preprocessed images, or what the output's name says.
 
-        Nothing is cast: see `predict` for pictures.
+        A module that ends in log_softmax or softmax has an artifact whose `Manifest.output` is
+        ``log_probabilities`` or ``probabilities``, and these are what is returned. Nothing is
+        cast: see `predict` for pictures.
 
         Args:
-            images: float32 ``(N, 1, 32, 32)`` in native byte order; N may be 0, and must be the
-                artifact's own where that is static. An array that is not C-contiguous and
-                aligned is copied.
-            out: where to put the logits: float32 ``(N, 10)``, C-contiguous and writable.
+            images: float32 ``(N, C, H, W)``, as `Manifest.image_shape` says, in native byte order;
+                N may be 0, and must be the artifact's own where that is static. An array that is
+                not C-contiguous and aligned is copied.
+            out: where to put the logits: float32 ``(N, K)``, C-contiguous and writable.
 
         Returns:
-            Logits, float32 ``(N, 10)``: `out` where it was given, else a new array.
+            Logits, float32 ``(N, K)``: `out` where it was given, else a new array.
 
         Raises:
             InputError: another type, dtype, byte order or shape, or NaN or infinity (unless
@@ -111,10 +114,10 @@ class Session:
         if (
             type(images) is not np.ndarray
             or images.dtype is not _FLOAT32
-            or images.shape[1:] != _IMAGE_SHAPE
+            or images.shape[1:] != self._image_shape
             or not images.flags.carray  # C-contiguous, aligned and writable
         ):
-            images = _checked_layout(images)
+            images = self._checked_layout(images)
         size = len(images)
         if self._batch_size is not None and size != self._batch_size:
             raise InputError(
@@ -122,18 +125,21 @@ class Session:
                 f"found {size}; export without --static-batch for any size"
             )
         if out is not None:
-            _check_out(out, size)
+            self._check_out(out, size)
         run = self._run or self.predictor.run  # the property says that the session is closed
         logits: NDArray[np.float32] | None
         if size == 0:
-            logits = np.empty((0, 10), np.float32)
+            logits = np.empty((0, self._classes), np.float32)
         elif self.chunk is None or size <= self.chunk:
             logits = run(images)
         else:
             logits = run_in_chunks(run, images, self.chunk)
         if logits is None:
             _refuse_non_finite(images)
-        if logits.shape != (size, 10):  # not even `out=` could tell: one row would fill it
+        if logits.shape != (
+            size,
+            self._classes,
+        ):  # not even `out=` could tell: one row would fill it
             self._refuse_answer(logits, size)
         if out is None:
             return logits
@@ -141,24 +147,27 @@ class Session:
         return out
 
     def predict(
-        self, images: "NDArray[Any] | Image | Sequence[Image]", top_k: int = 3
+        self, images: "NDArray[Any] | Image | Sequence[Image]", top_k: int | None = None
     ) -> Prediction:
-        """Classify pictures of digits; padding and normalising are done here.
+        """Classify pictures; padding and normalising are done here.
 
         Args:
-            images: uint8 ``(N, 28, 28)``, ``(N, 784)`` or ``(N, 32, 32)``, bool or floats in
-                [0, 1] of these shapes, or a PIL image or a sequence of them; see `to_pixels`.
-            top_k: classes to rank, 1 to 10.
+            images: for Net's shape uint8 ``(N, 28, 28)``, ``(N, 784)`` or ``(N, 32, 32)``, bool or
+                floats in [0, 1] of these shapes, or a PIL image or a sequence of them; for others
+                see `to_pixels`.
+            top_k: classes to rank, 1 to K; None for three, or for all where there are fewer.
 
         Raises:
             InputError: see `to_pixels`.
             DeployError: see `run`.
         """
-        pixels, warnings = to_pixels(images, self.manifest.preprocessing)
+        preprocessing = self.manifest.preprocessing
+        pixels, warnings = to_pixels(images, preprocessing, self._image_shape)
         logits = self._run_pixels(pixels)
         if logits is None:
-            logits = self.run(normalise(pixels, self.manifest.preprocessing))
-        return from_logits(logits, self.manifest.labels, top_k, warnings)
+            logits = self.run(normalise(pixels, preprocessing, self._image_shape))
+        top_k = min(3, self._classes) if top_k is None else top_k
+        return from_logits(logits, self.manifest.labels, top_k, warnings, output=self._output)
 
     def _run_pixels(self, pixels: NDArray[Any]) -> NDArray[np.float32] | None:
         """The logits of raw digits, of an engine that prepares them itself; None for all else."""
@@ -168,15 +177,49 @@ class Session:
         if not len(pixels) or self._batch_size not in (None, len(pixels)):
             return None
         logits = run_pixels(np.ascontiguousarray(pixels))
-        if logits.shape != (len(pixels), 10):
+        if logits.shape != (len(pixels), self._classes):
             self._refuse_answer(logits, len(pixels))
         return logits
 
     def _refuse_answer(self, logits: NDArray[np.float32], size: int) -> NoReturn:
         raise ParityError(
             f"{self.artifact.path}: {self.backend} answered {size} images with logits of shape "
-            f"{logits.shape}, expected {(size, 10)}; the model or the engine is at fault, and this "
-            "session must not be used"
+            f"{logits.shape}, expected {(size, self._classes)}; the model or the engine is at "
+            "fault, and this session must not be used"
+        )
+
+    def _checked_layout(self, images: object) -> NDArray[np.float32]:
+        """Accept what only needs a copy; say exactly what is wrong with everything else."""
+        if not isinstance(images, np.ndarray) or isinstance(images, np.ma.MaskedArray):
+            raise InputError(
+                f"images: expected a numpy.ndarray, found {type(images).__name__}; "
+                "convert it yourself: numpy.asarray(images, dtype=numpy.float32)"
+            )
+        if images.dtype != _FLOAT32:
+            order = "" if images.dtype.isnative else " in foreign byte order"
+            raise InputError(
+                f"images: expected dtype float32, found {images.dtype.name}{order}; "
+                "nothing is cast for you: images.astype(numpy.float32), or Session.predict for "
+                "pixels"
+            )
+        shape = f"(N, {', '.join(map(str, self._image_shape))})"
+        if images.ndim != 4 or images.shape[1:] != self._image_shape:
+            raise InputError(
+                f"images: expected shape {shape}, found {images.shape}; "
+                "Session.predict takes pixels, and pads and normalises"
+            )
+        return np.require(images, requirements=["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])
+
+    def _check_out(self, out: object, size: int) -> None:
+        found = type(out).__name__
+        if isinstance(out, np.ndarray) and not isinstance(out, np.ma.MaskedArray):
+            right = out.dtype == _FLOAT32 and out.shape == (size, self._classes)
+            if right and out.flags.c_contiguous and out.flags.writeable:
+                return
+            found += f" of {out.dtype} {out.shape}" + ("" if out.flags.writeable else ", read-only")
+        raise InputError(
+            "out: expected a writable C-contiguous float32 array of shape "
+            f"({size}, {self._classes}), found {found}"
         )
 
     def warmup(self, batch_sizes: Sequence[int] = (1,), runs: int = 3) -> None:
@@ -190,7 +233,7 @@ class Session:
         for size in batch_sizes:
             if size < 1:
                 raise InputError(f"batch_sizes: expected sizes of at least 1, found {size}")
-            images = np.zeros((self._batch_size or size, *_IMAGE_SHAPE), np.float32)
+            images = np.zeros((self._batch_size or size, *self._image_shape), np.float32)
             for _ in range(runs):
                 self.run(images)
 
@@ -228,27 +271,6 @@ class Session:
         return f"<Session {self.artifact.path} ({state})>"
 
 
-def _checked_layout(images: object) -> NDArray[np.float32]:
-    """Accept what only needs a copy; say exactly what is wrong with everything else."""
-    if not isinstance(images, np.ndarray) or isinstance(images, np.ma.MaskedArray):
-        raise InputError(
-            f"images: expected a numpy.ndarray, found {type(images).__name__}; "
-            "convert it yourself: numpy.asarray(images, dtype=numpy.float32)"
-        )
-    if images.dtype != _FLOAT32:
-        order = "" if images.dtype.isnative else " in foreign byte order"
-        raise InputError(
-            f"images: expected dtype float32, found {images.dtype.name}{order}; "
-            "nothing is cast for you: images.astype(numpy.float32), or Session.predict for pixels"
-        )
-    if images.ndim != 4 or images.shape[1:] != _IMAGE_SHAPE:
-        raise InputError(
-            f"images: expected shape (N, 1, 32, 32), found {images.shape}; "
-            "Session.predict takes (N, 28, 28) and pads"
-        )
-    return np.require(images, requirements=["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])
-
-
 def _refuse_non_finite(images: NDArray[np.float32]) -> NoReturn:
     bad = ~np.isfinite(images)
     if not bad.any():
@@ -257,16 +279,4 @@ def _refuse_non_finite(images: NDArray[np.float32]) -> NoReturn:
     raise InputError(
         f"images: expected finite values, found {int(bad.sum())} that are NaN or infinite, the "
         f"first at {first}; clean the input, or load with check_finite=False to let them through"
-    )
-
-
-def _check_out(out: object, size: int) -> None:
-    found = type(out).__name__
-    if isinstance(out, np.ndarray) and not isinstance(out, np.ma.MaskedArray):
-        right = out.dtype == _FLOAT32 and out.shape == (size, 10)
-        if right and out.flags.c_contiguous and out.flags.writeable:
-            return
-        found += f" of {out.dtype} {out.shape}" + ("" if out.flags.writeable else ", read-only")
-    raise InputError(
-        f"out: expected a writable C-contiguous float32 array of shape ({size}, 10), found {found}"
     )

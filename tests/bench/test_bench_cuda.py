@@ -14,6 +14,7 @@ import lenet_runtime
 from lenet_bench.field import Contender, Field
 from lenet_bench.gpu import harness, stopwatch
 from lenet_bench.html import report as html_report
+from lenet_bench.html import style
 from lenet_deploy import benching
 from lenet_runtime.backends.torch import torch_cuda
 from lenet_runtime.errors import BackendUnavailable
@@ -31,7 +32,7 @@ def pretended(fake_cuda, onnx_artifact, monkeypatch, tmp_path):
     monkeypatch.setattr(stopwatch, "opened", lambda index: opened(index, MIB))
     context = lenet_runtime.cuda.Context(0)
 
-    def gather(paths, backends, *, stack, **options):
+    def gather(request, stack, step):
         sessions = {
             name: stack.enter_context(lenet_runtime.load(onnx_artifact.path))
             for name in ("eager", "ort-cuda")
@@ -79,7 +80,7 @@ def test_the_report_has_whole_calls_and_steps(pretended, tmp_path):
 def test_the_gate_reads_it_again(pretended, tmp_path):
     before = tmp_path / "before.json"
     bench("--json", before)
-    result = bench("--baseline", before, "--fail-above", "9900%")
+    result = bench("--baseline", before, "--fail-above", "1000%")
     assert "ort-cuda device" in " ".join(result.stderr.split())
 
 
@@ -143,10 +144,12 @@ def test_what_cannot_run_on_the_gpu_is_listed_and_none_is_an_error(fake_cuda, mo
 
 def test_eager_on_the_gpu_is_the_base_line(monkeypatch):
     torch = pytest.importorskip("torch")
+    from lenet_deploy.training.checkpoint import load_network
+
     monkeypatch.setattr(torch_cuda, "require", lambda device: None)
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: self)
-    found = Field()
-    benching._add_eager(found, (1,), "cuda:0")
+    found, request = Field(), benching.Request((), ("auto",), "cuda:0", (1,), trust=False)
+    benching._add_eager(found, request, load_network(), (1, 32, 32), "cuda:0")
     (eager,) = found.contenders
     assert isinstance(eager.predictor, torch_cuda.CudaTorchPredictor)
     assert eager.details["device"] == "cuda:0"
@@ -155,9 +158,7 @@ def test_eager_on_the_gpu_is_the_base_line(monkeypatch):
 
 def page_of(run):
     pytest.importorskip("plotly")
-    from plotly.offline import get_plotlyjs
-
-    return html_report.page(run).replace(get_plotlyjs(), "")
+    return html_report.page(run).replace(style.packed_plotly(), "")
 
 
 FIGURES = {("eager", "fp32", n): 40.0 + n for n in (1, 8)} | {

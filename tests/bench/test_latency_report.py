@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from lenet_bench import LatencyResult, Settings, report
-from lenet_bench.report import Run, crossovers, csv_text
+from lenet_bench.csv_report import csv_text
+from lenet_bench.report import Run, crossovers, remarks, summary
+from lenet_bench.result import Ratio, times
 from lenet_runtime.errors import InputError
 
 
@@ -46,6 +48,15 @@ def test_csv_parses_back_to_the_same_figures(run):
         for key, value in result.statistics().items():
             assert float(row[key]) == pytest.approx(value, rel=1e-5)
         assert float(row["ratio"]) == pytest.approx(run.ratio(result).value, rel=1e-5)
+
+
+def test_csv_says_what_ran_where():
+    details = {"backend": "native", "precision": "int8", "threads": 2, "device": "cpu", "right": 60}
+    made = run_of({"a": {1: 10}, "b": {1: 10}}, engines={"a": details, "b": {"threads": None}})
+    a, b = csv.DictReader(io.StringIO(csv_text(made)))
+    assert a["machine"] == b["machine"] == "A"
+    assert {key: a[key] for key in details} == {key: str(value) for key, value in details.items()}
+    assert b["threads"] == b["precision"] == ""
 
 
 def test_csv_without_a_base_line_has_no_ratio():
@@ -91,11 +102,17 @@ def test_the_share_of_preempted_samples_is_kept(share):
     ("medians", "words"),
     [
         ({"a": {1: 1, 8: 9, 64: 9}, "b": {1: 2, 8: 8, 64: 8}},
-         ["a is the fastest at batch 1", "from batch 8 on it is b"]),
+         ["a is the fastest at batch 1", "from batch 8 on b is the fastest"]),
         ({"a": {1: 1, 8: 9, 64: 8}, "b": {1: 2, 8: 8, 64: 9}},
-         ["a is the fastest at batch 1", "from batch 8 on it is b", "from batch 64 on it is a"]),
+         ["a is the fastest at batch 1", "from batch 8 on b is the fastest",
+          "from batch 64 on a is the fastest"]),
         ({"a": {1: 1, 8: 8}, "b": {1: 2, 8: 9}}, ["a is the fastest at every batch size measured"]),
         ({"a": {8: 1}, "b": {8: 2}}, ["a is the fastest at batch 8"]),
+        ({"a": {1: 1, 8: 8}, "b": {1: 1.02, 8: 9}},
+         ["a and b are equally fast within the noise at batch 1",
+          "from batch 8 on a is the fastest"]),
+        ({"a": {1: 1}, "b": {1: 1.02}, "c": {1: 1.01}, "d": {1: 1.2}},
+         ["a, c and b are equally fast within the noise at batch 1"]),
         ({"a": {1: 1, 8: 8}}, []),
         ({}, []),
     ],
@@ -135,3 +152,55 @@ def test_a_damaged_report_is_refused(run, tmp_path, damage):
     path.write_text(json.dumps(document))
     with pytest.raises(InputError, match=r"run\.json: not a latency report"):
         report.read(path)
+
+
+def noisy(name, seed, factor=1.0, rounds=40):
+    """Samples with the noise of a busy machine."""
+    random = np.random.default_rng(seed)
+    times = 1e4 * factor * (1 + random.exponential(0.1, (rounds, 20)))
+    return LatencyResult(name, 1, tuple(times))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_nobody_wins_among_equals(seed):
+    run = Run(Settings(), {}, (noisy("a", seed), noisy("b", seed + 100), noisy("c", seed, 1.5)))
+    assert run.winners() == {1: None}
+    assert set(run.leaders()[1]) == {"a", "b"}
+    assert run.to_dict()["winners"] == {"1": None}
+
+
+def test_who_is_alone_wins_nothing():
+    assert run_of({"a": {1: 1, 8: 8}}).winners() == {1: None, 8: None}
+
+
+def test_the_summary_is_one_line_of_the_fastest_at_the_largest_batch():
+    line = summary(run_of({"a": {1: 1, 8: 9}, "b": {1: 2, 8: 8}}))
+    assert line == "b at batch 8: 1,000,000 images/s, us per call: min 7.2, mean 8, p50 8, p99 8.8"
+    assert summary(run_of({})) == ""
+
+
+def test_remarks_say_what_spoils_the_figures():
+    quiet = run_of({"a": {1: 1}}, engines={"a": {"weights_sha256": "1"}})
+    assert remarks(quiet) == []
+    samples = quiet.results[0].rounds_ns
+    shaky = (
+        LatencyResult("a", 1, samples, warm=False),
+        LatencyResult("b", 1, samples, preempted_share=0.6),
+    )
+    machine = {"machine": {"affinity": [0, 1], "cores": 64}, "state": {"load_average_1min": 4.85}}
+    engines = {"a": {"weights_sha256": "1"}, "b": {"weights_sha256": "2"}, "eager": {}}
+    words = "\n".join(remarks(Run(Settings(), machine, shaky, engines)))
+    assert "† was still getting faster" in words
+    assert "‡ had to wait for the CPU" in words
+    assert "4.85 on 2 cores" in words
+    assert "different networks" in words
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(30.4, "30x"), (1234.0, "1,234x"), (5.23, "5.2x"), (1.018, "1.02x"), (1.0, "1.00x"),
+     (0.85, "0.85x"), (0.0333, "0.033x"), (9.99, "10x"), (2.0, "2.0x")],
+)  # fmt: skip
+def test_ratios_have_the_digits_that_mean_something(value, text):
+    assert times(value) == text
+    assert times(Ratio(1 / value, 1, 1).speedup.value) == text

@@ -94,6 +94,6 @@ def test_a_place_that_cannot_be_written_names_what_to_set(root, tmp_path, monkey
 
 def test_without_torch_it_says_what_to_name_or_install(root, monkeypatch):
     monkeypatch.setattr(cache, "find_spec", lambda name: None)
-    with pytest.raises(BackendUnavailable, match=r"--artifact DIR.*lenet-deploy\[export\]"):
+    with pytest.raises(BackendUnavailable, match=r"--artifact DIR.*pip install .*\[export\]"):
         cache.default_artifact()
     assert not root.exists()

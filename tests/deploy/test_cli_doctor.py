@@ -57,7 +57,7 @@ def test_both_distributions_of_onnxruntime_are_a_fault(monkeypatch):
     assert "onnxruntime and onnxruntime-gpu are both installed" in fault
     shown = run("doctor").stdout
     assert "fault: onnxruntime and onnxruntime-gpu" in shown
-    assert "'lenet-deploy[cpu]' or 'lenet-deploy[gpu]'" in shown
+    assert "[cpu]', or with [gpu]" in shown
 
 
 @pytest.mark.parametrize("distribution", ["onnxruntime", "onnxruntime-gpu"])
@@ -81,11 +81,11 @@ def test_without_any_engine_it_says_what_to_install():
     report["backends"].pop("fused-cuda on cuda")  # so does this, and needs a driver alone
     for state in (*report["formats"].values(), *report["backends"].values()):
         assert not state["available"]
-        assert state["reason"].count("pip install 'lenet-deploy[") == 1
+        assert state["reason"].count("pip install ") == 1
     assert report["backends"]["ort-cpu on cpu"]["version"] is None
     text = flat(run_alone("doctor", without=ENGINES).stdout)
-    assert text.count("'lenet-deploy[export]'") >= 3
-    assert text.count("'lenet-deploy[cpu]'") >= 1
+    assert text.count("[export]'") >= 3
+    assert text.count("[cpu]'") >= 1
     assert text.split("CPU")[0].count("yes") == 1  # native
 
 

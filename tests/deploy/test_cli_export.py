@@ -20,6 +20,7 @@ from lenet_export.network import weights
 from lenet_runtime.artifact import trust
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, ParityError
 from lenet_runtime.images.preprocess import Preprocessing
+from lenet_runtime.version import pip_install
 
 NO_COMPILER = "no-such-compiler"
 
@@ -81,19 +82,22 @@ def test_results_go_to_stdout_and_progress_to_stderr(export):
     result = export("--json")
     json.loads(result.stdout)
     assert result.stderr.splitlines() == [
+        "looking for what is in the way ...",
         "building torchscript ...",
         "verifying with torchscript at batch sizes 1, 2, 129 ...",  # which is cut
+        "classifying digits with torchscript ...",
     ]
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [60, 70, 80, 200])
 def test_the_table_fits_the_terminal(export, tmp_path, monkeypatch, columns):
     set_columns(monkeypatch, columns)
     result = export()
-    assert_fits(result.stdout, columns)
+    assert_fits(result.stdout.partition("wrote ")[0], columns)  # and a path never folds
     assert "100.00%" in result.stdout
     cells = [line.split("│")[1].strip() for line in result.stdout.splitlines() if "│" in line]
-    assert "".join(cells) == str(tmp_path / "out" / "torchscript-fp32")  # folded, not cut
+    assert "".join(cells) == "torchscript-fp32"
+    assert f"wrote {tmp_path / 'out' / 'torchscript-fp32'}" in result.stdout.splitlines()
 
 
 def test_a_static_batch_has_a_folder_of_its_own(export, tmp_path):
@@ -203,20 +207,21 @@ def test_a_checkpoint_that_is_not_as_it_should_be_is_one_line(net, tmp_path, wei
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "tflite"], "format: expected one of ['onnx', 'torchscript'"),
+        (["--format", "tflite"], "--format: expected one of onnx, torchscript, torch-compile"),
+        (["--format", "onx"], "found 'onx'; did you mean onnx?"),
         (["--format", "ONNX"], "found 'ONNX'"),
         (
             ["--precision", "fp16"],
-            "'torchscript' can be exported in ('fp32', 'tf32'), found 'fp16'",
+            "--precision: 'torchscript' can be exported in one of fp32, tf32, found 'fp16'",
         ),
         (["--opset", "20"], "--opset: only the onnx format has one"),
         (["--isa", "generic"], "--isa: only the native format has one"),
-        (["--format", "native", "--isa", "x86-64-v9"], "isa: expected one of ['x86-64-v4'"),
+        (["--format", "native", "--isa", "x86-64-v9"], "--isa: expected one of x86-64-v4, x86"),
         (["--source-only"], "--source-only: only the native format is C, found --format torch"),
         (["--format", "onnx", "--opset", "17"], "opset: expected 18 to 22, found 17"),
         (["--format", "onnx", "--opset", "0"], "opset: expected 18 to 22, found 0"),
         (["--format", "native", "--calibration-dir", "x"], "int8 alone has one, found fp32"),
-        (["--static-batch", "20000"], "static batch: expected 1 to 16384"),
+        (["--static-batch", "20000"], "--static-batch: expected 1 to 16384"),
         (["--static-batch", "0"], "--static-batch"),
         (["--static-batch", "x"], "--static-batch"),
         (["--no-such-flag"], "No such option"),
@@ -273,7 +278,7 @@ def test_a_missing_compiler_exits_4(export, tmp_path, monkeypatch):
 def test_a_missing_engine_exits_4_and_says_what_to_install(export, tmp_path, monkeypatch):
     """Brackets in the advice are not eaten as rich's markup."""
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "pip install 'lenet-deploy[cpu]'" in export(format="onnx", code=4).stderr
+    assert pip_install("cpu") in export(format="onnx", code=4).stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -293,7 +298,8 @@ def test_ctrl_c_in_the_terminal_exits_130(checkpoint, tmp_path):
         [sys.executable, "-c", script, *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        assert process.stderr.readline() == "building onnx ...\n"
+        steps = [process.stderr.readline() for _ in range(3)]
+        assert [steps[0], steps[2]] == ["starting PyTorch ...\n", "building onnx ...\n"]
         process.send_signal(signal.SIGINT)
         out, error = process.communicate()
     assert process.returncode == 130, error

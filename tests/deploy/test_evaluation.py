@@ -1,11 +1,16 @@
 """Evaluation counts right, says how sure it is, and judges any function from NumPy to NumPy."""
 
+import io
 import json
+import math
+import re
+import sys
 
 import numpy as np
 import pytest
 import torch
 from cli_helper import run
+from rich.console import Console
 
 from lenet_deploy.training import curves, evaluation
 from lenet_deploy.training.checkpoint import read_checkpoint, save_checkpoint
@@ -37,6 +42,26 @@ def test_confusion_has_the_true_digit_by_row_and_the_predicted_by_column(batch_s
     assert result.recall[1] == 1
     assert result.recall[7] == 0
     assert result.recall[0] is None
+
+
+def test_each_mistake_has_its_index_label_answer_and_probabilities():
+    for batch_size in (1, 2, 5):
+        result = judge([1, 2, 3, 0], [1, 7, 3, 9], batch_size, scale=2)
+        assert [(m.index, m.label, m.answer) for m in result.mistakes] == [(1, 7, 2), (3, 9, 0)]
+        sure = math.e**2 / (math.e**2 + 9)
+        assert result.mistakes[0].probability == pytest.approx(sure)
+        assert result.mistakes[0].of_label == pytest.approx(sure / math.e**2)
+    assert judge([1], [1]).mistakes == ()
+
+
+@pytest.mark.parametrize("ending", ["softmax", "log_softmax"])
+def test_a_network_that_ends_in_softmax_says_the_probabilities_itself(ending):
+    logits = torch.tensor([[0.0, 3.0, *[1.0] * 8], [2.0, 0.0, *[1.0] * 8]])
+    labels = torch.tensor([0, 1])
+    plain = list(evaluation._mistakes(logits, labels, first=0))
+    ended = list(evaluation._mistakes(getattr(logits, ending)(dim=1), labels, first=0))
+    assert [m.probability for m in ended] == pytest.approx([m.probability for m in plain])
+    assert [m.of_label for m in ended] == pytest.approx([m.of_label for m in plain])
 
 
 def test_no_digits_and_answers_that_are_not_finite_are_errors():
@@ -100,8 +125,24 @@ def test_the_batch_size_changes_nothing(checkpoint, mnist, batch_size):
 
 def test_the_command_prints_a_table(checkpoint, mnist):
     text = evaluate(checkpoint, mnist).stdout
-    assert "Confusion matrix" in text
+    assert "True digit by row, predicted by column" in text
     assert "95% Wilson interval" in text
+
+
+@pytest.mark.parametrize(("columns", "recall"), [(47, False), (60, True), (200, True)])
+def test_no_count_is_cut_off_on_a_narrow_terminal(columns, recall, monkeypatch):
+    """The counts of a good network, four digits on the diagonal."""
+    confusion = np.diag([978, 1132, 1026, 1009, 980, 884, 952, 1025, 970, 1000])
+    confusion[5, 3] = 5
+    console = Console(width=columns, file=io.StringIO(), force_terminal=False)
+    command = sys.modules["lenet_deploy.cli.evaluate"]  # the package's own is the function
+    monkeypatch.setattr(command, "stdout", console)
+    command._print(evaluation.Evaluation(confusion))
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert all(re.search(rf"\b{count}\b", text) for count in np.diag(confusion))
+    assert ("99.44%" in text) == recall
+    assert max(map(len, text.splitlines())) <= columns
 
 
 def test_normalisation_is_the_cards_unless_it_is_given(checkpoint, mnist, monkeypatch):
@@ -115,8 +156,29 @@ def test_normalisation_is_the_cards_unless_it_is_given(checkpoint, mnist, monkey
     evaluate(checkpoint, mnist)
     evaluate(checkpoint, mnist, "--mean", "0.1", "--std", "0.2")
     torch.save(Net().state_dict(), checkpoint.with_name("bare.pt"))
-    assert "no card" in evaluate(checkpoint.with_name("bare.pt"), mnist).stderr
+    said = evaluate(checkpoint.with_name("bare.pt"), mnist).stderr
+    assert "mean 0.1307 (--mean), std 0.3081 (--std)" in said
     assert numbers == [(0.5, 0.5), (0.1, 0.2), (0.1307, 0.3081)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_of_the_family_is_evaluated(mnist, tmp_path, channels):
+    """Grey digits become three equal channels, for which the first kernels are a third each."""
+    torch.manual_seed(0)
+    net = Net()
+    checkpoint = tmp_path / "a.pt"
+    torch.save(net.state_dict(), checkpoint)
+    expected = evaluate(checkpoint, mnist, "--json", "--activation", "tanh").stdout
+    weights = net.state_dict()
+    weights["conv1.weight"] = weights["conv1.weight"].repeat(1, channels, 1, 1) / channels
+    torch.save({"state_dict": weights}, checkpoint)
+    assert evaluate(checkpoint, mnist, "--json", "--activation", "tanh").stdout == expected
+
+
+def test_a_network_of_letters_is_refused(mnist, tmp_path):
+    torch.save({**Net().state_dict(), "fc3.weight": torch.zeros(26, 84),
+                "fc3.bias": torch.zeros(26)}, tmp_path / "a.pt")  # fmt: skip
+    assert "found 26 classes" in evaluate(tmp_path / "a.pt", mnist, code=2).stderr
 
 
 def test_exit_codes(checkpoint, mnist, tmp_path):

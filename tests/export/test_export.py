@@ -125,8 +125,8 @@ def test_fresh_processes_make_the_same_bytes(net, onnx_artifact, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"format": "tflite"}, "format: expected one of .*'onnx'.* found 'tflite'"),
-        ({"precision": "fp16"}, "precision: 'torchscript' can be exported in .*'fp32'"),
+        ({"format": "tflite"}, "format: expected one of onnx, .* found 'tflite'"),
+        ({"precision": "fp16"}, "precision: 'torchscript' can be exported in .*fp32"),
         ({"precision": "FP32"}, "found 'FP32'"),
         ({"precision": []}, r"found \[\]"),
         ({"static_batch": 0}, "static batch: expected 1 to 16384, found 0"),
@@ -134,15 +134,15 @@ def test_fresh_processes_make_the_same_bytes(net, onnx_artifact, tmp_path):
         ({"static_batch": True}, "found True"),
         ({"static_batch": 2.0}, "found 2.0"),
         ({"static_batch": 10**9}, "found 1000000000"),
-        ({"labels": tuple("012345678")}, "labels: expected 10 different strings"),
-        ({"labels": ("0",) * 10}, "labels: expected 10 different strings"),
-        ({"labels": range(10)}, "labels: expected 10 different strings"),
+        ({"labels": tuple("012345678")}, "labels: expected 10 strings, .*found 9"),
+        ({"labels": ("0",) * 10}, "labels: expected different strings"),
+        ({"labels": range(10)}, "labels: expected different strings"),
         ({"batch_sizes": ()}, "batch sizes: expected positive integers"),
         ({"batch_sizes": (1, 0)}, r"found \[1, 0\]"),
         ({"batch_sizes": (1, -3)}, r"found \[1, -3\]"),
         ({"batch_sizes": (1.5,)}, r"found \[1.5\]"),
-        ({"opset": 20}, r"'torchscript' takes no option \['opset'\]; it takes \[\]"),
-        ({"format": "onnx", "optset": 20}, r"no option \['optset'\]; it takes \['opset'\]"),
+        ({"opset": 20}, "'torchscript' takes no option opset; it takes none"),
+        ({"format": "onnx", "optset": 20}, r"no option optset; it takes opset"),
         ({"output": "."}, "output: expected the name of a new folder, found '.'"),
         ({"output": "/"}, "output: expected the name"),
         ({"output": ".."}, "output: expected the name"),
@@ -177,7 +177,7 @@ def test_no_engine_to_verify_with_makes_nothing(net, tmp_path, monkeypatch):
     """What cannot be proven is not even built."""
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(onnx_format, "build", lambda request: pytest.fail("it was built"))
-    with pytest.raises(BackendUnavailable, match=r"ort-cpu: .*lenet-deploy\[cpu\]"):
+    with pytest.raises(BackendUnavailable, match=r"ort-cpu: .*pip install .*\[cpu\]"):
         lenet_export.export(net, "onnx", tmp_path / "out" / "a")
     assert not list(tmp_path.iterdir())
 

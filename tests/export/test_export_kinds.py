@@ -100,7 +100,10 @@ KINDS = {
         lambda: changed(lambda net: prune.l1_unstructured(net.fc1, "weight", 0.3)),
         r"found L1Unstructured of layer 'fc1'.*prune\.remove\(layer, 'weight'\)",
     ),
-    "scripted": (lambda: torch.jit.script(Net()), "found TorchScript; pass what it was made of"),
+    "scripted": (
+        lambda: torch.jit.script(Net()),
+        "found TorchScript, .*pass the module that it was made of",
+    ),
     "traced": (lambda: torch.jit.trace(Net().eval(), torch.zeros(2, 1, 32, 32)), "TorchScript"),
     "compiled": (lambda: torch.compile(Net()), r"found OptimizedModule .*pass module\._orig_mod"),
     "data parallel": (lambda: nn.DataParallel(Net()), r"found DataParallel .*pass module\.module"),
@@ -124,8 +127,18 @@ KINDS = {
     "recursive": (lambda: Answers(recurse), "fails on .*recursion"),
     "a lock": (lambda: changed(lambda n: setattr(n, "lock", threading.Lock())), "cannot be copied"),
     "empty": (nn.Module, 'fails on .*"forward"'),
-    "a class": (lambda: Net, r"expected a torch\.nn\.Module, found type"),
-    "weights alone": (lambda: Net().state_dict(), r"expected a torch\.nn\.Module, found Ordered"),
+    "a class": (lambda: Net, r"found the class Net; pass an instance, Net\(\)"),
+    "weights alone": (lambda: Net().state_dict(), r"found OrderedDict .*module\.load_state_dict"),
+    "a checkpoint": (lambda: {"model": Net().state_dict()}, r"found dict .*load_state_dict"),
+    "a path": (lambda: "net.pt", r"found the path 'net\.pt'; make the module and load its weights"),
+    "a program": (
+        lambda: torch.export.export(Net(), (torch.zeros(2, 1, 32, 32),)),
+        r"found ExportedProgram; pass program\.module\(\)",
+    ),
+    "a program of one batch": (
+        lambda: torch.export.export(Net(), (torch.zeros(2, 1, 32, 32),)).module(),
+        "it takes 2 images and not 1: pass the module .*static_batch=2",
+    ),
 }
 
 

@@ -147,7 +147,7 @@ def test_the_table_of_pixels_is_at_the_end(net):
 def test_weights_beyond_fp16_are_refused():
     net = Net().eval().requires_grad_(False)
     net.fc2.weight[3, 3] = 70000
-    network = layers.read(net)
+    network = layers.read(net, (1, 32, 32))
     with pytest.raises(InputError, match="65504"):
         pack.pack(network, "fp16", Preprocessing())
     pack.pack(network, "bf16", Preprocessing())
@@ -161,7 +161,7 @@ def test_what_is_larger_than_lenet_is_refused():
         torch.nn.Linear(84, 10),
     )  # fmt: skip
     with pytest.raises(InputError, match="at most"):
-        pack.pack(layers.read(wide.eval()), "fp16", Preprocessing())
+        pack.pack(layers.read(wide.eval(), (1, 32, 32)), "fp16", Preprocessing())
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from lenet_runtime.parity import TOLERANCES, compare, parity_batches
 
 
 def quantized_of(module):
-    network = layers.read(module)
+    network = layers.read(module, (1, 32, 32))
     return quantize.quantize(network, quantize.calibrate(network, calibration()))
 
 
@@ -201,10 +201,11 @@ def test_fp32_is_not_calibrated(net, tmp_path):
 
 
 def test_scales_follow_the_calibration_digits(net):
-    network = layers.read(net)
+    network = layers.read(net, (1, 32, 32))
     raw = quantize.calibration_digits()
     few, many = (
-        quantize.calibration_batch("int8", images, Preprocessing()) for images in (raw[:3], raw)
+        quantize.calibration_batch("int8", images, Preprocessing(), (1, 32, 32))
+        for images in (raw[:3], raw)
     )
     ranges = quantize.calibrate(network, many)
     assert np.all(quantize.calibrate(network, few).activations <= np.array(ranges.activations))

@@ -124,7 +124,7 @@ STYLES = {
 def test_any_style_is_read_alike(make):
     """Only what a module computes counts, not how it is written."""
     module = seeded(make)
-    network = layers.read(module)
+    network = layers.read(module, (1, 32, 32))
     found = [network.conv1, network.conv2, *network.dense]
     tensors = list(module.parameters())
     for layer, weight, bias in zip(found, tensors[::2], tensors[1::2], strict=True):
@@ -141,7 +141,7 @@ def test_a_layer_may_be_used_twice():
             more=nn.Linear(120, 120),
         )
     )  # fmt: skip
-    network = layers.read(twice)
+    network = layers.read(twice, (1, 32, 32))
     assert [layer.weight.shape for layer in network.dense[1:3]] == [(120, 120)] * 2
     np.testing.assert_array_equal(network.dense[1].weight, network.dense[2].weight)
 
@@ -241,7 +241,7 @@ OTHERS = {
     "a dead end": (written(dead_end, more=nn.Linear(84, 84)), "linear_3 takes relu_3"),
     "two outputs": (written(lambda n, x: (n.fc3(n.hidden(n.features(x))), x)), "one output"),
     "the hidden layer": (written(all_but_last), "one output"),
-    "activations as weights": (written(product), "one output"),
+    "activations as weights": (written(product), "a parameter"),
     "constants as weights": (written(lambda n, x: F.linear(n.hidden(n.features(x)), n.c),
                                      c=torch.ones(10, 84)), "a parameter"),
     "one bias for all": (written(
@@ -267,12 +267,12 @@ def custom_operation():
 @pytest.mark.parametrize(("make", "reason"), OTHERS.values(), ids=OTHERS)
 def test_what_is_not_of_the_family_is_refused(make, reason):
     with pytest.raises(InputError, match=reason):
-        layers.read(seeded(make))
+        layers.read(seeded(make), (1, 32, 32))
 
 
 def test_the_format_that_reads_is_named():
     with pytest.raises(InputError, match=r"^cuda: expected 3x3 kernels"):
-        layers.read(seeded(styled(conv1=nn.Conv2d(1, 6, 5))), "cuda")
+        layers.read(seeded(styled(conv1=nn.Conv2d(1, 6, 5))), (1, 32, 32), "cuda")
 
 
 @pytest.mark.parametrize("name", ["conv1", "conv2"])

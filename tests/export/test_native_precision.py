@@ -31,7 +31,7 @@ def test_bfloat16_is_rounded_as_torch_rounds():
 @needs_bf16
 def test_bf16_computes_the_stated_layers_in_bfloat16(net):
     """Near what rounding gives in those layers, ten times nearer than to float32."""
-    network = layers.read(net)
+    network = layers.read(net, (1, 32, 32))
     native, images = library(net, any_compiler(), "x86-64-v4", precision="bf16"), digits()
     assert native.isa == "avx512_bf16"
 
@@ -110,7 +110,10 @@ def test_formats_without_kernels_of_their_own_list_none(exported):
 )
 def test_real_digits_keep_their_answers(exported, mnist_dir, net, precision, least_agreement):
     split = data.load_mnist(mnist_dir, train=False)
-    images, labels = mnist_batch(split.images.numpy(), Preprocessing()), split.labels.numpy()
+    images, labels = (
+        mnist_batch(split.images.numpy(), Preprocessing(), (1, 32, 32)),
+        split.labels.numpy(),
+    )
     expected = eager(net, images)
     with load(exported("native", precision=precision).path, trust=True) as session:
         found = session.run(images)

@@ -31,15 +31,15 @@ def test_the_transforms_make_a_convolution(down):
 
 def test_ordinary_networks_are_winograds(net):
     for module in (net, other_net(5, 7, 120, 84), other_net(1, 16)):
-        shares = winograd.shares_of_tolerance(layers.read(module))
+        shares = winograd.shares_of_tolerance(layers.read(module, (1, 32, 32)))
         assert 0 < min(shares) <= max(shares) < winograd.LIMIT
-        assert winograd.direct(layers.read(module), "fp32") == (False, False)
+        assert winograd.direct(layers.read(module, (1, 32, 32)), "fp32") == (False, False)
 
 
 def test_the_estimate_covers_the_error(net):
     """What Winograd adds to the error of direct convolutions, for two networks."""
     images = np.concatenate([noise(200), digits()])
-    for network in (layers.read(net), random_network(np.random.default_rng(5))[0]):
+    for network in (layers.read(net, (1, 32, 32)), random_network(np.random.default_rng(5))[0]):
         exact = answers(network, images, dtype=torch.float64)
         plain = shares(mould(SHAPES[0], (True, True)).run(network, images), exact).max()
         estimates = winograd.shares_of_tolerance(network)
@@ -52,7 +52,7 @@ def test_the_estimate_covers_the_error(net):
 @pytest.mark.parametrize("direct", [(True, False), (False, True), (True, True)])
 def test_direct_kernels_answer_as_eager_does(net, level, direct):
     need_level(level)
-    network = layers.read(net)
+    network = layers.read(net, (1, 32, 32))
     reference = Reference(net)
     native = mould(SHAPES[0], direct, level)
     native.fill(network)
@@ -71,7 +71,7 @@ def test_a_network_that_winograd_spoils_is_direct():
     module = seeded(sequential)
     module[3].weight.zero_()[:, 0, 1, 1] = -1000
     module[3].bias.zero_()
-    network, images = layers.read(module), np.maximum(noise(20), 0)
+    network, images = layers.read(module, (1, 32, 32)), np.maximum(noise(20), 0)
     expected = answers(network, images)
     spoilt = mould(SHAPES[0], (False, False)).run(network, images)
     assert not compare(spoilt, expected, TOLERANCES["fp32"]).ok

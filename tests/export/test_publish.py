@@ -32,7 +32,7 @@ def test_an_empty_folder_is_taken(new, tmp_path):
 
 def test_an_artifact_is_replaced_only_with_force(old, new):
     before = snapshot(old)
-    with pytest.raises(ArtifactError, match="already; pass --force to replace it"):
+    with pytest.raises(ArtifactError, match="already; pass force=True to replace it"):
         put(new, old)
     assert snapshot(old.parent) == {f"a/{name}": data for name, data in before.items()}
     put(new, old, force=True)
@@ -99,7 +99,7 @@ def test_export_looks_at_the_target_before_it_works(net, old, monkeypatch):
     from lenet_export.formats import onnx
 
     monkeypatch.setattr(onnx, "build", lambda request: pytest.fail("it was built"))
-    with pytest.raises(ArtifactError, match="pass --force"):
+    with pytest.raises(ArtifactError, match="pass force=True"):
         lenet_export.export(net, "onnx", old)
 
 

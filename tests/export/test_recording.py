@@ -168,12 +168,12 @@ def test_recording_keeps_what_was_trusted_trusted(gpu_format, unproven, net, mon
 
 
 def test_all_formats_are_those_of_the_device(gpu_format):
-    on_cpu, on_gpu = (_all_formats(device, gpu_only=False) for device in (None, "cuda:1"))
+    on_cpu, on_gpu = (_all_formats(device, "fp32", gpu_only=False) for device in (None, "cuda:1"))
     assert {"onnx", "native"} <= set(on_cpu)
     assert CUDA not in on_cpu
     assert {CUDA, "torchscript"} <= set(on_gpu)
     assert "native" not in on_gpu
-    assert {CUDA, "cuda", "tensorrt"} == set(_all_formats(None, gpu_only=True))
+    assert {CUDA, "cuda", "tensorrt"} == set(_all_formats(None, "fp32", gpu_only=True))
 
 
 def test_torch_compile_for_a_gpu_needs_one(net, tmp_path, no_cuda):

@@ -11,8 +11,8 @@ from lenet_runtime.artifact import IMAGES, LOGITS, TensorSpec
 
 def static(size):
     """The manifest's fields of a static artifact."""
-    inputs = TensorSpec(IMAGES.name, "float32", (size, 1, 32, 32))
-    return {"inputs": (inputs,), "outputs": (TensorSpec(LOGITS.name, "float32", (size, 10)),)}
+    inputs = TensorSpec(IMAGES, "float32", (size, 1, 32, 32))
+    return {"inputs": (inputs,), "outputs": (TensorSpec(LOGITS, "float32", (size, 10)),)}
 
 
 # ---- batch invariance

@@ -22,7 +22,7 @@ COMMANDS = {
     "inspect": ["ART", "FILE", "DIR", "VALUE", "--json"],
     "verify": [
         "ART", "FILE", "--trust", "--data-dir DIR", "--batch-sizes VALUE", "--json",
-        "--device VALUE", "--threads VALUE",
+        "--device VALUE", "--threads VALUE", "--html FILE",
     ],
     "bench": [
         "ART", "--min-time VALUE", "--min-iterations 1", "--warmup 0", "--batch-sizes VALUE",
@@ -31,7 +31,7 @@ COMMANDS = {
     ],
     "tune": ["DIR", "--batch-sizes VALUE", "--device VALUE", "--trust", "--threads VALUE"],
     "doctor": ["--json", "VALUE"],
-    "evaluate": ["--checkpoint FILE", "--data-dir DIR", "--json"],
+    "evaluate": ["--checkpoint FILE", "--data-dir DIR", "--json", "--html FILE"],
     "train": ["--epochs x", "--device mps", "--help", "VALUE", "--seed VALUE"],
     "export": [
         "--format VALUE", "--precision VALUE", "--device VALUE", "--static-batch VALUE",

@@ -87,7 +87,7 @@ def need_level(level):
 
 @functools.cache
 def calibration():
-    return calibration_batch("int8", None, Preprocessing())
+    return calibration_batch("int8", None, Preprocessing(), (1, 32, 32))
 
 
 def request(module, level="x86-64-v4", precision="fp32", **options):

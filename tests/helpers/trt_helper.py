@@ -9,15 +9,18 @@ from lenet_export.request import Request
 from lenet_runtime import FORMATS
 from lenet_runtime.backends.tensorrt.core import Profile
 from lenet_runtime.devices import Device
+from lenet_runtime.version import pip_install
 
 PRECISIONS = tuple(FORMATS["tensorrt"].precisions)
 
 LAYERS = ["conv1", "conv2", "fc1", "fc2", "fc3"]
-RTX = process.Job("tensorrt-rtx", Profile(1, 2, 4), False, process.Target(("8.6",), told=True))
+RTX = process.Job(
+    "tensorrt-rtx", Profile(1, 2, 4), False, process.Target(("8.6",), told=True), (1, 32, 32)
+)
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,
-    reason="TensorRT-RTX is not installed; pip install 'lenet-deploy[tensorrt-rtx]'",
+    reason=f"TensorRT-RTX is not installed; {pip_install('tensorrt-rtx')}",
 )
 
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lenet_runtime import errors
-from lenet_runtime.errors import DeployError, printable
+from lenet_runtime.errors import DeployError, first_line, printable
 
 TEXT = st.text(st.characters(exclude_categories=()))  # lone surrogates, too
 
@@ -49,3 +49,14 @@ def test_every_error_is_printable_and_survives_a_pickle(kind):
     assert str(error).isprintable()
     assert len(str(error)) == 4000
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_the_first_line_of_an_engines_essay_is_quoted():
+    essay = RuntimeError("\n\x1b[96mIt failed\x1b[0m here.\n\nNext steps:\n- report it")
+    assert first_line(essay) == "It failed here."
+    script = RuntimeError(
+        "The following operation failed in the TorchScript interpreter.\nTraceback:\nboom\n"
+    )
+    assert first_line(script) == "boom"
+    assert first_line(KeyError()) == "KeyError"
+    assert len(first_line(ValueError("x" * 9999))) <= 400

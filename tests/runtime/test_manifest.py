@@ -124,7 +124,7 @@ def test_another_schema_version_is_refused(version):
 
 def test_a_schema_that_is_not_ours_is_named_before_its_fields_are():
     """Exporting again with the version that is here would not help."""
-    with pytest.raises(ArtifactError, match="found 5, of a newer version; pip install --upgrade"):
+    with pytest.raises(ArtifactError, match="found 5, of a newer lenet-deploy"):
         read({"schema_version": 5, "something": "new"})
 
 
@@ -185,7 +185,7 @@ def test_a_wrong_type_is_refused_everywhere(path):
         (("outputs", 0, "dtype"), "int64"),
         (("inputs", 0, "shape"), []),
         (("inputs", 0, "shape"), [None, 32, 32]),
-        (("inputs", 0, "shape"), [None, 3, 32, 32]),
+        (("inputs", 0, "shape"), [None, 2, 32, 32]),
         (("inputs", 0, "shape"), [None, 1, None, 32]),
         (("inputs", 0, "shape"), [4, 1, 32, 32]),
         (("outputs", 0, "shape"), [4, 10]),

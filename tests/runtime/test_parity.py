@@ -300,3 +300,36 @@ def test_batches_are_whole_repeatable_and_not_all_alike():
             np.testing.assert_array_equal(images[-1], distinct[(len(images) - 1) % 60])
     other = next(iter(parity_batches(distinct, (1,), seed=1)))[1]
     assert not np.array_equal(other, first[0][1])
+
+
+# ---- networks that end in softmax or log_softmax
+
+
+def _softmax(logits):
+    exps = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exps / exps.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("output", ["probabilities", "log_probabilities"])
+def test_probabilities_are_as_strict_as_logits(output):
+    """A logit that is off in a digit's saturated row shows, and rounding passes."""
+    wide = np.random.default_rng(0).normal(0, 8, (50, 10))
+    fault = wide.copy()
+    fault[7, wide[7].argmin()] += 0.01  # a probability of 1e-10 or so
+    rows = [_softmax(values).astype(np.float32) for values in (wide, wide + 1e-6, fault)]
+    if output == "log_probabilities":
+        rows = [np.log(_softmax(v)).astype(np.float32) for v in (wide, wide + 1e-6, fault)]
+    expected, rounded, wrong = rows
+    assert compare(rounded, expected, TOLERANCES["fp32"], output=output).ok
+    found = compare(wrong, expected, TOLERANCES["fp32"], output=output)
+    assert "row 7" in found.reason
+    assert found.max_abs_diff == pytest.approx(0.01, rel=0.05)
+
+
+def test_probabilities_of_zero_are_equal_and_those_below_are_refused():
+    expected = np.array([[1, 0, 0]], np.float32)
+    below = np.array([[1, -1e-20, 0]], np.float32)
+    least = np.array([[1, 1e-40, 0]], np.float32)
+    tolerance = TOLERANCES["fp32"]
+    assert compare(least, expected, tolerance, output="probabilities").ok
+    assert "finite" in compare(below, expected, tolerance, output="probabilities").reason

@@ -274,7 +274,7 @@ def test_pil_images_go_through_mnist_style():
     [
         ("std", (0, -1, np.nan, 1e-60, 1e-39, 1e60), "a finite mean"),
         ("mean", (np.inf, np.nan, 1e60), "a finite mean"),
-        ("padding", (-1, 16), "padding of 0 to 15"),
+        ("padding", (-1, 0.5), "padding of 0 pixels or more"),
     ],
 )
 def test_preprocessing_refuses_numbers_that_make_no_sense(field, numbers, expected):

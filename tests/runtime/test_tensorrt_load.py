@@ -90,8 +90,8 @@ def test_the_backend_itself_looks_at_the_gpu(fake_trt, tmp_path):
 def test_an_engine_of_the_library_that_is_not_here_is_refused(load):
     changes = {"engine": "tensorrt-rtx", "engine_version": "1.7", "compute_capability": (8.6,)}
     match = (
-        r"engine of TensorRT-RTX 1\.7, which is not installed; pip install "
-        r"'lenet-deploy\[tensorrt-rtx\]'.*--library tensorrt-rtx --compute-capability 8\.6 --force"
+        r"engine of TensorRT-RTX 1\.7, which is not installed; in that version, "
+        r"pip install .*\[tensorrt-rtx\]'.*--library tensorrt-rtx --compute-capability 8\.6 --force"
     )
     refused(load, BackendUnavailable, match, **changes)
 
@@ -190,7 +190,7 @@ def test_the_probe_wants_a_library_and_a_gpu(fake_trt, monkeypatch, fake_cuda):
     with pytest.raises(BackendUnavailable, match="no 'cuda:1' on this machine"):
         backend.probe("cuda:1")
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(BackendUnavailable, match=r"pip install 'lenet-deploy\[tensorrt-rtx\]'"):
+    with pytest.raises(BackendUnavailable, match=r"pip install .*\[tensorrt-rtx\]'"):
         backend.probe("cuda")
 
 

@@ -24,6 +24,7 @@ from lenet_runtime.backends import BACKENDS
 from lenet_runtime.backends.ort import libraries
 from lenet_runtime.errors import BackendUnavailable
 from lenet_runtime.images.digits import load_digits
+from lenet_runtime.version import pip_install
 
 CUDA = "CUDAExecutionProvider"
 onnxruntime.set_default_logger_severity(4)  # what it tells on stderr when it falls back
@@ -71,7 +72,7 @@ def ours_does_not(artifact: Path) -> None:
     assert "no NVIDIA driver" in said or "CUDA cannot be used here" in said, said
     said = refusal(lambda: lenet_runtime.load(artifact, backend="ort-tensorrt", device="cuda:0"))
     assert "libnvinfer.so.10" in said, said
-    assert "pip install 'lenet-deploy[ort-tensorrt]'" in said, said
+    assert pip_install("ort-tensorrt") in said, said
     said = refusal(lambda: lenet_runtime.load(artifact, device="cuda"))
     assert "ort-cuda: " in said, said
     assert "ort-tensorrt: " in said, said

@@ -6,15 +6,17 @@ from html import escape
 
 from lenet_bench.gpu.result import FIGURES, MOSTLY, DeviceResult, DeviceSection
 from lenet_bench.html import style
-from lenet_bench.html.style import as_table, listed, plot, row, shown
+from lenet_bench.html.looks import looks
+from lenet_bench.html.parts import as_table, listed, row, shown
+from lenet_bench.html.style import plot
 from lenet_bench.report import Run
 
 # Python last: it may be negative, and then the others reach beyond the whole.
 PARTS = (
-    ("compute_us", "compute", "#0072B2", ""),
-    ("copy_us", "copy", "#56B4E9", "/"),
-    ("launch_us", "launch", "#E69F00", "."),
-    ("python_us", "Python", "#CC79A7", "x"),
+    ("compute_us", "compute", "blue", ""),
+    ("copy_us", "copy", "sky", "/"),
+    ("launch_us", "launch", "amber", "."),
+    ("python_us", "Python", "pink", "x"),
 )
 _HEADS = (
     "batch", "device (µs)", "single (µs)", "launch (µs)", "upload (µs)", "download (µs)",
@@ -26,11 +28,12 @@ def section(run: Run) -> Iterable[str]:
     """Plots and tables of a run on a GPU; nothing of one on a CPU."""
     if run.device is None:
         return
+    yield '<h2>On the GPU</h2><div class="plots">'
     yield from plot(
         "Device latency over batch size",
         device_latency(run, run.device),
-        "The GPU's own time, p50: images and logits in device memory, launches hidden. Dashed with "
-        "hollow markers: launched as a CUDA graph.",
+        "The GPU's own time, p50: images and logits in device memory, launches hidden. Hollow "
+        "markers: launched as a CUDA graph.",
     )
     yield from plot(
         "Where the time of a call goes",
@@ -39,7 +42,7 @@ def section(run: Run) -> Iterable[str]:
         "Python is what the other parts leave of the whole; where they overlap it is too small, "
         "and not drawn where negative.",
     )
-    yield "<h2>Steps on the GPU</h2>"
+    yield "</div>"
     rows = [row for size in run.batch_sizes for row in _rows(run.device, size)]
     yield as_table(("engine", *_HEADS), rows)
     yield (
@@ -92,7 +95,7 @@ def device_latency(run: Run, section: DeviceSection) -> style.Figure | None:
     if len(sizes) < 2:
         return None
     go, traces = style.plotly(), []
-    for index, (name, look) in enumerate(style.looks(run).items()):
+    for index, (name, look) in enumerate(looks(run).items()):
         for graph in (False, True):
             results = sorted(
                 (r for r in section.results if (r.engine, r.graph) == (name, graph)),
@@ -100,7 +103,7 @@ def device_latency(run: Run, section: DeviceSection) -> style.Figure | None:
             )
             if not results:
                 continue
-            symbol = f"{look.marker}-open" if graph else look.marker
+            symbol = f"{look.marker.removesuffix('-open')}-open" if graph else look.marker
             traces.append(
                 go.Scatter(
                     x=[r.batch_size for r in results],
@@ -108,7 +111,7 @@ def device_latency(run: Run, section: DeviceSection) -> style.Figure | None:
                     mode="lines+markers",
                     name=style.text(results[0].name),
                     meta={"engine": index},
-                    line=style.line(replace(look, dash="dash" if graph else "solid")),
+                    line={**style.line(look), "width": 1.5 if graph else 2.5},
                     marker=style.marker(replace(look, marker=symbol)),
                     hovertemplate="batch %{x}: %{y:,.2f} µs<extra>%{fullData.name}</extra>",
                 )
@@ -127,7 +130,7 @@ def split(run: Run, section: DeviceSection) -> style.Figure | None:
     places = {name: i for i, name in enumerate(dict.fromkeys(one.engine for one in splits[::-1]))}
     for size in sorted({one.batch_size for one in splits}):
         rows = [one for one in splits if one.batch_size == size]
-        for key, label, colour, shape in PARTS:
+        for key, label, hue, shape in PARTS:
             traces.append(
                 go.Bar(
                     y=[places[one.engine] for one in rows],
@@ -135,7 +138,7 @@ def split(run: Run, section: DeviceSection) -> style.Figure | None:
                     customdata=[[style.text(one.engine), getattr(one, key)] for one in rows],
                     orientation="h",
                     name=label,
-                    marker={"color": colour, "pattern": {"shape": shape, "size": 5}},
+                    marker=style.bar(hue, shape),
                     visible=size == run.batch_sizes[0],
                     meta={"batch": size},
                     hovertemplate=f"%{{customdata[0]}}<br>{label}: %{{customdata[1]:,.2f}} µs"

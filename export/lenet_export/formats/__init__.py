@@ -4,7 +4,7 @@ import importlib
 import tempfile
 from typing import TYPE_CHECKING
 
-from lenet_runtime.errors import DeployError
+from lenet_runtime.errors import DeployError, first_line
 
 if TYPE_CHECKING:
     from lenet_export.request import Build, Request
@@ -51,7 +51,7 @@ def build(request: "Request") -> "Build":
             raise KeyboardInterrupt from error
         if isinstance(error, DeployError):
             raise
-        words = f"{type(error).__name__}: {error}".partition("\n")[0]
+        words = f"{type(error).__name__}: {first_line(error)}"
         hint = ""
         if isinstance(error, OSError | KeyError):  # of getpass and the like
             hint = "; PyTorch's compilers need HOME and USER, and room for files in TMPDIR"

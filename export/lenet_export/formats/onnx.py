@@ -10,8 +10,8 @@ import torch
 from lenet_export.quiet import quiet
 from lenet_export.request import Build, Request
 from lenet_runtime import __version__
-from lenet_runtime.artifact import IMAGES, LOGITS, Requirements
-from lenet_runtime.errors import DeployError, InputError
+from lenet_runtime.artifact import IMAGES, Requirements
+from lenet_runtime.errors import DeployError, InputError, first_line
 from lenet_runtime.formats import FORMATS
 
 # The highest that ONNX Runtime 1.22, the oldest we support, runs (it warns from 23 on); nothing
@@ -74,14 +74,19 @@ def _export(request: Request, opset: int) -> onnx.ModelProto:
                 (request.example,),
                 dynamo=True,
                 dynamic_shapes=batch,
-                input_names=[IMAGES.name],
-                output_names=[LOGITS.name],
+                input_names=[IMAGES],
+                output_names=[request.output],
                 opset_version=opset,
                 external_data=False,
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        raise DeployError(f"onnx: torch's exporter failed ({error})") from error
+        # Its own words are an essay on how to report it; the cause says what is wrong.
+        raise DeployError(
+            "onnx: torch.export cannot record the module "
+            f"({first_line(error.__cause__ or error)}); "
+            "take out of its forward what depends on the values of images or on their number"
+        ) from error
     if program is None:
         raise DeployError("onnx: torch's exporter returned no program")
     model: onnx.ModelProto = program.model_proto
@@ -120,5 +125,7 @@ def _require_batch(model: onnx.ModelProto, static_batch: int | None) -> None:
         found = dim.dim_value if static_batch else dim.dim_param
         if found != (static_batch or "batch"):
             raise DeployError(
-                f"onnx: {value.name} has batch {found!r}, expected {static_batch or 'a symbol'}"
+                f"onnx: {value.name}: expected a graph for {static_batch or 'any number of'} "
+                f"images, found one for {dim.dim_value or 'any number'}; the module's forward "
+                "depends on how many there are: change that, or pass static_batch"
             )

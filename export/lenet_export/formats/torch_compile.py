@@ -23,7 +23,7 @@ from lenet_runtime import cpu, cuda
 from lenet_runtime.artifact import Requirements
 from lenet_runtime.artifact.requirements import this_platform
 from lenet_runtime.cuda import driver
-from lenet_runtime.errors import BackendUnavailable, DeployError
+from lenet_runtime.errors import BackendUnavailable, DeployError, first_line
 from lenet_runtime.formats import FORMATS, numbered
 
 (PACKAGE,) = FORMATS["torch-compile"].files
@@ -118,7 +118,10 @@ def _package(request: Request, settings: dict[str, Any], size: int) -> bytes:
                 )
         # OSError: PyTorch finds no CUDA toolkit, whose headers the code includes.
         except (RuntimeError, OSError, torch._inductor.exc.CppCompileError) as error:
-            raise DeployError(f"torch-compile: AOTInductor failed ({error})") from error
+            # A C++ compiler's own words come after the first line.
+            essay = not isinstance(error, torch._inductor.exc.CppCompileError)
+            reason = first_line(error) if essay else error
+            raise DeployError(f"torch-compile: AOTInductor failed ({reason})") from error
         return _without_executable_stack(package.read_bytes())
 
 

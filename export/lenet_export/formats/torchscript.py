@@ -9,7 +9,7 @@ from lenet_export.quiet import quiet
 from lenet_export.request import Build, Request
 from lenet_runtime.artifact import Requirements
 from lenet_runtime.backends.torch.torch_cuda import precision
-from lenet_runtime.errors import DeployError
+from lenet_runtime.errors import DeployError, first_line
 from lenet_runtime.formats import FORMATS
 
 (ARCHIVE,) = FORMATS["torchscript"].files
@@ -43,7 +43,9 @@ def build(request: Request) -> Build:
             )
             torch.jit.save(frozen, buffer)
     except (RuntimeError, TracingCheckError) as error:
-        raise DeployError(f"torchscript: the module cannot be traced ({error})") from error
+        raise DeployError(
+            f"torchscript: the module cannot be traced ({first_line(error)})"
+        ) from error
     version = str(torch.__version__)
     return Build(
         {ARCHIVE: _without_debug_files(buffer.getvalue())},

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lenet_export.quiet import quiet
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import InputError, first_line
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,20 @@ class Step:
     shape: tuple[str, ...]
 
 
-def export(module: nn.Module) -> torch.export.ExportedProgram:
-    """The module's graph, for any number of images.
+def export(module: nn.Module, input_shape: tuple[int, int, int]) -> torch.export.ExportedProgram:
+    """The module's graph, for any number of images ``(C, H, W)``.
 
     Raises:
         InputError: torch.export cannot record it.
     """
-    images = torch.zeros(2, 1, 32, 32)  # torch.export takes a batch of one for a constant
+    images = torch.zeros(2, *input_shape)  # torch.export takes a batch of one for a constant
     batch = torch.export.Dim("batch")
     try:
         with quiet():
             return torch.export.export(module, (images,), dynamic_shapes=({0: batch},))
     except Exception as error:  # somebody else's code may raise anything
-        reason = str(error).partition("\n")[0]
         raise InputError(
-            f"torch.export cannot record the module for any number of images ({reason})"
+            f"torch.export cannot record the module for any number of images ({first_line(error)})"
         ) from error
 
 
@@ -68,9 +67,9 @@ def chain(program: torch.export.ExportedProgram) -> Iterator[Step]:
         yield step
         value = node
     (results,) = next(node for node in program.graph.nodes if node.op == "output").args
-    if tuple(results) != (value,) or _shape(value)[1:] != ("10",):
+    if tuple(results) != (value,) or len(_shape(value)) != 2:
         raise InputError(
-            f"expected one output, the logits (N, 10), found {list(results)} at the end "
+            f"expected one output, the logits (N, K), found {list(results)} at the end "
             f"of a chain that makes {value} ({', '.join(_shape(value))})"
         )
 

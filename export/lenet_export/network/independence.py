@@ -24,7 +24,7 @@ def require(reference: Reference, digits: NDArray[np.float32], static_batch: int
 
     Args:
         reference: the module, in float32 and in float64; both are tried.
-        digits: images ``(N, 1, 32, 32)``.
+        digits: images ``(N, C, H, W)``.
         static_batch: the only batch size to try, or None to try single images, too.
 
     Raises:

@@ -17,6 +17,7 @@ from lenet_export.network.graph import Step
 from lenet_runtime.errors import InputError
 
 Array = NDArray[np.float32]
+_NET = (1, 32, 32)
 _CONVOLUTION = ["conv2d", "relu", "max_pool2d"]
 # They keep the order of an image's values, so that only a layer's input must have its shape.
 _RESHAPES = ("flatten", "view", "reshape")
@@ -70,29 +71,32 @@ class Network:
     dense: tuple[Dense, ...]
 
 
-def read(module: nn.Module, reader: str = "module") -> Network:
+def read(module: nn.Module, input_shape: tuple[int, int, int], reader: str = "module") -> Network:
     """The layers of a module in eval mode.
 
     Args:
         module: written in any style.
+        input_shape: ``(C, H, W)`` of its images.
         reader: the format that needs the layers; the error message begins with it.
 
     Raises:
         InputError: the module computes something else than LeNet's chain of layers.
     """
     try:
-        return _read(module)
+        return _read(module, input_shape)
     except InputError as error:
         raise InputError(f"{reader}: {error}") from error
 
 
-def _read(module: nn.Module) -> Network:
-    program = graph.export(module)
+def _read(module: nn.Module, input_shape: tuple[int, int, int]) -> Network:
+    if input_shape != _NET:
+        raise InputError(f"expected a module for images {_NET}, found {input_shape}")
+    program = graph.export(module, input_shape)
     kinds = [graph.kind(node) for node in graph.operations(program)]
     _require_order(kinds)
     steps = list(graph.chain(program))
     weights = _Weights(program)
-    shape: tuple[int, ...] = (1, 32, 32)
+    shape: tuple[int, ...] = input_shape
     convolutions, dense = [], []
     for step in steps:
         _require_plain(step)
@@ -110,6 +114,8 @@ def _read(module: nn.Module) -> Network:
             _require_shape(step, (prod(shape),))
             dense.append(Dense(*weights.of(step)))
             shape = dense[-1].bias.shape
+    if shape != (10,):
+        raise InputError(f"expected 10 logits, found {shape[0]}")
     conv1, conv2 = convolutions
     return Network(conv1, conv2, tuple(dense))
 

@@ -95,14 +95,18 @@ def calibration_digits() -> NDArray[np.uint8]:
 
 
 def calibration_batch(
-    precision: str, images: NDArray[np.uint8] | None, preprocessing: Preprocessing
+    precision: str,
+    images: NDArray[np.uint8] | None,
+    preprocessing: Preprocessing,
+    image_shape: tuple[int, int, int],
 ) -> Array | None:
-    """Normalised digits ``(N, 1, 32, 32)`` to calibrate int8 with; None for other precisions.
+    """Normalised digits ``(N, C, H, W)`` to calibrate int8 with; None for other precisions.
 
     Args:
         precision: the precision of the export.
         images: training digits, uint8 ``(N, 28, 28)``; None for `calibration_digits`.
         preprocessing: how pixels become the network's input.
+        image_shape: the network's ``(C, H, W)``.
 
     Raises:
         InputError: another precision came with digits, or they are not uint8 ``(N, 28, 28)``
@@ -122,7 +126,7 @@ def calibration_batch(
     ):
         found = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images)
         raise InputError(f"calibration: expected uint8 digits (N, 28, 28), found {found}")
-    return mnist_batch(images, preprocessing)
+    return mnist_batch(images, preprocessing, image_shape)
 
 
 def calibrate(network: Network, images: Array) -> Ranges:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lenet_export.network import weights
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import InputError, first_line
 
 _FLOATS = (torch.float16, torch.float32, torch.float64)
 
@@ -29,15 +29,15 @@ class Reference:
             self.module = copy.deepcopy(module).cpu().eval().requires_grad_(False)
             self._wide = copy.deepcopy(self.module).double()
         except Exception as error:  # somebody else's code may raise anything
-            raise InputError(f"module: it cannot be copied ({error})") from error
+            raise InputError(f"module: it cannot be copied ({first_line(error)})") from error
 
     def eager(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits ``(N, 10)`` of images ``(N, 1, 32, 32)`` in float32 arithmetic."""
+        """Logits ``(N, K)`` of images ``(N, C, H, W)`` in float32 arithmetic."""
         logits: NDArray[np.float32] = _logits(self.module, torch.tensor(images))
         return logits
 
     def exact(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Logits ``(N, 10)`` of the same images in float64 arithmetic."""
+        """Logits ``(N, K)`` of the same images in float64 arithmetic."""
         logits: NDArray[np.float64] = _logits(self._wide, torch.tensor(images, dtype=torch.float64))
         return logits
 
@@ -68,7 +68,7 @@ def _logits(module: nn.Module, images: torch.Tensor) -> NDArray[Any]:
     except Exception as error:  # somebody else's code may raise anything
         others = {t.dtype for t in module.parameters() if t.dtype != images.dtype}
         hint = f"; its weights are {others.pop()}, pass module.float()" if others else ""
-        raise InputError(f"module: it fails on {kind} ({error}){hint}") from error
+        raise InputError(f"module: it fails on {kind} ({first_line(error)}){hint}") from error
     if not torch.equal(copy_of_images, images):
         # So would the artifact, into the memory of whoever calls it.
         raise InputError("module: it writes into its input; let it work on a copy, x.clone()")

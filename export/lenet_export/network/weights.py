@@ -1,5 +1,8 @@
 """What is asked of a module's weights before it is exported, and the name of their content."""
 
+import os
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
@@ -42,9 +45,12 @@ def require_plain(module: nn.Module) -> None:
     of a quantization, or are computed anew by hooks of PyTorch's old style before each forward.
     """
     if not isinstance(module, nn.Module):
-        raise InputError(f"module: expected a torch.nn.Module, found {type(module).__name__}")
+        raise InputError(f"module: expected a torch.nn.Module, found {_foreign(module)}")
     if isinstance(module, torch.jit.ScriptModule):
-        raise InputError("module: expected Python's, found TorchScript; pass what it was made of")
+        raise InputError(
+            "module: expected a module of Python's, found TorchScript, scripted or traced; "
+            "pass the module that it was made of"
+        )
     for kind in type(module).__mro__:
         if kind.__name__ in _WRAPPERS:
             raise InputError(
@@ -72,6 +78,26 @@ def require_plain(module: nn.Module) -> None:
                 f"module: {name} has a shape and no values (a meta or fake tensor); make the "
                 "module on a real device, or module.to_empty(device='cpu'), and load its weights"
             )
+
+
+def _foreign(value: object) -> str:
+    """What was passed in the place of a module, and what to do about it."""
+    name = type(value).__name__
+    if isinstance(value, str | os.PathLike):
+        return (
+            f"the path {os.fspath(value)!r}; make the module and load its weights first, "
+            "module.load_state_dict(torch.load(path, weights_only=True))"
+        )
+    if isinstance(value, Mapping):
+        return (
+            f"{name} (a state dict or a checkpoint); make the module that it belongs to, call "
+            "module.load_state_dict with it, and pass the module"
+        )
+    if isinstance(value, type):
+        return f"the class {value.__name__}; pass an instance, {value.__name__}()"
+    if name == "ExportedProgram":
+        return f"{name}; pass program.module(), or the module that it was made of"
+    return name
 
 
 def require_finite(module: nn.Module) -> None:

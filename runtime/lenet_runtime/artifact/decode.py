@@ -50,7 +50,7 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _decode_dataclass(kind, value, where)
     if origin in (types.UnionType, typing.Union):
-        return _decode_optional(kind, value, where)
+        return _decode_union(kind, value, where)
     if origin is tuple:
         (item,) = (arg for arg in typing.get_args(kind) if arg is not ...)
         items = _require(value, list, where)
@@ -81,9 +81,15 @@ def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
     return kind(**{key: _decode(hints[key], v, f"{where}.{key}") for key, v in document.items()})
 
 
-def _decode_optional(kind: Any, value: Any, where: str) -> Any:
-    (inner,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
-    return None if value is None else _decode(inner, value, where)
+def _decode_union(kind: Any, value: Any, where: str) -> Any:
+    """Of something or None, or of a number or a list of numbers."""
+    kinds = typing.get_args(kind)
+    if value is None and type(None) in kinds:
+        return None
+    lists = [arg for arg in kinds if typing.get_origin(arg) is tuple]
+    others = [arg for arg in kinds if arg is not type(None) and arg not in lists]
+    (chosen,) = lists if lists and (isinstance(value, list) or not others) else others
+    return _decode(chosen, value, where)
 
 
 def _require(value: Any, kind: Any, where: str) -> Any:

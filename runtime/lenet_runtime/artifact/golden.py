@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime import parity
-from lenet_runtime.artifact import GOLDEN_NAME, Artifact
+from lenet_runtime.artifact import GOLDEN_NAME, Artifact, Manifest
 from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import ArtifactError, ParityError
 from lenet_runtime.images.digits import load_digits
@@ -31,7 +31,7 @@ _HEADER = re.compile(
 
 
 def write(images: NDArray[np.float32], logits: NDArray[np.float32]) -> bytes:
-    """The bytes of ``golden.npz``: images ``(N, 1, 32, 32)`` and logits ``(N, 10)``, float32.
+    """The bytes of ``golden.npz``: images ``(N, C, H, W)`` and logits ``(N, K)``, float32.
 
     Equal arrays give equal bytes, unlike `numpy.savez`, which stores the time of day.
     """
@@ -54,7 +54,7 @@ def read(artifact: Artifact) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     try:
         if len(data) > _MAX_BYTES and artifact.manifest.batch_size is None:
             raise ValueError(f"more than {_MAX_BYTES} bytes")
-        images, logits = _unpack(data)
+        images, logits = _unpack(data, artifact.manifest)
         rows, batch_size = len(images), artifact.manifest.batch_size
         if rows != len(logits) or rows != (batch_size or rows) or not rows:
             raise ValueError(
@@ -69,7 +69,7 @@ def read(artifact: Artifact) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return images, logits
 
 
-def _unpack(data: bytes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _unpack(data: bytes, manifest: Manifest) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Both arrays of an archive; whatever `write` does not write raises.
 
     Narrower than `numpy.load`, which unpacks what is compressed (a few kilobytes to gigabytes),
@@ -82,7 +82,7 @@ def _unpack(data: bytes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise ValueError("compressed")
         images, logits = (archive.read(member) for member in members)
-    return _array(images, (1, 32, 32)), _array(logits, (10,))
+    return _array(images, manifest.image_shape), _array(logits, (manifest.classes,))
 
 
 def _array(member: bytes, row: tuple[int, ...]) -> NDArray[np.float32]:
@@ -114,13 +114,14 @@ def self_test(
     """
     images, logits = read(artifact)
     tolerance = parity.TOLERANCES[artifact.manifest.precision]
+    scale = parity.scale_of(logits, artifact.manifest.output)
     for size in _sizes(len(images), starts):
         batch, expected = images, logits
         if size != len(images):
             batch = np.resize(images, (size, *images.shape[1:]))
-            expected = np.resize(logits, (size, 10))
+            expected = np.resize(logits, (size, *logits.shape[1:]))
         comparison = parity.compare(
-            engine(batch), expected, tolerance, scale=float(np.abs(logits).max())
+            engine(batch), expected, tolerance, scale=scale, output=artifact.manifest.output
         )
         if not comparison.ok:
             raise ParityError(
@@ -145,8 +146,8 @@ def pixel_test(predictor: Predictor, artifact: Artifact, name: str, starts: Sequ
     tolerance = parity.TOLERANCES[manifest.precision]
     for size in _sizes(manifest.batch_size or _RAW_DIGITS, starts):
         pixels = np.resize(digits, (size, *digits.shape[1:]))
-        expected = predictor.run(to_batch(pixels, manifest.preprocessing))
-        comparison = parity.compare(run_pixels(pixels), expected, tolerance)
+        expected = predictor.run(to_batch(pixels, manifest.preprocessing, manifest.image_shape))
+        comparison = parity.compare(run_pixels(pixels), expected, tolerance, output=manifest.output)
         if not comparison.ok:
             raise ParityError(
                 f"{artifact.path}: {name} answers raw digits otherwise than prepared ones in a "

@@ -7,8 +7,10 @@ SHA-256; a file that does not match is refused, and one that is not listed is ne
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lenet_runtime.artifact import decode, files
 from lenet_runtime.artifact.files import MANIFEST_NAME
@@ -36,8 +38,16 @@ class TensorSpec:
     shape: tuple[int | None, ...]
 
 
-IMAGES = TensorSpec("images", "float32", (None, 1, 32, 32))
-LOGITS = TensorSpec("logits", "float32", (None, 10))
+IMAGES = "images"  # the input's name
+# The output's names, which say what it holds.
+LOGITS, LOG_PROBABILITIES, PROBABILITIES = OUTPUTS = (
+    "logits",
+    "log_probabilities",
+    "probabilities",
+)
+CHANNELS = (1, 3)  # of images: grey or RGB
+MAX_SIDE = 256  # height and width of images, in pixels
+CLASSES = range(2, 1001)
 
 
 @dataclass(frozen=True)
@@ -85,10 +95,11 @@ class Manifest:
         kernels: what computes each layer: its type, then the instruction sets or GPUs that there
             is code for, best first, ``int8``, ``avx512_vnni``, ``generic``; empty where the engine
             decides.
-        inputs: float32 images ``(N, 1, 32, 32)``; N is fixed in a static artifact.
-        outputs: float32 logits ``(N, 10)``.
+        inputs: float32 images ``(N, C, H, W)``, C 1 or 3; N is fixed in a static artifact.
+        outputs: float32 ``(N, K)``, whose name says what they are: ``logits``, or
+            ``log_probabilities`` of a module that ends in log_softmax, or ``probabilities``.
         preprocessing: how pixels become the input.
-        labels: the class of each logit.
+        labels: the K classes.
         files: every file but the manifest, by name.
         requirements: what the loading machine must have.
         tools: versions of what made the artifact, by name.
@@ -121,6 +132,23 @@ class Manifest:
         """The only batch size of a static artifact; None where the batch is dynamic."""
         return self.inputs[0].shape[0]
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        shape: Any = self.inputs[0].shape[1:]  # three numbers, since `from_bytes` has looked
+        channels, height, width = shape
+        return channels, height, width
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.labels)
+
+    @property
+    def output(self) -> str:
+        """What the output holds, one of `OUTPUTS`."""
+        return self.outputs[0].name
+
     def to_bytes(self) -> bytes:
         """``manifest.json`` as it stands on disk; equal manifests give equal bytes."""
         document = dataclasses.asdict(self)
@@ -132,7 +160,7 @@ class Manifest:
 
         Raises:
             ArtifactError: not JSON, duplicate, missing or unknown keys, a wrong type, a foreign
-                schema version, an escaping file name, or tensors that are not `Net`'s.
+                schema version, an escaping file name, or other tensors than `Manifest` describes.
         """
         try:
             document = decode.parse(data)
@@ -161,7 +189,7 @@ def _foreign_version(document: object) -> str:
         )
     found = f"expected schema_version {SCHEMA_VERSION}, found {version}"
     if version > SCHEMA_VERSION:
-        return f"{found}, of a newer version; pip install --upgrade lenet-deploy"
+        return f"{found}, of a newer lenet-deploy, which reads it"
     if version < SCHEMA_VERSION:
         return f"{found}, of an older version; export the artifact again{_export_command(document)}"
     return ""
@@ -186,14 +214,37 @@ def _check_numbers(manifest: Manifest) -> None:
 
 
 def _check_tensors(manifest: Manifest) -> None:
-    """Refuse anything but `Net`'s one input and one output; Session relies on it."""
-    for found, expected in ((manifest.inputs, IMAGES), (manifest.outputs, LOGITS)):
-        same = len(found) == 1 and found[0].dtype == expected.dtype
-        if not same or found[0].shape[1:] != expected.shape[1:]:
-            raise ValueError(f"expected one tensor {expected}, found {found}")
-    batch, answers = manifest.inputs[0].shape[0], manifest.outputs[0].shape[0]
-    if batch != answers or (batch is not None and batch < 1):
-        raise ValueError(f"batch of the input is {batch}, of the output {answers}")
-    labels = manifest.labels
-    if not len(labels) == len(set(labels)) == LOGITS.shape[1]:
-        raise ValueError(f"expected {LOGITS.shape[1]} different labels, found {list(labels)}")
+    """Refuse anything but one input of images and one output a class; Session relies on it."""
+    for name, specs in (("input", manifest.inputs), ("output", manifest.outputs)):
+        if len(specs) != 1 or specs[0].dtype != "float32":
+            raise ValueError(f"expected one {name} of float32, found {specs}")
+    (images,), (answers,) = manifest.inputs, manifest.outputs
+    if answers.name not in OUTPUTS:
+        raise ValueError(f"expected an output named {' or '.join(OUTPUTS)}, found {answers}")
+    if problem := image_problem(images.shape[1:]):
+        raise ValueError(f"input: {problem}")
+    batch = manifest.batch_size
+    if answers.shape[:1] != (batch,) or (batch is not None and batch < 1):
+        raise ValueError(f"batch of the input is {batch}, of the output {answers.shape[:1]}")
+    labels, classes = manifest.labels, answers.shape[1:]
+    if len(classes) != 1 or classes[0] not in CLASSES:
+        raise ValueError(f"expected an output (N, K) of {_CLASSES}, found {answers}")
+    if not len(labels) == len(set(labels)) == classes[0]:
+        raise ValueError(f"expected {classes[0]} different labels, found {list(labels)}")
+    if problem := manifest.preprocessing.problem(manifest.image_shape):
+        raise ValueError(f"preprocessing: {problem}")
+
+
+_CLASSES = f"{CLASSES[0]} to {CLASSES[-1]:,} classes"
+
+
+def image_problem(shape: Sequence[object]) -> str:
+    """Why this is no shape ``(C, H, W)`` of images that artifacts take; empty if it is one."""
+    sizes = [size for size in shape if type(size) is int]
+    whole = len(sizes) == len(shape) == 3
+    if whole and sizes[0] in CHANNELS and min(sizes) >= 1 and max(sizes) <= MAX_SIDE:
+        return ""
+    return (
+        f"expected images (C, H, W) of 1 or 3 channels and up to {MAX_SIDE} pixels a side, found "
+        f"{tuple(shape)}"
+    )

@@ -48,6 +48,6 @@ def require(artifact: Artifact, trust: bool) -> None:
     found = reason(artifact)
     if found is not None:
         raise ArtifactError(
-            f"{artifact.path}: {found}; if you know who made it, pass trust=True (command line: "
-            "--trust); an 'onnx' artifact of LeNet's family is data and needs no trust"
+            f"{artifact.path}: {found}; if you know who made it, pass trust=True; "
+            "an 'onnx' artifact of LeNet's family is data and needs no trust"
         )

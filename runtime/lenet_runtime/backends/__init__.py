@@ -8,7 +8,7 @@ from typing import Any
 from lenet_runtime import devices
 from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.backends.protocol import Predictor
-from lenet_runtime.errors import BackendUnavailable, InputError
+from lenet_runtime.errors import BackendUnavailable, InputError, expected_one_of
 from lenet_runtime.plans import chunks
 from lenet_runtime.version import installed
 
@@ -163,8 +163,8 @@ def choose(format: str, backend: str, device: str) -> str:
     if backend != "auto":
         if backend not in backends_of(format):
             raise InputError(
-                f"backend: {backend!r} does not run {format!r} artifacts; expected one of "
-                f"{backends_of(format)}"
+                f"backend: {backend!r} does not run {format!r} artifacts; "
+                + expected_one_of(["auto", *backends_of(format)], backend)
             )
         chosen = BACKENDS[backend]
         if backend not in able:
@@ -187,5 +187,5 @@ def choose(format: str, backend: str, device: str) -> str:
 def none_runs(format: str, device: str) -> str:
     """What to say where no backend runs artifacts of `format` on `device`."""
     kinds = kinds_of(format)
-    hint = f"; expected the device {' or '.join(kinds)} (command line: --device)" if kinds else ""
+    hint = f"; expected the device {' or '.join(kinds)}" if kinds else ""
     return f"device: no backend of this version runs {format!r} artifacts on {device!r}{hint}"

@@ -64,11 +64,13 @@ class Native(Predictor):
         module: the extension module.
         threads: that a batch is split over, at least `SHARE` images each, the caller's among them.
             The answers do not depend on it.
+        classes: logits of an image.
     """
 
     survives_fork = True  # no locks of its own, and a child starts its own workers
 
-    def __init__(self, module: Any, threads: int) -> None:
+    def __init__(self, module: Any, threads: int, classes: int = 10) -> None:
+        self._classes = classes
         self.isa: str = module.isa()
         self._run: Run = module.run
         self._threads = threads
@@ -77,13 +79,13 @@ class Native(Predictor):
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lenet_runtime.backends.Predictor.run`."""
-        logits = np.empty((len(images), 10), _FLOAT32)
+        logits = np.empty((len(images), self._classes), _FLOAT32)
         self._fill(images, logits, check_finite=False)
         return logits
 
     def run_checked(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """See `lenet_runtime.backends.Predictor.run_checked`."""
-        logits = np.empty((len(images), 10), _FLOAT32)
+        logits = np.empty((len(images), self._classes), _FLOAT32)
         return logits if self._fill(images, logits, check_finite=True) else None
 
     def _fill(
@@ -135,7 +137,7 @@ def load(artifact: Artifact, device: str, threads: int | None) -> Native:
             f"{where}: expected the network {expected!r} as the manifest says, found {found!r}; "
             "export it again"
         )
-    return Native(module, threads or cpu.usable_cores())
+    return Native(module, threads or cpu.usable_cores(), artifact.manifest.classes)
 
 
 def starts(artifact: Artifact) -> tuple[int, ...]:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from lenet_runtime.cuda import Buffer, Context, Graph, PinnedBuffer, Stream
 from lenet_runtime.errors import DeployError
 
-LOGITS = 10
-IMAGE_BYTES, LOGIT_BYTES = 4 * 32 * 32, 4 * LOGITS
+LOGITS = 10  # of Net, as its images' bytes
+IMAGE_BYTES = 4 * 32 * 32
 
 Work = Callable[[], None]
 T = TypeVar("T", bound=Buffer | PinnedBuffer | Stream)
@@ -36,7 +36,7 @@ class Batch:
         lane: The lane, which has memory for so many images.
         size: Images that are computed.
         compute: Puts the computation on the stream.
-        image_bytes: Bytes of an image.
+        image_bytes: Bytes of an image; None for those of the lane.
 
     Attributes:
         lane: The lane.
@@ -47,9 +47,10 @@ class Batch:
     """
 
     def __init__(
-        self, lane: "Lane", size: int, compute: Work, image_bytes: int = IMAGE_BYTES
+        self, lane: "Lane", size: int, compute: Work, image_bytes: int | None = None
     ) -> None:
-        self.lane, self.size, self._image_bytes = lane, size, image_bytes
+        self.lane, self.size = lane, size
+        self._image_bytes = lane.image_bytes if image_bytes is None else image_bytes
         self._graph: Graph | None = None
         self.compute: Work = compute
         self.start: Work = self._steps if lane.copies else compute
@@ -62,7 +63,7 @@ class Batch:
     def download(self) -> None:
         """Begin to copy the logits from device to pinned memory."""
         lane = self.lane
-        lane.stream.download(lane.host_logits.pointer, lane.logits, self.size * LOGIT_BYTES)
+        lane.stream.download(lane.host_logits.pointer, lane.logits, self.size * lane.logit_bytes)
 
     def _steps(self) -> None:
         self.upload()
@@ -108,7 +109,7 @@ class _Ready(NamedTuple):
 
     Attributes:
         images: The pinned memory that the images are copied to.
-        logits: The pinned memory that their logits come to, ``(N, 10)``.
+        logits: The pinned memory that their logits come to, ``(N, K)``.
         start: See `Batch.start`.
     """
 
@@ -124,11 +125,13 @@ class Lane(ABC):
 
     Args:
         context: The context of the GPU.
-        capacity: The most images of a batch, each of `IMAGE_BYTES`.
+        capacity: The most images of a batch, each of `image_bytes`.
         copies: Have device memory, which is copied to and from. Without it, kernels read the images
             from pinned host memory, and write the logits there.
         scratch_bytes: Device memory for what an engine keeps between its kernels.
         stream: A stream that others use as well; without one, the lane has its own.
+        image_bytes: Bytes of an image.
+        classes: Logits of an image.
         limit: Batches that are kept prepared; of more, those that were not used for long go.
 
     Attributes:
@@ -148,19 +151,22 @@ class Lane(ABC):
         copies: bool = True,
         scratch_bytes: int = 0,
         stream: Stream | None = None,
+        image_bytes: int = IMAGE_BYTES,
+        classes: int = LOGITS,
         limit: int = 16,
     ) -> None:
+        self.image_bytes, self.classes, self.logit_bytes = image_bytes, classes, 4 * classes
         self.capacity, self.copies, self._limit = capacity, copies, limit
         self._batches: dict[Hashable, Batch] = {}  # the last one that was asked for is the last
         self._ready: dict[tuple[int, np.dtype[Any]], _Ready] = {}
         with ExitStack() as parts:
             self.stream = stream or _kept(parts, context.stream())
-            self.host_images = _kept(parts, context.pinned(capacity * IMAGE_BYTES))
-            self.host_logits = _kept(parts, context.pinned(capacity * LOGIT_BYTES))
+            self.host_images = _kept(parts, context.pinned(capacity * image_bytes))
+            self.host_logits = _kept(parts, context.pinned(capacity * self.logit_bytes))
             self.images, self.logits = self.host_images.pointer, self.host_logits.pointer
             if copies:
-                self.images = _kept(parts, context.allocate(capacity * IMAGE_BYTES)).pointer
-                self.logits = _kept(parts, context.allocate(capacity * LOGIT_BYTES)).pointer
+                self.images = _kept(parts, context.allocate(capacity * image_bytes)).pointer
+                self.logits = _kept(parts, context.allocate(capacity * self.logit_bytes)).pointer
             self.scratch, self.scratch_bytes = 0, scratch_bytes
             if scratch_bytes:
                 self.scratch = _kept(parts, context.allocate(scratch_bytes)).pointer
@@ -189,7 +195,7 @@ class Lane(ABC):
         return batch
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Compute new logits ``(N, 10)`` of images that fit."""
+        """Compute new logits ``(N, K)`` of images that fit."""
         logits = self.begin(images)
         self.stream.synchronize()
         return logits.copy()
@@ -198,7 +204,7 @@ class Lane(ABC):
         """Put a batch on the stream.
 
         Returns:
-            The pinned memory that its logits ``(N, 10)`` are in when the stream is done.
+            The pinned memory that its logits ``(N, K)`` are in when the stream is done.
         """
         ready = self._ready.get((len(images), images.dtype)) or self._prepare(images)
         np.copyto(ready.images, images)
@@ -221,9 +227,9 @@ class Lane(ABC):
         return memory.view(images.dtype).reshape(images.shape)
 
     def logits_of(self, count: int) -> NDArray[np.float32]:
-        """Return the pinned memory of the first logits, ``(count, 10)``."""
-        memory = self.host_logits.array[: count * LOGIT_BYTES]
-        return memory.view(np.float32).reshape(count, LOGITS)
+        """Return the pinned memory of the first logits, ``(count, K)``."""
+        memory = self.host_logits.array[: count * self.logit_bytes]
+        return memory.view(np.float32).reshape(count, self.classes)
 
     def forget(self) -> None:
         """Close every batch that is kept."""

@@ -6,6 +6,8 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
+SIDE = 28  # height and width of MNIST's digits, in pixels
+
 
 @dataclass(frozen=True)
 class Digits:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime.errors import BackendUnavailable, InputError
 from lenet_runtime.images.pictures import MAX_PIXELS, DigitImage, damaged, mnist_style
+from lenet_runtime.version import pip_install
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,7 +65,7 @@ def read_digit(file: Path | BinaryIO) -> DigitImage:
         import PIL.Image
     except ImportError as error:
         raise BackendUnavailable(
-            "reading pictures needs Pillow; pip install 'lenet-deploy[cpu]' brings it"
+            f"reading pictures needs Pillow, which this brings: {pip_install('cpu')}"
         ) from error
     start = file.read(64)
     file.seek(0)

@@ -17,8 +17,8 @@ class Prediction:
 
     Attributes:
         labels: Most probable class of each image, int64 ``(N,)``; of equals, the lower class.
-        probabilities: Softmax of the logits, float32 ``(N, C)``; each row sums to 1. They are not
-            calibrated, and an image that shows no digit gets a label as well.
+        probabilities: Softmax of the logits, or the network's own, float32 ``(N, C)``; each row
+            sums to 1. They are not calibrated, and an image that shows no digit gets a label too.
         top_k: The k most probable classes of each image, int64 ``(N, k)``, in descending order;
             among equals the lower class comes first, so ``top_k[:, 0]`` equals `labels`.
         class_labels: Names of the C classes, ``("0", ..., "9")``.
@@ -46,8 +46,10 @@ def from_logits(
     class_labels: Sequence[str],
     k: SupportsIndex = 3,
     warnings: tuple[tuple[str, ...], ...] = (),
+    *,
+    output: str = "logits",
 ) -> Prediction:
-    """Turn logits ``(N, C)`` into a `Prediction`.
+    """Turn logits ``(N, C)``, or what a network's output is named, into a `Prediction`.
 
     The softmax is computed in float64 after subtracting each row's maximum, so that it neither
     overflows nor divides by zero, and then rounded to float32. Classes are ranked by their logits,
@@ -58,6 +60,8 @@ def from_logits(
         class_labels: Names of the C classes.
         k: Number of classes to rank, 1 to C.
         warnings: Doubts about each picture, which the answer repeats.
+        output: `Manifest.output`. Softmax of ``log_probabilities`` are the probabilities, too;
+            ``probabilities`` stay as they are.
 
     Raises:
         InputError: `k` is not an integer from 1 to C.
@@ -68,8 +72,11 @@ def from_logits(
     _check_logits(logits, len(class_labels))
     wide = logits.astype(np.float64)
     order = np.argsort(-wide, axis=1, kind="stable").astype(np.int64)
-    exps = np.exp(wide - wide.max(axis=1, keepdims=True))
-    probabilities = (exps / exps.sum(axis=1, keepdims=True)).astype(np.float32)
+    if output == "probabilities":
+        probabilities = logits.astype(np.float32)
+    else:
+        exps = np.exp(wide - wide.max(axis=1, keepdims=True))
+        probabilities = (exps / exps.sum(axis=1, keepdims=True)).astype(np.float32)
     return Prediction(
         order[:, 0].copy(), probabilities, order[:, :top_k].copy(), tuple(class_labels), warnings
     )

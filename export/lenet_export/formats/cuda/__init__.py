@@ -33,7 +33,7 @@ def build(request: Request) -> Build:
     """
     nvrtc = compiler.load()
     architectures = _architectures(request.options.get(OPTION), compiler.supported(nvrtc))
-    network = layers.read(request.module, "cuda")
+    network = layers.read(request.module, request.image_shape, "cuda")
     weights = pack.pack(network, request.precision, request.preprocessing)
     ptx = compiler.compile_for(nvrtc, compiler.PTX, request.precision).code.rstrip(b"\0")
     files = {WEIGHTS: weights, PROGRAMS: programs.table(ptx.decode(), request.precision)}

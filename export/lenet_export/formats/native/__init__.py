@@ -29,7 +29,7 @@ from lenet_export.request import Build, Request
 from lenet_runtime import cpu
 from lenet_runtime.artifact import Requirements, files
 from lenet_runtime.artifact.requirements import this_platform
-from lenet_runtime.errors import ArtifactError, BackendUnavailable, InputError
+from lenet_runtime.errors import ArtifactError, BackendUnavailable, InputError, expected_one_of
 
 DEFAULT_ISA = "x86-64-v4"
 
@@ -138,13 +138,14 @@ def _program(request: Request) -> Program:
     isa, precision = request.options.get("isa") or DEFAULT_ISA, request.precision
     every, kind = PRECISIONS["fp32"].levels, PRECISIONS[precision]
     if isa not in every:
-        raise InputError(f"isa: expected one of {list(every)}, found {isa!r}")
+        raise InputError(f"isa: {expected_one_of(every, isa)}")
     if isa not in kind.levels:
         own = ", ".join(kind.levels)
         raise InputError(f"isa: {precision} has kernels for {own} alone, found {isa!r}")
     digits = request.options.get("calibration")
-    calibration = calibration_batch(precision, digits, request.preprocessing)
-    return kind.program(layers.read(request.module, "native"), kind.levels[isa], calibration)
+    calibration = calibration_batch(precision, digits, request.preprocessing, request.image_shape)
+    network = layers.read(request.module, request.image_shape, "native")
+    return kind.program(network, kind.levels[isa], calibration)
 
 
 def _kernels(program: Program) -> dict[str, tuple[str, ...]]:
@@ -171,7 +172,9 @@ def write_source(request: Request, folder: Path) -> list[Path]:
     """
     weights.require_finite(request.module)
     reference = Reference(request.module)
-    reference.eager(np.zeros((2, 1, 32, 32), np.float32))  # says best what a broken module lacks
+    reference.eager(
+        np.zeros((2, *request.image_shape), np.float32)
+    )  # says best what a broken module lacks
     sources = generate(dataclasses.replace(request, module=reference.module))
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -62,6 +62,8 @@ def sources(program: Program, request: Request) -> dict[str, str]:
     """
     *chosen, last = program.levels
     pixels = request.preprocessing
+    if isinstance(pixels.mean, tuple) or isinstance(pixels.std, tuple):
+        raise InputError(f"native: expected one mean and one std, found {pixels}")
     words = {
         "VERSION": __version__,
         "WEIGHTS": request.weights_sha256,

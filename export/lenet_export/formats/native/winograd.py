@@ -59,7 +59,7 @@ def shares_of_tolerance(network: Network, precision: str = "fp32") -> tuple[floa
     from, by chance, and what that does to the logits is their derivative: the network is linear
     where no ReLU and no maximum changes.
     """
-    digits = mnist_batch(load_digits().images, Preprocessing())
+    digits = mnist_batch(load_digits().images, Preprocessing(), (1, 32, 32))
     (_, noise), (_, real) = parity_batches(digits, (_IMAGES,))
     images = _wide(np.concatenate([noise, real, np.maximum(noise, 0), np.minimum(noise, 0)]))
     with torch.enable_grad():

@@ -18,7 +18,8 @@ from lenet_runtime.artifact import Requirements
 from lenet_runtime.artifact.requirements import this_platform
 from lenet_runtime.backends.tensorrt import core, inspection
 from lenet_runtime.backends.tensorrt.core import DEFAULT_PROFILE, FILE, MODULES, TITLES, Profile
-from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
+from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, expected_one_of
+from lenet_runtime.version import pip_install
 
 # The type that the layers with weights compute in.
 _COMPUTES_IN = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
@@ -48,6 +49,7 @@ def build(request: Request) -> Build:
         _profile(options.get("profile"), request.static_batch),
         request.precision == "tf32",
         target,
+        request.image_shape,
     )
     graph, nodes, tools = _graph(request)
     engine = process.build(graph.SerializeToString(deterministic=True), job, request.precision)
@@ -108,7 +110,7 @@ def _graph(request: Request) -> tuple[onnx.ModelProto, dict[str, str], dict[str,
     """The ONNX graph in its precision, the operator of each node by name, and tools' versions."""
     precision = request.precision
     calibration = calibration_batch(
-        precision, request.options.get("calibration"), request.preprocessing
+        precision, request.options.get("calibration"), request.preprocessing, request.image_shape
     )
     model, tools = onnx_format.model(request, casts.OPSETS[precision])
     nodes = {name: node.op_type for name, node in casts.name_nodes(model).items()}
@@ -122,13 +124,13 @@ def _graph(request: Request) -> tuple[onnx.ModelProto, dict[str, str], dict[str,
 def _library(wanted: Any) -> str:
     """The library to build with."""
     if wanted is not None and wanted not in MODULES:
-        raise InputError(f"library: expected one of {list(MODULES)}, found {wanted!r}")
+        raise InputError(f"library: {expected_one_of(MODULES, wanted)}")
     found = [name for name in core.installed() if wanted in (None, name)]
     if not found:
         names = TITLES[wanted] if wanted else " or ".join(TITLES.values())
         raise BackendUnavailable(
             f"tensorrt: expected {names}, found neither module; "
-            f"pip install 'lenet-deploy[{wanted or 'tensorrt-rtx'}]' "
+            f"{pip_install(wanted or 'tensorrt-rtx')} "
             "(tensorrt-rtx builds without a GPU)"
         )
     return found[0]

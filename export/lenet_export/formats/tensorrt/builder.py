@@ -3,10 +3,10 @@
 A build that fails leaves TensorRT-RTX in a state that makes the next engine of the same process
 another one, so no process builds twice; nor does a compiler that crashes take the exporter along.
 
-FOLDER holds ``model.onnx`` and ``job.json``, with the keys ``module``, ``profile``, ``tf32`` and
-``capabilities`` (``8.6``; of TensorRT-RTX alone, for TensorRT builds for the GPU it runs on).
-``report.json`` is written into it, and ``model.engine`` if the build succeeded. Nothing of ours is
-imported, so that this starts at once.
+FOLDER holds ``model.onnx`` and ``job.json``, with the keys ``module``, ``profile``, ``tf32``,
+``image_shape`` and ``capabilities`` (``8.6``; of TensorRT-RTX alone, for TensorRT builds for the
+GPU it runs on). ``report.json`` is written into it, and ``model.engine`` if the build succeeded.
+Nothing of ours is imported, so that this starts at once.
 """
 
 import importlib
@@ -93,7 +93,7 @@ def configure(trt: Any, builder: Any, job: dict[str, Any]) -> Any:
     if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # RTX: for CUDA graphs
     profile = builder.create_optimization_profile()
-    profile.set_shape(INPUT, *((size, 1, 32, 32) for size in job["profile"]))
+    profile.set_shape(INPUT, *((size, *job["image_shape"]) for size in job["profile"]))
     config.add_optimization_profile(profile)
     if job["capabilities"]:
         config.num_compute_capabilities = len(job["capabilities"])

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lenet_export.formats.onnx import OPERATORS
 from lenet_export.network import rounding
-from lenet_runtime.artifact import IMAGES, LOGITS
+from lenet_runtime.artifact import IMAGES
 from lenet_runtime.errors import InputError
 
 # Convolutions of bfloat16 are part of ONNX from operator set 22 on.
@@ -61,12 +61,13 @@ def cast(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
             tensor.CopyFrom(_lower(tensor, precision))
+    (output,) = (value.name for value in graph.output)
     for node in graph.node:
-        _rename(node.input, IMAGES.name, "images_cast")
-        _rename(node.output, LOGITS.name, "logits_cast")
-    first = helper.make_node("Cast", [IMAGES.name], ["images_cast"], name="cast_in", to=kind)
+        _rename(node.input, IMAGES, "images_cast")
+        _rename(node.output, output, "logits_cast")
+    first = helper.make_node("Cast", [IMAGES], ["images_cast"], name="cast_in", to=kind)
     last = helper.make_node(
-        "Cast", ["logits_cast"], [LOGITS.name], name="cast_out", to=TensorProto.FLOAT
+        "Cast", ["logits_cast"], [output], name="cast_out", to=TensorProto.FLOAT
     )
     graph.node.insert(0, first)
     graph.node.append(last)

@@ -29,7 +29,7 @@ def ranges(request: Request, images: Array) -> quantize.Ranges:
         InputError: the module is not LeNet's chain of layers, or it overflows.
     """
     try:
-        network = layers.read(request.module)
+        network = layers.read(request.module, request.image_shape)
     except InputError as error:
         raise InputError(
             f"tensorrt: int8 is for LeNet's chain of layers ({error}); export in another precision"

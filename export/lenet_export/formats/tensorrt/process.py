@@ -14,6 +14,7 @@ from lenet_runtime import cuda
 from lenet_runtime.backends.tensorrt.core import MODULES, TITLES, Profile
 from lenet_runtime.devices import Device
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
+from lenet_runtime.version import pip_install
 
 BUILDER = Path(__file__).with_name("builder.py")
 _CAPABILITY = re.compile(r"([0-9]{1,2})\.?([0-9])")
@@ -48,12 +49,14 @@ class Job:
         profile: batch sizes.
         tf32: whether float32 products may be rounded to TF32.
         target: GPUs to build for.
+        image_shape: ``(C, H, W)``.
     """
 
     library: str
     profile: Profile
     tf32: bool
     target: Target
+    image_shape: tuple[int, int, int]
 
     def document(self) -> dict[str, Any]:
         """``job.json``; see `lenet_export.formats.tensorrt.builder`."""
@@ -61,6 +64,7 @@ class Job:
             "module": MODULES[self.library],
             "profile": self.profile,
             "tf32": self.tf32,
+            "image_shape": self.image_shape,
             "capabilities": self.target.capabilities if self.target.told else (),
         }
 
@@ -178,7 +182,7 @@ def _refusal(report: dict[str, Any], job: Job, precision: str) -> DeployError:
     if stage == "import":
         return BackendUnavailable(
             f"tensorrt: {title} cannot be imported ({words}); install it again: "
-            f"pip install 'lenet-deploy[{job.library}]'"
+            f"{pip_install(job.library)}"
         )
     asked = ", ".join(job.target.capabilities)
     able = ", ".join(possible(report["capabilities"], precision))

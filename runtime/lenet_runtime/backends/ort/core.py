@@ -13,6 +13,7 @@ from lenet_runtime.errors import (
     DeviceMemoryError,
 )
 from lenet_runtime.formats import FORMATS
+from lenet_runtime.version import pip_install
 
 (MODEL,) = FORMATS["onnx"].files
 CPU = "CPUExecutionProvider"
@@ -48,7 +49,7 @@ def import_onnxruntime(extra: str = "cpu") -> Any:
         import onnxruntime
     except ImportError as error:
         raise BackendUnavailable(
-            f"ONNX Runtime cannot be imported ({error}); pip install 'lenet-deploy[{extra}]'"
+            f"ONNX Runtime cannot be imported ({error}); {pip_install(extra)}"
         ) from error
     return onnxruntime
 

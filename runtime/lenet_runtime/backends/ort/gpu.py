@@ -69,8 +69,16 @@ class OrtGpu(LanePredictor):
         except BaseException:
             self.context.close()
             raise
-        batch_size = artifact.manifest.batch_size
-        self._session = GpuSession(name, inference, stream, context, batch_size)
+        manifest = artifact.manifest
+        self._session = GpuSession(
+            name,
+            inference,
+            stream,
+            context,
+            manifest.batch_size,
+            manifest.image_shape,
+            manifest.classes,
+        )
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lenet_runtime.backends.Predictor.run`."""

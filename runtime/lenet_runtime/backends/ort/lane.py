@@ -1,5 +1,6 @@
 """A lane of ONNX Runtime: a session that is bound to the lane's memory, and proven graphs of it."""
 
+import math
 import warnings
 from dataclasses import dataclass
 from functools import partial
@@ -10,11 +11,10 @@ from numpy.typing import NDArray
 
 from lenet_runtime.backends.ort import core
 from lenet_runtime.cuda import Context, Stream
-from lenet_runtime.cuda.lanes import LOGITS, Batch, Lane, padded
+from lenet_runtime.cuda.lanes import Batch, Lane, padded
 from lenet_runtime.errors import DeployError, DeviceMemoryError
 
 GRAPH_BATCH = 64
-_IMAGE = (1, 32, 32)
 # A graph launches the kernels that it was captured from: only atomic additions, which some of
 # cuDNN's use, may differ, in the last bits; a graph that does nothing differs by 1 and more.
 _SAME = 1e-3
@@ -33,6 +33,8 @@ class GpuSession:
         stream: The stream that it computes on.
         context: The context of the GPU.
         batch_size: The batch size of a static artifact; None for any.
+        image_shape: The ``(C, H, W)`` of images.
+        classes: Logits of an image.
         graphs: Whether graphs can be captured; False once one failed.
     """
 
@@ -41,6 +43,8 @@ class GpuSession:
     stream: Stream
     context: Context
     batch_size: int | None
+    image_shape: tuple[int, int, int]
+    classes: int
     graphs: bool = True
 
     def give_graphs_up(self, error: Exception) -> None:
@@ -67,7 +71,13 @@ class OrtLane(Lane):
     """
 
     def __init__(self, session: GpuSession, capacity: int) -> None:
-        super().__init__(session.context, capacity, stream=session.stream)
+        super().__init__(
+            session.context,
+            capacity,
+            stream=session.stream,
+            image_bytes=4 * math.prod(session.image_shape),
+            classes=session.classes,
+        )
         self._session = session
         self._options = core.import_onnxruntime().RunOptions()
         # We wait, once the logits are on their way as well.
@@ -89,8 +99,11 @@ class OrtLane(Lane):
         inference, index = self._session.inference, self._session.context.gpu.index
         binding = inference.io_binding()
         (source,), (target,) = inference.get_inputs(), inference.get_outputs()
-        binding.bind_input(source.name, "cuda", index, np.float32, [size, *_IMAGE], self.images)
-        binding.bind_output(target.name, "cuda", index, np.float32, [size, LOGITS], self.logits)
+        for bind, name, shape, address in (
+            (binding.bind_input, source.name, self._session.image_shape, self.images),
+            (binding.bind_output, target.name, (self.classes,), self.logits),
+        ):
+            bind(name, "cuda", index, np.float32, [size, *shape], address)
         compute = partial(inference.run_with_iobinding, binding, self._options)
         return OrtBatch(self._session, self, size, compute)
 
@@ -128,7 +141,9 @@ class OrtBatch(Batch):
         The answers to the images at the time of the capture stay where the graph is to put its
         own, so that a graph which leaves them untouched is found out.
         """
-        probe = np.random.default_rng(0).standard_normal((self.size, *_IMAGE), np.float32)
+        probe = np.random.default_rng(0).standard_normal(
+            (self.size, *self._session.image_shape), np.float32
+        )
         for _ in range(WARMUPS - 1):  # and one more before the capture
             self._answer(np.zeros_like(probe))
         plain = self.compute

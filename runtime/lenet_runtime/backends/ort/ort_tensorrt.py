@@ -19,7 +19,7 @@ from lenet_runtime.backends.ort import cache, core, libraries, ort_cuda, strict
 from lenet_runtime.backends.ort import gpu as ort_gpu
 from lenet_runtime.backends.ort.lane import GRAPH_BATCH
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
-from lenet_runtime.version import installed
+from lenet_runtime.version import installed, pip_install
 
 PROVIDER = "TensorrtExecutionProvider"
 # Batch sizes of the optimization profile: TensorRT takes the kernels that are fastest at OPT, and
@@ -134,8 +134,9 @@ def _other_release(onnxruntime: Any) -> list[str]:
         if found is not None and found.split(".")[0] != expected:
             return [
                 f"onnxruntime-gpu {onnxruntime.__version__} is built for TensorRT {expected}, "
-                f"found {name} {found}; pip install 'lenet-deploy[ort-tensorrt]' in an "
-                "environment of its own, or take the backend 'tensorrt', which runs on that one"
+                f"found {name} {found}; in an environment of its own, "
+                f"{pip_install('ort-tensorrt')}, or take the backend 'tensorrt', which runs on "
+                "that one"
             ]
     return []
 

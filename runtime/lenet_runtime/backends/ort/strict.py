@@ -11,6 +11,7 @@ from typing import Any
 from lenet_runtime import cuda, devices
 from lenet_runtime.backends.ort import core, libraries
 from lenet_runtime.errors import BackendUnavailable
+from lenet_runtime.version import pip_install
 
 # Loaded by the provider when a convolution runs; its file does not name it.
 _CUDNN = "libcudnn.so.9"
@@ -27,7 +28,7 @@ def require_provider(onnxruntime: Any, provider: str, extra: str) -> None:
         raise BackendUnavailable(
             f"expected an ONNX Runtime with {provider}, found {onnxruntime.__version__} with "
             f"{', '.join(found)}; pip uninstall onnxruntime onnxruntime-gpu, then "
-            f"pip install 'lenet-deploy[{extra}]'"
+            f"{pip_install(extra)}"
         )
 
 
@@ -66,7 +67,7 @@ def _missing(onnxruntime: Any, *providers: str) -> list[str]:
     if tensorrt:
         reasons.append(
             f"{about} needs libraries of TensorRT that are not found: {', '.join(tensorrt)}; "
-            "pip install 'lenet-deploy[ort-tensorrt]', or put their folder on LD_LIBRARY_PATH"
+            f"{pip_install('ort-tensorrt')}, or put their folder on LD_LIBRARY_PATH"
         )
     return reasons
 

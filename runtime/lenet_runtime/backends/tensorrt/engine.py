@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lenet_runtime.artifact import IMAGES, LOGITS, Manifest
+from lenet_runtime.artifact import IMAGES, Manifest
 from lenet_runtime.backends.tensorrt import inspection
 from lenet_runtime.backends.tensorrt.core import Profile
 from lenet_runtime.backends.tensorrt.library import Library
@@ -26,6 +26,8 @@ class Engine:
 
     def __init__(self, library: Library, data: bytes, manifest: Manifest, where: Path) -> None:
         self.library = library
+        self.image_shape, self.classes = manifest.image_shape, manifest.classes
+        self._output = manifest.output
         self.profile = Profile(*manifest.requirements.profile)
         self._engine = library.deserialize(data, where)
         found, expected = self._tensors(), _expected_tensors(manifest, self.profile)
@@ -56,8 +58,8 @@ class Engine:
             name: (engine.get_tensor_dtype(name).name, tuple(engine.get_tensor_shape(name)))
             for name in sorted(names)
         }
-        if IMAGES.name in found:
-            shapes = engine.get_tensor_profile_shape(IMAGES.name, 0)
+        if IMAGES in found:
+            shapes = engine.get_tensor_profile_shape(IMAGES, 0)
             found["profile"] = str(Profile(*(next(iter(shape)) for shape in shapes)))
         return found
 
@@ -99,9 +101,9 @@ class Engine:
             raise self.library.failure(f"making an execution context for {batch} images")
         context.set_device_memory(*scratch)
         if not (
-            context.set_input_shape(IMAGES.name, (batch, *IMAGES.shape[1:]))
-            and context.set_tensor_address(IMAGES.name, images)
-            and context.set_tensor_address(LOGITS.name, logits)
+            context.set_input_shape(IMAGES, (batch, *self.image_shape))
+            and context.set_tensor_address(IMAGES, images)
+            and context.set_tensor_address(self._output, logits)
         ):
             raise self.library.failure(f"preparing a batch of {batch}")
         return context

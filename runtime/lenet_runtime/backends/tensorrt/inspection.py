@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lenet_runtime.artifact import IMAGES, LOGITS
+from lenet_runtime.artifact import IMAGES, OUTPUTS
 
 # In the engine inspector's words, of TensorRT 10, of 11 and of RTX; "N/A due to dynamic shapes" is
 # none of them.
@@ -74,11 +74,11 @@ class Layer:
 
         The images and the logits are float32 in every engine, whatever computes them.
         """
-        tensors = [tensor for tensor in self.inputs if tensor.name != IMAGES.name]
+        tensors = [tensor for tensor in self.inputs if tensor.name != IMAGES]
         if self.weights:
             tensors.append(self.weights)
         told = {tensor.type for tensor in tensors} - {""}
-        told = told or {t.type for t in self.outputs if t.name != LOGITS.name} - {""}
+        told = told or {t.type for t in self.outputs if t.name not in OUTPUTS} - {""}
         return "+".join(sorted(told))
 
 

@@ -4,6 +4,7 @@ A graph keeps what its execution context was when it was captured, so no two siz
 They share the scratch memory, since a lane does one thing at a time.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime import cuda
 from lenet_runtime.backends.tensorrt.engine import Engine
-from lenet_runtime.cuda.lanes import IMAGE_BYTES, Batch, Lane, Work
+from lenet_runtime.cuda.lanes import Batch, Lane, Work
 from lenet_runtime.errors import DeployError, DeviceMemoryError
 
 SIZES = 16  # batch sizes that a lane remembers; a graph and its context take about a megabyte
@@ -28,7 +29,14 @@ class EngineLane(Lane):
     def __init__(self, engine: Engine, gpu: cuda.Context) -> None:
         self._engine, self._profile = engine, engine.profile
         scratch = max(engine.scratch_bytes, 1)
-        super().__init__(gpu, engine.profile.most, scratch_bytes=scratch, limit=SIZES)
+        super().__init__(
+            gpu,
+            engine.profile.most,
+            scratch_bytes=scratch,
+            image_bytes=4 * math.prod(engine.image_shape),
+            classes=engine.classes,
+            limit=SIZES,
+        )
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Compute new logits ``(N, 10)``."""
@@ -51,7 +59,7 @@ class EngineLane(Lane):
     def _fill_up(self, count: int) -> None:
         """Blacken what a batch below the profile's least lacks; its logits are dropped."""
         if count < self._profile.least:
-            self.host_images.array[: self._profile.least * IMAGE_BYTES] = 0
+            self.host_images.array[: self._profile.least * self.image_bytes] = 0
 
     def prepare(self, images: NDArray[Any]) -> Batch:
         """Have a graph for every size, of upload, computation and download."""

@@ -15,6 +15,7 @@ from lenet_runtime.errors import (
     DeployError,
     DeviceMemoryError,
 )
+from lenet_runtime.version import pip_install
 
 _LAST_ERRORS = 8
 # TensorRT's words. Damage first: a library that has no GPU says so beside everything else it says.
@@ -140,5 +141,5 @@ def library(name: str) -> Library:
         return Library(name)
     except Exception as error:  # its loader raises whatever it likes
         raise BackendUnavailable(
-            f"{TITLES[name]} cannot be imported ({error!r}); pip install 'lenet-deploy[{name}]'"
+            f"{TITLES[name]} cannot be imported ({error!r}); {pip_install(name)}"
         ) from error

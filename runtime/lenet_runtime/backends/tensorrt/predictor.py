@@ -18,6 +18,7 @@ from lenet_runtime.backends.tensorrt.engine import Engine
 from lenet_runtime.backends.tensorrt.lane import EngineLane
 from lenet_runtime.backends.tensorrt.library import library
 from lenet_runtime.errors import ArtifactError, BackendUnavailable
+from lenet_runtime.version import pip_install
 
 
 def probe(device: str) -> str:
@@ -25,9 +26,8 @@ def probe(device: str) -> str:
     found = core.installed()
     if not found:
         raise BackendUnavailable(
-            "TensorRT cannot be imported, nor TensorRT-RTX; pip install "
-            "'lenet-deploy[tensorrt-rtx]' for GPUs of compute capability 8.0, 8.6, 8.9 and 12, "
-            "or with [tensorrt] for all others"
+            "TensorRT cannot be imported, nor TensorRT-RTX; for GPUs of compute capability 8.0, "
+            f"8.6, 8.9 and 12, {pip_install('tensorrt-rtx')}; for all others, with [tensorrt]"
         )
     title = library(found[0]).title
     cuda.gpu(devices.parse(device).index)
@@ -117,7 +117,7 @@ def _require_fit(artifact: Artifact, gpu: cuda.Gpu) -> None:
     if needs.engine not in core.installed():
         reasons.append(
             f"it is an engine of {TITLES[needs.engine]} {needs.engine_version}, which is not "
-            f"installed; pip install 'lenet-deploy[{needs.engine}]' in that version"
+            f"installed; in that version, {pip_install(needs.engine)}"
         )
     if not requirements.fits_gpu(needs, gpu.compute_capability):
         reasons.append(

@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime import devices
 from lenet_runtime.backends.protocol import Predictor, closed
-from lenet_runtime.errors import BackendUnavailable, DeployError
-
-_STRIDES = (4096, 4096, 128, 4)  # of contiguous float32 images (N, 1, 32, 32)
+from lenet_runtime.errors import BackendUnavailable, DeployError, first_line
 
 
 def probe(device: str) -> str:
@@ -114,19 +112,24 @@ class TorchPredictor(Predictor):
         self._name = name
         self._forward = forward
         self._threads = threads or 1
+        self._strides: tuple[int, ...] = ()  # of contiguous images, once there were some
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `lenet_runtime.backends.Predictor.run`."""
         forward = self._forward  # once: `close` may come in between
         # torch.from_numpy warns of read-only memory, and refuses the strides that an axis of one
         # element may have in NumPy: one image, images[::-1], is contiguous there.
-        if images.strides != _STRIDES or not images.flags.writeable:
-            images = images.copy()
+        if images.strides != self._strides or not images.flags.writeable:
+            self._strides = np.empty((1, *images.shape[1:]), np.float32).strides
+            if images.strides != self._strides or not images.flags.writeable:
+                images = images.copy()
         try:
             with Held(self._threads), torch.inference_mode():
                 logits = forward(torch.from_numpy(images))
         except RuntimeError as error:
-            raise DeployError(f"{self._name} failed on {images.shape}: {error}") from error
+            raise DeployError(
+                f"{self._name} failed on {images.shape}: {first_line(error)}"
+            ) from error
         if not isinstance(logits, torch.Tensor):
             raise DeployError(f"{self._name}: expected a tensor, found {type(logits).__name__}")
         answer: NDArray[np.float32] = logits.numpy()

@@ -18,7 +18,7 @@ from lenet_runtime.artifact.files import AGAIN
 from lenet_runtime.artifact.private import obstacle, private_folder
 from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.backends.torch.core import Held, predictor, probe
-from lenet_runtime.errors import ArtifactError, BackendUnavailable
+from lenet_runtime.errors import ArtifactError, BackendUnavailable, first_line
 from lenet_runtime.formats import FORMATS, numbered, numbers
 
 __all__ = ["load", "probe", "starts", "unmet"]
@@ -89,6 +89,7 @@ def _package(
             advice = obstacle(str(error))
             kind = BackendUnavailable if advice else ArtifactError
             raise kind(
-                f"{artifact.path / name}: PyTorch cannot load it ({error}); {advice or AGAIN}"
+                f"{artifact.path / name}: PyTorch cannot load it ({first_line(error)}); "
+                f"{advice or AGAIN}"
             ) from error
     return loader.run

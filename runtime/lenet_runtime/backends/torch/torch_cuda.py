@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lenet_runtime import cuda, devices
 from lenet_runtime.backends.protocol import Predictor, closed
-from lenet_runtime.errors import BackendUnavailable, DeployError, DeviceMemoryError
+from lenet_runtime.errors import BackendUnavailable, DeployError, DeviceMemoryError, first_line
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -110,11 +110,12 @@ class CudaTorchPredictor(Predictor):
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()  # what is left of the failed call
             raise DeviceMemoryError(
-                f"{self._name}: {self._device} has too little free memory for {shape} ({error}); "
+                f"{self._name}: {self._device} has too little free memory for {shape} "
+                f"({first_line(error)}); "
                 "use smaller batches"
             ) from error
         except RuntimeError as error:
-            raise DeployError(f"{self._name} failed on {shape}: {error}") from error
+            raise DeployError(f"{self._name} failed on {shape}: {first_line(error)}") from error
 
 
 class TorchStages:

@@ -15,7 +15,7 @@ from lenet_runtime.artifact import Artifact
 from lenet_runtime.artifact.private import obstacle
 from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.backends.torch.core import Held, predictor, probe
-from lenet_runtime.errors import ArtifactError, BackendUnavailable
+from lenet_runtime.errors import ArtifactError, BackendUnavailable, first_line
 from lenet_runtime.formats import FORMATS
 
 __all__ = ["load", "probe", "starts"]
@@ -43,7 +43,8 @@ def load(artifact: Artifact, device: str, threads: int | None) -> Predictor:
         if advice := obstacle(str(error)):
             raise BackendUnavailable(f"{artifact.path / ARCHIVE}: {error}; {advice}") from error
         raise ArtifactError(
-            f"{artifact.path / ARCHIVE}: PyTorch {torch.__version__} cannot load it ({error}); "
+            f"{artifact.path / ARCHIVE}: PyTorch {torch.__version__} cannot load it "
+            f"({first_line(error)}); "
             f"it was written by {artifact.manifest.requirements.engine_version!r}: export it again"
         ) from error
     one, many = single.forward, optimized.forward
