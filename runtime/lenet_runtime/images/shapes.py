@@ -126,7 +126,7 @@ class _Nest:
             return False
         size = self.extents[0]
         gaps = np.concatenate([boxes[:, :2], size - boxes[:, 2:]], axis=1)
-        near = gaps < max(1, round(MARGIN * int(size.max())))
+        near: Mask = np.less(gaps, max(1, round(MARGIN * int(size.max()))))
         return bool(near.any(1).all() and (near.any(0)[:2] & near.any(0)[2:]).any())
 
     def inside(self, region: int) -> Mask:
