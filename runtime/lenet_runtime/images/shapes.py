@@ -127,7 +127,8 @@ class _Nest:
         size = self.extents[0]
         gaps = np.concatenate([boxes[:, :2], size - boxes[:, 2:]], axis=1)
         near: Mask = np.less(gaps, max(1, round(MARGIN * int(size.max()))))
-        return bool(near.any(1).all() and (near.any(0)[:2] & near.any(0)[2:]).any())
+        left, top, right, bottom = (bool(side.any()) for side in near.T)
+        return bool(near.any(1).all() and ((left and right) or (top and bottom)))
 
     def inside(self, region: int) -> Mask:
         """Pixels of a region and of all regions inside it."""
