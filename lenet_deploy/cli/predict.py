@@ -33,12 +33,14 @@ class _Answer:
         label: Most probable class.
         probabilities: Probability of each class.
         top: Names and probabilities of the most probable classes, descending.
+        unsure: Whether the most probable class is less so than --min-confidence.
     """
 
     digit: Digit
     label: int
     probabilities: list[float]
     top: list[tuple[str, float]]
+    unsure: bool
 
 
 def predict(
@@ -68,6 +70,10 @@ def predict(
         int, typer.Option("--top", "--top-k", min=1, max=10, help="Classes to list.")
     ] = 3,
     trust: Trust = False,
+    min_confidence: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Mark answers less probable than this as unsure."),
+    ] = 0.0,
     draw: Annotated[
         bool | None,
         typer.Option(
@@ -98,7 +104,7 @@ def predict(
             path, backend=backend, device=device, threads=threads, trust=trust
         ) as session:
             document |= {"artifact": str(session.artifact.path), "backend": session.backend}
-            answers = list(_classify(session, inputs, top_k))
+            answers = list(_classify(session, inputs, top_k, min_confidence))
     for name, message in errors.items():
         stderr.print(Text(f"error: {console.name(name)}: {message}", style="red"), soft_wrap=True)
     doubtful = [answer.digit for answer in answers if answer.digit.image.warnings]
@@ -118,7 +124,9 @@ def predict(
         raise typer.Exit(1)
 
 
-def _classify(session: lenet_runtime.Session, digits: list[Digit], top_k: int) -> Iterator[_Answer]:
+def _classify(
+    session: lenet_runtime.Session, digits: list[Digit], top_k: int, min_confidence: float
+) -> Iterator[_Answer]:
     """Run the digits in few calls; if the batch size is fixed, black images fill the last batch."""
     fixed = session.artifact.manifest.batch_size
     size = fixed or _BATCH
@@ -133,6 +141,7 @@ def _classify(session: lenet_runtime.Session, digits: list[Digit], top_k: int) -
                 int(prediction.labels[i]),
                 [float(p) for p in prediction.probabilities[i]],
                 prediction.top(i),
+                bool(prediction.probabilities[i].max() < min_confidence),
             )
 
 
@@ -143,6 +152,7 @@ def _as_json(answer: _Answer) -> dict[str, Any]:
         "label": answer.label,
         "probabilities": answer.probabilities,
         "top_k": [{"label": name, "probability": p} for name, p in answer.top],
+        "unsure": answer.unsure,
         "inverted": digit.image.inverted,
         "steps": list(digit.image.steps),
         "shapes": digit.image.shapes,
@@ -174,7 +184,7 @@ def _print(answers: list[_Answer], draw: bool) -> None:
 
 
 def _label(answer: _Answer) -> Text:
-    doubtful = answer.digit.image.warnings
+    doubtful = answer.unsure or answer.digit.image.warnings
     return Text(
         f"{answer.label}?" if doubtful else str(answer.label), "bold yellow" if doubtful else "bold"
     )
@@ -188,6 +198,8 @@ def _bars(answer: _Answer) -> Text:
 
 
 def _note(answer: _Answer) -> Text:
+    if answer.unsure:
+        return Text("unsure", "yellow")
     if answer.digit.label is None:
         inverted = answer.digit.image.inverted
         return Text("dark ink, inverted" if inverted else "light ink, kept", "dim")

@@ -1,6 +1,7 @@
 """`lenet-deploy predict`, with a fake network that needs no engine."""
 
 import io
+import json
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -209,3 +210,14 @@ def test_the_real_session_answers_alike_for_arrays_pictures_and_the_command(
     np.testing.assert_array_equal(
         np.float32(prediction["probabilities"]), by_array.probabilities[0]
     )
+
+
+def test_answers_below_the_least_confidence_are_unsure():
+    every = json.loads(run("--digits", "3", "--json", "--min-confidence", "1").stdout)
+    assert [answer["unsure"] for answer in every["predictions"]] == [
+        max(answer["probabilities"]) < 1 for answer in every["predictions"]
+    ]
+    assert any(answer["unsure"] for answer in every["predictions"])
+    none = json.loads(run("--digits", "3", "--json").stdout)
+    assert not any(answer["unsure"] for answer in none["predictions"])
+    assert "unsure" in run("--digits", "3", "--min-confidence", "1").stdout

@@ -28,7 +28,7 @@ FORMATS = (
     "TGA", "TIFF", "WEBP",
 )  # fmt: skip
 MAX_BYTES = 200 * 2**20  # of a decoded picture, and of an array
-DRAFT = 2048  # a JPEG decodes directly to a size that is not much larger than this
+DRAFT = 960  # a JPEG decodes directly to a size whose longer side is not much larger than this
 # Bytes that decoders take for a pixel, beyond the picture itself.
 _DECODERS = {
     "AVIF": 8, "GIF": 4, "HEIF": 8, "JPEG2000": 12, "MPO": 6, "TIFF": 4, "WEBP": 12,
@@ -63,13 +63,15 @@ def read_digit(file: Path | BinaryIO) -> DigitImage:
     if isinstance(file, Path):
         with file.open("rb") as stream:
             return read_digit(stream)
-    with open_picture(file) as image:
+    with open_picture(file, "L") as image:
         return mnist_style(image)
 
 
 @contextlib.contextmanager
-def open_picture(file: BinaryIO) -> "Iterator[Image]":
+def open_picture(file: BinaryIO, mode: str) -> "Iterator[Image]":
     """The picture in a file, which may be anybody's; what fails in the block is translated, too.
+
+    A JPEG is decoded directly to about `DRAFT` pixels in `mode`, ``L`` or ``RGB``.
 
     Raises:
         InputError: as `read_digit`.
@@ -87,7 +89,8 @@ def open_picture(file: BinaryIO) -> "Iterator[Image]":
         with PIL.Image.open(file, formats=_formats()) as image:
             _check_cost(image)
             if image.format in ("JPEG", "MPO"):
-                image.draft(None, (DRAFT, DRAFT))
+                share = DRAFT / max(image.size)
+                image.draft(mode, (int(image.width * share), int(image.height * share)))
             yield image
     except InputError:
         raise

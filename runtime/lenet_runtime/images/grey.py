@@ -11,7 +11,7 @@ from lenet_runtime.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_SIDE = 2048  # longer pictures are averaged to this first: enough for a digit in any corner
+MAX_SIDE = 1280  # longer pictures are averaged to this first: enough for a digit in any corner
 STRIP = 64  # rows of the smaller picture that are made at a time, which bounds the memory
 NUMERIC = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
@@ -42,7 +42,7 @@ def to_grey(image: "Image") -> list["Image"]:
 
 
 def shrink(image: "Image") -> "Image":
-    """Average a picture to at most 2048 pixels a side, without a copy of the whole.
+    """Average a picture to at most 1280 pixels a side, without a copy of the whole.
 
     Raises:
         Pillow's own errors, where it does not convert this mode.

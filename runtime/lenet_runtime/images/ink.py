@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime.images.shapes import Mask, Shapes, find_shapes
+from lenet_runtime.images.paper import Grey, Paper, find_paper, spread
+from lenet_runtime.images.regions import Mask, Regions, find_regions
 
-Grey = NDArray[np.float32]
-
-BORDER = 0.08  # width of the border, which is taken for paper, as a share of the shorter side
 MIN_CONTRAST = 10.0  # grey levels; fainter ink looks like the noise of a camera or of JPEG
-NOISE_MARGIN = 5.0  # ink differs from the paper by this many standard deviations of its noise
-GRID = 128  # cells along the longer side in the search for shapes
-SHADED = 64  # cells along the longer side that the shading of the paper is read from
+NOISE_MARGIN = 6.0  # ink differs from the paper by this many standard deviations of its noise
+SAMPLES = 64  # pixels along the longer side that the threshold is computed from
+SOFT = 64  # longer pictures are softened before ink is told from noise
 RULE = 6  # a ruled line is this many times as long as it is thick
 DIGIT = 0.2  # ink that is this long, as a share of the longer side, may be a digit by itself
 SPECK = 0.06  # a speck has less than this share of the largest component's ink; a 5's hat has more
-SMOOTH = 0.75  # where less of the border follows one smooth surface, a shadow lies across it
 INSIDE = 0.4  # where this share of the ink is clear of the border, the rest is frame or shadow
+
+Places = NDArray[np.float64]
+_LEVELS = np.arange(256)
 
 
 @dataclass(frozen=True)
@@ -30,139 +30,119 @@ class Ink:
     """Ink on flat black paper.
 
     Attributes:
-        levels: Amount of ink per pixel, from 0 (paper) to at most 255, in the picture's own scale.
-        mask: Pixels that surely are ink, without specks; none where the picture is blank.
-        shapes: Number of shapes that are large enough to be digits of their own.
+        levels: Amount of ink per pixel, from 0 (paper) to 255, in the picture's own scale.
+        mask: Pixels that surely are ink; none where the picture is blank.
         dark: Whether the ink is darker than the paper.
+        paper: The paper that was subtracted.
     """
 
     levels: Grey
     mask: Mask
-    shapes: int
     dark: bool
-
-    @property
-    def box(self) -> tuple[int, int, int, int]:
-        """The bounding box of the ink: left, top, right and bottom, the last two exclusive."""
-        rows, columns = np.flatnonzero(self.mask.any(1)), np.flatnonzero(self.mask.any(0))
-        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    paper: Paper
 
 
-def find_ink(grey: Grey, dark: bool | None = None) -> Ink:
-    """Separate ink from paper in a grey picture of 0 to 255.
+def box_of(mask: Mask) -> tuple[int, int, int, int]:
+    """The bounding box of a mask: left, top, right and bottom, the last two exclusive."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def find_ink(grey: Grey) -> Ink:
+    """Separate ink from paper in a grey picture of 0 to 255, at most a few hundred pixels a side.
+
+    Whether the ink is darker or lighter than the paper is decided by what differs more.
+    """
+    paper = find_paper(grey)
+    residual = grey - paper.level(grey)
+    floor = max(MIN_CONTRAST, NOISE_MARGIN * paper.noise)
+    # Squared, so that strong ink outweighs the wider but weaker edge of a shadow.
+    sample = _sample(residual, 2 * SAMPLES)
+    darker, lighter = sample[sample < -floor], sample[sample > floor]
+    dark = bool(np.square(darker).sum() > np.square(lighter).sum())
+    levels = _levels(residual, dark)
+    return Ink(levels, levels > max(floor, 0.85 * otsu(levels)), dark, paper)
+
+
+def look_closer(grey: Grey, y: Places, x: Places, first: Ink, digit: Mask) -> Ink:
+    """The ink in a part of a picture that was looked at before.
 
     Args:
-        grey: Picture of at most a few hundred pixels a side.
-        dark: Whether the ink is darker than the paper. None decides it by what differs more from
-            the border: what is darker, or what is lighter.
+        grey: The part, with more pixels than it had at the first look.
+        y: Row of each of its rows in the whole picture, in pixels of the first look.
+        x: Column of each of its columns.
+        first: What the first look found.
+        digit: Pixels of the first look that belong to the digit; only near them there is ink.
     """
-    residual, paper = _flatten(grey)
-    smooth = _soften(residual) if max(grey.shape) > SHADED else residual
-    floor = max(MIN_CONTRAST, NOISE_MARGIN * _spread(smooth[paper]))
-    if dark is None:
-        # Squared, so that strong ink outweighs the wider but weaker edge of a shadow.
-        power = np.where(np.abs(smooth) > floor, np.square(smooth), 0)
-        dark = bool(power[smooth < 0].sum() > power[smooth > 0].sum())
-    sign = np.float32(-1 if dark else 1)
-    levels, smooth = np.maximum(sign * residual, 0), np.maximum(sign * smooth, 0)
-    mask = smooth > max(floor, otsu(smooth))
-    return Ink(levels, *_digit(levels, mask), dark)
+    if first.paper.coefficients is None:  # no level of the whole is exact enough here
+        paper = find_paper(grey)
+        residual = grey - paper.level(grey)
+    else:
+        paper = first.paper
+        residual = grey - paper.level_at(y / len(digit), x / digit.shape[1])
+    rows, columns = y.astype(np.intp), x.astype(np.intp)
+    digit = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    near = _dilate(digit)[rows - rows[0]][:, columns - columns[0]]
+    noise = spread(residual[::4, ::4][~near[::4, ::4]])
+    levels = _levels(residual, first.dark)
+    levels *= near
+    floor = max(MIN_CONTRAST, NOISE_MARGIN * noise)
+    return Ink(levels, levels > max(floor, otsu(levels)), first.dark, paper)
 
 
-def _soften(levels: Grey) -> Grey:
+def _dilate(mask: Mask) -> Mask:
+    """The mask and two pixels beside it, where its strokes have their grey edges."""
+    high = mask.copy()
+    for by in (1, 2):
+        high[by:] |= mask[:-by]
+        high[:-by] |= mask[by:]
+    wide = high.copy()
+    for by in (1, 2):
+        wide[:, by:] |= high[:, :-by]
+        wide[:, :-by] |= high[:, by:]
+    return wide
+
+
+def _levels(residual: Grey, dark: bool) -> Grey:
+    """Amounts of ink, in the place of the differences from the paper."""
+    if dark:
+        np.negative(residual, out=residual)
+    return np.clip(residual, 0, 255, out=residual)
+
+
+def _sample(pixels: NDArray[Any], side: int) -> NDArray[Any]:
+    """Every so many pixels, at most `side` a side."""
+    step = -(-max(pixels.shape) // side)
+    return pixels[::step, ::step]
+
+
+def soften(pixels: NDArray[np.uint8]) -> Grey:
     """Average 3x3 pixels: the dots of a dither and the noise of a sensor fade, strokes do not."""
-    for axis in (0, 1):
-        before, after = np.roll(levels, 1, axis), np.roll(levels, -1, axis)
-        levels = ((before + levels + after) / 3).astype(np.float32)
-    return levels
+    if max(pixels.shape) <= SOFT:
+        return pixels.astype(np.float32)
+    levels = pixels.astype(np.uint16)
+    rows = levels * np.uint16(3)
+    np.add(levels[:-2], levels[2:], out=rows[1:-1])
+    rows[1:-1] += levels[1:-1]
+    soft = rows * np.uint16(3)
+    np.add(rows[:, :-2], rows[:, 2:], out=soft[:, 1:-1])
+    soft[:, 1:-1] += rows[:, 1:-1]
+    return soft * np.float32(1 / 9)
 
 
-def otsu(levels: Grey) -> float:
-    """The threshold that best splits `levels` into two classes (Otsu 1979)."""
-    counts, edges = np.histogram(levels, 256)
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)
-    above = below[-1] - below
-    total = np.cumsum(counts * centres)
-    with np.errstate(invalid="ignore"):  # an empty class divides by zero and never wins
-        difference = total / below - (total[-1] - total) / above
-    variance = np.nan_to_num(below * above * difference**2)
+def otsu(levels: NDArray[np.uint8] | Grey) -> float:
+    """The threshold that best splits levels of 0 to 255 into two classes (Otsu 1979)."""
+    sample = _sample(levels, SAMPLES).astype(np.uint8).ravel()
+    counts = np.bincount(sample, minlength=256)
+    below, total = counts.cumsum(), (counts * _LEVELS).cumsum()
+    pixels = below[-1]
+    variance = (total[-1] / pixels * below - total) ** 2 / np.maximum(below * (pixels - below), 1)
     # Between two classes with a gap every threshold in the gap is as good; take the middle one.
     best = np.flatnonzero(variance >= variance.max() * (1 - 1e-9))
-    return float(edges[1:][best].mean())
+    return float(best[0] + best[-1] + 1) / 2
 
 
-def fill_paper(grey: Grey, inside: Mask) -> Grey:
-    """Continue the paper that is `inside` over the rest of the picture."""
-    if inside.all() or not inside.any():
-        return grey
-    # A line's soft edge, and a camera's, is two or three pixels wide.
-    for axis in (0, 1):
-        for by in (-2, -1, 1, 2):
-            inside = inside & np.roll(inside, by, axis)
-    if not inside.any():
-        return grey
-    paper = inside & _near(grey - np.median(grey[inside]), inside, width=4)
-    return np.where(inside, grey, _surface(grey, paper if paper.any() else inside))
-
-
-def _flatten(grey: Grey) -> tuple[Grey, Mask]:
-    """Subtract the paper, a smooth surface fitted from the border inwards; return its mask too."""
-    height, width = grey.shape
-    border = np.ones(grey.shape, np.bool_)
-    depth = max(1, round(BORDER * min(height, width)))
-    border[depth:-depth, depth:-depth] = False
-    paper = border & _near(grey - np.median(grey[border]), border, width=4)
-    for reach in (border, border, None, None):
-        residual = grey - _surface(grey, paper)
-        paper = _near(residual, paper) if reach is None else border & _near(residual, paper)
-    if np.count_nonzero(paper & border) < SMOOTH * np.count_nonzero(border):
-        residual = grey - _local_median(grey)
-        paper = border
-    return residual, paper
-
-
-def _local_median(grey: Grey) -> Grey:
-    """Level of the paper by a median, which follows the edge of a shadow as no surface does."""
-    from PIL import Image, ImageFilter
-
-    shrink = max(1.0, max(grey.shape) / SHADED)
-    height, width = (max(1, round(side / shrink)) for side in grey.shape)
-    picture = Image.fromarray(grey.astype(np.uint8))
-    small = picture.resize((width, height), Image.Resampling.BOX)
-    window = max(3, round(0.4 * min(height, width))) | 1
-    paper = small.filter(ImageFilter.MedianFilter(window))
-    return np.asarray(paper.resize(picture.size, Image.Resampling.BILINEAR), np.float32)
-
-
-def _near(residual: Grey, paper: Mask, width: float = 3) -> Mask:
-    near: Mask = np.abs(residual) <= width * max(2.0, _spread(residual[paper]))
-    return near
-
-
-def _spread(residual: NDArray[np.float32]) -> float:
-    """Standard deviation, estimated from the median so that strokes do not count."""
-    return 1.4826 * float(np.median(np.abs(residual))) if residual.size else 0.0
-
-
-def _surface(grey: Grey, paper: Mask) -> Grey:
-    """The quadratic surface closest to the pixels of the paper; flat in very small pictures."""
-    height, width = grey.shape
-    if min(height, width) < 8 or np.count_nonzero(paper) < 32:
-        return np.full_like(grey, np.median(grey[paper]) if paper.any() else np.median(grey))
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
-    sample = np.zeros_like(paper)  # thousands of pixels fix six numbers as well as all do
-    step = -(-max(height, width) // 64)
-    sample[::step, ::step] = paper[::step, ::step]
-    if np.count_nonzero(sample) < 32:
-        sample = paper
-    weights: NDArray[Any] = np.linalg.lstsq(terms[sample], grey[sample], rcond=None)[0]
-    surface: Grey = (terms @ weights).astype(np.float32)
-    return surface
-
-
-def _digit(levels: Grey, mask: Mask) -> tuple[Mask, int]:
+def keep_digit(mask: Mask) -> tuple[Mask, int]:
     """Keep the shapes that make up the digit, and count those that look like digits.
 
     Specks go, and straight lines over or under the rest, and what touches the border of the
@@ -170,31 +150,27 @@ def _digit(levels: Grey, mask: Mask) -> tuple[Mask, int]:
     """
     if not mask.any():
         return mask, 0
-    step = -(-max(mask.shape) // GRID)
-    inked = np.pad(np.where(mask, levels, 0), [(0, -side % step) for side in mask.shape])
-    cells = inked.reshape(inked.shape[0] // step, step, -1, step).sum((1, 3))
-    shapes = find_shapes(cells > 0)
-    ink = np.bincount(shapes.labels.ravel(), cells.ravel(), len(shapes.areas))
-    top, left, bottom, right = shapes.boxes.T
-    sides = sum(np.array([top == 0, left == 0, bottom == cells.shape[0], right == cells.shape[1]]))
-    ink[0] = 0
+    regions = find_regions(mask)
+    top, left, bottom, right = regions.boxes.T
+    height, width = mask.shape
+    ink = np.where(regions.in_mask, regions.areas, 0)
+    sides = sum(np.array([top == 0, left == 0, bottom == height, right == width], np.int64))
     clear = np.where(sides, 0, ink)
     extents = np.maximum(bottom - top, right - left)
-    if extents[clear > 0].max(initial=0) >= DIGIT * max(cells.shape):
+    if extents[clear > 0].max(initial=0) >= DIGIT * max(mask.shape):
         ink[sides > 1] = 0
     if clear.sum() >= INSIDE * ink.sum():
         ink = clear
-    ink[_rules(shapes, ink)] = 0
+    ink[_rules(regions, ink)] = 0
     keep = ink >= SPECK * ink.max()
-    keep[0] = False
-    kept = keep[shapes.labels].repeat(step, 0).repeat(step, 1)[: mask.shape[0], : mask.shape[1]]
-    return mask & kept, _count(shapes.boxes[keep], ink[keep])
+    keep &= regions.in_mask
+    return regions.paint(keep), _count(regions.boxes[keep], ink[keep])
 
 
-def _rules(shapes: Shapes, ink: NDArray[Any]) -> list[int]:
+def _rules(shapes: Regions, ink: NDArray[Any]) -> list[int]:
     """Straight lines that lie over or under all other large shapes."""
     rules = []
-    large = np.flatnonzero(ink >= SPECK * ink.max())
+    large = np.flatnonzero((ink > 0) & (ink >= SPECK * ink.max()))
     for shape in large:
         top, left, bottom, right = shapes.boxes[shape]
         width, others = right - left, large[large != shape]
@@ -215,6 +191,8 @@ def _count(boxes: NDArray[np.int64], ink: NDArray[Any]) -> int:
 
     Shapes whose boxes overlap, such as the strokes of a 4 or a 5, count as one.
     """
+    if len(boxes) == 1:
+        return 1
     sizes = (boxes[:, 2:] - boxes[:, :2]).max(1)
     boxes = boxes[(sizes >= 0.5 * sizes.max()) & (ink >= 0.2 * ink.max())]
     count = 0

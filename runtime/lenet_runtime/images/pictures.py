@@ -7,7 +7,7 @@ drawing gets the same treatment before it is classified.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.grey import shrink, to_grey
-from lenet_runtime.images.ink import Grey, Ink, fill_paper, find_ink, otsu
+from lenet_runtime.images.ink import Ink, box_of, find_ink, keep_digit, look_closer, otsu, soften
+from lenet_runtime.images.paper import Grey, fill_paper
 from lenet_runtime.images.shapes import Page, find_page, has_square
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 # 8192x8192: more than phones take, and 64 MB of grey. Checked before anything is decoded.
 MAX_PIXELS = 2**26
-WORK_SIDE = 256  # ink is searched for at this size: fine strokes stay, sensor noise averages out
+FAR_SIDE = 256  # the first look at a picture is at this size: fine strokes stay, noise averages out
+NEAR_SIDE = 160  # and the second, at the ink and its surroundings, at this one
 TINY = 16  # the longer side of pictures that are drawings pixel by pixel, not photos
 BOX, SIDE = 20, 28
 STROKE = 90  # percentile of the ink's levels that becomes full white
@@ -71,8 +73,7 @@ def mnist_style(image: "Image") -> DigitImage:
     from PIL import Image
 
     width, height = image.size
-    count = _frames(image)
-    frames = f"; of its {count} frames the first counts" if count > 1 else ""
+    frames = _frames(image)
     if width * height > MAX_PIXELS:
         raise InputError(
             f"expected a picture of at most {MAX_PIXELS} pixels, found {width}x{height}; "
@@ -88,22 +89,27 @@ def mnist_style(image: "Image") -> DigitImage:
         raise
     except Exception as error:  # decoders raise errors of many kinds on damaged files
         raise damaged(error) from error
-    steps = ["turned upright as EXIF says"] if is_turned else []
+    steps = [frames] if frames else []
+    if is_turned:
+        steps.append("turned upright as EXIF says")
     for grey in papers:
         digit = _already_mnist(grey, steps) or _normalise(grey, steps)
         if digit:
             return digit
     raise InputError(
         f"expected a digit, found a blank {width}x{height} picture, or ink too faint to tell "
-        "from noise; take it with more contrast, one digit with some paper around it" + frames
+        "from noise; take it with more contrast, one digit with some paper around it"
+        + (f"; {frames}" if frames else "")
     )
 
 
-def _frames(image: "Image") -> int:
+def _frames(image: "Image") -> str:
+    """Which frame of an animation, or page of a document, counts; mostly empty."""
     try:
-        return int(getattr(image, "n_frames", 1))
+        count = int(getattr(image, "n_frames", 1))
     except Exception:  # a damaged file, which decoding it says
-        return 1
+        return ""
+    return f"frame {image.tell() + 1} of {count} taken" if count > 1 else ""
 
 
 def damaged(error: BaseException) -> InputError:
@@ -136,8 +142,8 @@ def _is_mnist(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _centre_of_mass(pixels: NDArray[Any]) -> tuple[float, float]:
-    ink = pixels.astype(np.float64)
-    y, x = (ink.sum(axis) @ np.arange(ink.shape[1 - axis]) / ink.sum() for axis in (1, 0))
+    rows, columns = pixels.sum(1, np.float64), pixels.sum(0, np.float64)
+    y, x = ((side * np.arange(len(side))).sum() / side.sum() for side in (rows, columns))
     return float(y), float(x)
 
 
@@ -170,82 +176,53 @@ def _locate(grey: "Image") -> tuple[Ink, int, Page] | None:
 
     if max(grey.size) <= TINY:
         grey = ImageOps.autocontrast(grey)  # levels of 0 to 16, as in UCI's digits; no noise here
-    work = _reduce(grey)
-    pixels = np.asarray(work, np.float32)
-    page = find_page(pixels, otsu(pixels))
+    view, factor = _reduce(grey, FAR_SIDE)
+    page = find_page(view, otsu(view))
     if page.crop is not None:
         grey = ImageOps.expand(grey, math.ceil(0.2 * max(grey.size)) + 1, round(page.crop))
-        work = _reduce(grey)
-    ink = find_ink(_on_page(work, page, (0, 0, *grey.size), grey.size))
-    if not ink.mask.any():
+        view, factor = _reduce(grey, FAR_SIDE)
+    soft = soften(view)
+    ink = find_ink(soft if page.inside is None else fill_paper(soft, page.inside))
+    mask, shapes = keep_digit(ink.mask)
+    if not mask.any():
         return None
-    ratio = grey.width / work.width, grey.height / work.height
-    left, top, right, bottom = ink.box
+    left, top, right, bottom = box_of(mask)
     margin = math.ceil(max(right - left, bottom - top) * 0.3) + 1
-    near = (
-        max(0, math.floor((left - margin) * ratio[0])),
-        max(0, math.floor((top - margin) * ratio[1])),
-        min(grey.width, math.ceil((right + margin) * ratio[0])),
-        min(grey.height, math.ceil((bottom + margin) * ratio[1])),
-    )
-    closer = find_ink(_on_page(_reduce(grey.crop(near)), page, near, grey.size), ink.dark)
-    return (closer if closer.mask.any() else ink), max(ink.shapes, page.cells), page
+    left, top = max(0, left - margin) * factor, max(0, top - margin) * factor
+    right, bottom = (right + margin) * factor, (bottom + margin) * factor
+    crop = grey.crop((left, top, min(right, grey.width), min(bottom, grey.height)))
+    close, closer_factor = _reduce(crop, NEAR_SIDE)
+    places = [
+        np.minimum((start + (np.arange(side) + 0.5) * closer_factor) / factor, whole - 0.5)
+        for start, side, whole in zip((top, left), close.shape, mask.shape, strict=True)
+    ]
+    closer = look_closer(close.astype(np.float32), places[0], places[1], ink, mask)
+    if not closer.mask.any():
+        closer = replace(ink, mask=mask)
+    return closer, max(shapes, page.cells), page
 
 
-def _on_page(
-    view: "Image", page: Page, box: tuple[int, int, int, int], size: tuple[int, int]
-) -> Grey:
-    """The part `box` of a picture, with paper in the place of what surrounds the page."""
-    from PIL import Image
-
-    pixels = np.asarray(view, np.float32)
-    if page.inside is None:
-        return pixels
-    height, width = page.inside.shape
-    scale = width / size[0], height / size[1]
-    part = (box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1])
-    mask = (
-        Image.fromarray(page.inside).convert("L").resize(view.size, Image.Resampling.BILINEAR, part)
-    )
-    return fill_paper(pixels, np.asarray(mask) == 255)
-
-
-def _reduce(grey: "Image") -> "Image":
-    from PIL import Image
-
-    shrink = max(grey.size) / WORK_SIDE
-    if shrink <= 1:
-        return grey
-    size = tuple(max(1, round(side / shrink)) for side in grey.size)
-    return grey.resize((size[0], size[1]), Image.Resampling.BOX)
+def _reduce(grey: "Image", side: int) -> tuple[NDArray[np.uint8], int]:
+    """A picture averaged to at most `side` pixels a side, and by which factor."""
+    factor = -(-max(grey.size) // side)
+    return np.asarray(grey.reduce(factor) if factor > 1 else grey), factor
 
 
 def _scale(ink: Ink) -> Grey:
     """Scale the ink to fit 20x20 with area averaging; its levels become 0 to 1."""
     from PIL import Image
 
-    full = np.percentile(ink.levels[ink.mask], STROKE)
-    levels = np.where(_dilate(ink.mask), np.minimum(ink.levels / full, 1), 0)
-    left, top, right, bottom = ink.box
+    strokes = ink.levels[ink.mask]
+    most = len(strokes) * STROKE // 100
+    full = np.partition(strokes, most)[most]
+    left, top, right, bottom = box_of(ink.mask)
     shrink = max(right - left, bottom - top) / BOX
     size = max(1, round((right - left) / shrink)), max(1, round((bottom - top) / shrink))
-    picture = Image.fromarray(levels.astype(np.float32))
+    picture = Image.fromarray(np.minimum(ink.levels[top:bottom, left:right], full))
     kind = Image.Resampling.BOX if shrink > 1 else Image.Resampling.BILINEAR
-    scaled = np.asarray(picture.resize(size, kind, (left, top, right, bottom)), np.float32)
+    scaled = np.asarray(picture.resize(size, kind))
     stretched: Grey = scaled / scaled.max()
     return stretched
-
-
-def _dilate(mask: NDArray[np.bool_], by: int = 2) -> NDArray[np.bool_]:
-    """The mask and the grey edges of its strokes, `by` pixels wide."""
-    wide = mask.copy()
-    for axis in (0, 1):
-        rows = np.moveaxis(wide, axis, 0)
-        before = rows.copy()
-        for step in range(1, by + 1):
-            rows[step:] |= before[:-step]
-            rows[:-step] |= before[step:]
-    return wide
 
 
 def _place(digit: Grey) -> NDArray[np.uint8]:
