@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lenet_deploy.cli.bench_outputs import STDOUT, Outputs
+from lenet_deploy.cli.bench_pictures import bench_pictures
 from lenet_deploy.cli.bench_tables import print_gate, print_run
 from lenet_deploy.cli.console import notes, progress
 from lenet_deploy.cli.network_options import Network, with_network
@@ -19,6 +21,14 @@ from lenet_deploy.cli.options import BatchSizes, Device, Seed, Trust, completing
 from lenet_runtime import devices
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import DeployError, InputError
+
+
+class Scope(Enum):
+    """What a sample spans."""
+
+    session = "session"
+    pictures = "pictures"
+
 
 REGRESSION = 5  # exit code
 MOST_PERCENT = 1000  # of --fail-above; a gate that lets even more pass is none
@@ -72,6 +82,13 @@ def bench(
             autocompletion=completing("rotating", "hot", "cold"),
         ),
     ] = "rotating",
+    scope: Annotated[
+        Scope,
+        typer.Option(
+            help="Whole calls of sessions on arrays; or what decoding and preparing pictures "
+            "costs one session.",
+        ),
+    ] = Scope.session,
     cold_start: Annotated[
         bool, typer.Option("--cold-start", help="Time fresh processes to their first answer.")
     ] = False,
@@ -134,11 +151,29 @@ def bench(
     limit = share_of("10%" if fail_above is None else fail_above)
     sizes, outputs = integers_of(batch_sizes), Outputs(json_file, csv_file, html_file)
     settings = Settings(min_time, min_iterations, warmup, inputs, seed)
+    if scope is Scope.pictures:
+        names, counts = _backends(backend), integers_of(threads, "--threads")
+        if (
+            baseline
+            or cold_start
+            or scaling
+            or network != Network()
+            or len(names) * len(counts) > 1
+        ):
+            raise InputError(
+                "--scope pictures: expected one --backend and one number of --threads, and no "
+                "--baseline, --cold-start, --scaling or --checkpoint; export the checkpoint, and "
+                "name the folder"
+            )
+        artifact = _named(artifacts)
+        load = {"backend": names[0], "device": device, "threads": counts[0], "trust": trust}
+        bench_pictures(artifact, settings, outputs, _bar, load)
+        return
     outputs.check(baseline)
     before = read(baseline) if baseline else None
     data_set, digits, labels = _digits(data_dir)
     request = benching.Request(
-        paths=[] if artifacts in (None, [Path("all")]) else list(artifacts or ()),
+        paths=_named(artifacts),
         backends=_backends(backend),
         device=device,
         threads=integers_of(threads, "--threads"),
@@ -169,6 +204,10 @@ def bench(
         raise failure
     if run.gate is not None and not run.gate.ok:
         raise typer.Exit(REGRESSION)
+
+
+def _named(artifacts: list[Path] | None) -> list[Path]:
+    return [] if artifacts in (None, [Path("all")]) else list(artifacts or ())
 
 
 def _backends(text: str) -> list[str]:

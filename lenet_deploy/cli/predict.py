@@ -20,6 +20,7 @@ from lenet_deploy.cli.options import Backend, Device, Json, Threads, Trust
 
 _DRAWN = 10  # pictures to draw; a longer list needs --draw
 _WIDE = 76  # columns of a terminal in which names and drawings fit side by side
+_LONG, _SHORT = 24, 8  # characters of a label, in a wide terminal and in others
 _LISTED = 200  # digits in the table; --json has all
 _BATCH = 1024  # images in one call of the session
 
@@ -120,6 +121,8 @@ def predict(
     elif answers:
         fits = len(answers) <= _DRAWN and stdout.width >= _WIDE
         _print(answers, fits if draw is None else draw)
+    elif not errors:
+        stdout.print("0 images: the files hold none", highlight=False)
     if errors:
         raise typer.Exit(1)
 
@@ -164,11 +167,11 @@ def _as_json(answer: _Answer) -> dict[str, Any]:
 
 
 def _print(answers: list[_Answer], draw: bool) -> None:
-    table = Table(show_lines=draw)
+    table = Table(show_lines=True)
     if draw:
         table.add_column("seen", no_wrap=True, width=20)
     table.add_column("picture", overflow="fold")
-    table.add_column("digit", justify="center")
+    table.add_column("answer", justify="center", no_wrap=True)
     table.add_column("probabilities", no_wrap=True)
     for answer in answers[:_LISTED]:
         drawing = [Text(half_blocks(answer.digit.image.pixels, stdout.encoding))] if draw else []
@@ -183,16 +186,22 @@ def _print(answers: list[_Answer], draw: bool) -> None:
         stdout.print(f"{right} of {len(known)} right", highlight=False)
 
 
+def _name(label: str) -> str:
+    return console.name(label, _LONG if stdout.width >= 100 else _SHORT)
+
+
 def _label(answer: _Answer) -> Text:
     doubtful = answer.unsure or answer.digit.image.warnings
     return Text(
-        f"{answer.label}?" if doubtful else str(answer.label), "bold yellow" if doubtful else "bold"
+        _name(answer.top[0][0]) + "?" * bool(doubtful), "bold yellow" if doubtful else "bold"
     )
 
 
 def _bars(answer: _Answer) -> Text:
+    width = max(len(_name(label)) for label, _ in answer.top)
+
     def line(label: str, p: float) -> str:
-        return f"{console.name(label, 24)} {bar(p, 10, stdout.encoding)} {p:6.1%}"
+        return f"{_name(label):{width}} {bar(p, 10, stdout.encoding)} {p:6.1%}"
 
     return Text("\n".join(line(label, p) for label, p in answer.top))
 

@@ -8,14 +8,18 @@ from unittest.mock import Mock
 import numpy as np
 import predict_command
 import pytest
+from cli_helper import assert_fits, run_alone
+from family import lenet
 from PIL import Image
 from predict_command import BUNDLED, DIGITS, predict, run, values
 from processes import python
 
+import lenet_export
 import lenet_runtime
 from lenet_deploy.cli.drawing import bar, half_blocks
 from lenet_runtime.errors import BackendUnavailable
 
+LETTERS = [chr(ord("A") + i) for i in range(26)]
 fake, pictures = predict_command.fake, predict_command.pictures
 
 
@@ -147,6 +151,50 @@ def test_ten_digits_are_drawn_and_eleven_only_when_asked(fake):
     assert "▀" in run("--digits", 11, "--draw").stdout
 
 
+@pytest.mark.parametrize("width", ["60", "80"])
+@pytest.mark.parametrize("arguments", [("--draw",), ("--no-draw",), ("--json",)])
+def test_a_family_network_of_28x28_answers_with_its_own_labels(tmp_path, width, arguments):
+    pytest.importorskip("onnxruntime")
+    artifact = lenet_export.export(
+        lenet((1, 28, 28), classes=26, kernel=5), "onnx", tmp_path / "a", labels=LETTERS
+    )
+    np.save(tmp_path / "digits.npy", DIGITS.images[:2])
+    Image.fromarray(255 - DIGITS.images[0]).resize((200, 200)).save(tmp_path / "seven.png")
+    files = (tmp_path / "digits.npy", tmp_path / "seven.png")
+    shown = run(*files, "--artifact", artifact.path, *arguments, width=width).stdout
+    with lenet_runtime.load(artifact.path) as session:
+        expected = session.predict(DIGITS.images[:2]).to_dict()
+    if arguments == ("--json",):
+        answers = json.loads(shown)["predictions"]
+        assert [len(answer["probabilities"]) for answer in answers] == [26] * 3
+        tops = [answer["top_k"][0]["label"] for answer in answers[:2]]
+        assert tops == [answer["label"] for answer in expected]
+        return
+    assert_fits(shown.replace("[...]", ""), int(width))
+    assert ("▀" in shown) == (arguments == ("--draw",))
+    assert shown.count("├") == 2  # a line between the three
+    for answer in expected:
+        assert f" {answer['label'][:1]}" in shown
+
+
+def test_long_labels_leave_room_for_the_names(fake, pictures, monkeypatch):
+    names = [f"a label of many words, {i}" for i in range(10)]
+    monkeypatch.setattr(predict_command, "LABELS", names)
+    drawn = run(pictures / "7.png", "--no-draw", width="60").stdout
+    assert_fits(drawn, 60)
+    assert "[...]" in drawn
+    assert "dark ink, inverted" in drawn
+    assert names[7] in run(pictures / "7.png", width="120").stdout
+
+
+@pytest.mark.parametrize("shape", [(0, 28, 28), (0, 32, 32)])
+def test_a_file_of_no_images_is_said_to_be_empty(fake, tmp_path, shape):
+    np.save(tmp_path / "none.npy", np.zeros(shape, np.uint8))
+    assert run(tmp_path / "none.npy").stdout == "0 images: the files hold none\n"
+    assert predict(tmp_path / "none.npy") == ([], set())
+    assert fake.sessions == []
+
+
 def test_escape_sequences_in_a_name_do_not_reach_the_terminal(fake, pictures):
     path = (pictures / "7.png").rename(pictures / "\x1b[31m[bold]7.png")
     result = run(path, width="200")
@@ -175,13 +223,8 @@ def test_bars_are_as_long_as_the_probability():
 
 
 def test_a_terminal_without_unicode_gets_ascii():
-    code = (
-        "import sys, lenet_deploy.cli;"
-        "module = sys.modules['lenet_deploy.cli.predict'];"
-        "digit = module.bundled(1)[0];"
-        "module._print([module._Answer(digit, 7, [], [('7', 0.9)])], True)"
-    )
-    drawn = python(code, PYTHONIOENCODING="ascii", COLUMNS="80").stdout
+    pytest.importorskip("onnxruntime")
+    drawn = run_alone("predict", "--digits", 1, PYTHONIOENCODING="ascii", COLUMNS="80").stdout
     assert "'###" in drawn
     assert "#########" in drawn
 

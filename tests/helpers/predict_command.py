@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from typer.testing import CliRunner
 import lenet_deploy.cache
 import lenet_runtime
 from lenet_deploy.cli import app
+from lenet_deploy.cli.console import stdout
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.prediction import from_logits
 from lenet_runtime.images.preprocess import Preprocessing, to_batch
 
 DIGITS = load_digits()
+LABELS = "0123456789"
 BUNDLED = to_batch(DIGITS.images, Preprocessing()).reshape(60, -1)
 
 
@@ -42,11 +45,13 @@ class FakeSession:
         flat = to_batch(images, Preprocessing()).reshape(len(images), -1)
         nearest = np.square(flat[:, None] - BUNDLED).mean(2).argmin(1)
         logits = 9 * np.eye(10, dtype=np.float32)[DIGITS.labels[nearest]]
-        return from_logits(logits, "0123456789", top_k)
+        return from_logits(logits, LABELS, top_k)
 
 
 def run(*arguments, width="80", code=0):
-    result = CliRunner(env={"COLUMNS": width}).invoke(app, ["predict", *map(str, arguments)])
+    # Not COLUMNS: where that is set at the import, as in xdist's workers, the console keeps it.
+    with patch.object(stdout, "_width", int(width)):
+        result = CliRunner().invoke(app, ["predict", *map(str, arguments)])
     assert result.exit_code == code, result.output
     return result
 
