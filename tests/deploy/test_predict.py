@@ -183,7 +183,7 @@ def test_long_labels_leave_room_for_the_names(fake, pictures, monkeypatch):
     drawn = run(pictures / "7.png", "--no-draw", width="60").stdout
     assert_fits(drawn, 60)
     assert "[...]" in drawn
-    assert "dark ink, inverted" in drawn
+    assert "dark ink" in drawn
     assert names[7] in run(pictures / "7.png", width="120").stdout
 
 
