@@ -154,4 +154,4 @@ def test_it_says_what_it_does_before_an_engine_is_imported(monkeypatch):
     monkeypatch.setattr(module, "installed", told.append)
     module.diagnose(told.append)
     assert told[0] == "looking at every engine"
-    assert run("doctor", "--json").stderr == "looking at every engine ...\n"
+    assert run("doctor", "--json").stderr.startswith("looking at every engine ...\n")

@@ -158,6 +158,14 @@ def test_the_bytes_of_a_photo_are_its_picture():
     )
 
 
+def test_a_photo_keeps_its_colours():
+    """A JPEG may be decoded to grey, which is right for networks of one channel alone."""
+    file = io.BytesIO()
+    Image.new("RGB", (2000, 1500), (200, 40, 90)).save(file, "JPEG")
+    (red, green, blue) = to_batch(file.getvalue(), Preprocessing(0, 1), (3, 32, 32))[0] * 255
+    np.testing.assert_allclose([red.mean(), green.mean(), blue.mean()], [200, 40, 90], atol=3)
+
+
 REAL = load_digits().images
 MIXED = np.concatenate([REAL[:2], REAL[:2] > 99])  # two images of 0 and 1 among others
 
