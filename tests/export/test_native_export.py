@@ -147,7 +147,7 @@ def test_the_library_asks_for_no_executable_stack(exported):
 
 
 def test_unknown_level_is_refused(net):
-    with pytest.raises(InputError, match=r"isa: expected one of x86-64-v4, .*'avx2'"):
+    with pytest.raises(InputError, match=r"isa: expected one of x86-64-v4, .* found 'avx2'"):
         sources_of(net, "avx2")
 
 

@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from family import MEMBERS
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from samples import digits
@@ -209,6 +210,8 @@ def test_networks_that_int8_cannot_take_are_refused(net):
     dense = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 10)).eval()
     with pytest.raises(InputError, match="int8 is for LeNet's chain of layers"):
         tensorrt._graph(request_of(dense, "int8"))
+    with pytest.raises(InputError, match=r"^tensorrt: int8 takes two 3x3 .* found 5x5 filters"):
+        tensorrt._graph(request_of(MEMBERS["tutorial 5x5"].make(), "int8"))
     overflowing = scaled(scaled(net, "conv1.weight", 1e30), "conv2.weight", 1e30)
     with pytest.raises(InputError, match="finite activations"):
         tensorrt._graph(request_of(overflowing, "int8"))

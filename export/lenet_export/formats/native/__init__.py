@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lenet_export.formats.native import assembly, compiler, fp32, int8, member
+from lenet_export.formats.native import assembly, compiler, fp32, int8, member, stages
 from lenet_export.formats.native.assembly import Program
 from lenet_export.formats.native.isa import BASE, BF16, BF16_FLAGS, NONE, V3, V4, VNNI, Level
 from lenet_export.network import layers, weights
@@ -167,6 +167,9 @@ def _kernels(program: Program) -> dict[str, tuple[str, ...]]:
     )
     convolutions, count = program.network.convolutions, len(program.network.dense)
     numbered = {f"conv{i}": others for i in range(1, len(convolutions) + 1)} | {"conv1": conv1}
+    # The last ones, if they are computed as dense layers.
+    spatial = len(stages.stage(program.network).stages)
+    numbered |= {f"conv{i}": dense for i in range(spatial + 1, len(convolutions) + 1)}
     return numbered | {f"fc{i}": dense for i in range(1, count)} | {f"fc{count}": last}
 
 

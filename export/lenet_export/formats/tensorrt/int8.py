@@ -26,7 +26,7 @@ def ranges(request: Request, images: Array) -> quantize.Ranges:
     """What the activations reach on normalised images ``(N, 1, 32, 32)``.
 
     Raises:
-        InputError: the module is not LeNet's chain of layers, or it overflows.
+        InputError: the module is not like `Net`, or it overflows.
     """
     try:
         network = layers.read(request.module, request.image_shape)
@@ -34,7 +34,7 @@ def ranges(request: Request, images: Array) -> quantize.Ranges:
         raise InputError(
             f"tensorrt: int8 is for LeNet's chain of layers ({error}); export in another precision"
         ) from error
-    return quantize.calibrate(network, images)
+    return quantize.calibrate(layers.require_net_like(network, "tensorrt: int8"), images)
 
 
 def quantized(model: onnx.ModelProto, found: quantize.Ranges) -> onnx.ModelProto:
