@@ -115,7 +115,9 @@ def load_network(
         notes += [] if isinstance(module, Net) else inference.other_sizes(inferred)
         assumed += ["ReLU (--activation)"] * (activation is None)
         assumed += ["max pooling (--pooling)"] * (pooling is None)
-        assumed += [f"batch norm's eps {family.NORM_EPS}"] * network.has_norms
+        assumed += [
+            f"batch norm before the activation, its eps {family.NORM_EPS}"
+        ] * network.has_norms
     pixels = _preprocessing(card, shape, mean, std, where)
     assumed += [f"mean {pixels.mean} (--mean)"] * (mean is None)
     assumed += [f"std {pixels.std} (--std)"] * (std is None)

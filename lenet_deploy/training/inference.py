@@ -111,7 +111,7 @@ def _layers(
         missing = "convolutions (4-D weights)" if not kinds[4] else "dense layers (2-D weights)"
         raise CannotInfer(f"LeNet has convolutions and dense layers, found no {missing}; {ASK}")
     after = _in_order(kinds[4], ordered=ordered), _in_order(kinds[2], ordered=ordered)
-    norms = _norms(list(layers), after[0], kinds[4], kinds[1])
+    norms = _norms(list(layers), after[0], kinds, ordered=ordered)
     convolutions = tuple(
         Convolution(
             name, kinds[4][name]["weight"].shape[1], len(kinds[4][name]["weight"]),
@@ -164,7 +164,7 @@ def _strange(layer: str, own: Tensors, parts: set[str]) -> str:
 def _in_order(layers: dict[str, Tensors], *, ordered: bool) -> list[str]:
     """Names in the one order in which each layer takes as much as the one before it makes."""
     names = list(layers)
-    if _chains(names, layers) and (ordered or len({re.sub("[0-9]", "", n) for n in names}) == 1):
+    if _chains(names, layers) and (ordered or _differ_in_numbers(names)):
         return names
     if len(names) > _MOST_LAYERS:
         raise CannotInfer(f"found {len(names)} layers with weights; {ASK}")
@@ -172,9 +172,14 @@ def _in_order(layers: dict[str, Tensors], *, ordered: bool) -> list[str]:
     if not orders:
         shown = [f"{name} {tuple(layers[name]['weight'].shape)}" for name in names]
         raise CannotInfer(f"the layers make no chain, found {few(shown, 6)}; {ASK}")
-    if len(orders) > 1 and not _chains(names, layers):
+    if len(orders) > 1:
         raise CannotInfer(f"{few(names)} fit in more than one order; {ASK}")
-    return names if len(orders) > 1 else orders[0]
+    return orders[0]
+
+
+def _differ_in_numbers(names: Sequence[str]) -> bool:
+    """Whether the numbers in their names say their order, as those of conv1 and conv2 do."""
+    return len({re.sub("[0-9]", "", name) for name in names}) == 1
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -203,9 +208,14 @@ def _orders(names: Sequence[str], layers: dict[str, Tensors]) -> Iterator[list[s
 
 
 def _norms(
-    names: list[str], convolutions: list[str], layers: dict[str, Tensors], norms: dict[str, Tensors]
+    names: list[str],
+    convolutions: list[str],
+    kinds: dict[int, dict[str, Tensors]],
+    *,
+    ordered: bool,
 ) -> dict[str, str]:
     """The batch normalisation behind each convolution, by its place in the file or its length."""
+    layers, dense, norms = kinds[4], kinds[2], kinds[1]
     before = {name: names[names.index(name) - 1] for name in norms if name != names[0]}
     pairs = {
         layer: norm
@@ -213,15 +223,34 @@ def _norms(
         if layer in layers and len(layers[layer]["weight"]) == _length(norms[norm])
     }
     if len(pairs) == len(norms):
+        for norm in norms:  # which a convolution that is defined before it might need as well
+            known = names[: names.index(norm)] if ordered else convolutions
+            if _of_length(layers, _length(norms[norm])) & set(known) - set(pairs):
+                raise CannotInfer(_unclear([norm]))
         return pairs
     pairs = {}
     for length in {_length(own) for own in norms.values()}:
-        of_length = sorted((n for n in norms if _length(norms[n]) == length), key=_natural)
-        chosen = [c for c in convolutions if len(layers[c]["weight"]) == length]
-        if len(chosen) != len(of_length):
-            raise CannotInfer(f"it is not clear what {few(of_length)} follows; {ASK}")
+        of_length = [name for name in norms if _length(norms[name]) == length]
+        chosen = [c for c in convolutions if c in _of_length(layers, length)]
+        others = _of_length(dense, length)
+        if (
+            len(chosen) != len(of_length)
+            or (others and len(norms) != len(convolutions))
+            or (ordered and others & {before.get(norm) for norm in of_length})
+            or (len(of_length) > 1 and not ordered and not _differ_in_numbers(of_length))
+        ):
+            raise CannotInfer(_unclear(of_length))
         pairs |= dict(zip(chosen, of_length, strict=True))
     return pairs
+
+
+def _of_length(layers: dict[str, Tensors], length: int) -> set[str]:
+    """Layers with so many outputs."""
+    return {name for name, own in layers.items() if len(own["weight"]) == length}
+
+
+def _unclear(norms: list[str]) -> str:
+    return f"it is not clear what {few(norms)} follows; {ASK}"
 
 
 def _length(own: Tensors) -> int:

@@ -92,7 +92,7 @@ def test_batch_norm_leaves_an_onnx_that_needs_no_trust(tmp_path):
     artifact = Artifact.open(tmp_path / "out" / "onnx-fp32")
     assert artifact.manifest.preprocessing == Preprocessing((0.5, 0.4, 0.3), (0.2, 0.2, 0.2), 2)
     assert not trust.reason(artifact)
-    assert "batch norm's eps 1e-05" in said
+    assert "batch norm before the activation, its eps 1e-05" in said
 
 
 def test_a_model_of_ones_own_is_exported_and_verified(tmp_path):

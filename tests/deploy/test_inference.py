@@ -134,6 +134,77 @@ def test_what_the_weights_do_not_say_is_asked_for_in_one_line(tmp_path, weights,
     assert "\n" not in text
 
 
+def norm(name, length):
+    parts = ("weight", "bias", "running_mean", "running_var")
+    return {f"{name}.{part}": torch.ones(length) for part in parts}
+
+
+def named(*names_and_shapes):
+    return {f"{name}.weight": torch.zeros(shape) for name, shape in names_and_shapes}
+
+
+FIRST, EQUAL = (8, 1, 3, 3), (8, 8, 3, 3)
+TWO_ORDERS = {
+    "convolutions named in words": (
+        ".safetensors",  # which sorts: one, three, two
+        named(("one", FIRST), ("two", EQUAL), ("three", EQUAL), ("fc", (10, 72))),
+        "fit in more than one order",
+    ),
+    "dense layers named in words": (
+        ".safetensors",
+        named(("c", FIRST), ("a", (84, 1352)), ("mid", (84, 84)), ("hid", (84, 84)))
+        | named(("out", (10, 84))),
+        "fit in more than one order",
+    ),
+    "a norm behind the first or the second": (
+        ".pt",
+        named(("conv1", FIRST), ("conv2", EQUAL)) | norm("bn", 8) | named(("fc", (10, 200))),
+        "not clear what bn follows",
+    ),
+    "a norm, sorted": (
+        ".safetensors",
+        named(("conv1", FIRST), ("conv2", EQUAL), ("fc", (10, 200))) | norm("cz", 8),
+        "not clear what cz follows",
+    ),
+    "a norm behind a dense layer as long as a convolution": (
+        ".pt",
+        named(("conv1", FIRST), ("conv2", (64, 8, 3, 3)), ("fc1", (64, 1600)))
+        | norm("bn", 64)
+        | named(("fc2", (10, 64))),
+        "not clear what bn follows",
+    ),
+    "as many norms as convolutions": (
+        ".pt",
+        named(("conv1", FIRST))
+        | norm("bn1", 8)
+        | named(("conv2", (64, 8, 3, 3)), ("fc1", (64, 1600)))
+        | norm("bn2", 64)
+        | named(("fc2", (10, 64))),
+        "not clear what bn2 follows",
+    ),
+    "norms named in words": (
+        ".safetensors",
+        named(("conv1", FIRST), ("conv2", EQUAL), ("fc", (10, 200)))
+        | norm("n_one", 8)
+        | norm("a_two", 8),
+        "not clear what",
+    ),
+}
+
+
+@pytest.mark.parametrize(("suffix", "weights", "said"), TWO_ORDERS.values(), ids=TWO_ORDERS)
+def test_no_order_is_guessed(tmp_path, suffix, weights, said):
+    with pytest.raises(ArtifactError, match=said):
+        load_network(save(weights, tmp_path / f"a{suffix}"))
+
+
+def test_norms_named_in_words_follow_in_the_order_of_the_definition(tmp_path):
+    weights = named(("conv1", FIRST), ("conv2", EQUAL)) | norm("n_one", 8) | norm("a_two", 8)
+    weights["a_two.bias"] = torch.full((8,), 7.0)
+    path = save(weights | named(("fc", (10, 200))), tmp_path / "a.pt")
+    assert load_network(path).module.conv2.bias.mean() > 5
+
+
 @pytest.mark.parametrize(
     ("side", "advice"),
     [
