@@ -30,11 +30,13 @@ class Digit:
         name: Path of the picture, with its place in an array, or the name of a bundled digit.
         image: Pixels, and how they were made from the picture.
         label: The right answer, where it is known.
+        found: Whether it was found in a picture, which may show anything.
     """
 
     name: str
     image: DigitImage
     label: int | None = None
+    found: bool = False
 
 
 def bundled(count: int) -> list[Digit]:
@@ -108,11 +110,11 @@ def _read_file(file: Path) -> list[Digit]:
             start = stream.read(16)
             if not is_array_file(start, file.name):
                 stream.seek(0)
-                return [Digit(str(file), read_digit(stream))]
+                return [Digit(str(file), read_digit(stream), found=True)]
             data = start + stream.read(MAX_BYTES + 1 - len(start))
     numbers = start[:1].isdigit() or start.lower().lstrip(b'"').startswith((b"label", b"pixel"))
     if once and not (numbers or is_array_file(start, "")):
-        return [Digit(str(file), read_digit(io.BytesIO(data)))]
+        return [Digit(str(file), read_digit(io.BytesIO(data)), found=True)]
     return _from_arrays(str(file), data)
 
 

@@ -17,6 +17,7 @@ from lenet_deploy.cli.console import print_json, progress, stderr, stdout
 from lenet_deploy.cli.drawing import bar, half_blocks
 from lenet_deploy.cli.inputs import Digit, bundled, match, read
 from lenet_deploy.cli.options import Backend, Device, Json, Threads, Trust
+from lenet_runtime.errors import InputError
 
 _DRAWN = 10  # pictures to draw; a longer list needs --draw
 _WIDE = 76  # columns of a terminal in which names and drawings fit side by side
@@ -105,6 +106,14 @@ def predict(
             path, backend=backend, device=device, threads=threads, trust=trust
         ) as session:
             document |= {"artifact": str(session.artifact.path), "backend": session.backend}
+            if session.artifact.manifest.image_shape[0] == 3 and any(
+                digit.found for digit in inputs
+            ):
+                raise InputError(
+                    f"{session.artifact.path} takes pictures in colour, and this command looks for "
+                    "one grey digit in each; in Python, lenet_runtime.load(...).predict(picture) "
+                    "resizes them in colour"
+                )
             answers = list(_classify(session, inputs, top_k, min_confidence))
     for name, message in errors.items():
         stderr.print(Text(f"error: {console.name(name)}: {message}", style="red"), soft_wrap=True)

@@ -230,6 +230,14 @@ def test_a_terminal_without_unicode_gets_ascii():
     assert "#########" in drawn
 
 
+def test_pictures_in_colour_are_not_taken_for_grey_digits(pictures, tmp_path):
+    """`Session.predict` resizes them in colour, which is another answer."""
+    artifact = lenet_export.export(lenet((3, 32, 32)), "onnx", tmp_path / "rgb", batch_sizes=[1])
+    result = run(str(pictures / "7.png"), "--artifact", str(artifact.path), code=2)
+    assert "takes pictures in colour" in result.stderr
+    run("--digits", "2", "--artifact", str(artifact.path))
+
+
 def test_it_imports_no_torch(pictures):
     code = (
         "import sys; from lenet_deploy.cli import app;"

@@ -29,7 +29,9 @@ class FakeSession:
     backend = "fake"
 
     def __init__(self, path, batch_size=None):
-        manifest = SimpleNamespace(batch_size=batch_size, preprocessing=Preprocessing())
+        manifest = SimpleNamespace(
+            batch_size=batch_size, preprocessing=Preprocessing(), image_shape=(1, 32, 32)
+        )
         self.artifact = SimpleNamespace(path=Path(path), manifest=manifest)
         self.batches = []
         self.closed = False
