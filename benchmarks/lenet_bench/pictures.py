@@ -141,7 +141,7 @@ def _steps(
     manifest = session.manifest
     shape, preprocessing = manifest.image_shape, manifest.preprocessing
     stamps = [[clock() for clock in clocks]]
-    with open_picture(io.BytesIO(file), "L" if shape[0] == 1 else "RGB") as image:
+    with open_picture(io.BytesIO(file), grey=shape[0] == 1) as image:
         image.load()
         stamps.append([clock() for clock in clocks])
         pixels, _ = to_pixels(image, preprocessing, shape)

@@ -16,6 +16,7 @@ from torch import nn
 
 from lenet_export.network import weights
 from lenet_export.network.reference import Reference
+from lenet_export.network.shapes import output_name
 from lenet_export.proof import check_batch_sizes, mnist_batch, proof_sizes, prove, run_filled
 from lenet_runtime.errors import ArtifactError, InputError, ParityError
 from lenet_runtime.images.digits import load_digits
@@ -146,7 +147,8 @@ def verify(
         seed: of the noise and of the permutation.
 
     Raises:
-        ArtifactError: the artifact was made from other weights.
+        ArtifactError: the artifact was made from other weights, or from a module that ends in
+            another way, in log_softmax, say.
         InputError: an argument is wrong.
         ParityError: see `prove`; what fails otherwise is in the report.
     """
@@ -159,6 +161,11 @@ def verify(
         raise InputError(f"{name}: found {len(images)} images and {len(labels)} labels")
     shape = manifest.preprocessing, manifest.image_shape
     digits = mnist_batch(bundled.images, *shape)
+    if (found := output_name(reference, digits)) != manifest.output:
+        raise ArtifactError(
+            f"{session.artifact.path}: expected a module that answers {manifest.output}, as the one "
+            f"that was exported, found {found}; pass that very module"
+        )
     batches = list(parity_batches(digits, proof_sizes(session, batch_sizes), seed))
     return Verification(
         prove(session, reference, batches, bundled.images),

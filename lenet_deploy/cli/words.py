@@ -13,7 +13,10 @@ _KEYWORD = re.compile(r"""\b([a-z_]+)=(?:'([^']*)'|"([^"]*)"|([\w.:]*\w))""")
 # How an error that is about an argument begins: ``static batch: expected ...``.
 _ARGUMENT = re.compile(r"([a-z]+(?:[ _][a-z]+)?): ")
 # What is called otherwise in Python.
-_PHRASES = {"pass the module that has them": "name their checkpoint with --checkpoint"}
+_PHRASES = {
+    "pass the module that has them": "name their checkpoint with --checkpoint",
+    "pass that very module": "name its code with --model",
+}
 # Flags that mean nothing to the command after this one, though it has them.
 _NOT_NEXT = ("output", "force", "as_json", "batch_sizes", "seed", "threads", "precision", "labels")
 _CHECKPOINT = re.compile(r".*\.(safetensors|pth?|ckpt|bin)")

@@ -63,15 +63,15 @@ def read_digit(file: Path | BinaryIO) -> DigitImage:
     if isinstance(file, Path):
         with file.open("rb") as stream:
             return read_digit(stream)
-    with open_picture(file, "L") as image:
+    with open_picture(file, grey=True) as image:
         return mnist_style(image)
 
 
 @contextlib.contextmanager
-def open_picture(file: BinaryIO, mode: str) -> "Iterator[Image]":
+def open_picture(file: BinaryIO, *, grey: bool) -> "Iterator[Image]":
     """The picture in a file, which may be anybody's; what fails in the block is translated, too.
 
-    A JPEG is decoded directly to about `DRAFT` pixels in `mode`, ``L`` or ``RGB``.
+    A JPEG is decoded directly to about `DRAFT` pixels in grey, where that is asked for.
 
     Raises:
         InputError: as `read_digit`.
@@ -88,9 +88,9 @@ def open_picture(file: BinaryIO, mode: str) -> "Iterator[Image]":
     try:
         with PIL.Image.open(file, formats=_formats()) as image:
             _check_cost(image)
-            if image.format in ("JPEG", "MPO"):
+            if grey and image.format in ("JPEG", "MPO"):
                 share = DRAFT / max(image.size)
-                image.draft(mode, (int(image.width * share), int(image.height * share)))
+                image.draft("L", (int(image.width * share), int(image.height * share)))
             yield image
     except InputError:
         raise

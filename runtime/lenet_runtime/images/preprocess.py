@@ -235,7 +235,7 @@ def _from_pictures(
     digits = []
     for i, picture in enumerate(pictures):
         try:
-            with _opened(picture, "L") as image:
+            with _opened(picture, grey=True) as image:
                 digits.append(mnist_style(image))
         except InputError as error:
             raise InputError(f"images[{i}]: {error}") from error
@@ -251,19 +251,19 @@ def _from_pictures(
     )
 
 
-def _opened(picture: Any, mode: str) -> AbstractContextManager[Any]:
+def _opened(picture: Any, *, grey: bool) -> AbstractContextManager[Any]:
     """A block with the picture, which is decoded where it is the bytes of a file."""
     if not isinstance(picture, bytes):
         return nullcontext(picture)
     from lenet_runtime.images.files import open_picture
 
-    return open_picture(io.BytesIO(picture), mode)
+    return open_picture(io.BytesIO(picture), grey=grey)
 
 
 def _photo(picture: Any, index: int, width: int, height: int) -> NDArray[np.uint8]:
     """The picture in RGB, resized as torchvision's ``Resize((height, width))`` does."""
     try:
-        with _opened(picture, "RGB") as image:
+        with _opened(picture, grey=False) as image:
             return np.asarray(image.convert("RGB").resize((width, height), 2))  # 2 is bilinear
     except Exception as error:  # decoders raise errors of many kinds on damaged files
         raise InputError(f"images[{index}]: it cannot be read as RGB ({error})") from error

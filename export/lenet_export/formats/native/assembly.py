@@ -35,8 +35,10 @@ _ANSWERS = {
         "Probabilities", "The largest is the answer. Below, logits are these.",
     ),
 }  # fmt: skip
-# Parts of an image whose pixels are whole registers.
+# Words and parts for an image whose pixels are whole registers of 16, and words for any other.
+ALL_PIXELS = {"WHOLE": "LENET_PIXELS"}
 WHOLE_REGISTERS = {"v4_tail.c": "", "v3_tail.c": ""}
+SOME_PIXELS = {"WHOLE": "LENET_PIXELS / 16 * 16"}
 _PREFIX = re.compile("[A-Za-z][A-Za-z0-9_]{,31}")
 # They begin other names here: those of kernels, and of Python.
 _TAKEN = ("base", "bf16", "none", "py", "pyinit", "v3", "v4", "v4h", "vnni")

@@ -77,7 +77,7 @@ def _constants(network: Network, packed: Packed, paired: range) -> Iterator[str]
 
 def _section(isa: Isa, packed: Packed, paired: range) -> str:
     """The words and the kernels of one instruction set."""
-    words = {"ATTRIBUTE": isa.attribute}
+    words = {"ATTRIBUTE": isa.attribute} | assembly.ALL_PIXELS
     last = len(packed.dense) - 1
     return assembly.section(
         isa,

@@ -92,10 +92,11 @@ def _constants(staged: Staged, paired: range, average: bool) -> Iterator[str]:
 
 def _section(isa: Isa, staged: Staged, paired: range, curved: Sequence[str]) -> str:
     """The words and the kernels of one instruction set."""
+    is_whole = math.prod(staged.stages[0].shape) % LANES == 0
     words = {"ATTRIBUTE": isa.attribute, "ISA": isa.name}
+    words |= assembly.ALL_PIXELS if is_whole else assembly.SOME_PIXELS
+    tails = assembly.WHOLE_REGISTERS if is_whole else {}
     last = len(staged.dense) - 1
-    pixels = math.prod(staged.stages[0].shape)
-    tails = {} if pixels % LANES else assembly.WHOLE_REGISTERS
     lines = [
         line
         for number, each in enumerate(staged.stages, 1)

@@ -24,7 +24,7 @@ static inline ATTRIBUTE uint32_t v3_largest(const float *image)
     const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
     __m256i most = _mm256_setzero_si256();
     uint32_t lanes[8], largest = 0;
-    for (int i = 0; i < LENET_PIXELS; i += 8) {
+    for (int i = 0; i < WHOLE; i += 8) {
         const __m256i bits = _mm256_castps_si256(_mm256_loadu_ps(image + i));
         most = _mm256_max_epu32(most, _mm256_and_si256(magnitude, bits));
     }

@@ -28,7 +28,7 @@ static inline ATTRIBUTE uint32_t v4_largest(const float *image)
 {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
     __m512i most = _mm512_setzero_si512();
-    for (int i = 0; i < LENET_PIXELS; i += 16) {
+    for (int i = 0; i < WHOLE; i += 16) {
         const __m512i bits = _mm512_castps_si512(_mm512_loadu_ps(image + i));
         most = _mm512_max_epu32(most, _mm512_and_si512(magnitude, bits));
     }
