@@ -163,8 +163,8 @@ def verify(
     digits = mnist_batch(bundled.images, *shape)
     if (found := output_name(reference, digits)) != manifest.output:
         raise ArtifactError(
-            f"{session.artifact.path}: expected a module that answers {manifest.output}, as the one "
-            f"that was exported, found {found}; pass that very module"
+            f"{session.artifact.path}: expected a module that answers {manifest.output}, as "
+            f"what was exported, found {found}; pass that very module"
         )
     batches = list(parity_batches(digits, proof_sizes(session, batch_sizes), seed))
     return Verification(

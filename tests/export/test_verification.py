@@ -71,6 +71,18 @@ def test_the_seed_changes_the_noise(session_of, net, eager):
 # ---- arguments
 
 
+def test_the_same_weights_with_another_end_are_refused(tmp_path, net):
+    """They have the fingerprint that the manifest wants, and answer something else."""
+    softened = torch.nn.Sequential(net, torch.nn.LogSoftmax(1))
+    artifact = lenet_export.export(softened, "onnx", tmp_path / "a", batch_sizes=[1])
+    bare = torch.nn.Sequential(net, torch.nn.Identity())
+    with (
+        lenet_runtime.load(artifact) as session,
+        pytest.raises(ArtifactError, match="expected a module that answers log_probabilities"),
+    ):
+        lenet_export.verify(session, bare)
+
+
 def test_other_weights_are_refused(onnx_artifact, net):
     """One weight by one unit in its last place is another network."""
     other = copy.deepcopy(net)
