@@ -12,6 +12,7 @@ import typer
 
 from lenet_deploy.cli.console import note, plain
 from lenet_deploy.cli.options import Checkpoint
+from lenet_runtime.artifact import Manifest
 from lenet_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,27 +70,29 @@ class Network:
         flags = "another --model" if self.model else "another --activation or --pooling"
         return f"note: the same weights with {flags} than at the export answer otherwise"
 
-    def load(self, artifact_size: tuple[int, int] | None = None) -> "Loaded":
+    def load(self, manifest: Manifest | None = None) -> "Loaded":
         """The network; what was done to its weights, inferred and assumed is said on stderr.
 
         Args:
-            artifact_size: Height and width that an artifact of it takes; for the bundled
-                checkpoint, which has one size, of no account.
+            manifest: Of an artifact of it, which says its image size and preprocessing; for the
+                bundled checkpoint, which has its own, of no account.
 
         Raises:
             DeployError: See `load_network`; or a flag's text is wrong.
         """
         from lenet_deploy.training.checkpoint import load_network
 
-        size = _size(self.input_size) if self.input_size else self.checkpoint and artifact_size
+        known = manifest if self.checkpoint else None
+        size = known.image_shape[1:] if known else None
+        mean, std = _numbers("--mean", self.mean), _numbers("--std", self.std)
         loaded = load_network(
             self.checkpoint,
             model=self.model,
             activation=self.activation,
             pooling=self.pooling,
-            input_size=size or None,
-            mean=_numbers("--mean", self.mean),
-            std=_numbers("--std", self.std),
+            input_size=_size(self.input_size) if self.input_size else size,
+            mean=known.preprocessing.mean if known else mean,
+            std=known.preprocessing.std if known else std,
             labels=_names(self.labels),
         )
         for line in loaded.notes:

@@ -96,7 +96,7 @@ def verify(
         import lenet_export
         from lenet_export.proof import bundled_right
 
-        net = network.load(session.manifest.image_shape[1:]).module
+        net = network.load(session.manifest).module
         step(f"verifying {artifact} on {session.backend}")
         report = lenet_export.verify(session, net, batch_sizes=sizes, data_set=data_set, seed=seed)
         name, device = session.backend, session.device

@@ -58,6 +58,7 @@ def test_there_and_back(tmp_path):
     told = verify(artifact, "--checkpoint", mine, *D2L[:4], "--json")
     assert json.loads(told.stdout)["ok"]
     assert "warning: accuracy" not in told.stderr  # these are no digits
+    assert "assumed" not in told.stderr  # nor the artifact's own mean
     other = verify(artifact, "--checkpoint", mine, "--activation", "tanh", code=3)
     assert "with another --activation or --pooling than at the export answer otherwise" in (
         " ".join(other.stderr.split())
