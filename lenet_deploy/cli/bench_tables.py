@@ -37,6 +37,7 @@ def print_run(run: "Run") -> None:
 
 
 def _print_latency(run: "Run") -> None:
+    from lenet_bench.html.words import right
     from lenet_bench.result import times
 
     speedup = f"x {run.baseline}"
@@ -61,7 +62,7 @@ def _print_latency(run: "Run") -> None:
                 str(size),
                 *(microseconds(result.percentile_us(p)) for p in (50, 90, 99)),
                 f"{result.images_per_second:,.0f}",
-                _right(run.engines.get(result.engine, {})),
+                right(run.engines.get(result.engine, {})),
                 times(speed.value) if speed else "",
                 f"{times(speed.low)} to {times(speed.high)}" if speed and not is_baseline else "",
             )
@@ -85,14 +86,6 @@ def _signs(text: str) -> str:
     if stdout.encoding.startswith("utf"):
         return text
     return text.replace("†", "^").replace("‡", "!")
-
-
-def _right(details: dict[str, Any]) -> str:
-    """Right answers: counted where there are few, in percent where there are many."""
-    right, digits = details.get("right"), details.get("digits")
-    if right is None or not digits:
-        return ""
-    return f"{right}/{digits}" if digits < 1000 else f"{right / digits:.2%}"
 
 
 def print_steps(run: "Run", section: "DeviceSection") -> None:
