@@ -19,6 +19,7 @@ from torch import nn
 
 from lenet_deploy.training import custom, family, inference, weights_file
 from lenet_deploy.training.family import SEED, Architecture, LeNet, named_as_usual
+from lenet_deploy.training.layer_order import CannotInfer
 from lenet_deploy.training.model import Net
 from lenet_deploy.training.unwrap import Unwrapped, few, require_finite, unwrap
 from lenet_runtime.artifact.files import write_atomically
@@ -161,7 +162,7 @@ def read_checkpoint(path: Path | None = None) -> tuple[Net, dict[str, Any]]:
 def _infer(unwrapped: Unwrapped, where: str, **options: Any) -> inference.Inferred:
     try:
         return inference.infer(unwrapped.weights, **options)
-    except inference.CannotInfer as error:
+    except CannotInfer as error:
         raise ArtifactError(f"{where}: {error}") from error
 
 
