@@ -72,7 +72,7 @@ bench-peers: $(PEERS)/.ready ## Ours against its peers; the first run takes the 
 
 # With what $(PYTHON) has: a GPU machine's own PyTorch, no network, nothing installed.
 gpu-check: ## Parity and latency of every backend on this machine's GPU, in six minutes
-	PYTHONPATH=.:export:runtime:benchmarks$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m benchmarks.gpu_check $(GPU_CHECK)
+	PYTHONPATH=.:export:runtime:benchmarks:serving$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m benchmarks.gpu_check $(GPU_CHECK)
 
 clean: ## Remove everything that make made
 	rm -rf $(VENV) artifacts dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -13,16 +13,28 @@ import lenet_bench
 import lenet_deploy
 import lenet_export
 import lenet_runtime
+import lenet_serve
 
 ENGINES = {"onnx", "onnxruntime", "onnxscript", "tensorrt", "tensorrt_rtx", "torch", "torchvision"}
-HEAVY = ENGINES | {"matplotlib", "PIL", "plotly", "safetensors", "scipy"}
-PACKAGES = {p.__name__: p for p in (lenet_deploy, lenet_export, lenet_runtime, lenet_bench)}
+SERVERS = {"google", "grpc", "httptools", "orjson", "uvicorn", "uvloop"}
+HEAVY = ENGINES | SERVERS | {"matplotlib", "PIL", "plotly", "safetensors", "scipy"}
+PACKAGES = {
+    p.__name__: p
+    for p in (
+        lenet_deploy,
+        lenet_export,
+        lenet_runtime,
+        lenet_bench,
+        lenet_serve,
+    )
+}
 # Each layer, and which of ours it may import.
 ALLOWED = {
     "lenet_runtime": set(),
     "lenet_export": {"lenet_runtime"},
     "lenet_bench": {"lenet_runtime"},
-    "lenet_deploy": {"lenet_runtime", "lenet_export", "lenet_bench"},
+    "lenet_serve": {"lenet_runtime"},
+    "lenet_deploy": {"lenet_runtime", "lenet_export", "lenet_bench", "lenet_serve"},
     "benchmarks": PACKAGES.keys(),
 }
 # What is no package of the wheel, and is held to the same rules.
@@ -103,6 +115,7 @@ def test_the_runtime_needs_numpy_alone():
         "from lenet_export import FORMATS",
         "import lenet_deploy",
         "import lenet_bench",
+        "import lenet_serve",
     ],
 )
 def test_importing_the_other_layers_brings_no_engine(statement):

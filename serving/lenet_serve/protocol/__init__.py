@@ -1,0 +1,1 @@
+"""The Open Inference Protocol, bytes in and bytes out: no network, no sessions."""
