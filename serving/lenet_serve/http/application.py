@@ -89,7 +89,7 @@ class Application:
             coding = request.headers.get(b"content-encoding")
             request.body = inflate(body, coding, self.limits.body_bytes) if coding else body
             reply = route.handler(self.context, request)
-        except Exception as error:  # noqa: BLE001  a client is always answered
+        except Exception as error:
             reply = self.refuse(error)
         return reply if isinstance(reply, Pending) else self._sealed(reply, request)
 
@@ -97,7 +97,7 @@ class Application:
         """Make the reply of a future that is done; never raises."""
         try:
             reply = pending.then(pending.future.result())
-        except Exception as error:  # noqa: BLE001  a client is always answered
+        except Exception as error:
             reply = self.refuse(error)
         return self._sealed(reply, request)
 
@@ -108,9 +108,7 @@ class Application:
             error = ServeError("server: it failed, and its log says why", Code.INTERNAL)
         return error_reply(error)
 
-    def refuse_early(
-        self, error: ServeError, method: str, headers: Headers
-    ) -> tuple[Reply, bool]:
+    def refuse_early(self, error: ServeError, method: str, headers: Headers) -> tuple[Reply, bool]:
         """The reply to a request whose body has not been read, and whether it has one."""
         own = dict(headers)
         has_body = own.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in own

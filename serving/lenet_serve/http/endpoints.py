@@ -10,9 +10,10 @@ from lenet_serve.errors import Code, ServeError
 from lenet_serve.http.context import Context
 from lenet_serve.http.messages import Pending, Reply, Request, json_reply
 from lenet_serve.protocol import rest
-from lenet_serve.protocol.infer import InferResponse
+from lenet_serve.protocol.infer import InferRequest, InferResponse
 
 _SLOW = 128 * 2**10  # bytes of a body that is decoded in a thread: up to here some 0.3 ms
+_LENGTH = rest.LENGTH.encode()
 _PROMETHEUS = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -63,14 +64,20 @@ def _infer(context: Context, request: Request) -> Reply:
 
 def _begin(context: Context, request: Request) -> Reply | Pending:
     service = context.service
-    length = request.headers.get(rest.LENGTH)
-    asked = rest.decode(
-        request.model,
-        request.version,
-        request.body,
-        None if length is None else length.decode("latin-1"),
-        service.limits,
-    )
+    length = request.headers.get(_LENGTH)
+    try:
+        asked = rest.decode(
+            request.model,
+            request.version,
+            request.body,
+            None if length is None else length.decode("latin-1"),
+            service.limits,
+        )
+    except ServeError as error:
+        refused = InferRequest(request.model, request.version, begun_ns=request.begun_ns)
+        service.refused(refused, error.code)
+        raise
+    asked.begun_ns = request.begun_ns
 
     def then(response: InferResponse) -> Reply:
         return Reply(200, *rest.encode(response, asked))
