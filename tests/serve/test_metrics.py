@@ -266,7 +266,7 @@ def test_the_place_of_an_unloaded_version_is_used_again(metrics):
 
 def test_labels_are_escaped(metrics):
     metrics.loaded('a"b\\c\nd', "1")
-    assert br'nv_inference_count{model="a\"b\\c\nd",version="1"} 0' in metrics.text()
+    assert rb'nv_inference_count{model="a\"b\\c\nd",version="1"} 0' in metrics.text()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
