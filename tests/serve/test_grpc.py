@@ -184,7 +184,11 @@ def test_a_deadline_that_has_passed(client):
 
 
 def test_each_message_of_a_stream_is_answered_and_a_bad_one_ends_nothing(client):
-    requests = [infer_request(id="1"), infer_request(id="2", model_name="no"), infer_request(id="3")]
+    requests = [
+        infer_request(id="1"),
+        infer_request(id="2", model_name="no"),
+        infer_request(id="3"),
+    ]
     answers = list(client.stream(f"{INFERENCE}ModelStreamInfer", iter(requests)))
     assert [answer.infer_response.id for answer in answers] == ["1", "", "3"]
     assert [bool(answer.error_message) for answer in answers] == [False, True, False]

@@ -1,5 +1,6 @@
 """What answers each path; all are functions of the service and the request."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -10,7 +11,7 @@ from lenet_serve.errors import Code, ServeError
 from lenet_serve.http.context import Context
 from lenet_serve.http.messages import Pending, Reply, Request, json_reply
 from lenet_serve.protocol import rest
-from lenet_serve.protocol.infer import InferRequest, InferResponse
+from lenet_serve.protocol.infer import InferResponse
 
 _SLOW = 128 * 2**10  # bytes of a body that is decoded in a thread: up to here some 0.3 ms
 _LENGTH = rest.LENGTH.encode()
@@ -74,8 +75,13 @@ def _begin(context: Context, request: Request) -> Reply | Pending:
             service.limits,
         )
     except ServeError as error:
-        refused = InferRequest(request.model, request.version, begun_ns=request.begun_ns)
-        service.refused(refused, error.code)
+        service.refused(
+            request.model,
+            request.version,
+            protocol="http",
+            code=error.code,
+            total_ns=time.perf_counter_ns() - request.begun_ns,
+        )
         raise
     asked.begun_ns = request.begun_ns
 
