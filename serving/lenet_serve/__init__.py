@@ -11,14 +11,15 @@ from lenet_serve.errors import Code, ServeError
 from lenet_serve.limits import Limits
 from lenet_serve.model import Model
 from lenet_serve.protocol.infer import InferRequest, InferResponse, RequestedOutput, Tensor
+from lenet_serve.repository import ModelState, Repository, RepositoryOptions
 from lenet_serve.service import Service
 
 if TYPE_CHECKING:
     from lenet_serve.http import asgi
 
 __all__ = [
-    "Code", "InferRequest", "InferResponse", "Limits", "Model", "RequestedOutput", "ServeError",
-    "Service", "Tensor", "asgi",
+    "Code", "InferRequest", "InferResponse", "Limits", "Model", "ModelState", "Repository",
+    "RepositoryOptions", "RequestedOutput", "ServeError", "Service", "Tensor", "asgi",
 ]  # fmt: skip
 
 
