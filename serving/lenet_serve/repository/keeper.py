@@ -4,22 +4,20 @@ It looks at the folder, starts loads in threads of their own, which report to it
 there is as a `View`, replaced whole, so that nobody else needs a lock. What others want of it they
 put into its inbox, as functions.
 
-A model that was replaced is closed when its last request has let go of it. A request holds the
-`Model` that it was given, and Python counts these references anyway; whoever keeps a model for
-longer keeps it open.
+A model that was replaced or unloaded admits nothing more, and is closed in a thread of its own once
+its last request has ended. A request that had found it and was not admitted yet looks again.
 """
 
+import contextlib
 import logging
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from lenet_runtime import Session
 from lenet_runtime.errors import DeployError, printable
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.model import Model
@@ -30,6 +28,7 @@ from lenet_serve.repository.versions import Versions
 
 OnLoad = Callable[[str, str, float, str], None]
 _LOADERS = 4  # loads at a time: a slow one delays no other, and a hundred do not take all memory
+_CLOSE_S = 2.0  # that the end waits for requests which somebody left behind
 _SETTLE_S = 0.1  # between two looks at the folder of which both must miss a version
 _log = logging.getLogger(__name__)
 
@@ -61,6 +60,7 @@ class Keeper:
         self._jobs: deque[Callable[[], None]] = deque()
         self._running = 0
         self._waiting: dict[str, list[Future[None]]] = {}
+        self._closing: set[Model] = set()
         self._stopping = False
 
     def start(self, found: Scan) -> None:
@@ -103,15 +103,18 @@ class Keeper:
             done.set_exception(self.view.absent(name))
 
     def _keep(self) -> None:
-        poll_s = self._options.poll_seconds or None
-        next_look = time.monotonic() + (poll_s or 0)
+        poll_s = self._options.poll_seconds or threading.TIMEOUT_MAX
+        next_look = time.monotonic() + poll_s
         while not self._stopping:
+            act = self._look
+            with contextlib.suppress(Empty):
+                act = self.inbox.get(timeout=max(0.0, next_look - time.monotonic()))
+            if act == self._look:
+                next_look = time.monotonic() + poll_s
             try:
-                timeout = max(0.0, next_look - time.monotonic()) if poll_s else None
-                self.inbox.get(timeout=timeout)()
-            except Empty:
-                self._look()
-                next_look = time.monotonic() + (poll_s or 0)
+                act()
+            except Exception:  # a fault of ours must not stop all that would come after it
+                _log.exception("the repository failed to follow a change")
 
     def _stop(self) -> None:
         self._stopping = True
@@ -121,9 +124,12 @@ class Keeper:
                 done.set_exception(ServeError("the server stops", Code.UNAVAILABLE))
         self._versions = Versions(latest=False)
         self.view = self._versions.view()
-        for model in models:
-            if model:
-                model.session.close()
+        threads = [threading.Thread(target=m.close, daemon=True) for m in models if m]
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + _CLOSE_S
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _again(self, name: str | None) -> None:
         """Look at the folder now; one model, or all, are due then, whether they changed or not."""
@@ -182,9 +188,25 @@ class Keeper:
             self._answer(name)
 
     def _show(self) -> None:
+        """Show how things are; only then are models closed that nobody finds any more."""
         self.view = self._versions.view()
+        for key, model in self._versions.leaving:
+            if model not in self._closing:
+                self._closing.add(model)
+                threading.Thread(target=self._end, args=[key, model], daemon=True).start()
         if not any(entry.loading for entry in self._versions.entries.values()):
             self.settled.set()
+
+    def _end(self, key: Key, model: Model) -> None:
+        """In a thread of its own: close a model once its requests have ended, and report."""
+        model.close()
+        self.inbox.put(partial(self._ended, key, model))
+
+    def _ended(self, key: Key, model: Model) -> None:
+        self._versions.leaving.remove((key, model))
+        self._closing.remove(model)
+        _log.info("%s version %s: the one before has ended", *key)
+        self._show()
 
     def _answer(self, name: str) -> None:
         """Tell those who wait for a model's load how it went, where it is over."""
@@ -210,15 +232,14 @@ class Keeper:
         entry = self._versions.entries.get(key)
         if entry is None:  # its folder went meanwhile
             if loaded.model:
-                loaded.model.session.close()
+                loaded.model.close()
             return self._settle()
         entry.loading, entry.error = False, loaded.error
         if loaded.model:
             session = loaded.model.session
-            self._close_when_unused(key, loaded.model)
-            self._versions.replace(key, loaded.model, loaded.digest)
             _log.info("%s version %s: ready, %s on %s, loaded in %.3f s",
                       *key, session.backend, session.device, seconds)  # fmt: skip
+            self._versions.replace(key, loaded.model, loaded.digest)
         elif loaded.error:
             stays = ", the one before serves on" if entry.model else ""
             _log.error("%s version %s: not loaded%s: %s", *key, stays, loaded.error)
@@ -226,15 +247,3 @@ class Keeper:
             return self._settle()  # what is there is what is served
         self._on_load(key[0], str(key[1]), seconds, entry.reason(*key))
         return self._settle()
-
-    def _close_when_unused(self, key: Key, model: Model) -> None:
-        """Close a model's session once nobody refers to the model; here, never in a request."""
-        closing = partial(self._close, key, model.session)
-        weakref.finalize(model, self.inbox.put, closing).atexit = False
-
-    def _close(self, key: Key, session: Session) -> None:
-        if key in self._versions.leaving:
-            self._versions.leaving.remove(key)
-        session.close()
-        _log.info("%s version %s: the one before is closed", *key)
-        self._show()

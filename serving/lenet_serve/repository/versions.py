@@ -111,8 +111,7 @@ class Versions:
     Attributes:
         entries: The versions that lie in the folder.
         unloaded: Names of models that are not served because somebody asked for that.
-        leaving: Versions that answer nothing new and have requests under way, each as often as it
-            has models of that kind.
+        leaving: Models that answer nothing new and have requests under way, with their keys.
         required: Names of the models that the server needs for being ready; None before the first
             look at the folder.
     """
@@ -121,7 +120,7 @@ class Versions:
         self.latest = latest
         self.entries: dict[Key, Entry] = {}
         self.unloaded: set[str] = set()
-        self.leaving: list[Key] = []
+        self.leaving: list[tuple[Key, Model]] = []
         self.required: set[str] | None = None
 
     def update(self, places: Mapping[Key, Place], gone: Iterable[Key]) -> None:
@@ -138,19 +137,21 @@ class Versions:
 
     def retire(self, key: Key) -> None:
         """Let a version answer nothing new."""
+        self._leave(key)
         entry = self.entries[key]
-        if entry.model:
-            self.leaving.append(key)
-            entry.model, entry.digest, entry.tried = None, "", None
+        entry.digest, entry.tried = "", None
         if entry.gone:
             del self.entries[key]
 
     def replace(self, key: Key, model: Model, digest: str) -> None:
         """Let a version answer by another model."""
-        entry = self.entries[key]
-        if entry.model:
-            self.leaving.append(key)
-        entry.model, entry.digest = model, digest
+        self._leave(key)
+        self.entries[key].model, self.entries[key].digest = model, digest
+
+    def _leave(self, key: Key) -> None:
+        model, self.entries[key].model = self.entries[key].model, None
+        if model:
+            self.leaving.append((key, model))
 
     def of(self, name: str) -> dict[int, Entry]:
         """A model's versions, the highest first."""
@@ -206,7 +207,7 @@ class Versions:
         return sorted({name for name, _ in self.entries})
 
     def _index(self) -> Iterator[ModelState]:
-        for name, version in sorted({*self.entries, *self.leaving}):
+        for name, version in sorted({*self.entries, *(key for key, _ in self.leaving)}):
             entry = self.entries.get((name, version))
             state, reason = self._state(name, version, entry)
             yield ModelState(name, str(version), state, reason)
@@ -218,7 +219,7 @@ class Versions:
             (entry and entry.gone, READY, "its folder is gone; it answers until another does"),
             (entry and entry.model, READY, refused),
             (entry and entry.loading, LOADING, ""),
-            ((name, version) in self.leaving, UNLOADING, "it answers its last requests"),
+            (any(key == (name, version) for key, _ in self.leaving), UNLOADING, "it answers its last requests"),
             (name in self.unloaded, UNAVAILABLE, UNLOADED),
             (version in self.wanted(name), UNAVAILABLE, reason or "it waits to be loaded"),
         )
