@@ -7,7 +7,7 @@ import pytest
 from artifact_files import write_artifact
 
 from lenet_runtime.backends import BACKENDS
-from lenet_serve.repository import Repository, RepositoryOptions
+from lenet_serve.repository import FolderRepository, RepositoryOptions
 
 POLL_S = 0.01
 
@@ -55,9 +55,9 @@ def serving(models):
     """`serving(path=models, **options)`: a repository that has settled; closed after the test."""
     opened = []
 
-    def serve(path=models, on_load=lambda *_: None, **options):
+    def serve(path=models, metrics=None, **options):
         options = {"poll_seconds": POLL_S, "trust": True} | options
-        opened.append(Repository(RepositoryOptions(path, **options), on_load))
+        opened.append(FolderRepository(RepositoryOptions(path, **options), metrics=metrics))
         assert opened[-1].wait(20)
         return opened[-1]
 

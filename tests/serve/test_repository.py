@@ -1,20 +1,21 @@
 """What is served, and what becomes of it while the folder changes."""
 
-import gc
 import logging
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import fake_engine
+import numpy as np
 import pytest
 from model_folders import POLL_S, put, reason, states, tag_of, until
 from samples import noise
 
 from lenet_export.publish import publish
 from lenet_runtime.errors import ArtifactError
-from lenet_serve import Code, ServeError
-from lenet_serve.repository import Repository, RepositoryOptions
+from lenet_serve import Code, InferRequest, Recorder, ServeError, Service, Tensor
+from lenet_serve.repository import FolderRepository, RepositoryOptions
 
 
 def refusal(call, *arguments):
@@ -25,6 +26,22 @@ def refusal(call, *arguments):
 
 def several_looks():
     time.sleep(10 * POLL_S)
+
+
+class Told(Recorder):
+    """Remembers what it was told of loads."""
+
+    def __init__(self):
+        self.all = []
+
+    def loaded(self, model, version):
+        self.all.append(("loaded", model, version))
+
+    def unloaded(self, model, version):
+        self.all.append(("unloaded", model, version))
+
+    def reloaded(self, succeeded):
+        self.all.append(("reloaded", succeeded))
 
 
 @pytest.fixture
@@ -81,7 +98,7 @@ def test_a_broken_version_costs_nobody_else(models, serving):
 
 def test_nothing_that_loads_is_an_error_at_the_start(models):
     put(models / "a" / "1", broken=True)
-    repository = Repository(RepositoryOptions(models, trust=True))
+    repository = FolderRepository(RepositoryOptions(models, trust=True))
     with pytest.raises(ArtifactError, match=r"model\.fake"):
         repository.wait(20)
     assert not repository.ready
@@ -103,7 +120,7 @@ def test_a_slow_model_stops_no_other_and_is_waited_for(models, serving, slow):
     put(models / "slow" / "1")
     for name in ("a", "b", "c", "d", "e"):
         put(models / name / "1")
-    repository = Repository(RepositoryOptions(models, trust=True))
+    repository = FolderRepository(RepositoryOptions(models, trust=True))
     until(lambda: [*states(repository).values()].count("READY") == 5)
     assert states(repository)["slow", "1"] == "LOADING"
     error = refusal(repository.get, "slow")
@@ -148,9 +165,9 @@ def test_an_export_replaces_what_is_served(models, serving):
 
 
 def test_a_broken_artifact_leaves_the_old_one_serving(models, serving, caplog):
-    loads = []
+    told = Told()
     folder = put(models / "a" / "1", "v1")
-    repository = serving(on_load=lambda *load: loads.append(load))
+    repository = serving(metrics=told)
     (put(models / "broken", "v2") / "model.fake").write_bytes(b"other")
     caplog.set_level(logging.INFO)
     folder.rename(models / ".old")
@@ -161,16 +178,12 @@ def test_a_broken_artifact_leaves_the_old_one_serving(models, serving, caplog):
     assert tag_of(repository.get("a")) == "v1"
     assert repository.ready
     assert "a version 1: not loaded, the one before serves on:" in caplog.text
-    (good, bad) = loads
-    assert good[:2] == bad[:2] == ("a", "1")
-    assert not good[3]
-    assert "model.fake" in bad[3]
     several_looks()
-    assert len(loads) == 2, "it is tried once, not at each look"
+    assert told.all == [("loaded", "a", "1"), ("reloaded", False)], "it is tried once"
     folder.rename(models / ".broken")
     (models / ".old").rename(folder)
     until(lambda: not reason(repository))
-    assert len(loads) == 2, "what is served already is not loaded again"
+    assert len(told.all) == 2, "what is served already is not loaded again"
 
 
 def test_what_is_being_copied_is_left_alone_until_it_rests(models, serving):
@@ -235,45 +248,73 @@ def test_latest_falls_back_at_the_start_as_it_does_later(models, serving):
     assert states(repository) == {("a", "1"): "READY", ("a", "2"): "UNAVAILABLE"}
 
 
-def test_a_model_in_use_is_open_until_it_is_let_go(models, serving):
+def request(images=None):
+    images = noise(1) if images is None else images
+    return InferRequest("a", inputs=[Tensor("images", "FP32", images.shape, images)])
+
+
+@pytest.fixture
+def held(serving, models):
+    """A repository whose model ``a`` is in the middle of a request, and that request's future."""
     put(models / "a" / "1")
-    repository = serving(poll_seconds=0)
-    held = repository.get("a")
-    session = held.session
-    repository.reload()
-    until(lambda: repository.get("a").session is not session)
+    repository = serving(poll_seconds=0, allow_model_control=True)
+    predictor = repository.get("a").session.predictor
+    predictor.proceed.clear()
+    predictor.entered.clear()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(Service(repository).infer, request())
+        assert predictor.entered.wait(20)
+        yield repository, predictor, future
+        predictor.proceed.set()
+
+
+@pytest.mark.parametrize("how", ["replaced", "unloaded"])
+def test_a_model_is_closed_after_its_last_request(held, how):
+    repository, predictor, future = held
+    if how == "replaced":
+        repository.load("a")
+        assert repository.get("a").session.predictor is not predictor
+    else:
+        repository.unload("a")
+        assert states(repository) == {("a", "1"): "UNLOADING"}
+        assert refusal(Service(repository).infer, request()).code is Code.UNAVAILABLE
     several_looks()
-    assert len(held.session.run(noise(1))) == 1
-    del held
-    gc.collect()
-    until(lambda: "closed" in repr(session))
+    assert not predictor.closed
+    predictor.proceed.set()
+    assert future.result(20).outputs[0].data.shape == (1, 10)
+    until(lambda: predictor.closed)
+    state = "READY" if how == "replaced" else "UNAVAILABLE"
+    until(lambda: states(repository) == {("a", "1"): state})
 
 
-def test_requests_never_fail_while_models_are_replaced(models, serving):
+def test_no_request_fails_while_models_are_replaced(models, serving):
     folder = put(models / "a" / "1", "0")
     repository = serving(versions="latest")
-    stop, failures, tags = threading.Event(), [], set()
+    service = Service(repository)
+    stop, failures, counts = threading.Event(), [], [0, 0]
 
-    def request():
+    def requests(number):
         while not stop.is_set():
             try:
-                model = repository.get("a")
-                model.session.run(noise(1))
-                tags.add(tag_of(model))
+                images = noise(1)
+                (logits,) = service.infer(request(images)).outputs
+                assert np.array_equal(logits.data[0], images.ravel()[:10])
+                counts[number] += 1
             except Exception as error:
                 failures.append(error)
 
-    threads = [threading.Thread(target=request) for _ in range(2)]
+    threads = [threading.Thread(target=requests, args=[number]) for number in (0, 1)]
     for thread in threads:
         thread.start()
-    for tag in range(1, 6):
+    for tag in range(1, 11):
         publish(put(models / ".staged" / "1", str(tag)), folder, force=True)
         shutil.rmtree(models / ".staged")
-        until(lambda tag=tag: str(tag) in tags)
+        until(lambda tag=tag: tag_of(repository.get("a")) == str(tag))
     stop.set()
     for thread in threads:
         thread.join()
     assert not failures
+    assert min(counts) > 10
     until(lambda: states(repository) == {("a", "1"): "READY"})
 
 
@@ -311,18 +352,6 @@ def test_unloading_and_loading(models, serving):
     assert len(told) == 4
     repository.unload("a")
     assert not repository.ready, "nothing is left that answers"
-
-
-def test_what_is_unloaded_answers_its_last_requests(models, serving):
-    put(models / "a" / "1")
-    repository = serving(allow_model_control=True)
-    held = repository.get("a")
-    repository.unload("a")
-    assert states(repository) == {("a", "1"): "UNLOADING"}
-    assert refusal(repository.get, "a").code is Code.UNAVAILABLE
-    assert len(held.session.run(noise(1))) == 1
-    del held
-    until(lambda: states(repository) == {("a", "1"): "UNAVAILABLE"})
 
 
 def test_control_names_models_of_the_folder_alone(models, serving, tmp_path):
@@ -371,7 +400,7 @@ def test_notes_are_logged_once_and_on_one_line(models, serving, caplog):
 
 def test_closing_closes_the_engines(models):
     put(models / "a" / "1")
-    repository = Repository(RepositoryOptions(models, trust=True))
+    repository = FolderRepository(RepositoryOptions(models, trust=True))
     repository.wait(20)
     session = repository.get("a").session
     repository.close()

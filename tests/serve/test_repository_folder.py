@@ -7,7 +7,7 @@ from model_folders import put
 
 from lenet_runtime.errors import ArtifactError, InputError
 from lenet_serve.repository import RepositoryOptions
-from lenet_serve.repository.folder import scan
+from lenet_serve.repository.scanning import scan
 
 
 def test_one_artifact_is_version_1_of_the_name(tmp_path):

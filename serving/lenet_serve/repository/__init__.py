@@ -1,7 +1,6 @@
-"""What is served: found in a folder, loaded, proven, replaced and let go while requests go on."""
+"""What is served from a folder: found, loaded, proven, replaced and let go while requests go on."""
 
+from lenet_serve.repository.folder import FolderRepository
 from lenet_serve.repository.loading import VERSIONS, RepositoryOptions
-from lenet_serve.repository.repository import Repository
-from lenet_serve.repository.versions import ModelState
 
-__all__ = ["VERSIONS", "ModelState", "Repository", "RepositoryOptions"]
+__all__ = ["VERSIONS", "FolderRepository", "RepositoryOptions"]

@@ -1,175 +1,150 @@
-"""What lies in the folder that is served: which models and versions, and whether they changed.
+"""`FolderRepository`: what is served from a folder, for those who ask for it."""
 
-Either the folder is an artifact, which is version 1 of one model; or it is a repository of models,
-``NAME/VERSION/``. A version's folder is an artifact, or holds one, as ``lenet-deploy export -o``
-puts it there. Here files are looked at and never opened: a scan costs some microseconds a version.
-"""
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
 
-import os
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from lenet_runtime.errors import InputError
+from lenet_serve.errors import Code, ServeError
+from lenet_serve.limits import Limits
+from lenet_serve.model import Model
+from lenet_serve.models import ModelState
+from lenet_serve.recorder import Recorder
+from lenet_serve.repository import scanning
+from lenet_serve.repository.keeper import Keeper
+from lenet_serve.repository.loading import RepositoryOptions
 
-from lenet_runtime.artifact import MANIFEST_NAME
-from lenet_runtime.errors import ArtifactError
-
-Key = tuple[str, int]  # a model's name, and a version
-# Names are parts of URLs, labels of metrics and words of log lines.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
-_NAME_RULE = "expected a model's name of letters, digits, '.', '_' and '-', at most 128 of them"
-_LAYOUT = "NAME/VERSION/, VERSION a whole number from 1"
-_MAX_NAMES = 8  # in one message
+_CONTROL = "explicit model load / unload is not allowed; start with --allow-model-control"
 
 
-@dataclass(frozen=True)
-class Place:
-    """A version's folder, at the moment of a scan.
-
-    Attributes:
-        path: The artifact's folder; the version's own where it holds no artifact.
-        signature: Equal in two scans where nothing was changed in between: the folder's identity,
-            and each file's name, number, size and time.
-        problem: Why no artifact can be loaded from here; empty where one may.
-    """
-
-    path: Path
-    signature: tuple[object, ...]
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Scan:
-    """What lies in the folder.
-
-    Attributes:
-        places: Each version that is there.
-        notes: A line for each thing that is there and is neither a model nor a version.
-    """
-
-    places: dict[Key, Place]
-    notes: tuple[str, ...] = ()
-
-
-def is_artifact(folder: Path) -> bool:
-    """Whether a folder says that it is an artifact."""
-    return os.path.lexists(folder / MANIFEST_NAME)
-
-
-def check_name(name: str) -> None:
-    """Raise `ArtifactError` for a name that no model may have."""
-    if not _NAME.fullmatch(name):
-        raise ArtifactError(f"{name!r}: {_NAME_RULE}")
-
-
-def scan(root: Path, name: str | None) -> Scan:
-    """Look at everything that can be served from a folder.
-
-    Hidden files and folders are passed over without a word: exports, git and Kubernetes put things
-    there until they are whole. Links are followed, since deployments switch versions by them.
+class FolderRepository:
+    """Loads what lies in a folder and follows its changes; thread-safe.
 
     Args:
-        root: The folder.
-        name: Where the folder is one artifact, its model's name; None for a folder of models.
+        options: What is served, and how.
+        limits: Bounds of what the models accept.
+        metrics: What is told of models that come, go and fail.
+
+    Attributes:
+        options: As given.
+        on_control: Called with ``load`` or ``unload`` and a model's name when a client asked for it
+            here; a supervisor sets it to tell the other workers, which call `apply`.
 
     Raises:
-        ArtifactError: The folder is not there or cannot be read.
+        DeployError: There is nothing to serve, or the name is none.
     """
-    if name is not None:
-        return Scan({(name, 1): _place(root)} if is_artifact(root) else {})
-    places: dict[Key, Place] = {}
-    notes: list[str] = []
-    try:
-        for model in _folders(root, notes, f"models are folders {_LAYOUT}"):
-            if not _NAME.fullmatch(model.name):
-                notes.append(f"{model}: {_NAME_RULE}")
-            else:
-                places |= {(model.name, v): place for v, place in _versions(model, notes)}
-    except OSError as error:
-        raise ArtifactError(
-            f"{root}: expected an artifact, or a folder of models ({error.strerror})"
-        ) from error
-    return Scan(places, tuple(notes))
 
+    def __init__(
+        self,
+        options: RepositoryOptions,
+        *,
+        limits: Limits | None = None,
+        metrics: Recorder | None = None,
+    ) -> None:
+        self.options = options
+        self.on_control: Callable[[str, str], None] = lambda *_: None
+        name: str | None = options.name or "lenet"
+        scanning.check_name(name or "")
+        if not scanning.is_artifact(options.path):
+            name = None
+            if options.name:
+                raise InputError(
+                    f"name: expected none for a folder of models, which their own folders name, "
+                    f"found {options.name!r}; {options.path} is no artifact"
+                )
+        found = scanning.scan(options.path, name)
+        if not found.places:
+            raise scanning.nothing_to_serve(options.path, found)
+        self._keeper = Keeper(options, name, limits or Limits(), metrics or Recorder())
+        self._keeper.start(found)
 
-def _versions(model: Path, notes: list[str]) -> Iterator[tuple[int, Place]]:
-    """The versions of a model."""
-    if is_artifact(model):
-        notes.append(
-            f"{model}: an artifact where a model's versions are expected; move it to {model / '1'},"
-            f" or serve it alone: lenet-deploy serve {model}"
-        )
-        return
-    count = len(notes)
-    try:
-        folders = list(_folders(model, notes, "versions are folders"))
-    except OSError as error:
-        notes.append(f"{model}: cannot be read ({error.strerror})")
-        return
-    for folder in folders:
-        if _VERSION.fullmatch(folder.name):
-            yield int(folder.name), _place(folder)
-        else:
-            notes.append(f"{folder}: expected a version, a whole number from 1 without zeros first")
-    if not folders and len(notes) == count:
-        notes.append(f"{model}: expected versions in it ({_LAYOUT}), found nothing")
+    def get(self, name: str, version: str = "") -> Model:
+        """Find a model that answers; without a version, the highest that is ready.
 
+        It stays open as long as the caller refers to it.
 
-def _folders(folder: Path, notes: list[str], rule: str) -> Iterator[Path]:
-    """The folders in `folder` and those that links lead to, by name; what else lies there is noted.
+        Raises:
+            ServeError: There is no such model or version, or it is not ready.
+        """
+        view = self._keeper.view
+        try:
+            return view.models[name][version]
+        except KeyError:
+            raise view.absent(name, version) from None
 
-    Raises:
-        OSError: The folder cannot be read.
-    """
-    with os.scandir(folder) as entries:
-        seen = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda e: e.name)
-    for entry in seen:
-        if entry.is_dir():
-            yield folder / entry.name
-        else:
-            kind = "a link that leads nowhere" if entry.is_symlink() else "a file"
-            kind = "a file" if os.path.exists(entry) else kind  # noqa: PTH110  an entry is a path
-            notes.append(f"{folder / entry.name}: {kind} is passed over; {rule}")
+    def index(self) -> list[ModelState]:
+        """Every version that lies in the folder or still answers requests, and how it is."""
+        return list(self._keeper.view.index)
 
+    @property
+    def ready(self) -> bool:
+        """Whether the server can answer, and for all that it was started for.
 
-def _place(folder: Path) -> Place:
-    """The artifact that a version's folder is, or the one that it holds."""
-    try:
-        if is_artifact(folder):
-            return Place(folder, _signature(folder))
-        notes: list[str] = []
-        inner = [child for child in _folders(folder, notes, "") if is_artifact(child)]
-        if len(inner) == 1:
-            return Place(inner[0], _signature(folder) + _signature(inner[0]))
-        names = ", ".join(child.name for child in inner[:_MAX_NAMES]) or f"no {MANIFEST_NAME}"
-        problem = f"{folder}: expected an artifact, or a folder that holds one, found {names}"
-        return Place(folder, _signature(folder), problem)
-    except OSError as error:
-        # Also where it went while it was looked at: the next scan will tell.
-        return Place(folder, (error.errno,), f"{folder}: cannot be read ({error.strerror})")
+        See `lenet_serve.repository.versions.Versions.view`.
+        """
+        return self._keeper.view.ready
 
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all that lay there at the start was loaded, or failed.
 
-def _signature(folder: Path) -> tuple[object, ...]:
-    """What tells a folder, as it is, from what else may come to be there; see `Place`."""
-    status = folder.stat()
-    files = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            try:
-                s = entry.stat()  # of what a link leads to
-            except FileNotFoundError:
-                files.append((entry.name, 0, 0, 0))
-            else:
-                files.append((entry.name, s.st_ino, s.st_size, s.st_mtime_ns))
-    return str(folder), status.st_dev, status.st_ino, status.st_mtime_ns, tuple(sorted(files))
+        Returns:
+            Whether that is so; False after `timeout` seconds.
 
+        Raises:
+            DeployError: Nothing of it could be loaded; the first one's reason.
+        """
+        if not self._keeper.settled.wait(timeout):
+            return False
+        errors = self._keeper.errors
+        if errors and not self._keeper.view.models:
+            raise errors[0]
+        return True
 
-def nothing_to_serve(root: Path, found: Scan) -> ArtifactError:
-    """What to say of a folder that holds no model."""
-    notes = found.notes[:_MAX_NAMES]
-    more = len(found.notes) - len(notes)
-    return ArtifactError(
-        f"{root}: expected an artifact ({MANIFEST_NAME}), or models in folders {_LAYOUT}; "
-        + ("; ".join(notes) + f"; and {more} more" * bool(more) if notes else "found nothing")
-    )
+    def reload(self) -> None:
+        """Load everything again, changed or not, as on SIGHUP; returns at once.
+
+        Signals' handlers may call it.
+        """
+        self._keeper.inbox.put(self._keeper.reload)
+
+    def load(self, name: str, parameters: Mapping[str, object] | None = None) -> None:
+        """Load a model of the folder, again if it is loaded; for clients. Waits until it is done.
+
+        Raises:
+            ServeError: Clients may not, the folder has no such model, the request has parameters,
+                or a version cannot be loaded; what was served before still is.
+        """
+        self._control("load", name, parameters or {}, ()).result()
+
+    def unload(self, name: str, parameters: Mapping[str, object] | None = None) -> None:
+        """Serve a model no longer, until it is loaded; for clients. Its requests end well.
+
+        Raises:
+            ServeError: Clients may not, or the folder has no such model.
+        """
+        self._control("unload", name, parameters or {}, ("unload_dependents",)).result()
+
+    def apply(self, action: str, name: str) -> "Future[None]":
+        """Do what a client asked another worker for, ``load`` or ``unload``; returns at once."""
+        done: Future[None] = Future()
+        act = {"load": self._keeper.load, "unload": self._keeper.unload}[action]
+        self._keeper.inbox.put(partial(act, name, done))
+        return done
+
+    def _control(
+        self, action: str, name: str, parameters: Mapping[str, object], known: tuple[str, ...]
+    ) -> "Future[None]":
+        if not self.options.allow_model_control:
+            raise ServeError(_CONTROL, Code.UNAVAILABLE)
+        if strange := sorted(parameters.keys() - set(known)):
+            raise ServeError(
+                f"parameters: expected {', '.join(known) or 'none'}, found {', '.join(strange)}; "
+                "models come from the server's own folder alone"
+            )
+        done = self.apply(action, name)
+        self.on_control(action, name)
+        return done
+
+    def close(self) -> None:
+        """Serve nothing any more, and give the engines back; when no request is left."""
+        self._keeper.stop()

@@ -20,13 +20,14 @@ from queue import Empty, SimpleQueue
 
 from lenet_runtime.errors import DeployError, printable
 from lenet_serve.errors import Code, ServeError
+from lenet_serve.limits import Limits
 from lenet_serve.model import Model
-from lenet_serve.repository import folder, loading
-from lenet_serve.repository.folder import Key, Place, Scan
+from lenet_serve.recorder import Recorder
+from lenet_serve.repository import loading, scanning
 from lenet_serve.repository.loading import Loaded, RepositoryOptions
+from lenet_serve.repository.scanning import Key, Place, Scan
 from lenet_serve.repository.versions import Versions
 
-OnLoad = Callable[[str, str, float, str], None]
 _LOADERS = 4  # loads at a time: a slow one delays no other, and a hundred do not take all memory
 _CLOSE_S = 2.0  # that the end waits for requests which somebody left behind
 _SETTLE_S = 0.1  # between two looks at the folder of which both must miss a version
@@ -39,7 +40,7 @@ class Keeper:
     Args:
         options: What is served, and how.
         name: The model's name where the folder is one artifact, else None.
-        on_load: See `Repository`.
+        limits, metrics: See `FolderRepository`.
 
     Attributes:
         inbox: What it is to do next; putting something in is safe anywhere, in signals' handlers
@@ -48,10 +49,13 @@ class Keeper:
         settled: Set once all that lay there at the start was loaded, or failed.
     """
 
-    def __init__(self, options: RepositoryOptions, name: str | None, on_load: OnLoad) -> None:
+    def __init__(
+        self, options: RepositoryOptions, name: str | None, limits: Limits, metrics: Recorder
+    ) -> None:
         self.inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self.settled = threading.Event()
-        self._options, self._name, self._on_load = options, name, on_load
+        self._options, self._name = options, name
+        self._limits, self._metrics = limits, metrics
         self._versions = Versions(latest=options.versions == "latest")
         self.view = self._versions.view()
         self._thread = threading.Thread(target=self._keep, name="repository", daemon=True)
@@ -106,7 +110,7 @@ class Keeper:
         poll_s = self._options.poll_seconds or threading.TIMEOUT_MAX
         next_look = time.monotonic() + poll_s
         while not self._stopping:
-            act = self._look
+            act: Callable[[], None] = self._look
             with contextlib.suppress(Empty):
                 act = self.inbox.get(timeout=max(0.0, next_look - time.monotonic()))
             if act == self._look:
@@ -146,12 +150,12 @@ class Keeper:
         """
         root = self._options.path
         try:
-            found = folder.scan(root, self._name)
+            found = scanning.scan(root, self._name)
             if at_once and self._last.keys() - found.places.keys():
                 time.sleep(_SETTLE_S)
-                self._last, found = found.places, folder.scan(root, self._name)
+                self._last, found = found.places, scanning.scan(root, self._name)
             if not found.places:
-                raise folder.nothing_to_serve(root, found)
+                raise scanning.nothing_to_serve(root, found)
         except DeployError as error:
             self._say(f"{error}; what is served stays")
         else:
@@ -205,7 +209,10 @@ class Keeper:
     def _ended(self, key: Key, model: Model) -> None:
         self._versions.leaving.remove((key, model))
         self._closing.remove(model)
-        _log.info("%s version %s: the one before has ended", *key)
+        entry = self._versions.entries.get(key)
+        if not (entry and entry.model):
+            self._metrics.unloaded(key[0], str(key[1]))
+        _log.info("%s version %s: what answered before is closed", *key)
         self._show()
 
     def _answer(self, name: str) -> None:
@@ -224,7 +231,7 @@ class Keeper:
     def _work(self, key: Key, place: Place, served: str) -> None:
         """In a thread of its own: load, and report."""
         begin = time.perf_counter()
-        loaded = loading.load(key, place, self._options, served)
+        loaded = loading.load(key, place, self._options, self._limits, served)
         self.inbox.put(partial(self._loaded, key, loaded, time.perf_counter() - begin))
 
     def _loaded(self, key: Key, loaded: Loaded, seconds: float) -> None:
@@ -233,17 +240,19 @@ class Keeper:
         if entry is None:  # its folder went meanwhile
             if loaded.model:
                 loaded.model.close()
-            return self._settle()
+            self._settle()
+            return
         entry.loading, entry.error = False, loaded.error
         if loaded.model:
             session = loaded.model.session
             _log.info("%s version %s: ready, %s on %s, loaded in %.3f s",
                       *key, session.backend, session.device, seconds)  # fmt: skip
+            if entry.model:
+                self._metrics.reloaded(True)
             self._versions.replace(key, loaded.model, loaded.digest)
+            self._metrics.loaded(key[0], str(key[1]))
         elif loaded.error:
             stays = ", the one before serves on" if entry.model else ""
             _log.error("%s version %s: not loaded%s: %s", *key, stays, loaded.error)
-        else:
-            return self._settle()  # what is there is what is served
-        self._on_load(key[0], str(key[1]), seconds, entry.reason(*key))
-        return self._settle()
+            self._metrics.reloaded(False)
+        self._settle()  # where there is neither, what is there is what is served

@@ -7,8 +7,9 @@ from pathlib import Path
 import lenet_runtime
 from lenet_runtime import Artifact
 from lenet_runtime.errors import DeployError, InputError, expected_one_of, first_line
+from lenet_serve.limits import Limits
 from lenet_serve.model import Model
-from lenet_serve.repository.folder import Key, Place
+from lenet_serve.repository.scanning import Key, Place
 
 VERSIONS = ("all", "latest")
 _log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class RepositoryOptions:
         backend: The backend, see `lenet_runtime.load`.
         device: The device, see `lenet_runtime.load`.
         threads: The CPU threads of a call, see `lenet_runtime.load`.
-        max_batch: The largest batch that is run for several requests; it is warmed up, too.
+        max_batch: Images of several requests that are computed together, see `Model`.
         poll_seconds: Seconds between two looks at the folder; 0 for none.
         allow_model_control: Whether clients may load and unload models.
     """
@@ -39,7 +40,7 @@ class RepositoryOptions:
     backend: str = "auto"
     device: str = "cpu"
     threads: int | None = None
-    max_batch: int = 1
+    max_batch: int | None = None
     poll_seconds: float = 1.0
     allow_model_control: bool = False
 
@@ -68,7 +69,9 @@ class Loaded:
     error: DeployError | None = None
 
 
-def load(key: Key, place: Place, options: RepositoryOptions, served: str = "") -> Loaded:
+def load(
+    key: Key, place: Place, options: RepositoryOptions, limits: Limits, served: str = ""
+) -> Loaded:
     """Open the artifact, load it, prove it on its golden images, and warm it up; never raises.
 
     The proof is `lenet_runtime.load`'s own: every program of the engine answers the artifact's
@@ -78,6 +81,7 @@ def load(key: Key, place: Place, options: RepositoryOptions, served: str = "") -
         key: The model's name and version.
         place: Where the artifact lies.
         options: How to load it.
+        limits: Bounds of what the model accepts.
         served: The digest of an artifact that need not be loaded again.
     """
     name, version = key
@@ -95,8 +99,9 @@ def load(key: Key, place: Place, options: RepositoryOptions, served: str = "") -
             trust=options.trust,
         )
         try:
-            session.warmup(sorted({1, options.max_batch}))
-            return Loaded(artifact.digest, Model(name, str(version), session))
+            model = Model(name, str(version), session, limits=limits, max_batch=options.max_batch)
+            session.warmup(sorted({1, model.max_batch}))
+            return Loaded(artifact.digest, model)
         except BaseException:
             session.close()
             raise

@@ -4,30 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from lenet_runtime.errors import DeployError, expected_one_of
+from lenet_runtime.errors import DeployError
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.model import Model
-from lenet_serve.repository.folder import Key, Place
+from lenet_serve.models import ModelState, not_found
+from lenet_serve.repository.scanning import Key, Place
 
 READY, UNAVAILABLE, LOADING, UNLOADING = "READY", "UNAVAILABLE", "LOADING", "UNLOADING"
 UNLOADED = "unloaded"
-
-
-@dataclass(frozen=True)
-class ModelState:
-    """One line of the repository's index, as Triton has it.
-
-    Attributes:
-        name: The model's name.
-        version: The version, a number.
-        state: ``READY``, ``UNAVAILABLE``, ``LOADING`` or ``UNLOADING``.
-        reason: Why it is not ready; or, where it is, why a newer artifact in its place is not.
-    """
-
-    name: str
-    version: str
-    state: str
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,12 +31,8 @@ class View:
     def absent(self, name: str, version: str = "") -> ServeError:
         """What to say to whom asks for a model that is not among `models`."""
         states = {s.version: s.state for s in self.index if s.name == name}
-        if not states:
-            names = sorted({state.name for state in self.index}) or ["(none)"]
-            return ServeError(f"model: {expected_one_of(names, name)}", Code.NOT_FOUND)
-        if version and version not in states:
-            message = f"version of {name}: {expected_one_of(states, version)}"
-            return ServeError(message, Code.NOT_FOUND)
+        if not states or (version and version not in states):
+            return not_found(name, version, [(state.name, state.version) for state in self.index])
         asked = {states[version]} if version else {*states.values()}
         state = next(s for s in (LOADING, UNLOADING, *asked) if s in asked)
         return ServeError(
@@ -214,12 +194,13 @@ class Versions:
 
     def _state(self, name: str, version: int, entry: Entry | None) -> tuple[str, str]:
         reason = entry.reason(name, version) if entry else ""
+        leaving = {key for key, _ in self.leaving}
         refused = f"the artifact there now was refused: {reason}" if reason else ""
         rules = (
             (entry and entry.gone, READY, "its folder is gone; it answers until another does"),
             (entry and entry.model, READY, refused),
             (entry and entry.loading, LOADING, ""),
-            (any(key == (name, version) for key, _ in self.leaving), UNLOADING, "it answers its last requests"),
+            ((name, version) in leaving, UNLOADING, "it answers its last requests"),
             (name in self.unloaded, UNAVAILABLE, UNLOADED),
             (version in self.wanted(name), UNAVAILABLE, reason or "it waits to be loaded"),
         )
