@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from lenet_serve.batching import Images, Logits
-from lenet_serve.errors import Code, ServeError, translated
+from lenet_serve.errors import Code, translated
 from lenet_serve.model import Model
 from lenet_serve.protocol.infer import InferRequest, InferResponse, Times
 from lenet_serve.recorder import Recorder
