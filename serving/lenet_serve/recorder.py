@@ -47,15 +47,6 @@ class Recorder:
     def pending(self, model: str, version: str, change: int) -> None:
         """Count a request that begins (1) or ends (-1) to wait for the engine."""
 
-    def loaded(self, model: str, version: str) -> None:
-        """Say that a version of a model answers from now on."""
-
-    def unloaded(self, model: str, version: str) -> None:
-        """Say that it does not any more."""
-
-    def reloaded(self, succeeded: bool) -> None:
-        """Count a version that was loaded in place of another, or one that failed to load."""
-
     def statistics(self, model: str, version: str) -> dict[str, Any]:
         """V2's statistics of one version of a model, an element of ``model_stats``."""
         return {"name": model, "version": version}
