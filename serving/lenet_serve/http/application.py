@@ -1,11 +1,10 @@
 """`Application`: what is answered to a request, whoever carries it."""
 
 import hmac
-import logging
 import re
 import time
 
-from lenet_serve.errors import Code, ServeError
+from lenet_serve.errors import Code, ServeError, translated
 from lenet_serve.http.coding import check_coding, gzipped, inflate, too_large
 from lenet_serve.http.context import Context
 from lenet_serve.http.messages import Headers, Pending, Reply, Request, error_reply
@@ -13,7 +12,6 @@ from lenet_serve.http.routes import ROUTES
 from lenet_serve.http.routing import Route, Table
 from lenet_serve.service import Service
 
-_LOG = logging.getLogger("lenet_serve.http")
 _TABLE = Table(ROUTES)
 _DIGITS = re.compile(rb"[0-9]{1,20}")
 
@@ -89,32 +87,23 @@ class Application:
             coding = request.headers.get(b"content-encoding")
             request.body = inflate(body, coding, self.limits.body_bytes) if coding else body
             reply = route.handler(self.context, request)
-        except Exception as error:  # noqa: BLE001  a client is always answered
-            reply = self.refuse(error)
+        except Exception as error:
+            reply = error_reply(translated(error))
         return reply if isinstance(reply, Pending) else self._sealed(reply, request)
 
     def finish(self, pending: Pending, request: Request) -> Reply:
         """Make the reply of a future that is done; never raises."""
         try:
             reply = pending.then(pending.future.result())
-        except Exception as error:  # noqa: BLE001  a client is always answered
-            reply = self.refuse(error)
+        except Exception as error:
+            reply = error_reply(translated(error))
         return self._sealed(reply, request)
 
-    def refuse(self, error: Exception) -> Reply:
-        """The reply to a request that failed: our own faults are logged, and not told."""
-        if not isinstance(error, ServeError):
-            _LOG.error("a request failed", exc_info=error)
-            error = ServeError("server: it failed, and its log says why", Code.INTERNAL)
-        return error_reply(error)
-
-    def refuse_early(
-        self, error: ServeError, method: str, headers: Headers
-    ) -> tuple[Reply, bool]:
+    def refuse_early(self, error: ServeError, method: str, headers: Headers) -> tuple[Reply, bool]:
         """The reply to a request whose body has not been read, and whether it has one."""
         own = dict(headers)
         has_body = own.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in own
-        return self._seal(self.refuse(error), method, b""), has_body
+        return self._seal(error_reply(translated(error)), method, b""), has_body
 
     def _sealed(self, reply: Reply, request: Request) -> Reply:
         return self._seal(reply, request.method, request.headers.get(b"accept-encoding", b""))

@@ -20,7 +20,7 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 _CLOSE = (b"connection", b"close")
 
 
-class Disconnected(Exception):  # noqa: N818  not an error
+class Disconnected(Exception):
     """The client has gone."""
 
 
@@ -44,9 +44,7 @@ def asgi(service: Service | Application, token: str | None = None) -> Asgi:
             headers = reply.headers
             if not keeps and headers[-1] != _CLOSE:
                 headers.append(_CLOSE)
-            await send(
-                {"type": "http.response.start", "status": reply.status, "headers": headers}
-            )
+            await send({"type": "http.response.start", "status": reply.status, "headers": headers})
             await send({"type": "http.response.body", "body": reply.body})
         else:  # a WebSocket: closing it before it is accepted is a 403
             await receive()
@@ -76,11 +74,11 @@ async def _answer(own: Application, scope: Scope, receive: Receive) -> tuple[Rep
         body = await _read(own, receive)
     except ServeError as error:
         return own.refuse_early(error, method, headers)[0], False
-    reply = own.answer(route, request, body)
-    if isinstance(reply, Pending):
-        await _wait(reply, receive)
-        reply = own.finish(reply, request)
-    return reply, True
+    answer = own.answer(route, request, body)
+    if isinstance(answer, Pending):
+        await _wait(answer, receive)
+        answer = own.finish(answer, request)
+    return answer, True
 
 
 async def _read(own: Application, receive: Receive) -> bytes:
@@ -121,9 +119,9 @@ async def _wait(pending: Pending, receive: Receive) -> None:
 def path_of(scope: Scope) -> bytes:
     """The path below where the application is mounted, as it was sent."""
     raw = scope.get("raw_path")
-    sent = quote(scope["path"]).encode() if raw is None else raw.partition(b"?")[0]
+    sent: bytes = quote(scope["path"]).encode() if raw is None else raw.partition(b"?")[0]
     root = scope.get("root_path", "").rstrip("/")
     below = sent.split(b"/")[root.count("/") :]
     if root and unquote(sent.decode("latin-1")).startswith(f"{root}/"):
         return b"/" + b"/".join(below[1:])
-    return sent  # type: ignore[no-any-return]
+    return sent

@@ -180,9 +180,7 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         version = parser.get_http_version()
         self._call = call = _Call()
-        call.closes = (
-            version == "1.0" or not parser.should_keep_alive() or parser.should_upgrade()
-        )
+        call.closes = version == "1.0" or not parser.should_keep_alive() or parser.should_upgrade()
         method = parser.get_method().decode("latin-1")
         path, _, query = _target(self._url)
         try:

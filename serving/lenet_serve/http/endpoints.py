@@ -1,5 +1,6 @@
 """What answers each path; all are functions of the service and the request."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -14,6 +15,7 @@ from lenet_serve.protocol import rest
 from lenet_serve.protocol.infer import InferResponse
 
 _SLOW = 128 * 2**10  # bytes of a body that is decoded in a thread: up to here some 0.3 ms
+_LENGTH = rest.LENGTH.encode()
 _PROMETHEUS = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -64,14 +66,25 @@ def _infer(context: Context, request: Request) -> Reply:
 
 def _begin(context: Context, request: Request) -> Reply | Pending:
     service = context.service
-    length = request.headers.get(rest.LENGTH)
-    asked = rest.decode(
-        request.model,
-        request.version,
-        request.body,
-        None if length is None else length.decode("latin-1"),
-        service.limits,
-    )
+    length = request.headers.get(_LENGTH)
+    try:
+        asked = rest.decode(
+            request.model,
+            request.version,
+            request.body,
+            None if length is None else length.decode("latin-1"),
+            service.limits,
+        )
+    except ServeError as error:
+        service.refused(
+            request.model,
+            request.version,
+            protocol="http",
+            code=error.code,
+            total_ns=time.perf_counter_ns() - request.begun_ns,
+        )
+        raise
+    asked.begun_ns = request.begun_ns
 
     def then(response: InferResponse) -> Reply:
         return Reply(200, *rest.encode(response, asked))

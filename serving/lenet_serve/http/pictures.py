@@ -66,13 +66,15 @@ def pictures(request: Request) -> list[tuple[str, bytes]]:
     if not kind.lower().startswith("multipart/form-data"):
         if kind.lower().startswith("application/x-www-form-urlencoded") or not request.body:
             raise ServeError(
-                "body: expected picture files, as curl -F picture=@FILE or --data-binary @FILE with "
-                "--header 'Content-Type: image/png' sends them, found a form of text"
+                "body: expected picture files, as curl -F picture=@FILE sends them, or one with "
+                "Content-Type: image/png, found neither"
             )
         return [("", request.body)]
     boundary = re.search(r'boundary="?([^";,]{1,70})"?', kind)
     if not boundary:
-        raise ServeError("Content-Type: expected multipart/form-data; boundary=..., found no bounds")
+        raise ServeError(
+            "Content-Type: expected multipart/form-data; boundary=..., found no bounds"
+        )
     files = [*_parts(request.body, boundary[1].encode("latin-1"))]
     if not files:
         raise ServeError("body: expected at least one file in the form, found none")

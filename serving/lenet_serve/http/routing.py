@@ -70,7 +70,9 @@ class Table:
                 names = [part for part, form in zip(parts, shape, strict=True) if form == "{}"]
                 if all(names):
                     return route, *(*names, "", "")[:2]  # type: ignore[return-value]
-        raise ServeError("path: expected one that /openapi.json lists, found another", Code.NOT_FOUND)
+        raise ServeError(
+            "path: expected one that /openapi.json lists, found another", Code.NOT_FOUND
+        )
 
 
 def _shapes(parts: list[str]) -> Iterator[tuple[str, ...]]:
