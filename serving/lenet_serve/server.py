@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -19,6 +19,9 @@ from lenet_serve.http.application import Application
 from lenet_serve.http.asgi import asgi
 from lenet_serve.http.connection import Connection
 from lenet_serve.service import Service
+
+if TYPE_CHECKING:
+    from lenet_serve.grpc import GrpcServer
 
 _LINGER = 0.5  # seconds in which requests still come on connections, once listeners are closed
 _GRACE = 30.0  # seconds for what is under way then
@@ -114,6 +117,9 @@ class Server(uvicorn.Server):
     Args:
         service: What answers.
         options: How it is served.
+
+    Attributes:
+        grpc_port: The port of gRPC, once it serves; None for no gRPC.
     """
 
     def __init__(self, service: Service, options: ServerOptions) -> None:
@@ -140,6 +146,7 @@ class Server(uvicorn.Server):
         )
         self._stop = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.grpc_port: int | None = None
 
     def run_on(self, listener: socket.socket, on_ready: Callable[[], None]) -> None:
         """Serve on a listener until SIGTERM or SIGINT, or `stop`, ends it."""
@@ -158,9 +165,19 @@ class Server(uvicorn.Server):
         with self._signals(self._loop):
             await self.startup(sockets=[listener])
             await self.on_tick(0)
+            calls = self._start_grpc()
             on_ready()
             await self._until_stopped()
-            await self._drain(listener)
+            await self._drain(listener, calls)
+
+    def _start_grpc(self) -> "GrpcServer | None":
+        if self._options.grpc_port is None:
+            return None
+        from lenet_serve.grpc import GrpcServer  # needs an extra of its own
+
+        server = GrpcServer.of(self._service, self._options)
+        self.grpc_port = server.start()
+        return server
 
     @contextlib.contextmanager
     def _signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
@@ -203,10 +220,12 @@ class Server(uvicorn.Server):
             await asyncio.sleep(min(left, _TICK))
             await self._tick()
 
-    async def _drain(self, listener: socket.socket) -> None:
+    async def _drain(self, listener: socket.socket, calls: "GrpcServer | None") -> None:
         """Say that it is over, wait until clients know, answer what still comes, and end."""
         self._service.draining = True
         await self._sleep(self._options.drain_delay)
+        stopped = asyncio.to_thread(calls.stop, _GRACE) if calls else asyncio.sleep(0)
+        ended = asyncio.ensure_future(stopped)
         await self._close(listener)
         await self._sleep(_LINGER)
         for connection in list(self.server_state.connections):
@@ -215,6 +234,7 @@ class Server(uvicorn.Server):
             async with asyncio.timeout(_GRACE):
                 while self.server_state.connections:
                     await asyncio.sleep(0.02)
+        await ended
 
     async def _close(self, listener: socket.socket) -> None:
         """Take no more connections, but serve those that the kernel had taken."""
