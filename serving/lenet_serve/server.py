@@ -203,23 +203,14 @@ class Server(uvicorn.Server):
             await self._drain(listener)
 
     def _start_grpc(self) -> None:
-        from lenet_serve.grpc import GrpcServer
+        from lenet_serve.grpc import GrpcServer  # needs an extra of its own
 
-        options, tls = self._options, None
-        if options.tls_cert and options.tls_key:
-            tls = options.tls_cert.read_bytes(), options.tls_key.read_bytes()
-        self._grpc = GrpcServer(
-            self._service,
-            options.grpc_address,
-            tls=tls,
-            token=options.token,
-            reuse_port=options.reuse_port,
-        )
+        self._grpc = GrpcServer.of(self._service, self._options)
         try:
             port = self._grpc.start()
         except OSError as error:
             raise DeployError(error) from error
-        self.addresses += f" grpc: {replace(options, grpc_port=port).grpc_address}"
+        self.addresses += f" grpc: {replace(self._options, grpc_port=port).grpc_address}"
 
     @contextlib.contextmanager
     def _signals(
