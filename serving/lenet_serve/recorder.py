@@ -50,6 +50,9 @@ class Recorder:
     def unloaded(self, model: str, version: str) -> None:
         """Learn of a model that is not served any more."""
 
+    def reloaded(self, succeeded: bool) -> None:
+        """Count a version that was loaded in place of another, or one that failed to load."""
+
     def statistics(self, model: str, version: str) -> dict[str, Any]:
         """V2's statistics of one version of a model, an element of ``model_stats``."""
         return {"name": model, "version": version}

@@ -236,7 +236,6 @@ class Keeper:
 
     def _loaded(self, key: Key, loaded: Loaded, seconds: float) -> None:
         self._running -= 1
-        name, version = key
         entry = self._versions.entries.get(key)
         if entry is None:  # its folder went meanwhile
             if loaded.model:
@@ -248,10 +247,12 @@ class Keeper:
             session = loaded.model.session
             _log.info("%s version %s: ready, %s on %s, loaded in %.3f s",
                       *key, session.backend, session.device, seconds)  # fmt: skip
+            if entry.model:
+                self._metrics.reloaded(True)
             self._versions.replace(key, loaded.model, loaded.digest)
-            self._metrics.loaded(name, str(version), seconds)
+            self._metrics.loaded(key[0], str(key[1]))
         elif loaded.error:
             stays = ", the one before serves on" if entry.model else ""
             _log.error("%s version %s: not loaded%s: %s", *key, stays, loaded.error)
-            self._metrics.loaded(name, str(version), seconds, entry.reason(name, version))
+            self._metrics.reloaded(False)
         self._settle()  # where there is neither, what is there is what is served
