@@ -237,7 +237,9 @@ def test_bodies_are_inflated(server, native_session, coding, body):
     "body", [b"no gzip", gzip.compress(BODY)[:-9], gzip.compress(BODY) + b"more", b""]
 )
 def test_a_damaged_stream_is_400(server, body):
-    status, *_ = answer = server.ask("POST", INFER, body, content_encoding="gzip", content_length=len(body))
+    status, *_ = answer = server.ask(
+        "POST", INFER, body, content_encoding="gzip", content_length=len(body)
+    )
     assert status == 400
     assert "gzip" in error_of(answer)
 
