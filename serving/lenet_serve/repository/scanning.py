@@ -57,9 +57,14 @@ def is_artifact(folder: Path) -> bool:
     return os.path.lexists(folder / MANIFEST_NAME)
 
 
+def is_name(name: str) -> bool:
+    """Whether a model may have this name."""
+    return bool(_NAME.fullmatch(name))
+
+
 def check_name(name: str) -> None:
     """Raise `ArtifactError` for a name that no model may have."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ArtifactError(f"{name!r}: {_NAME_RULE}")
 
 
@@ -82,7 +87,7 @@ def scan(root: Path, name: str | None) -> Scan:
     notes: list[str] = []
     try:
         for model in _folders(root, notes, f"models are folders {_LAYOUT}"):
-            if not _NAME.fullmatch(model.name):
+            if not is_name(model.name):
                 notes.append(f"{model}: {_NAME_RULE}")
             else:
                 places |= {(model.name, v): place for v, place in _versions(model, notes)}
