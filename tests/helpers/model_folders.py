@@ -55,11 +55,9 @@ def serving(models):
     """`serving(path=models, **options)`: a repository that has settled; closed after the test."""
     opened = []
 
-    def serve(path=models, metrics=None, board=None, **options):
+    def serve(path=models, metrics=None, **options):
         options = {"poll_seconds": POLL_S, "trust": True} | options
-        opened.append(
-            FolderRepository(RepositoryOptions(path, **options), metrics=metrics, board=board)
-        )
+        opened.append(FolderRepository(RepositoryOptions(path, **options), metrics=metrics))
         assert opened[-1].wait(20)
         return opened[-1]
 

@@ -1,7 +1,6 @@
 """What is served, and what becomes of it while the folder changes."""
 
 import logging
-import os
 import shutil
 import threading
 import time
@@ -16,7 +15,7 @@ from samples import noise
 from lenet_export.publish import publish
 from lenet_runtime.errors import ArtifactError
 from lenet_serve import Code, InferRequest, Recorder, ServeError, Service, Tensor
-from lenet_serve.repository import Board, FolderRepository, RepositoryOptions
+from lenet_serve.repository import FolderRepository, RepositoryOptions
 
 
 def refusal(call, *arguments):
@@ -360,6 +359,8 @@ def test_unloading_and_loading(models, serving):
     put(models / "a" / "1")
     put(models / "b" / "1")
     repository = serving(allow_model_control=True)
+    told = []
+    repository.on_control = lambda *control: told.append(control)
     repository.unload("a", {"unload_dependents": True})
     until(lambda: reason(repository) == "unloaded")
     assert refusal(repository.get, "a").code is Code.UNAVAILABLE
@@ -374,38 +375,11 @@ def test_unloading_and_loading(models, serving):
     before = repository.get("a")
     repository.load("a")
     assert repository.get("a") is not before
-    repository.unload("b")
+    assert told == [("unload", "a"), ("unload", "a"), ("load", "a"), ("load", "a")]
+    repository.apply("unload", "b").result(20)
+    assert len(told) == 4
     repository.unload("a")
     assert not repository.ready, "nothing is left that answers"
-
-
-def test_control_reaches_all_workers_and_those_that_come_later(models, serving):
-    put(models / "a" / "1")
-    put(models / "b" / "1")
-    board = Board()
-    options = {"allow_model_control": True, "poll_seconds": 0}
-    workers = [serving(board=Board(os.dup(board.fd)), **options) for _ in range(2)]
-    workers[0].unload("a")
-    until(lambda: states(workers[1])["a", "1"] == "UNAVAILABLE")
-    before = workers[0].get("b")
-    workers[1].load("b")
-    until(lambda: workers[0].get("b") is not before)
-    workers.append(serving(board=board, **options))
-    until(lambda: states(workers[2])["a", "1"] == "UNAVAILABLE")
-    assert states(workers[2])["b", "1"] == "READY"
-
-
-def test_control_calls_at_once_come_to_one_end(models, serving):
-    put(models / "a" / "1")
-    board = Board()
-    options = {"allow_model_control": True, "poll_seconds": 0}
-    workers = [serving(board=Board(os.dup(board.fd)), **options) for _ in range(2)]
-    for _ in range(3):
-        with ThreadPoolExecutor(2) as pool:
-            pool.submit(workers[0].load, "a")
-            pool.submit(workers[1].unload, "a")
-        until(lambda: len({worker._keeper._board._read for worker in workers}) == 1)
-        until(lambda: len({states(worker)["a", "1"] for worker in workers}) == 1)
 
 
 def test_control_names_models_of_the_folder_alone(models, serving, tmp_path):

@@ -1,7 +1,6 @@
 """What is served from a folder: found, loaded, proven, replaced and let go while requests go on."""
 
-from lenet_serve.repository.board import Board
 from lenet_serve.repository.folder import FolderRepository
 from lenet_serve.repository.loading import VERSIONS, RepositoryOptions
 
-__all__ = ["VERSIONS", "Board", "FolderRepository", "RepositoryOptions"]
+__all__ = ["VERSIONS", "FolderRepository", "RepositoryOptions"]

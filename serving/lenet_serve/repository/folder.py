@@ -1,6 +1,6 @@
 """`FolderRepository`: what is served from a folder, for those who ask for it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 
@@ -11,7 +11,6 @@ from lenet_serve.model import Model
 from lenet_serve.models import ModelState
 from lenet_serve.recorder import Recorder
 from lenet_serve.repository import scanning
-from lenet_serve.repository.board import Board
 from lenet_serve.repository.keeper import Keeper
 from lenet_serve.repository.loading import RepositoryOptions
 
@@ -25,11 +24,11 @@ class FolderRepository:
         options: What is served, and how.
         limits: Bounds of what the models accept.
         metrics: What is told of models that come, go and fail.
-        board: Where workers of one server write what clients ask of models, so that it reaches all
-            of them; None where there is one process.
 
     Attributes:
         options: As given.
+        on_control: Called with ``load`` or ``unload`` and a model's name when a client asked for it
+            here; a supervisor sets it to tell the other workers, which call `apply`.
 
     Raises:
         DeployError: There is nothing to serve, or the name is none.
@@ -41,9 +40,9 @@ class FolderRepository:
         *,
         limits: Limits | None = None,
         metrics: Recorder | None = None,
-        board: Board | None = None,
     ) -> None:
         self.options = options
+        self.on_control: Callable[[str, str], None] = lambda *_: None
         name: str | None = options.name or "lenet"
         scanning.check_name(name or "")
         if not scanning.is_artifact(options.path):
@@ -56,7 +55,7 @@ class FolderRepository:
         found = scanning.scan(options.path, name)
         if not found.places:
             raise scanning.nothing_to_serve(options.path, found)
-        self._keeper = Keeper(options, name, limits or Limits(), metrics or Recorder(), board)
+        self._keeper = Keeper(options, name, limits or Limits(), metrics or Recorder())
         self._keeper.start(found)
 
     def get(self, name: str, version: str = "") -> Model:
@@ -125,6 +124,13 @@ class FolderRepository:
         """
         self._control("unload", name, parameters or {}, ("unload_dependents",)).result()
 
+    def apply(self, action: str, name: str) -> "Future[None]":
+        """Do what a client asked another worker for, ``load`` or ``unload``; returns at once."""
+        done: Future[None] = Future()
+        act = {"load": self._keeper.load, "unload": self._keeper.unload}[action]
+        self._keeper.inbox.put(partial(act, name, done))
+        return done
+
     def _control(
         self, action: str, name: str, parameters: Mapping[str, object], known: tuple[str, ...]
     ) -> "Future[None]":
@@ -135,10 +141,8 @@ class FolderRepository:
                 f"parameters: expected {', '.join(known) or 'none'}, found {', '.join(strange)}; "
                 "models come from the server's own folder alone"
             )
-        if not scanning.is_name(name):
-            raise self._keeper.view.absent(name)
-        done: Future[None] = Future()
-        self._keeper.inbox.put(partial(self._keeper.control, action, name, done))
+        done = self.apply(action, name)
+        self.on_control(action, name)
         return done
 
     def close(self) -> None:

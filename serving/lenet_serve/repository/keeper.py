@@ -8,8 +8,8 @@ A model that was replaced or unloaded admits nothing more, and is closed in a th
 its last request has ended. A request that had found it and was not admitted yet looks again.
 """
 
+import contextlib
 import logging
-import secrets
 import threading
 import time
 from collections import deque
@@ -24,13 +24,11 @@ from lenet_serve.limits import Limits
 from lenet_serve.model import Model
 from lenet_serve.recorder import Recorder
 from lenet_serve.repository import loading, scanning
-from lenet_serve.repository.board import Board
 from lenet_serve.repository.loading import Loaded, RepositoryOptions
 from lenet_serve.repository.scanning import Key, Place, Scan
 from lenet_serve.repository.versions import Versions
 
 _LOADERS = 4  # loads at a time: a slow one delays no other, and a hundred do not take all memory
-_BOARD_S = 0.2  # between two looks at what clients asked other workers for
 _CLOSE_S = 2.0  # that the end waits for requests which somebody left behind
 _SETTLE_S = 0.1  # between two looks at the folder of which both must miss a version
 _log = logging.getLogger(__name__)
@@ -42,7 +40,7 @@ class Keeper:
     Args:
         options: What is served, and how.
         name: The model's name where the folder is one artifact, else None.
-        limits, metrics, board: See `FolderRepository`.
+        limits, metrics: See `FolderRepository`.
 
     Attributes:
         inbox: What it is to do next; putting something in is safe anywhere, in signals' handlers
@@ -52,18 +50,12 @@ class Keeper:
     """
 
     def __init__(
-        self,
-        options: RepositoryOptions,
-        name: str | None,
-        limits: Limits,
-        metrics: Recorder,
-        board: Board | None,
+        self, options: RepositoryOptions, name: str | None, limits: Limits, metrics: Recorder
     ) -> None:
         self.inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self.settled = threading.Event()
         self._options, self._name = options, name
-        self._limits, self._metrics, self._board = limits, metrics, board
-        self._asked: dict[str, Future[None]] = {}  # calls on the board that are this process's
+        self._limits, self._metrics = limits, metrics
         self._versions = Versions(latest=options.versions == "latest")
         self.view = self._versions.view()
         self._thread = threading.Thread(target=self._keep, name="repository", daemon=True)
@@ -118,37 +110,15 @@ class Keeper:
         self._again(None)
         self._settle()
 
-    def control(self, action: str, name: str, done: "Future[None]") -> None:
-        """Do what a client asks for, ``load`` or ``unload``, after what others asked before."""
-        if self._board is None:
-            self._do(action, name, done)
-            return
-        token = secrets.token_hex(8)
-        self._asked[token] = done
-        self._board.write(f"{token} {action} {name}")
-        self._follow()
-
-    def _follow(self) -> None:
-        """Do what is on the board and not done yet; of what is old, what has come of it."""
-        lines = [line.split(" ") for line in self._board.read()] if self._board else []
-        last = {name: token for token, _, name in lines}
-        for token, action, name in lines:
-            if token in self._asked or last[name] == token:
-                self._do(action, name, self._asked.pop(token, Future()))
-
-    def _do(self, action: str, name: str, done: "Future[None]") -> None:
-        if action == "load":
-            self._load(name, done)
-        else:
-            self._unload(name, done)
-
-    def _load(self, name: str, done: "Future[None]") -> None:
+    def load(self, name: str, done: "Future[None]") -> None:
+        """Load a model that lies in the folder, changed or not."""
         self._versions.unloaded.discard(name)
         self._again(name)
         self._waiting.setdefault(name, []).append(done)
         self._settle()
 
-    def _unload(self, name: str, done: "Future[None]") -> None:
+    def unload(self, name: str, done: "Future[None]") -> None:
+        """Serve a model no longer, until it is loaded."""
         if self._versions.of(name):
             self._versions.unloaded.add(name)
             self._settle()
@@ -158,22 +128,17 @@ class Keeper:
 
     def _keep(self) -> None:
         poll_s = self._options.poll_seconds or threading.TIMEOUT_MAX
-        board_s = _BOARD_S if self._board else threading.TIMEOUT_MAX
-        next_look, act = time.monotonic() + poll_s, self._follow
-        while True:
+        next_look = time.monotonic() + poll_s
+        while not self._stopping:
+            act: Callable[[], None] = self.look
+            with contextlib.suppress(Empty):
+                act = self.inbox.get(timeout=max(0.0, next_look - time.monotonic()))
+            if act == self.look:
+                next_look = time.monotonic() + poll_s
             try:
                 act()
             except Exception:  # a fault of ours must not stop all that would come after it
                 _log.exception("the repository failed to follow a change")
-            if self._stopping:
-                return
-            now = time.monotonic()
-            try:
-                act = self.inbox.get(timeout=max(0.0, min(board_s, next_look - now)))
-            except Empty:
-                act = self._follow
-                if time.monotonic() >= next_look:
-                    act, next_look = self.look, time.monotonic() + poll_s
 
     def _stop(self) -> None:
         self._stopping = True

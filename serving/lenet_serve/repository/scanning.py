@@ -57,14 +57,9 @@ def is_artifact(folder: Path) -> bool:
     return os.path.lexists(folder / MANIFEST_NAME)
 
 
-def is_name(name: str) -> bool:
-    """Whether a model may have this name."""
-    return bool(_NAME.fullmatch(name))
-
-
 def check_name(name: str) -> None:
     """Raise `ArtifactError` for a name that no model may have."""
-    if not is_name(name):
+    if not _NAME.fullmatch(name):
         raise ArtifactError(f"{name!r}: {_NAME_RULE}")
 
 
@@ -87,7 +82,7 @@ def scan(root: Path, name: str | None) -> Scan:
     notes: list[str] = []
     try:
         for model in _folders(root, notes, f"models are folders {_LAYOUT}"):
-            if not is_name(model.name):
+            if not _NAME.fullmatch(model.name):
                 notes.append(f"{model}: {_NAME_RULE}")
             else:
                 places |= {(model.name, v): place for v, place in _versions(model, notes)}
