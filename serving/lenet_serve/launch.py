@@ -1,23 +1,23 @@
 """A server from its options to its end: one process, or several behind one port."""
 
 import contextlib
-import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
-from lenet_runtime.errors import BackendUnavailable, DeployError
+from lenet_runtime.errors import DeployError
+from lenet_serve import logs, tracing
+from lenet_serve.counters import Counters
 from lenet_serve.limits import Limits
-from lenet_serve.metrics import Metrics
+from lenet_serve.observer import Observer
 from lenet_serve.repository import FolderRepository, RepositoryOptions
 from lenet_serve.server import Server, ServerOptions, listen, url
 from lenet_serve.service import Service
+from lenet_serve.tracing import Tracer
 from lenet_serve.worker import Worker
 from lenet_serve.workers import reserve, supervise
-
-_log = logging.getLogger(__name__)
-FAILURE, UNAVAILABLE = 1, 4  # exit codes
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,18 @@ class Plan:
         server: Where.
         limits: Bounds of what is accepted.
         workers: Processes.
+        log_format: How lines are logged, one of `lenet_serve.logs.FORMATS`.
+        log_sample: The share of answered requests that is logged; those that failed all are.
+        tracing: Whether requests are spans of OpenTelemetry, whatever the environment says.
     """
 
     repository: RepositoryOptions
     server: ServerOptions = field(default_factory=ServerOptions)
     limits: Limits = field(default_factory=Limits)
     workers: int = 1
+    log_format: str = "text"
+    log_sample: Fraction = Fraction(0)
+    tracing: bool = False
 
 
 def launch(plan: Plan, say: Callable[[str], None]) -> int:
@@ -52,17 +58,26 @@ def launch(plan: Plan, say: Callable[[str], None]) -> int:
     """
     if plan.workers > 1:
         return _several(plan, say)
+    logs.configure(plan.log_format)
     listener = listen(plan.server)  # first, as what takes no time and fails most often
-    with listener, _service(plan, Metrics()) as (service, repository):
+    with listener, _service(plan) as (service, repository):
         _run(Server(service, plan.server), listener, repository, say)
     return 0
 
 
 @contextlib.contextmanager
-def _service(plan: Plan, metrics: Metrics) -> Iterator[tuple[Service, FolderRepository]]:
+def _service(
+    plan: Plan, counters: Counters | None = None, number: int = 0
+) -> Iterator[tuple[Service, FolderRepository]]:
+    tracer = Tracer() if plan.tracing or tracing.is_configured() else None
+    metrics = Observer(counters, number, log=logs.RequestLog(plan.log_sample), tracer=tracer)
     repository = FolderRepository(plan.repository, limits=plan.limits, metrics=metrics)
-    with Service(repository, limits=plan.limits, metrics=metrics) as service:
-        yield service, repository
+    try:
+        with Service(repository, limits=plan.limits, metrics=metrics) as service:
+            yield service, repository
+    finally:
+        if tracer:
+            tracer.close()
 
 
 def _run(
@@ -93,6 +108,7 @@ def _run(
 
 def _several(plan: Plan, say: Callable[[str], None]) -> int:
     """Keep the ports, and workers that share them."""
+    logs.configure(plan.log_format)
     options = plan.server
     with contextlib.ExitStack() as ports:
         try:
@@ -115,12 +131,11 @@ def _several(plan: Plan, say: Callable[[str], None]) -> int:
 
 def _work(worker: Worker, plan: Plan) -> int:
     """Serve as one of several: on the shared port, once the models are there."""
-    try:
-        with _service(plan, Metrics(worker.counters, worker.number)) as (service, repository):
-            repository.wait()
-            with listen(plan.server) as listener:
-                _run(Server(service, plan.server), listener, repository, lambda _: worker.ready())
-    except DeployError as error:
-        _log.error("%s", error)
-        return UNAVAILABLE if isinstance(error, BackendUnavailable) else FAILURE
+    logs.configure(plan.log_format, worker=worker.number)
+    with _service(plan, worker.counters, worker.number) as (service, repository):
+        repository.wait()
+        repository.on_control = lambda action, model: worker.tell(f"{action} {model}")
+        worker.on_told = lambda text: repository.apply(*text.split(" ", 1))
+        with listen(plan.server) as listener:
+            _run(Server(service, plan.server), listener, repository, lambda _: worker.ready())
     return 0
