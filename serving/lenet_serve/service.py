@@ -151,7 +151,14 @@ class Service:
             raise ServeError("deadline: it passed before the answer", Code.DEADLINE) from error
 
     def refused(
-        self, name: str, version: str, *, protocol: str, code: Code, total_ns: int = 0
+        self,
+        name: str,
+        version: str,
+        *,
+        protocol: str,
+        code: Code,
+        total_ns: int = 0,
+        request: InferRequest | None = None,
     ) -> None:
         """Count a request that is refused before it is admitted, by an adapter or by `submit`.
 
@@ -159,6 +166,7 @@ class Service:
             name, version: What the request named; a label only if there is such a model.
             protocol, code: See `Recorder.record`.
             total_ns: Nanoseconds that it took.
+            request: What is known of the request, for logs and traces.
         """
         try:
             model = self.repository.get(name, version)
@@ -166,7 +174,13 @@ class Service:
         except ServeError:
             name = version = ""
         self.metrics.record(
-            name, version, protocol=protocol, code=code, rows=0, times=Times(total_ns=total_ns)
+            name,
+            version,
+            protocol=protocol,
+            code=code,
+            rows=0,
+            times=Times(total_ns=total_ns),
+            request=request,
         )
 
     def close(self) -> None:
@@ -187,7 +201,8 @@ class Service:
             request.begun_ns = time.perf_counter_ns()
         closed: Model | None = None
         try:
-            deadline = _earlier(request.parameters, deadline)
+            if request.parameters:
+                deadline = _earlier(request.parameters, deadline)
             while True:
                 model = self.repository.get(request.model, request.version)
                 rows, size = model.size(request)
@@ -199,19 +214,23 @@ class Service:
         except ServeError as error:
             self.refused(
                 request.model, request.version, protocol=request.protocol, code=error.code,
-                total_ns=time.perf_counter_ns() - request.begun_ns,
+                total_ns=time.perf_counter_ns() - request.begun_ns, request=request,
             )  # fmt: skip
             raise
 
 
 def _earlier(parameters: dict[str, Parameter], deadline: float | None) -> float | None:
-    """The earlier of a deadline and that of the reserved parameter ``timeout``, in microseconds."""
-    timeout = parameters.get("timeout")
-    if timeout is None:
+    """The earlier of a deadline and that of the reserved parameter ``timeout``, in microseconds.
+
+    The other reserved parameters are the scheduler's and the sequences' of Triton. They mean
+    nothing to a model without state, whose requests are equal; a wrong ``priority`` is refused.
+    """
+    for name in ("timeout", "priority"):
+        value = parameters.get(name, 0)
+        if type(value) is not int or value < 0:
+            raise ServeError(f"parameters.{name}: expected an integer of at least 0, found another")
+    timeout = parameters.get("timeout", 0)
+    if not timeout:
         return deadline
-    if type(timeout) is not int or timeout < 0:
-        raise ServeError("parameters.timeout: expected microseconds, an integer of at least 0")
-    if timeout == 0:  # the default, none
-        return deadline
-    own = time.monotonic() + timeout / 1e6
+    own = time.monotonic() + float(timeout) / 1e6
     return own if deadline is None else min(own, deadline)
