@@ -210,7 +210,8 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
                 Code.TOO_LARGE,
             )
         deadline = None if left is None else time.monotonic() + left
-        return rpc.answer(self._service, method, body, deadline)
+        metadata = context.invocation_metadata()
+        return rpc.answer(self._service, method, body, deadline, metadata)
 
     def _infer_one(self, body: bytes, context: grpc.ServicerContext) -> bytes:
         answer = _STREAM_ANSWER()

@@ -129,7 +129,7 @@ def test_a_share_of_the_answered_and_all_failures_are_logged(stream, share, line
 
 @pytest.mark.parametrize("text", ["", "all", "1/0", "2", "-1/2", "nan"])
 def test_a_sample_that_is_none(text):
-    with pytest.raises(InputError, match="sample: expected a number from 0 to 1"):
+    with pytest.raises(InputError, match="log sample: expected a number from 0 to 1"):
         logs.sample(text)
 
 
