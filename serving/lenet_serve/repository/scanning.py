@@ -111,7 +111,7 @@ def _versions(model: Path, notes: list[str]) -> Iterator[tuple[int, Place]]:
         if _VERSION.fullmatch(folder.name):
             yield int(folder.name), _place(folder)
         else:
-            notes.append(f"{folder}: expected a version, a whole number from 1 without zeros first")
+            notes.append(f"{folder}: expected a version, a whole number from 1 without leading zeros")
     if not folders and len(notes) == count:
         notes.append(f"{model}: expected versions in it ({_LAYOUT}), found nothing")
 
@@ -162,7 +162,7 @@ def _signature(folder: Path) -> tuple[object, ...]:
                 files.append((entry.name, 0, 0, 0))
             else:
                 files.append((entry.name, s.st_ino, s.st_size, s.st_mtime_ns))
-    return str(folder), status.st_dev, status.st_ino, status.st_mtime_ns, tuple(sorted(files))
+    return status.st_dev, status.st_ino, status.st_mtime_ns, tuple(sorted(files))
 
 
 def nothing_to_serve(root: Path, found: Scan) -> ArtifactError:
