@@ -130,6 +130,8 @@ def started(repository: Path, *options: str, prefix: tuple[str, ...] = ()) -> It
         "--http-address=127.0.0.1", f"--http-port={http}",
         "--grpc-address=127.0.0.1", f"--grpc-port={grpc}", *options,
     ]  # fmt: skip
+    shared = f"lenet-{http}-"  # memory that the python backend leaves behind in /dev/shm
+    command.append(f"--backend-config=python,shm-region-prefix-name={shared}")
     log = repository.parent / f"{repository.name}.log"
     begin = time.monotonic()
     with log.open("wb") as file, subprocess.Popen(
@@ -139,11 +141,13 @@ def started(repository: Path, *options: str, prefix: tuple[str, ...] = ()) -> It
             wait_ready(http, process, log)
             yield Server(http, grpc, process.pid, time.monotonic() - begin)
         finally:
-            process.terminate()  # so that the python backend removes its shared memory
+            process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # its stubs, too
+            for region in Path("/dev/shm").glob(f"{shared}*"):
+                region.unlink()
 
 
 def wait_ready(

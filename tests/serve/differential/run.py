@@ -1,0 +1,63 @@
+"""Puts every case to a server, and keeps Triton's answers in a file."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from tests.serve.differential import binary, bodies, calls, framing, paths, wire
+from tests.serve.differential.wire import Answer, Case
+
+RECORDING = Path(__file__).with_name("triton-2.51.json")
+REST: dict[str, Case] = {}
+for table in (paths.CASES, bodies.CASES, binary.CASES, framing.CASES):
+    assert not REST.keys() & table.keys(), REST.keys() & table.keys()
+    REST |= table
+GRPC = calls.CALLS
+Answers = dict[str, list[Answer]]
+
+
+def over_rest(port: int) -> Answers:
+    """What a server answers to each case of REST; one that dies of a case shows as ``dead``."""
+    answers = {}
+    for name, case in REST.items():
+        answers[name] = wire.send(port, case)
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=wire.PATIENCE_S).close()
+        except OSError as error:
+            raise RuntimeError(f"the server died of {name!r}") from error
+    return answers
+
+
+def over_grpc(port: int) -> Answers:
+    """What a server answers to each case of gRPC."""
+    import grpc
+
+    options = [("grpc.max_send_message_length", -1), ("grpc.enable_retries", 0)]
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+        return {name: calls.send(channel, case) for name, case in GRPC.items()}
+
+
+def write(rest: Answers, grpc: Answers) -> None:
+    """Keep what Triton answered."""
+    document = {"REST": as_json(rest), "gRPC": as_json(grpc)}
+    lines = [
+        f"{json.dumps(protocol)}: {{\n"
+        + ",\n".join(f"{json.dumps(n)}: {json.dumps(a)}" for n, a in cases.items())
+        + "\n}"
+        for protocol, cases in document.items()
+    ]
+    RECORDING.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def recorded() -> dict[str, Answers]:
+    """What Triton answered when it was asked last."""
+    return {
+        protocol: {name: [Answer(*a) for a in answers] for name, answers in cases.items()}
+        for protocol, cases in json.loads(RECORDING.read_text()).items()
+    }
+
+
+def as_json(answers: Answers) -> dict[str, Any]:
+    """Statuses and bodies alone."""
+    return {name: [[a.status, a.body] for a in each] for name, each in answers.items()}
