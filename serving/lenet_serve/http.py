@@ -38,6 +38,8 @@ def asgi(service: Service) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
 
 
 async def _infer(service: Service, path: str, body: bytes) -> tuple[rest.Headers, bytes]:
+    if path in ("/v2/health/live", "/v2/health/ready"):
+        return [], b""
     parts = path.strip("/").split("/")
     if len(parts) != 4 or parts[:2] != ["v2", "models"] or parts[3] != "infer":
         raise ServeError(f"no such path: {path}", Code.NOT_FOUND)
