@@ -43,7 +43,7 @@ def write(rest: Answers, grpc: Answers) -> None:
     document = {"REST": as_json(rest), "gRPC": as_json(grpc)}
     lines = [
         f"{json.dumps(protocol)}: {{\n"
-        + ",\n".join(f"{json.dumps(n)}: {json.dumps(a)}" for n, a in cases.items())
+        + ",\n".join(f"{json.dumps(n)}: {json.dumps(a, sort_keys=True)}" for n, a in cases.items())
         + "\n}"
         for protocol, cases in document.items()
     ]
