@@ -141,13 +141,18 @@ def started(repository: Path, *options: str, prefix: tuple[str, ...] = ()) -> It
             wait_ready(http, process, log)
             yield Server(http, grpc, process.pid, time.monotonic() - begin)
         finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # its stubs, too
+            end(process)
             for region in Path("/dev/shm").glob(f"{shared}*"):
                 region.unlink()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a server that leads a session to end, and kill what is left of it."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_ready(
