@@ -27,16 +27,12 @@ def serve(
     drain_delay: Annotated[float, typer.Option(min=0, help="Seconds.")] = 5.0,
 ) -> None:
     """Serve models by the Open Inference Protocol (KServe V2)."""
-    import lenet_runtime
-    from lenet_serve import Model, Service
+    from lenet_serve import Service
     from lenet_serve.server import ServerOptions, listen, run_worker, url
 
     options = ServerOptions(host=host, http_port=http_port, drain_delay=drain_delay)
-    sockets = listen(options)
-    with lenet_runtime.load(path, trust=trust) as session:
-        service = Service([Model(name, "1", session)])
-
-        def say_ready() -> None:
-            warn(f"ready: {plain(url(sockets[0], options))}")
-
-        run_worker(sockets, service, options, say_ready)
+    listener = listen(options)
+    with Service.open(path, name, trust=trust) as service:
+        run_worker(
+            listener, service, options, lambda: warn(f"ready: {plain(url(listener, options))}")
+        )

@@ -1,88 +1,133 @@
-"""gRPC's calls: a method's name and a message's bytes in, a message's bytes out; no network."""
+"""`Call`: one request from its admission until it is counted."""
 
-from collections.abc import Callable, Mapping
+import time
+from concurrent.futures import Future
 from typing import Any
 
-from google.protobuf.json_format import ParseDict
-
-from lenet_serve.errors import Code, ServeError
-from lenet_serve.protocol import grpc as codec
-from lenet_serve.protocol.messages import METHODS, Message, parse
-from lenet_serve.service import Service
-
-PREFIX = "/inference.GRPCInferenceService/"
-Document = Mapping[str, Any]
+from lenet_serve.batching import Images, Logits
+from lenet_serve.errors import Code, translated
+from lenet_serve.model import Model
+from lenet_serve.protocol.infer import InferRequest, InferResponse, Times
+from lenet_serve.recorder import Recorder
 
 
-def answer(service: Service, method: str, body: bytes, deadline: float | None = None) -> bytes:
-    """Answer one call of ``inference.GRPCInferenceService``, all but its streams.
+class Call:
+    """One request that was admitted to a model; ends exactly once, with an answer or an error.
 
     Args:
-        service: Who answers.
-        method: The method's name, such as ``ModelInfer``.
-        body: Its request, serialized.
-        deadline: The moment of `time.monotonic` after which nobody waits for the answer; None for
-            none.
-
-    Returns:
-        The method's response, serialized.
-
-    Raises:
-        ServeError: The request is refused.
+        request: The request.
+        model: The model that it was admitted to.
+        deadline: See `lenet_serve.Service.submit`.
+        metrics: What is told of it.
+        rows, size: Images and bytes that were admitted.
     """
-    if method == "ModelInfer":
-        return infer(service, body, deadline)
-    call = _CALLS.get(method)
-    if call is None:
-        raise ServeError(
-            f"method: expected one of {', '.join(['ModelInfer', *_CALLS])}, found {method!r}",
-            Code.UNIMPLEMENTED,
-        )
-    messages = METHODS[PREFIX + method]
-    response = ParseDict(call(service, parse(messages.request, body)), messages.response())
-    return response.SerializeToString()  # type: ignore[no-any-return]
 
+    __slots__ = ("_images", "_ready_ns", "_times", "deadline", "metrics", "model", "request",
+                 "rows", "size")  # fmt: skip
 
-def infer(service: Service, body: bytes, deadline: float | None = None) -> bytes:
-    """Answer a serialized ``ModelInferRequest``; see `answer`."""
-    request = codec.decode(body)
-    check_version(request.version)
-    return codec.encode(service.infer(request, deadline))
+    def __init__(
+        self,
+        request: InferRequest,
+        model: Model,
+        deadline: float | None,
+        metrics: Recorder,
+        *,
+        rows: int,
+        size: int,
+    ) -> None:
+        self.request, self.model, self.deadline = request, model, deadline
+        self.metrics, self.rows, self.size = metrics, rows, size
+        self._times = Times()
+        self._images: Images | None = None
+        self._ready_ns = 0
 
+    def inline(self) -> InferResponse | None:
+        """Answer here and now; None where the engine is busy, and `queued` is to be called.
 
-def check_version(version: str) -> None:
-    """Refuse a version that is no number: malformed rather than unknown, as Triton has it.
+        Raises:
+            ServeError: The request is refused, or the engine failed. The call has ended.
+        """
+        try:
+            logits = self.model.batcher.try_run(self._prepared(), self.deadline)
+            if logits is None:
+                return None
+            response = self._answer(logits)
+        except Exception as error:
+            refusal = translated(error)
+            self._end(refusal.code)
+            raise refusal from error
+        self._end(None)
+        return response
 
-    Raises:
-        ServeError: It is none.
-    """
-    if version and not (version.isascii() and version.isdigit()):
-        raise ServeError(f"model version: expected a number, found {version!r}")
+    def queued(self) -> Future[InferResponse]:
+        """Wait in the model's queue.
 
+        Raises:
+            ServeError: The request is refused. The call has ended.
+        """
+        try:
+            images = self._prepared()
+        except Exception as error:
+            refusal = translated(error)
+            self._end(refusal.code)
+            raise refusal from error
+        future = self.model.batcher.submit(images, self.deadline, self._answer)
+        future.add_done_callback(self.settle)
+        return future
 
-def _model_ready(service: Service, request: Message) -> Document:
-    check_version(request.version)
-    try:
-        service.model(request.name, request.version)
-    except ServeError:
-        return {"ready": False}
-    return {"ready": True}
+    def whole(self) -> InferResponse:
+        """Prepare and answer, and wait where the engine is busy; for a thread that may.
 
+        The call has not ended: its future's `settle` does that.
 
-def _metadata(service: Service, request: Message) -> Document:
-    check_version(request.version)
-    return service.model(request.name, request.version).metadata()
+        Raises:
+            ServeError: The request is refused, or the engine failed.
+        """
+        try:
+            images = self._prepared()
+            logits = self.model.batcher.try_run(images, self.deadline)
+            if logits is None:
+                waiting: Future[Logits] = self.model.batcher.submit(
+                    images, self.deadline, lambda logits: logits
+                )
+                logits = waiting.result()
+            return self._answer(logits)
+        except Exception as error:
+            raise translated(error) from error
 
+    def settle(self, future: Future[Any]) -> None:
+        """End the call as its future did."""
+        if future.cancelled():
+            self._end(Code.CANCELLED)
+        else:
+            error = future.exception()
+            self._end(translated(error).code if error else None)
 
-def _config(service: Service, request: Message) -> Document:
-    check_version(request.version)
-    return {"config": service.model(request.name, request.version).config()}
+    def _prepared(self) -> Images:
+        if self._images is None:
+            begun = time.perf_counter_ns()
+            self._images = self.model.images(self.request)
+            self._ready_ns = time.perf_counter_ns()
+            self._times.input_ns = self._ready_ns - begun
+        return self._images
 
+    def _answer(self, logits: Logits) -> InferResponse:
+        times = self._times
+        times.queue_ns = logits.begun_ns - self._ready_ns
+        times.infer_ns = logits.ended_ns - logits.begun_ns
+        response = self.model.answer(self.request, logits.values)
+        ended = time.perf_counter_ns()
+        times.output_ns = ended - logits.ended_ns
+        times.total_ns = ended - self.request.begun_ns
+        response.times = times
+        return response
 
-_CALLS: dict[str, Callable[[Service, Message], Document]] = {
-    "ServerLive": lambda service, request: {"live": True},
-    "ServerReady": lambda service, request: {"ready": service.ready},
-    "ModelReady": _model_ready,
-    "ModelMetadata": _metadata,
-    "ModelConfig": _config,
-}
+    def _end(self, code: Code | None) -> None:
+        model, times = self.model, self._times
+        model.admission.leave(self.rows, self.size)
+        if code is not None:
+            times.total_ns = time.perf_counter_ns() - self.request.begun_ns
+        self.metrics.record(
+            model.name, model.version, protocol=self.request.protocol, code=code, rows=self.rows,
+            times=times,
+        )  # fmt: skip

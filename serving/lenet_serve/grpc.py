@@ -17,7 +17,7 @@ import grpc
 from lenet_serve import calls, health
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.protocol import reflection
-from lenet_serve.protocol.messages import METHODS, Message, message_class, parse
+from lenet_serve.protocol.messages import METHODS, message_class, parse
 from lenet_serve.service import Service
 
 _STREAM_INFER = f"{calls.PREFIX}ModelStreamInfer"
@@ -115,7 +115,10 @@ class GrpcServer:
         self._pool.shutdown()
 
 
-class _Handlers(grpc.GenericRpcHandler):
+Answer = Callable[[bytes, grpc.ServicerContext], bytes]
+
+
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Finds who answers a call.
 
     Args:
@@ -164,22 +167,20 @@ class _Handlers(grpc.GenericRpcHandler):
 
     def _handler(self, path: str) -> grpc.RpcMethodHandler:
         if path == f"{health.PREFIX}Check":
-            return _unary(lambda body, context: self.health.check(body))
+            return self._unary(lambda body, context: self.health.check(body))
         if path == f"{health.PREFIX}Watch":
             return self._watch()
         if path == _STREAM_INFER:
             return self._stream(self._infer_one)
         if path.startswith(calls.PREFIX):
             method = path.removeprefix(calls.PREFIX)
-            return _unary(lambda body, context: self._answer(method, body, context))
+            return self._unary(lambda body, context: self._answer(method, body, context))
         return self._stream(
             lambda body, context: reflection.reflect(path, parse(METHODS[path].request, body))
         )
 
     def _answer(self, method: str, body: bytes, context: grpc.ServicerContext) -> bytes:
         left = context.time_remaining()
-        if self._gate is not None and (left is None or left > 2 * _HOLD_S):
-            self._gate.wait(2 * _HOLD_S)
         if not context.is_active():  # who called has gone
             return b""
         limit = self._service.limits.body_bytes
@@ -199,7 +200,20 @@ class _Handlers(grpc.GenericRpcHandler):
             answer.error_message = str(error)
         return answer.SerializeToString()  # type: ignore[no-any-return]
 
-    def _stream(self, one: "Answer") -> grpc.RpcMethodHandler:
+    def _unary(self, one: Answer) -> grpc.RpcMethodHandler:
+        def behavior(body: bytes, context: grpc.ServicerContext) -> bytes:
+            if self._gate is not None:
+                self._wait(context)
+            return _guarded(one, body, context)
+
+        return grpc.unary_unary_rpc_method_handler(behavior)
+
+    def _wait(self, context: grpc.ServicerContext) -> None:
+        left = context.time_remaining()
+        if self._gate is not None and (left is None or left > 2 * _HOLD_S):
+            self._gate.wait(2 * _HOLD_S)
+
+    def _stream(self, one: Answer) -> grpc.RpcMethodHandler:
         """Answer each message of a stream by one."""
 
         def behavior(bodies: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -224,27 +238,6 @@ class _Handlers(grpc.GenericRpcHandler):
         return grpc.unary_stream_rpc_method_handler(behavior)
 
 
-Answer = Callable[[bytes, grpc.ServicerContext], bytes]
-
-
-def _unary(answer: Answer) -> grpc.RpcMethodHandler:
-    return grpc.unary_unary_rpc_method_handler(
-        lambda body, context: _guarded(answer, body, context)
-    )
-
-
-def _guarded(answer: Answer, body: bytes, context: grpc.ServicerContext) -> bytes:
-    """Answer, or end the call with a status."""
-    try:
-        return answer(body, context)
-    except ServeError as error:
-        _abort(context, error)
-    except Exception:
-        _log.exception("gRPC: a call failed")
-        _abort(context, ServeError("internal error; the server's log says more", Code.INTERNAL))
-    raise AssertionError("abort returned")
-
-
 def _abort(context: grpc.ServicerContext, error: ServeError) -> None:
     if error.retry_after is not None:
         pushback = str(1000 * error.retry_after)
@@ -258,3 +251,15 @@ def _refusal(message: str, code: Code) -> grpc.RpcMethodHandler:
         return b""
 
     return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def _guarded(answer: Answer, body: bytes, context: grpc.ServicerContext) -> bytes:
+    """Answer, or end the call with a status."""
+    try:
+        return answer(body, context)
+    except ServeError as error:
+        _abort(context, error)
+    except Exception:
+        _log.exception("gRPC: a call failed")
+        _abort(context, ServeError("internal error; the server's log says more", Code.INTERNAL))
+    return b""

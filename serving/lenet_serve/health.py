@@ -1,4 +1,4 @@
-"""gRPC's health service, ``grpc.health.v1``: how the server and each model are, asked or watched."""
+"""gRPC's health service, ``grpc.health.v1``: how the server and each model are."""
 
 import threading
 from collections.abc import Callable

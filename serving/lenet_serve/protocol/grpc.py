@@ -123,7 +123,8 @@ def _array(raw: bytes, datatype: str, count: int, where: str) -> NDArray[Any]:
 
 def _elements(raw: bytes, count: int, where: str) -> list[bytes]:
     """Split BYTES: each element behind its length, four bytes, little-endian."""
-    elements, start = [], 0
+    elements: list[bytes] = []
+    start = 0
     while start < len(raw) and len(elements) <= count:
         end = start + 4 + int.from_bytes(raw[start : start + 4], "little")
         if start + 4 > len(raw) or end > len(raw):
