@@ -67,8 +67,8 @@ def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
             if wanted and name not in (OURS, BASELINE) and not any(w in name for w in wanted):
                 continue
             print(f"starting {name}", file=sys.stderr, flush=True)
-            folder = scratch / name
-            folder.mkdir()
+            folder = scratch / str(len(servers))  # Triton's python backend takes no spaces in it
+            folder.mkdir(exist_ok=True)
             work = Work(artifact.resolve(), folder, ("taskset", "-c", SERVER_CORE))
             try:
                 servers[name] = stack.enter_context(peer.start(work))
@@ -160,7 +160,6 @@ def figures(
 ) -> dict[str, Any]:
     """Medians over the rounds, and the ratio to the base line, paired by round."""
     peer, body, n = key
-    other = windows.get((BASELINE, "JSON" if body == "pixels JSON" else body, n))
     result: dict[str, Any] = {
         "peer": peer,
         "body": body,
@@ -171,12 +170,19 @@ def figures(
         "errors": sum(w.errors for w in each),
         "rounds_cpu_us": [round(w.cpu_us, 1) for w in each],
     }
-    if other:
-        ratios = [w.cpu_us / o.cpu_us for w, o in zip(each, other, strict=True)]
-        names = ("value", "low", "high")
-        values = (statistics.median(ratios), min(ratios), max(ratios))
-        result["ratio"] = {k: round(v, 3) for k, v in zip(names, values, strict=True)}
+    for name, other in (("ratio", (BASELINE, body)), ("ratio_to_ours", (OURS, body))):
+        if other == (BASELINE, "pixels JSON"):
+            other = BASELINE, "JSON"
+        if theirs := windows.get((*other, n)):
+            result[name] = paired_ratio(each, theirs)
     return result
+
+
+def paired_ratio(ours: list[load.Window], theirs: list[load.Window]) -> dict[str, float]:
+    """Of CPU per request, by round: the median, and the range."""
+    ratios = [a.cpu_us / b.cpu_us for a, b in zip(ours, theirs, strict=True)]
+    values = {"value": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
+    return {name: round(value, 3) for name, value in values.items()}
 
 
 def half_load(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ def markdown(document: dict[str, Any]) -> str:
     for title, cell in (
         ("Server CPU, us for an answered request (median of rounds)", lambda r: f"{r['cpu_us']:.0f}"),
         ("Answered requests per second", lambda r: f"{r['rate']:,}"),
-        (f"CPU as a share of *{BASELINE}* (median, and range over the rounds)", ratio),
+        (f"CPU as a share of *{BASELINE}* (median, and range over the rounds)", share("ratio")),
+        (f"CPU as a multiple of *{OURS}*", share("ratio_to_ours")),
     ):
         lines += [f"{title}:", "", f"| body | server | {' | '.join(heads)} |"]
         lines += ["|---|---|" + "---:|" * len(connections), *rows(document, connections, cell), ""]
@@ -68,9 +70,14 @@ def rows(document: dict[str, Any], connections: list[int], cell: Any) -> list[st
     ]  # fmt: skip
 
 
-def ratio(result: dict[str, Any]) -> str:
-    share = result.get("ratio")
-    return f"{share['value']:.2f} ({share['low']:.2f}-{share['high']:.2f})" if share else ""
+def share(key: str) -> Callable[[dict[str, Any]], str]:
+    """Makes the cell of a ratio: the median, and the range over the rounds."""
+
+    def cell(result: dict[str, Any]) -> str:
+        ratio = result.get(key)
+        return f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" if ratio else ""
+
+    return cell
 
 
 def order(body: str) -> int:

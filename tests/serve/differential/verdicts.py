@@ -103,7 +103,7 @@ def covers(ours: Any, triton: Any) -> bool:
     if isinstance(ours, dict) and isinstance(triton, dict):
         return all(key in ours and covers(ours[key], each) for key, each in triton.items())
     if isinstance(ours, list) and isinstance(triton, list):
-        return len(ours) >= len(triton) and all(map(covers, ours, triton, strict=False))
+        return len(ours) >= len(triton) and all(map(covers, ours, triton))
     return bool(ours == triton)
 
 
