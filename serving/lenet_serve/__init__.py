@@ -19,15 +19,16 @@ from lenet_serve.protocol.infer import (
     Times,
 )
 from lenet_serve.recorder import Recorder
+from lenet_serve.repository import FolderRepository, RepositoryOptions
 from lenet_serve.service import Service
 
 if TYPE_CHECKING:
     from lenet_serve.http import asgi
 
 __all__ = [
-    "Code", "InferRequest", "InferResponse", "Limits", "Model", "ModelState", "Recorder",
-    "Repository", "RequestedOutput", "ServeError", "Service", "StaticRepository", "Tensor",
-    "Times", "asgi",
+    "Code", "FolderRepository", "InferRequest", "InferResponse", "Limits", "Model", "ModelState",
+    "Recorder", "Repository", "RepositoryOptions", "RequestedOutput", "ServeError", "Service",
+    "StaticRepository", "Tensor", "Times", "asgi",
 ]  # fmt: skip
 
 

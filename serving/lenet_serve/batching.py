@@ -28,11 +28,13 @@ class Logits:
     Attributes:
         values: The logits of the request's images.
         begun_ns, ended_ns: When the engine began and ended, by `time.perf_counter_ns`.
+        batch: See `lenet_serve.protocol.infer.Times`.
     """
 
     values: Images
     begun_ns: int
     ended_ns: int
+    batch: int
 
 
 @dataclass(slots=True)
@@ -51,7 +53,6 @@ class Batcher:
         max_rows: Images in a batch that is put together; 1 for none, and then every caller runs
             the engine by itself.
         name: The thread's name.
-        ran: What is told of each run: its rows, and what it answered.
     """
 
     def __init__(
@@ -59,9 +60,8 @@ class Batcher:
         run: Run,
         max_rows: int = 1,
         name: str = "batcher",
-        ran: Callable[[int, Logits], object] = lambda rows, logits: None,
     ) -> None:
-        self._run, self._max_rows, self._ran = run, max_rows, ran
+        self._run, self._max_rows = run, max_rows
         self._engine = threading.Lock()  # held by who runs it, where there are batches
         self._queue: deque[_Waiting] = deque()
         self._arrived = threading.Condition(threading.Lock())
@@ -126,9 +126,7 @@ class Batcher:
     def _timed(self, images: Images) -> Logits:
         begun = time.perf_counter_ns()
         values = self._run(images)
-        logits = Logits(values, begun, time.perf_counter_ns())
-        self._ran(len(images), logits)
-        return logits
+        return Logits(values, begun, time.perf_counter_ns(), len(images))
 
     def _work(self) -> None:
         while True:
@@ -175,7 +173,8 @@ class Batcher:
         first = 0
         for waiting in batch:
             end = first + len(waiting.images)
-            own = Logits(logits.values[first:end], logits.begun_ns, logits.ended_ns)
+            share = logits.batch if first == 0 else 0
+            own = Logits(logits.values[first:end], logits.begun_ns, logits.ended_ns, share)
             first = end
             _settle(waiting, own)
 

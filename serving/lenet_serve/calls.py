@@ -22,8 +22,8 @@ class Call:
         rows, size: Images and bytes that were admitted.
     """
 
-    __slots__ = ("_images", "_ready_ns", "_times", "deadline", "metrics", "model", "request",
-                 "rows", "size")  # fmt: skip
+    __slots__ = ("_images", "_ready_ns", "_times", "_waits", "deadline", "metrics", "model",
+                 "request", "rows", "size")  # fmt: skip
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Call:
         self._times = Times()
         self._images: Images | None = None
         self._ready_ns = 0
+        self._waits = False
 
     def inline(self) -> InferResponse | None:
         """Answer here and now; None where the engine is busy, and `queued` is to be called.
@@ -71,9 +72,15 @@ class Call:
             refusal = translated(error)
             self._end(refusal.code)
             raise refusal from error
+        self.wait()
         future = self.model.batcher.submit(images, self.deadline, self._answer)
         future.add_done_callback(self.settle)
         return future
+
+    def wait(self) -> None:
+        """Be counted as pending until the call ends."""
+        self._waits = True
+        self.metrics.pending(self.model.name, self.model.version, 1)
 
     def whole(self) -> InferResponse:
         """Prepare and answer, and wait where the engine is busy; for a thread that may.
@@ -115,6 +122,7 @@ class Call:
         times = self._times
         times.queue_ns = logits.begun_ns - self._ready_ns
         times.infer_ns = logits.ended_ns - logits.begun_ns
+        times.batch = logits.batch
         response = self.model.answer(self.request, logits.values)
         ended = time.perf_counter_ns()
         times.output_ns = ended - logits.ended_ns
@@ -127,7 +135,9 @@ class Call:
         model.admission.leave(self.rows, self.size)
         if code is not None:
             times.total_ns = time.perf_counter_ns() - self.request.begun_ns
+        if self._waits:
+            self.metrics.pending(model.name, model.version, -1)
         self.metrics.record(
             model.name, model.version, protocol=self.request.protocol, code=code, rows=self.rows,
-            times=times,
+            times=times, request=self.request,
         )  # fmt: skip

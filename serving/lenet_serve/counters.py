@@ -24,36 +24,36 @@ BOUNDS_NS = [5_000, *(s * 10**e for e in range(4, 10) for s in (1, 2.5, 5)), 10*
 BOUNDS_NS = [round(bound) for bound in BOUNDS_NS]
 _BUCKETS = len(BOUNDS_NS) + 1
 
-# Executions are counted by their exact number of rows up to 64, then by powers of two. Row 0 is of
-# requests that were computed along with another, which counts the execution.
+# Runs of the engine are counted by their exact number of images up to 64, then by powers of two.
+# Row 0 is of requests that ran along with another, which is counted for all.
 EXACT = 64
-EXECUTIONS = 1 + EXACT + 16
+RUNS = 1 + EXACT + 16
 
 # The cells of an entry. Durations in nanoseconds are of answered requests, but for FAIL_NS.
-ROWS, REQUEST_NS, QUEUE_NS, FAIL_NS, LAST_MS, PENDING = range(6)
-REQUEST = 6  # buckets of durations
+ROWS, REQUEST_NS, QUEUE_NS, INPUT_NS, OUTPUT_NS, FAIL_NS, LAST_MS, PENDING = range(8)
+REQUEST = 8  # buckets of durations
 QUEUE = REQUEST + _BUCKETS
 COMPUTE = QUEUE + _BUCKETS
 CODE = COMPUTE + _BUCKETS  # requests by protocol and code
-EXECUTION = CODE + len(PROTOCOLS) * len(CODES)  # count, input_ns, infer_ns, output_ns of each row
-_CELLS = EXECUTION + 4 * EXECUTIONS
+RUN = CODE + len(PROTOCOLS) * len(CODES)  # requests and the engine's nanoseconds, of each row
+CELLS = RUN + 2 * RUNS
 
 # The cells of a block's head. PID is 0 while the worker does not run. The supervisor writes
 # RESTARTS and clears PID, the worker everything else.
-PID, RELOADS, RELOADS_FAILED, RESTARTS = range(4)  # RESTARTS by signal; 0 for an exit
+PID, LOADS, LOADS_FAILED, RESTARTS = range(4)  # RESTARTS by signal; 0 for an exit
 SIGNALS = 65
 _HEAD = RESTARTS + SIGNALS
 
 ENTRIES = 65
 _NAME = 36  # cells, 288 bytes: a name of 255 bytes, NUL, and the version
-_ENTRY = _NAME + _CELLS
+_ENTRY = _NAME + CELLS
 _BLOCK = _HEAD + ENTRIES * _ENTRY
 _FIRST = 8  # cells before the first block; the first of them is the supervisor's PID
 
 
-def execution_row(rows: int) -> int:
-    """The row of an execution of so many images."""
-    return rows if rows <= EXACT else min(58 + (rows - 1).bit_length(), EXECUTIONS - 1)
+def run_row(images: int) -> int:
+    """The row of a run of so many images."""
+    return images if images <= EXACT else min(58 + (images - 1).bit_length(), RUNS - 1)
 
 
 class Counters:
@@ -96,7 +96,7 @@ class Counters:
         start = self.entry(worker, index)
         begin = 8 * (start - _NAME)
         self._map[begin : 8 * start] = bytes(8 * _NAME)  # nobody reads it while it is cleared
-        self._map[8 * start : 8 * (start + _CELLS)] = bytes(8 * _CELLS)
+        self._map[8 * start : 8 * (start + CELLS)] = bytes(8 * CELLS)
         self._map[begin : begin + len(text)] = text
         return True
 
@@ -106,7 +106,7 @@ class Counters:
         for worker in range(self.workers):
             for index, name in self._names(worker):
                 start = self.entry(worker, index)
-                cells = np.array(self.cells[start : start + _CELLS])
+                cells = np.array(self.cells[start : start + CELLS])
                 if name in sums:
                     last = max(sums[name][LAST_MS], cells[LAST_MS])
                     cells += sums[name]

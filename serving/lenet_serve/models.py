@@ -1,9 +1,10 @@
 """Which models are served: `Repository`, what a service asks, and its simplest case."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from lenet_runtime.errors import expected_one_of
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.model import Model
 
@@ -16,7 +17,7 @@ class ModelState:
         name: The model's name.
         version: The version, a number; empty where none could be read.
         state: ``READY``, ``LOADING``, ``UNLOADING`` or ``UNAVAILABLE``.
-        reason: Why it is not ready; empty where it is.
+        reason: Why it is not ready; or, where it is, why a newer artifact in its place is not.
     """
 
     name: str
@@ -42,15 +43,24 @@ class Repository(Protocol):
     def ready(self) -> bool:
         """Whether every model that is to be served answers."""
 
-    def load(self, name: str) -> None:
+    def reload(self) -> None:
+        """Load all models again, as on SIGHUP; the old ones answer until then. Returns at once."""
+
+    def load(self, name: str, parameters: Mapping[str, object] | None = None) -> None:
         """Load a model, or what is new of it; the old one answers until the new one does.
+
+        It waits until that is done, so an event loop calls it in a thread.
+
+        Args:
+            name: The model's name.
+            parameters: What the request said beside it, which is refused.
 
         Raises:
             ServeError: There is no such model, it cannot be loaded, or models are fixed.
         """
 
-    def unload(self, name: str) -> None:
-        """Take a model out of service, once its requests are answered; `load` says what it raises.
+    def unload(self, name: str, parameters: Mapping[str, object] | None = None) -> None:
+        """Take a model out of service; what it has begun it answers. `load` says what it raises.
 
         Nothing happens where it is not loaded.
         """
@@ -88,7 +98,10 @@ class StaticRepository:
         """See `Repository.ready`."""
         return True
 
-    def load(self, name: str) -> None:
+    def reload(self) -> None:
+        """Do nothing; see `Repository.reload`."""
+
+    def load(self, name: str, parameters: Mapping[str, object] | None = None) -> None:
         """Refuse; see `Repository.load`."""
         raise ServeError(
             f"load and unload: the models of this server are fixed, found {name!r}; serve a "
@@ -110,9 +123,9 @@ def not_found(name: str, version: str, known: Iterable[tuple[str, str]]) -> Serv
     for model, own in known:
         versions.setdefault(model, []).append(own)
     if name in versions:
-        text = f"version: expected one of {', '.join(versions[name])} of {name}, found {version!r}"
+        text = f"version of {name}: {expected_one_of(versions[name], version)}"
     elif versions:
-        text = f"model: expected one of {', '.join(versions)}, found {name!r}"
+        text = f"model: {expected_one_of(versions, name)}"
     else:
         text = f"model: no model is loaded, found {name!r}"
     return ServeError(text, Code.NOT_FOUND)

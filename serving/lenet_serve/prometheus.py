@@ -45,9 +45,6 @@ def _triton(lines: list[str], models: Sequence[tuple[Labels, Cells]]) -> None:
     def each(value: Callable[[Cells], Any]) -> Samples:
         return [(labels, int(value(cells))) for labels, cells in models]
 
-    def compute(column: int) -> Samples:
-        return each(lambda cells: _executions(cells)[:, column].sum() // np.uint64(1000))
-
     prefix = "nv_inference_"
     for name, text, samples in (
         ("request_success", "Number of successful inference requests",
@@ -56,16 +53,17 @@ def _triton(lines: list[str], models: Sequence[tuple[Labels, Cells]]) -> None:
         ("count", "Number of inferences performed, each image of a batch for itself",
          each(lambda cells: cells[c.ROWS])),
         ("exec_count", "Number of model executions performed, each batch as one",
-         each(lambda cells: _executions(cells)[1:, 0].sum())),
+         each(lambda cells: _runs(cells)[1:, 0].sum())),
         ("request_duration_us", "Cumulative duration of requests in microseconds",
          each(lambda cells: cells[c.REQUEST_NS] // np.uint64(1000))),
         ("queue_duration_us", "Cumulative time in the queue in microseconds",
          each(lambda cells: cells[c.QUEUE_NS] // np.uint64(1000))),
         ("compute_input_duration_us", "Cumulative time to prepare inputs in microseconds",
-         compute(1)),
-        ("compute_infer_duration_us", "Cumulative time in the engine in microseconds", compute(2)),
+         each(lambda cells: cells[c.INPUT_NS] // np.uint64(1000))),
+        ("compute_infer_duration_us", "Cumulative time in the engine in microseconds",
+         each(lambda cells: _runs(cells)[:, 1].sum() // np.uint64(1000))),
         ("compute_output_duration_us", "Cumulative time to make outputs in microseconds",
-         compute(3)),
+         each(lambda cells: cells[c.OUTPUT_NS] // np.uint64(1000))),
     ):  # fmt: skip
         _family(lines, prefix + name, "counter", text, samples)
     _family(lines, "nv_inference_pending_request_count", "gauge",
@@ -110,10 +108,10 @@ def _house(lines: list[str], counters: Counters) -> None:
     heads = counters.heads()
     _family(lines, "lenet_build_info", "gauge", "The version that serves.",
             [({"version": __version__, "python": platform.python_version()}, 1)])  # fmt: skip
-    _family(lines, "lenet_reloads_total", "counter",
-            "Models loaded in place of another, each worker for itself.",
-            [({"outcome": "succeeded"}, int(heads[:, c.RELOADS].sum())),
-             ({"outcome": "failed"}, int(heads[:, c.RELOADS_FAILED].sum()))])  # fmt: skip
+    _family(lines, "lenet_model_loads_total", "counter",
+            "Models loaded, at the start and in place of others; each worker counts its own.",
+            [({"outcome": "succeeded"}, int(heads[:, c.LOADS].sum())),
+             ({"outcome": "failed"}, int(heads[:, c.LOADS_FAILED].sum()))])  # fmt: skip
     _family(lines, "lenet_workers", "gauge", "Worker processes that run.",
             [({}, int(np.count_nonzero(heads[:, c.PID])))])  # fmt: skip
     restarts = heads[:, c.RESTARTS : c.RESTARTS + c.SIGNALS].sum(axis=0)
@@ -149,15 +147,15 @@ def _reason(number: int) -> str:
 
 
 def _codes(cells: Cells) -> Cells:
-    return cells[c.CODE : c.EXECUTION].reshape(len(c.PROTOCOLS), len(c.CODES))
+    return cells[c.CODE : c.RUN].reshape(len(c.PROTOCOLS), len(c.CODES))
 
 
-def _executions(cells: Cells) -> Cells:
-    return cells[c.EXECUTION :].reshape(c.EXECUTIONS, 4)
+def _runs(cells: Cells) -> Cells:
+    return cells[c.RUN :].reshape(c.RUNS, 2)
 
 
 def _seconds(cells: Cells) -> dict[str, float]:
-    compute = _executions(cells)[:, 1:].sum()
+    compute = cells[c.INPUT_NS] + _runs(cells)[:, 1].sum() + cells[c.OUTPUT_NS]
     sums = {"request": cells[c.REQUEST_NS], "queue": cells[c.QUEUE_NS], "compute": compute}
     return {name: float(ns) / 1e9 for name, ns in sums.items()}
 
@@ -176,9 +174,9 @@ def _statuses(labels: Labels, cells: Cells) -> Samples:
 
 
 def _batches(cells: Cells, sizes: list[int]) -> tuple[list[int], int]:
-    counts = _executions(cells)[:, 0]
-    rows = [c.execution_row(size) for size in sizes]
-    edges = [1, *(row + 1 for row in rows), c.EXECUTIONS]
+    counts = _runs(cells)[:, 0]
+    rows = [c.run_row(size) for size in sizes]
+    edges = [1, *(row + 1 for row in rows), c.RUNS]
     each = [int(counts[a:b].sum()) for a, b in pairwise(edges)]
     return each, int(cells[c.ROWS])
 

@@ -11,6 +11,7 @@ from lenet_serve.calls import Call
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.inputs import FILE
 from lenet_serve.limits import Limits
+from lenet_serve.metrics import Metrics
 from lenet_serve.model import Model
 from lenet_serve.models import Repository, StaticRepository
 from lenet_serve.protocol.infer import InferRequest, InferResponse, Parameter, Times
@@ -30,7 +31,7 @@ class Service:
     Args:
         models: What is served: a repository, or models.
         limits: Bounds of what is accepted.
-        metrics: What is told of each request.
+        metrics: What is told of each request; None counts them for this process alone.
 
     Attributes:
         repository: The models.
@@ -46,10 +47,13 @@ class Service:
         limits: Limits | None = None,
         metrics: Recorder | None = None,
     ) -> None:
-        self.limits, self.metrics = limits or Limits(), metrics or Recorder()
+        self.limits, self.metrics = limits or Limits(), metrics or Metrics()
         self.repository: Repository = (
             StaticRepository(models) if isinstance(models, Iterable) else models
         )
+        for state in self.repository.index():
+            if state.state == "READY":
+                self.metrics.loaded(state.name, state.version)
         self.draining = False
         # Threads start with the first request that needs one.
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="lenet-serve")
@@ -124,6 +128,7 @@ class Service:
         inputs, large = request.inputs, call.rows > INLINE_ROWS
         pictures = bool(inputs) and inputs[0].name == FILE
         if pictures or (large and not call.model.batcher.batches):
+            call.wait()
             future = self._pool.submit(call.whole)
             future.add_done_callback(call.settle)
             return future

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+from lenet_serve.protocol.infer import Times
 from lenet_serve.worker import listen
 from lenet_serve.workers import reserve, supervise
 
@@ -29,8 +30,8 @@ def echo(worker, port, folder):
         except TimeoutError:
             continue
         with connection:
-            metrics.record("lenet", "1", protocol="http", rows=1)
-            total = metrics.statistics()["model_stats"][0]["inference_count"]
+            metrics.record("lenet", "1", protocol="http", code=None, rows=1, times=Times())
+            total = metrics.statistics("lenet", "1")["inference_count"]
             state = (worker.number, os.getpid(), len(reloads), total, metrics.text().decode())
             connection.sendall(repr(state).encode())
     time.sleep(0.1)

@@ -18,6 +18,7 @@ from lenet_serve.protocol.messages import METHODS
 INFERENCE, HEALTH = "/inference.GRPCInferenceService/", "/grpc.health.v1.Health/"
 REFLECTIONS = [path for path in METHODS if path.endswith("ServerReflectionInfo")]
 DIGIT = np.random.default_rng(0).normal(size=(1, 1, 32, 32)).astype(np.float32)
+SMALL = Limits(body_bytes=2**20)
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 
 
@@ -60,18 +61,8 @@ def infer_request(images=DIGIT, **fields):
 
 @pytest.fixture(scope="module")
 def service(native_artifact):
-    session = lenet_runtime_load(native_artifact)
-    yield lenet_serve.Service([lenet_serve.Model("lenet", "1", session)], limits=SMALL)
-    session.close()
-
-
-SMALL = Limits(body_bytes=2**20)
-
-
-def lenet_runtime_load(artifact):
-    import lenet_runtime
-
-    return lenet_runtime.load(artifact.path, trust=True)
+    with lenet_serve.Service.open(native_artifact.path, limits=SMALL, trust=True) as service:
+        yield service
 
 
 def serve(service, address="127.0.0.1:0", **options):
@@ -90,7 +81,7 @@ def test_logits_are_the_sessions_own(client, service):
     answer = client.call(f"{INFERENCE}ModelInfer", infer_request(id="7").SerializeToString())
     assert (answer.model_name, answer.model_version, answer.id) == ("lenet", "1", "7")
     (logits,) = answer.raw_output_contents
-    alone = service.model("lenet").session.run(DIGIT)
+    alone = service.repository.get("lenet").session.run(DIGIT)
     assert np.array_equal(np.frombuffer(logits, np.float32).reshape(1, 10), alone)
 
 
@@ -101,7 +92,7 @@ def test_what_is_asked_of_the_server_and_its_models(client):
     assert not client.call(f"{INFERENCE}ModelReady", name="nope").ready
     assert client.call(f"{INFERENCE}ServerMetadata").name
     metadata = client.call(f"{INFERENCE}ModelMetadata", name="lenet", version="1")
-    assert [tensor.name for tensor in metadata.inputs][0] == "images"
+    assert metadata.inputs[0].name == "images"
     config = client.call(f"{INFERENCE}ModelConfig", name="lenet").config
     assert (config.name, config.input[0].name) == ("lenet", "images")
     (model,) = client.call(f"{INFERENCE}RepositoryIndex").models
@@ -252,10 +243,10 @@ class Slow(lenet_serve.Service):
         self.__dict__.update(vars(service))
         self.asked, self.go = threading.Semaphore(0), threading.Event()
 
-    def submit(self, request, deadline=None):
+    def infer(self, request, deadline=None):
         self.asked.release()
         assert self.go.wait(10)
-        return super().submit(request, deadline)
+        return super().infer(request, deadline)
 
 
 def test_a_call_under_way_is_answered_while_the_server_stops(service):
@@ -301,7 +292,7 @@ def test_who_has_gone_costs_no_inference(service):
 
 def test_when_to_try_again_is_told(service):
     class Busy(Slow):
-        def submit(self, request, deadline=None):
+        def infer(self, request, deadline=None):
             raise ServeError("the queue is full", Code.UNAVAILABLE, retry_after=2)
 
     server, port = serve(Busy(service))

@@ -69,6 +69,9 @@ class InferRequest:
         protocol: What the request came by, ``http`` or ``grpc``; a label of the metrics.
         begun_ns: The moment of `time.perf_counter_ns` when the request was there whole, which its
             total time counts from; 0 for the moment when it was submitted.
+        tag: What else the client calls the request, REST's ``X-Request-Id``; for the log.
+        trace: W3C's ``traceparent``, as `lenet_serve.tracing.parse` accepts it; empty for none.
+            An adapter sends it back with the answer.
         warnings: What is doubtful about each picture; `Model.images` writes it.
     """
 
@@ -81,6 +84,8 @@ class InferRequest:
     binary: bool = False
     protocol: str = "http"
     begun_ns: int = 0
+    tag: str = ""
+    trace: str = ""
     warnings: tuple[tuple[str, ...], ...] = ()
 
 
@@ -94,6 +99,8 @@ class Times:
         infer_ns: The engine's, of the whole batch that the images were in.
         output_ns: Making the outputs of the logits.
         total_ns: From `InferRequest.begun_ns` until the answer was made, still to be encoded.
+        batch: Images that the engine computed at once, in the first request of them; 0 in the
+            others, so that each run of the engine is counted once.
     """
 
     queue_ns: int = 0
@@ -101,6 +108,7 @@ class Times:
     infer_ns: int = 0
     output_ns: int = 0
     total_ns: int = 0
+    batch: int = 0
 
 
 @dataclass(slots=True)
