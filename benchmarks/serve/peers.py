@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.serve import triton
@@ -73,12 +74,17 @@ def process(
             triton.end(started)
 
 
+def command(artifact: Path, http: int, grpc: int) -> list[str]:
+    """The command line of our server."""
+    return [sys.executable, "-m", "lenet_deploy", "serve", str(artifact), "--trust",
+            "--http-port", str(http), "--grpc-port", str(grpc)]  # fmt: skip
+
+
 @contextlib.contextmanager
 def ours(work: Work, *options: str) -> Iterator[triton.Server]:
     """The command, as anybody starts it."""
     http, grpc = triton.free_ports(2)
-    words = [sys.executable, "-m", "lenet_deploy", "serve", str(work.artifact), "--trust",
-             "--http-port", str(http), "--grpc-port", str(grpc), *options]  # fmt: skip
+    words = [*command(work.artifact, http, grpc), *options]
     with process(work, words, http, grpc, "/v2/health/ready") as server:
         yield server
 
@@ -97,12 +103,12 @@ def triton_with(model: Callable[[Path, Path], None]) -> Start:
 
 
 @contextlib.contextmanager
-def mlserver(work: Work) -> Iterator[triton.Server]:
-    """One process, which serves and computes."""
+def mlserver(work: Work, workers: int) -> Iterator[triton.Server]:
+    """MLServer computes in `workers` processes beside its own; with none, in its own."""
     http, grpc, metrics = triton.free_ports(3)
     (work.scratch / "settings.json").write_text(
         f'{{"host": "127.0.0.1", "http_port": {http}, "grpc_port": {grpc}, "debug": false, '
-        f'"metrics_port": {metrics}, "parallel_workers": 0}}'
+        f'"metrics_port": {metrics}, "parallel_workers": {workers}}}'
     )
     (work.scratch / "model-settings.json").write_text(
         '{"name": "lenet", "implementation": "app_mlserver.Lenet"}'
@@ -146,7 +152,8 @@ PEERS: dict[str, Peer] = {
     OURS: Peer(ours, ("JSON", "pixels JSON", "binary", "gRPC")),
     BASELINE: Peer(triton_with(triton.c_model), ("JSON", "binary", "gRPC")),
     "Triton, our runtime": Peer(triton_with(triton.python_model), ("JSON", "binary", "gRPC")),
-    "MLServer": Peer(mlserver, ("JSON", "gRPC")),
+    "MLServer": Peer(partial(mlserver, workers=1), ("JSON", "gRPC")),  # its default
+    "MLServer, no workers": Peer(partial(mlserver, workers=0), ("JSON", "gRPC")),
     "LitServe": Peer(litserve, ("JSON",)),
     "BentoML": Peer(bentoml, ("JSON",)),
 }

@@ -23,39 +23,56 @@ def main() -> int:
     """Compare, say how many of each, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m tests.serve.differential")
     parser.add_argument("artifact", type=Path, help="an exported folder of format native")
-    parser.add_argument("--triton", action="store_true", help="start Triton and record it")
+    parser.add_argument("--triton", action="store_true", help="start it and check the recording")
+    parser.add_argument("--record", action="store_true", help="start it and write the recording")
     parser.add_argument("--page", action="store_true", help="write docs/serving-differences.md")
     arguments = parser.parse_args()
-    if arguments.triton:
-        record(arguments.artifact)
-    with ours.started(arguments.artifact) as (http, grpc):
-        answers = {"REST": run.over_rest(http), "gRPC": run.over_grpc(grpc)}
-    triton = run.recorded()
-    every = [v for p in answers for v in verdicts.judge(p, answers[p], triton[p])]
+    news: list[str] = []
+    if arguments.record:
+        run.write(ask_triton(arguments.artifact))
+    elif arguments.triton:
+        news = changed(ask_triton(arguments.artifact), run.recorded())
+    every = compare(arguments.artifact)
+    worse = [
+        f"worse: {v.protocol} {v.case}: Triton {v.triton}, ours {v.ours}"
+        for v in every
+        if v.verdict == "worse"
+    ]
     counts = verdicts.counts(every)
-    for v in every:
-        if v.verdict == "worse":
-            print(f"worse: {v.protocol} {v.case}: Triton {v.triton}, ours {v.ours}")
-    print(counts)
+    print("\n".join([*news, *worse, counts]))
     if arguments.page:
         PAGE.write_text(INTRODUCTION.format(counts=counts) + verdicts.markdown(every) + "\n")
-    return int(any(v.verdict == "worse" for v in every))
+    return int(bool(news or worse))
 
 
-def record(artifact: Path) -> None:
-    """Start Triton, and compare what it answers with the recording, which is then replaced."""
+def compare(artifact: Path) -> list[verdicts.Verdict]:
+    """Start ours, and hold its answers against the recording."""
+    with ours.started(artifact) as (http, grpc):
+        answers = run.answers(http, grpc)
+    triton = run.recorded()
+    return [v for p in answers for v in verdicts.judge(p, answers[p], triton[p])]
+
+
+def ask_triton(artifact: Path) -> dict[str, run.Answers]:
+    """Start Triton with our C, and put all cases to it."""
     from benchmarks.serve import triton
 
-    before = run.recorded() if run.RECORDING.exists() else {}
     with tempfile.TemporaryDirectory(prefix="triton-") as scratch:
         repository = Path(scratch) / "models"
         triton.c_model(repository, artifact)
         with triton.started(repository) as server:
-            run.write(run.over_rest(server.http), run.over_grpc(server.grpc))
-    for protocol, cases in run.recorded().items():
-        for name, answers in cases.items():
-            if before and answers != before[protocol].get(name):
-                print(f"Triton: {protocol} {name}: {before[protocol].get(name)} was {answers}")
+            return run.answers(server.http, server.grpc)
+
+
+def changed(answers: dict[str, run.Answers], recorded: dict[str, run.Answers]) -> list[str]:
+    """Cases that Triton answers otherwise than when it was recorded."""
+    return [
+        f"Triton, {protocol} {name}: recorded {verdicts.both(recorded[protocol].get(name, []))}, "
+        f"now {verdicts.both(each)}"
+        for protocol, cases in answers.items()
+        for name, each in cases.items()
+        if name not in run.UNSTEADY and each != recorded[protocol].get(name)
+    ]
 
 
 if __name__ == "__main__":

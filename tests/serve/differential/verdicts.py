@@ -7,7 +7,7 @@ from typing import Any
 from tests.serve.differential.reasons import REASONS
 from tests.serve.differential.wire import Answer
 
-SILENCE = {"closed", "reset", "timeout"}
+SILENCE = {"closed", "timeout"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def judge(
         mine, theirs = statuses(answers), statuses(triton[case])
         verdict, reason = compare(f"{protocol} {case}", answers, triton[case])
         if verdict != "equal" and mine == theirs:
-            mine, theirs = f"{mine} {shape(answers)}", f"{theirs} {shape(triton[case])}"
+            mine, theirs = both(answers), both(triton[case])
         yield Verdict(protocol, case, verdict, mine, theirs, reason)
 
 
@@ -61,10 +61,10 @@ def statuses(answers: list[Answer]) -> str:
     return ", ".join(answer.status for answer in answers)
 
 
-def shape(answers: list[Answer]) -> str:
-    """The first body, short."""
-    text = str(answers[0].body)
-    return text if len(text) < 60 else f"{text[:57]}..."
+def both(answers: list[Answer]) -> str:
+    """Statuses, and the first body's shape, short."""
+    text = str(answers[0].body) if answers else ""
+    return f"{statuses(answers)} {text if len(text) < 60 else f'{text[:57]}...'}"
 
 
 def says_why(answers: list[Answer], *kinds: str) -> bool:

@@ -32,7 +32,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: ``200``, ``400`` and so on; ``closed``, ``reset`` or ``timeout``."""
+    """What came back: ``200``, ``400`` and so on; ``closed`` or ``timeout``."""
 
     status: str
     body: Any = None
@@ -105,8 +105,8 @@ def read_answer(reader: Any, head: bool) -> Answer:
         body = b"" if head or status in ("100", "204") else read_body(reader, headers)
     except TimeoutError:
         return Answer("timeout")
-    except OSError:
-        return Answer("reset")
+    except OSError:  # reset, where bytes of the client were still unread
+        return Answer("closed")
     except (IndexError, ValueError):
         return Answer("not HTTP")
     return Answer(status, reduce_body(headers, body), headers)
@@ -159,5 +159,5 @@ def reduce(value: Any, key: str = "") -> Any:
             return f"{len(value)} letters"
         return value if key in KEPT else "text"
     if key in ("data", "shape"):
-        return round(value, 3) if isinstance(value, float) else value
+        return float(f"{value:.5g}") if isinstance(value, float) else value
     return type(value).__name__
