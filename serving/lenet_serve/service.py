@@ -187,7 +187,8 @@ class Service:
             request.begun_ns = time.perf_counter_ns()
         closed: Model | None = None
         try:
-            deadline = _earlier(request.parameters, deadline)
+            if request.parameters:
+                deadline = _earlier(request.parameters, deadline)
             while True:
                 model = self.repository.get(request.model, request.version)
                 rows, size = model.size(request)
@@ -205,13 +206,17 @@ class Service:
 
 
 def _earlier(parameters: dict[str, Parameter], deadline: float | None) -> float | None:
-    """The earlier of a deadline and that of the reserved parameter ``timeout``, in microseconds."""
-    timeout = parameters.get("timeout")
-    if timeout is None:
+    """The earlier of a deadline and that of the reserved parameter ``timeout``, in microseconds.
+
+    The other reserved parameters are the scheduler's and the sequences' of Triton. They mean
+    nothing to a model without state, whose requests are equal; a wrong ``priority`` is refused.
+    """
+    for name in ("timeout", "priority"):
+        value = parameters.get(name, 0)
+        if type(value) is not int or value < 0:
+            raise ServeError(f"parameters.{name}: expected an integer of at least 0, found another")
+    timeout = parameters.get("timeout", 0)
+    if not timeout:
         return deadline
-    if type(timeout) is not int or timeout < 0:
-        raise ServeError("parameters.timeout: expected microseconds, an integer of at least 0")
-    if timeout == 0:  # the default, none
-        return deadline
-    own = time.monotonic() + timeout / 1e6
+    own = time.monotonic() + float(timeout) / 1e6
     return own if deadline is None else min(own, deadline)

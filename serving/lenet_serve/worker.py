@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lenet_serve.counters import Counters
-from lenet_serve.metrics import Metrics
 
 READY = b"r"
 
@@ -23,18 +22,15 @@ class Worker:
     Attributes:
         number: Its number, from 0.
         count: The workers.
-        counters: The descriptor of the memory that all workers count in.
+        counters: The memory that all workers count in. `lenet_serve.metrics.Metrics` of it and of
+            the number counts on where a worker before it died.
         control: The socket to the supervisor.
     """
 
     number: int
     count: int
-    counters: int
+    counters: Counters = field(repr=False)
     control: socket.socket = field(repr=False)
-
-    def metrics(self) -> Metrics:
-        """Make what counts this worker's requests; it goes on where a worker before it died."""
-        return Metrics(Counters(self.count, self.counters), self.number)
 
     def ready(self) -> None:
         """Tell the supervisor that this worker serves, and handles signals."""
@@ -73,15 +69,15 @@ def main() -> None:
     if len(payload) < size:
         sys.exit(1)  # the supervisor died
     threading.Thread(target=_watch, args=[control], name="supervisor", daemon=True).start()
-    number, count, counters, target, arguments = pickle.loads(payload)  # noqa: S301 - our parent's
-    sys.exit(target(Worker(number, count, counters, control), *arguments))
+    number, count, memory, target, arguments = pickle.loads(payload)  # noqa: S301 - our parent's
+    sys.exit(target(Worker(number, count, Counters(count, memory), control), *arguments))
 
 
 def order(
-    number: int, count: int, counters: int, target: Callable[..., Any], arguments: tuple[Any, ...]
+    number: int, count: int, memory: int, target: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> bytes:
     """Write what `main` reads."""
-    payload = pickle.dumps((number, count, counters, target, arguments))
+    payload = pickle.dumps((number, count, memory, target, arguments))
     return len(payload).to_bytes(8, "big") + payload
 
 

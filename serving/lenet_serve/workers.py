@@ -56,7 +56,11 @@ def reserve(host: str, port: int) -> socket.socket:
 
 
 def supervise(
-    target: Callable[..., Any], *arguments: Any, workers: int, fds: tuple[int, ...] = ()
+    target: Callable[..., Any],
+    *arguments: Any,
+    workers: int,
+    fds: tuple[int, ...] = (),
+    on_ready: Callable[[], None] = lambda: None,
 ) -> int:
     """Run workers until SIGTERM or SIGINT; call it in the main thread.
 
@@ -70,12 +74,13 @@ def supervise(
         arguments: What else it gets; they can be pickled.
         workers: Their number.
         fds: Descriptors that workers inherit under the same numbers.
+        on_ready: Called each time when all workers serve.
 
     Returns:
         The exit code: 0 after a drain, 1 where workers were killed, and that of a worker which
         could not start.
     """
-    return _Supervisor((target, arguments), workers, fds).run()
+    return _Supervisor((target, arguments), workers, fds, on_ready).run()
 
 
 class _Process:
@@ -143,9 +148,13 @@ class _Process:
 
 class _Supervisor:
     def __init__(
-        self, task: tuple[Callable[..., Any], tuple[Any, ...]], workers: int, fds: tuple[int, ...]
+        self,
+        task: tuple[Callable[..., Any], tuple[Any, ...]],
+        workers: int,
+        fds: tuple[int, ...],
+        on_ready: Callable[[], None],
     ) -> None:
-        self._task, self._fds = task, fds
+        self._task, self._fds, self._on_ready = task, fds, on_ready
         self._memory = shared_memory(workers)
         self._counters = Counters(workers, self._memory)
         self._counters.cells[0] = os.getpid()
@@ -191,6 +200,7 @@ class _Supervisor:
                 self._ended(worker)
             elif all(one.ready for one in self._workers):
                 _log.info("all %d workers are ready", len(self._workers))
+                self._on_ready()
         return True
 
     def _start(self) -> None:

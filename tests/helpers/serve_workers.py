@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+from lenet_serve.metrics import Metrics
 from lenet_serve.protocol.infer import Times
 from lenet_serve.worker import listen
 from lenet_serve.workers import reserve, supervise
@@ -15,7 +16,7 @@ from lenet_serve.workers import reserve, supervise
 
 def echo(worker, port, folder):
     """Answer each connection with our number, PID and how often we were reloaded, and count it."""
-    metrics = worker.metrics()
+    metrics = Metrics(worker.counters, worker.number)
     metrics.loaded("lenet", "1")
     reloads = []
     stop = threading.Event()

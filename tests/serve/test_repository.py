@@ -118,7 +118,7 @@ def test_code_is_loaded_with_trust_alone(exported, serving):
 def test_a_slow_model_stops_no_other_and_is_waited_for(models, serving, slow):
     gate = slow("slow")
     put(models / "slow" / "1")
-    for name in ("a", "b", "c", "d", "e"):
+    for name in ("t", "u", "v", "w", "x"):
         put(models / name / "1")
     repository = FolderRepository(RepositoryOptions(models, trust=True))
     until(lambda: [*states(repository).values()].count("READY") == 5)
@@ -186,28 +186,56 @@ def test_a_broken_artifact_leaves_the_old_one_serving(models, serving, caplog):
     assert len(told.all) == 2, "what is served already is not loaded again"
 
 
-def test_what_is_being_copied_is_left_alone_until_it_rests(models, serving):
+@pytest.fixture
+def look(serving, models):
+    """`look()` at a folder that nobody looks at otherwise, and what there is then."""
     put(models / "a" / "1")
-    repository = serving()
-    source = put(models / "b" / ".source")
-    copy = models / "b" / "1"
-    copy.mkdir()
-    for _ in range(10):
-        (copy / "manifest.json").write_bytes((source / "manifest.json").read_bytes() + b" ")
-        time.sleep(POLL_S / 4)
-    shutil.copytree(source, copy, dirs_exist_ok=True)
-    until(lambda: states(repository).get(("b", "1")) == "READY")
+    put(models / "b" / "1")
+    repository = serving(poll_seconds=3600)
+    keeper = repository._keeper
+
+    def look():
+        looked = threading.Event()
+        keeper.inbox.put(keeper.look)
+        keeper.inbox.put(looked.set)
+        assert looked.wait(20)
+        return states(repository)
+
+    return look
 
 
-def test_a_folder_that_is_gone_for_an_instant_costs_nothing(models, serving):
+def test_what_is_being_copied_is_left_alone_until_it_rests(models, look):
+    copy = put(models / "c" / "1")
+    for number in range(3):
+        assert ("c", "1") not in look()
+        (copy / "model.fake").write_bytes(b"ten pixels"[:number])
+    assert ("c", "1") not in look()
+    assert ("c", "1") in look()
+
+
+def test_what_is_gone_for_an_instant_is_not_gone(models, look):
+    aside = (models / "a" / "1").rename(models / "a" / ".1")
+    assert look()["a", "1"] == "READY"
+    aside.rename(models / "a" / "1")
+    for _ in range(3):
+        assert look()["a", "1"] == "READY"
+    shutil.rmtree(models / "a" / "1")
+    look()
+    assert look().get(("a", "1")) in ("UNLOADING", None)
+
+
+def test_a_reload_looks_twice_before_it_lets_go(models, serving):
     put(models / "b" / "1")
     folder = put(models / "a" / "1")
     repository = serving(poll_seconds=0)
-    before = repository.get("a")
+    before = repository.get("b")
     folder.rename(models / "a" / ".1")
-    threading.Timer(0.03, lambda: (models / "a" / ".1").rename(folder)).start()
+    back = threading.Timer(0.03, lambda: (models / "a" / ".1").rename(folder))
+    back.start()
     repository.reload()
-    until(lambda: repository.get("a") is not before)
+    until(lambda: repository.get("b") is not before)
+    assert repository.get("a")
+    back.join()
 
 
 @pytest.mark.parametrize("how", ["emptied", "gone"])

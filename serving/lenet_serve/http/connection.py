@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
         self._body: bytes | bytearray = b""
         self._size = self._head_bytes = self._partial_bytes = self._messages = 0
         self._held = 0  # bytes of bodies, of the one that is being read and of those that wait
-        self._in_head = self._reads = self._ignores = self._at_end = False
+        self._in_head = self._reads = self._ignores = False
         self._read_paused = self._write_paused = False
         self._since = loop.time()  # when the present state began
 
@@ -107,11 +107,8 @@ class Connection(asyncio.Protocol):
         if was_in_head and self._in_head and message == self._messages:
             self._partial_bytes += len(data)  # of a header that has not come whole
             self._check_head(self._partial_bytes)
-
-    def eof_received(self) -> bool:
-        """Stay open for the reply that a client waits for, which sends nothing more."""
-        self._at_end = True
-        return self._waited is not None
+        if self._waited:
+            self._read_or_not()
 
     def pause_writing(self) -> None:
         """Read no more from a client that does not read."""
@@ -170,6 +167,8 @@ class Connection(asyncio.Protocol):
         """Take a header, or a trailer."""
         self._headers.append((name.lower(), value))
         self._head_bytes += len(name) + len(value) + 4
+        if not self._in_head:
+            self._check_head(self._head_bytes)
 
     def on_headers_complete(self) -> None:
         """Refuse what will not be answered, before its body is read."""
@@ -250,7 +249,6 @@ class Connection(asyncio.Protocol):
             self._release(len(call.body))
             if isinstance(answer, Pending):
                 self._waited = answer, call
-                self._read_or_not()
                 answer.future.add_done_callback(self._wake)
                 return
             reply = answer
@@ -272,8 +270,12 @@ class Connection(asyncio.Protocol):
         self._read_or_not()
 
     def _read_or_not(self) -> None:
-        """Read on, unless a reply is waited for or is not read."""
-        pauses = self._waited is not None or self._write_paused
+        """Read on, unless replies are not read, or requests were sent ahead.
+
+        A client that waits for a reply is read from: that is how its hanging up is heard of.
+        """
+        sent_ahead = self._waited is not None and (bool(self._calls) or self._reads)
+        pauses = self._write_paused or sent_ahead
         if pauses != self._read_paused and not self._transport.is_closing():
             self._read_paused = pauses
             if pauses:
@@ -291,7 +293,7 @@ class Connection(asyncio.Protocol):
         lines += b"\r\n", reply.body
         self._transport.write(b"".join(lines))
         self._since = self._loop.time()
-        if closes or call.closes or (self._at_end and not self._calls):
+        if closes or call.closes:
             self._ignores = True
             self._calls.clear()
             self._end(call.lingers)

@@ -82,7 +82,7 @@ def pictures(request: Request) -> list[tuple[str, bytes]]:
 
 
 def _parts(body: bytes, boundary: bytes) -> list[tuple[str, bytes]]:
-    from email.parser import BytesHeaderParser
+    from email.parser import HeaderParser
 
     _, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary)
     if not parts or not parts[-1].startswith(b"--"):
@@ -92,7 +92,7 @@ def _parts(body: bytes, boundary: bytes) -> list[tuple[str, bytes]]:
         head, found, content = part.partition(b"\r\n\r\n")
         if not found or not part.startswith(b"\r\n"):
             raise ServeError("body: expected headers in each part of the form, found none")
-        headers = BytesHeaderParser().parsebytes(head[2:] + b"\r\n\r\n")
+        headers = HeaderParser().parsestr(head[2:].decode(errors="replace"))
         name = headers.get_filename()
         if name is not None:  # a field of text is no picture
             files.append((name, content))

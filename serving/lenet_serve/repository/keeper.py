@@ -85,6 +85,26 @@ class Keeper:
 
     # From here on for the thread alone, by way of the inbox.
 
+    def look(self, *, at_once: bool = False) -> None:
+        """See what changed in the folder.
+
+        What two looks in a row saw alike counts: what is being copied changes in between, and an
+        export on some file systems takes the folder away for an instant. With `at_once`, what is
+        there counts at the first look. A folder without any version costs nobody what is served.
+        """
+        root = self._options.path
+        try:
+            found = scanning.scan(root, self._name)
+            if at_once and self._last.keys() - found.places.keys():
+                time.sleep(_SETTLE_S)
+                self._last, found = found.places, scanning.scan(root, self._name)
+            if not found.places:
+                raise scanning.nothing_to_serve(root, found)
+        except DeployError as error:
+            self._say(f"{error}; what is served stays")
+        else:
+            self._take_over(found, at_once=at_once)
+
     def reload(self) -> None:
         """Load everything again, changed or not."""
         self._again(None)
@@ -110,10 +130,10 @@ class Keeper:
         poll_s = self._options.poll_seconds or threading.TIMEOUT_MAX
         next_look = time.monotonic() + poll_s
         while not self._stopping:
-            act: Callable[[], None] = self._look
+            act: Callable[[], None] = self.look
             with contextlib.suppress(Empty):
                 act = self.inbox.get(timeout=max(0.0, next_look - time.monotonic()))
-            if act == self._look:
+            if act == self.look:
                 next_look = time.monotonic() + poll_s
             try:
                 act()
@@ -137,29 +157,9 @@ class Keeper:
 
     def _again(self, name: str | None) -> None:
         """Look at the folder now; one model, or all, are due then, whether they changed or not."""
-        self._look(at_once=True)
+        self.look(at_once=True)
         for (known, _), entry in self._versions.entries.items():
             entry.again = entry.again or name in (None, known)
-
-    def _look(self, *, at_once: bool = False) -> None:
-        """See what changed in the folder.
-
-        What two looks in a row saw alike counts: what is being copied changes in between, and an
-        export on some file systems takes the folder away for an instant. With `at_once`, what is
-        there counts at the first look. A folder without any version costs nobody what is served.
-        """
-        root = self._options.path
-        try:
-            found = scanning.scan(root, self._name)
-            if at_once and self._last.keys() - found.places.keys():
-                time.sleep(_SETTLE_S)
-                self._last, found = found.places, scanning.scan(root, self._name)
-            if not found.places:
-                raise scanning.nothing_to_serve(root, found)
-        except DeployError as error:
-            self._say(f"{error}; what is served stays")
-        else:
-            self._take_over(found, at_once=at_once)
 
     def _take_over(self, found: Scan, *, at_once: bool) -> None:
         now, last, self._last = found.places, self._last, found.places

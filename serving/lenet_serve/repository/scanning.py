@@ -162,7 +162,7 @@ def _signature(folder: Path) -> tuple[object, ...]:
                 files.append((entry.name, 0, 0, 0))
             else:
                 files.append((entry.name, s.st_ino, s.st_size, s.st_mtime_ns))
-    return str(folder), status.st_dev, status.st_ino, status.st_mtime_ns, tuple(sorted(files))
+    return status.st_dev, status.st_ino, status.st_mtime_ns, tuple(sorted(files))
 
 
 def nothing_to_serve(root: Path, found: Scan) -> ArtifactError:
