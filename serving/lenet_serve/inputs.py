@@ -30,15 +30,12 @@ class Inputs:
     Args:
         manifest: What the artifact is.
         limits: `Limits.rows` is what counts here.
-        check_finite: Whether to look for NaN and infinities here, which the session does by itself
-            where a request's images are computed alone.
     """
 
-    def __init__(self, manifest: Manifest, limits: Limits, *, check_finite: bool = False) -> None:
+    def __init__(self, manifest: Manifest, limits: Limits) -> None:
         self._shape, self._batch_size = manifest.image_shape, manifest.batch_size
         self._preprocessing, self._limits = manifest.preprocessing, limits
         self._image_bytes = 4 * math.prod(self._shape)
-        self._check_finite = check_finite
 
     def size(self, request: InferRequest) -> tuple[int, int]:
         """Images and bytes of a request, by what it says, before anything is checked."""
@@ -75,7 +72,8 @@ class Inputs:
             raise self._wrong_shape(tensor)
         self._check_rows(tensor)
         if tensor.name == IMAGES:
-            return self._finite(tensor.data)
+            images: NDArray[np.float32] = np.asarray(tensor.data)
+            return images
         data = tensor.data if tensor.name == PIXELS else self._files(tensor)
         pixels, request.warnings = to_pixels(data, self._preprocessing, self._shape)
         return normalise(pixels, self._preprocessing, self._shape)
@@ -121,13 +119,17 @@ class Inputs:
             raise self._wrong_shape(tensor)
         return list(files)
 
-    def _finite(self, images: Any) -> NDArray[np.float32]:
-        if self._check_finite and not np.isfinite(images).all():
-            first = [int(i) for i in np.argwhere(~np.isfinite(images))[0]]
-            raise ServeError(f"images{first}: expected finite values, found NaN or infinity")
-        checked: NDArray[np.float32] = images
-        return checked
-
     def _wrong_shape(self, tensor: Tensor) -> ServeError:
         shape = "[N" + "".join(f",{n}" for n in self._shape if tensor.name == IMAGES) + "]"
         return ServeError(f"{tensor.name}: expected shape {shape}, found {list(tensor.shape)}")
+
+
+def require_finite(images: NDArray[np.float32]) -> None:
+    """Refuse NaN and infinities before images are computed with those of others.
+
+    Raises:
+        ServeError: There are some. Of images that are computed alone, the session says it.
+    """
+    if not np.isfinite(images).all():
+        first = [int(i) for i in np.argwhere(~np.isfinite(images))[0]]
+        raise ServeError(f"images{first}: expected finite values, found NaN or infinity")

@@ -116,7 +116,7 @@ def _several(plan: Plan, say: Callable[[str], None]) -> int:
 def _work(worker: Worker, plan: Plan) -> int:
     """Serve as one of several: on the shared port, once the models are there."""
     try:
-        with _service(plan, worker.metrics()) as (service, repository):
+        with _service(plan, Metrics(worker.counters, worker.number)) as (service, repository):
             repository.wait()
             with listen(plan.server) as listener:
                 _run(Server(service, plan.server), listener, repository, lambda _: worker.ready())

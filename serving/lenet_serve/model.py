@@ -53,9 +53,7 @@ class Model:
         self.max_batch = max_batch or (1 if alone else MAX_BATCH)
         self.admission = Admission(self.limits)
         self.batcher = Batcher(session.run, self.max_batch, name=f"{name}-{version}")
-        # Before the queue, so that no request can fail another's batch.
-        check_finite = self.batcher.batches and session.check_finite
-        self._inputs = Inputs(session.manifest, self.limits, check_finite=check_finite)
+        self._inputs = Inputs(session.manifest, self.limits)
         self._outputs = Outputs(session.manifest)
 
     def size(self, request: InferRequest) -> tuple[int, int]:

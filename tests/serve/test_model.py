@@ -248,11 +248,3 @@ def test_a_static_artifact_takes_its_own_batch(native_session):
     model.images(ask(tensor("images", np.zeros((4, 1, 32, 32), np.float32))))
     with pytest.raises(ServeError, match="expected 4 images, the batch size that this model"):
         model.images(ask(tensor("images", np.zeros((1, 1, 32, 32), np.float32))))
-
-
-def test_what_is_not_finite_is_refused_before_it_joins_others(native_session, images):
-    model = Model("lenet", "1", native_session, max_batch=8)
-    broken = images.copy()
-    broken[1, 0, 2, 3] = np.nan
-    with pytest.raises(ServeError, match=r"images\[1, 0, 2, 3\]: expected finite values"):
-        model.images(ask(tensor("images", broken)))
