@@ -68,6 +68,7 @@ def _begin(context: Context, request: Request) -> Reply | Pending:
     service = context.service
     length = request.headers.get(_LENGTH)
     try:
+        service.repository.get(request.model, request.version)  # before work on a body for nobody
         asked = rest.decode(
             request.model,
             request.version,

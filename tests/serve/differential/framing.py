@@ -76,7 +76,7 @@ CASES: dict[str, Case] = {
     "head in many packets": Case(tuple(
         bytes([byte]) for byte in head(SIZE)) + (BODY,)),
     "bare line feeds": Case((head(SIZE).replace(b"\r\n", b"\n") + BODY,)),
-    "HTTP/0.9": Case((b"GET /v2/health/ready\r\n",)),
+    "HTTP/0.9": Case((b"GET /v2/health/ready\r\n",), patience_s=0.4),
     "HTTP/1.0 keep-alive": Case((head(
         "Connection: keep-alive", line="GET /v2/health/ready HTTP/1.0") * 2,), answers=2),
     "HTTP/2.0 in the line": Case((head(SIZE, line=f"POST {INFER} HTTP/2.0") + BODY,)),
@@ -85,7 +85,7 @@ CASES: dict[str, Case] = {
     "lower-case http/1.1": Case((head(SIZE, line=f"POST {INFER} http/1.1") + BODY,)),
     "two spaces in the line": Case((head(SIZE, line=f"POST  {INFER} HTTP/1.1") + BODY,)),
     "no path": Case((head(line="GET HTTP/1.1"),)),
-    "empty line": Case((b"\r\n\r\n",)),
+    "empty line": Case((b"\r\n\r\n",), patience_s=0.4),
     "empty lines first": Case((b"\r\n\r\n" + READY,)),
     "TLS hello": Case((b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 32,)),
     "NUL bytes": Case((b"\0" * 64 + b"\r\n\r\n",)),

@@ -17,7 +17,7 @@ class Verdict:
     Attributes:
         protocol, case: Which case.
         verdict: ``equal``, ``better``, ``other`` (neither serves a client worse) or ``worse``.
-        ours, triton: What each answered: statuses, and the body's shape where only that differs.
+        ours, triton: The statuses of what each answered, and the body's shape where ours is worse.
         reason: Why they differ; empty where they are equal.
     """
 
@@ -34,11 +34,9 @@ def judge(
 ) -> Iterator[Verdict]:
     """Compare all cases; raises KeyError where the recording lacks one."""
     for case, answers in ours.items():
-        mine, theirs = statuses(answers), statuses(triton[case])
         verdict, reason = compare(f"{protocol} {case}", answers, triton[case])
-        if verdict != "equal" and mine == theirs:
-            mine, theirs = both(answers), both(triton[case])
-        yield Verdict(protocol, case, verdict, mine, theirs, reason)
+        say = both if verdict == "worse" else statuses
+        yield Verdict(protocol, case, verdict, say(answers), say(triton[case]), reason)
 
 
 def compare(key: str, ours: list[Answer], triton: list[Answer]) -> tuple[str, str]:
@@ -108,18 +106,23 @@ def covers(ours: Any, triton: Any) -> bool:
 
 
 def markdown(verdicts: list[Verdict]) -> str:
-    """The table of all differences, one row for each reason and pair of answers."""
+    """Two tables of all differences, one row for each reason and pair of answers."""
     rows: dict[tuple[str, ...], list[str]] = {}
     for v in verdicts:
         if v.verdict != "equal":
-            key = (v.verdict, v.protocol, v.triton, v.ours, v.reason)
-            rows.setdefault(key, []).append(v.case)
-    order = ("worse", "other", "better")
-    lines = ["| | protocol | request | Triton 2.51 | ours | reason |", "|---|---|---|---|---|---|"]
-    for key in sorted(rows, key=lambda k: (order.index(k[0]), k[1], -len(rows[k]))):
-        verdict, protocol, triton, ours, reason = (each.replace("|", "\\|") for each in key)
-        cases = "; ".join(rows[key]).replace("|", "\\|")
-        lines.append(f"| {verdict} | {protocol} | {cases} | {triton} | {ours} | {reason} |")
+            name = f"gRPC {v.case}" if v.protocol == "gRPC" else v.case
+            answers = (v.triton, v.ours) if v.triton != v.ours else (f"{v.triton}, other body",) * 2
+            rows.setdefault((v.verdict, v.protocol, *answers, v.reason), []).append(name)
+    lines: list[str] = []
+    for kind in ("worse", "better", "other"):
+        own = {key: cases for key, cases in rows.items() if key[0] == kind}
+        if own:
+            lines += ["", f"## {kind.capitalize()}", "", "| request | Triton | ours | why |"]
+            lines += ["|---|---|---|---|"]
+        for key in sorted(own, key=lambda key: (key[1] == "gRPC", -len(own[key]))):
+            _, _, triton, ours, reason = key
+            line = f"| {'; '.join(own[key])} | {triton} | {ours} | {reason} |"
+            lines.append(line.replace("*", "\\*"))
     return "\n".join(lines)
 
 

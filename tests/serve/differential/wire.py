@@ -10,7 +10,6 @@ from typing import Any
 MODEL = "/v2/models/lenet"
 INFER = MODEL + "/infer"
 PIXELS = [i % 7 / 4 for i in range(1024)]
-PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -22,12 +21,14 @@ class Case:
         answers: Requests among them.
         half_close: Whether the client then says that nothing more comes.
         head: Whether it is a HEAD request, whose answer has no body.
+        patience_s: Seconds to wait for an answer.
     """
 
     parts: tuple[bytes, ...]
     answers: int = 1
     half_close: bool = False
     head: bool = False
+    patience_s: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,11 @@ def document(*inputs: dict[str, Any], **keys: Any) -> dict[str, Any]:
 
 def send(port: int, case: Case) -> list[Answer]:
     """Send a case's bytes and read as many answers as it deserves."""
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=case.patience_s) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reader = connection.makefile("rb")
         answers: list[Answer] = []
-        in_turn = len(case.parts) == case.answers  # each part is a request, and waits
+        in_turn = 1 < len(case.parts) == case.answers  # each part is a request, and waits
         with contextlib.suppress(OSError):  # refused before it was whole: the answer may be here
             for part in case.parts:
                 connection.sendall(part)
