@@ -66,7 +66,7 @@ def launch(plan: Plan, say: Callable[[str], None]) -> int:
 def _service(
     plan: Plan, worker: Worker | None = None
 ) -> Iterator[tuple[Service, FolderRepository]]:
-    number, counters = (worker.number, worker.counters) if worker else (None, None)
+    counters, number = (worker.counters, worker.number) if worker else (None, None)
     logs.configure(plan.log_format or "text", worker=number)
     log = RequestLog(plan.log_sample if plan.log_format else Fraction(0))
     with contextlib.ExitStack() as ended:
