@@ -165,6 +165,7 @@ class _Supervisor:
         on_ready: Callable[[], object],
     ) -> None:
         self._task, self._on_ready = task, on_ready
+        self._told: dict[str, None] = {}  # what workers told, each once, the last behind
         self._memory = shared_memory(workers)
         self._counters = Counters(workers, self._memory)
         self._counters.cells[0] = os.getpid()
@@ -213,7 +214,7 @@ class _Supervisor:
         return True
 
     def _hear(self, worker: _Process) -> None:
-        were_ready = all(one.ready for one in self._workers)
+        was_ready, were_ready = worker.ready, all(one.ready for one in self._workers)
         try:
             text = worker.heard()
         except EOFError:
@@ -223,10 +224,19 @@ class _Supervisor:
             _log.info("all %d workers are ready", len(self._workers))
             self._on_ready()
             self._on_ready = lambda: None
-        for one in self._workers:
-            if text is not None and one.ready and one is not worker:
-                with contextlib.suppress(OSError):
-                    one.control.send(text)
+        if worker.ready and not was_ready:
+            for told in self._told:  # before it came, or came back
+                self._tell(worker, told)
+        if text is not None:
+            self._told.pop(text, None)
+            self._told[text] = None
+            for one in self._workers:
+                if one.ready and one is not worker:
+                    self._tell(one, text)
+
+    def _tell(self, worker: _Process, text: str) -> None:
+        with contextlib.suppress(OSError):  # it has died, which its socket will tell
+            worker.control.send(text)
 
     def _start(self) -> None:
         # The first alone, so that what is wrong for all of them is said once.

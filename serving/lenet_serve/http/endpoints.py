@@ -69,6 +69,7 @@ def _begin(context: Context, request: Request) -> Reply | Pending:
     length = request.headers.get(_LENGTH)
     tag, trace = _named(request)
     try:
+        service.repository.get(request.model, request.version)  # before work on a body for nobody
         asked = rest.decode(
             request.model,
             request.version,
