@@ -320,6 +320,32 @@ def test_a_deadline_reaches_the_service_and_ends_the_call(service):
     server.stop(1)
 
 
+def test_a_message_that_does_not_come_holds_its_thread_for_read_s_alone(service):
+    class Hasty(lenet_serve.Service):
+        def __init__(self):
+            self.__dict__.update(vars(service))
+            self.limits = Limits(read_s=0.1)
+
+    server, port = serve(Hasty(), threads=1)
+    client = Client(f"127.0.0.1:{port}")
+    never = threading.Event()
+    stub = client.channel.stream_unary(f"{INFERENCE}ServerLive")
+    slow = stub.future(iter(lambda: never.wait(20) and None, None), timeout=20)
+    with pytest.raises(grpc.RpcError) as cancelled:
+        slow.result(10)
+    assert cancelled.value.code().name == "CANCELLED"
+    assert client.call(f"{INFERENCE}ServerLive").live
+    never.set()
+    server.stop(1)
+
+
+def test_a_call_without_a_message_is_malformed(client):
+    stub = client.channel.stream_unary(f"{INFERENCE}ServerLive")
+    with pytest.raises(grpc.RpcError) as refused:
+        stub(iter(()), timeout=10)
+    assert refused.value.code().name == "INVALID_ARGUMENT"
+
+
 def test_when_to_try_again_is_told(service):
     class Busy(Slow):
         def infer(self, request, deadline=None):
