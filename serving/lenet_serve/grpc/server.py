@@ -70,13 +70,12 @@ class GrpcServer:
         Raises:
             OSError: A file of TLS cannot be read.
         """
-        host = f"[{options.host}]" if ":" in options.host else options.host
         tls = None
         if options.tls_cert and options.tls_key:
             tls = options.tls_cert.read_bytes(), options.tls_key.read_bytes()
         return cls(
             service,
-            f"{host}:{options.grpc_port}",
+            options.grpc_address,
             tls=tls,
             token=options.token,
             reuse_port=options.reuse_port,
