@@ -8,7 +8,7 @@ import typer
 
 from lenet_deploy.cli.console import plain, warn
 from lenet_deploy.cli.options import Backend, Device, Threads, Trust, completing
-from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
+from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, expected_one_of
 from lenet_runtime.version import pip_install
 
 if TYPE_CHECKING:
@@ -66,6 +66,17 @@ def serve(
         bool,
         typer.Option("--allow-model-control", help="Let clients load and unload models."),
     ] = False,
+    log_format: Annotated[
+        str | None,
+        typer.Option(
+            help="Log each request as a line on stderr. Default: those that fail alone, as text.",
+            metavar="json|text",
+            autocompletion=completing("json", "text"),
+        ),
+    ] = None,
+    log_sample: Annotated[
+        str, typer.Option(help="Share of answered requests to log, such as 1/100.", metavar="SHARE")
+    ] = "1",
     host: Annotated[str, _flag(_LISTEN, "Address to listen on; 0.0.0.0 is all.", "HOST")] = (
         "127.0.0.1"
     ),
@@ -135,6 +146,7 @@ def serve(
     _require("serve", "uvicorn", "httptools", "orjson")
     if grpc is not None:
         _require("grpc", "grpc", "google.protobuf", otherwise=", or give --grpc-port off")
+    from lenet_serve import logs
     from lenet_serve.launch import Plan, launch
     from lenet_serve.limits import Limits
     from lenet_serve.repository import RepositoryOptions
@@ -174,7 +186,10 @@ def serve(
         max_batch=max_batch,
         allow_model_control=allow_model_control,
     )
-    code = launch(Plan(repository, options, limits, workers), lambda line: warn(plain(line)))
+    if log_format not in (None, *logs.FORMATS):
+        raise InputError(f"--log-format: {expected_one_of(logs.FORMATS, log_format)}")
+    plan = Plan(repository, options, limits, workers, log_format, logs.sample(log_sample))
+    code = launch(plan, lambda line: warn(plain(line)))
     if code:
         raise typer.Exit(code)
 
@@ -218,6 +233,8 @@ def _check(options: "ServerOptions", workers: int) -> None:
     if options.tls_cert:
         import ssl
 
+        for path in filter(None, (options.tls_cert, options.tls_key)):
+            path.open("rb").close()  # whose error, unlike that of ssl, names it
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
                 options.tls_cert, options.tls_key

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from lenet_serve import documents
+from lenet_serve import documents, tracing
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.http.context import Context
 from lenet_serve.http.messages import Pending, Reply, Request, json_reply
@@ -85,9 +85,16 @@ def _begin(context: Context, request: Request) -> Reply | Pending:
         )
         raise
     asked.begun_ns = request.begun_ns
+    if trace := request.headers.get(b"traceparent"):
+        asked.trace = tracing.parse(trace)
+    if tag := request.headers.get(b"x-request-id"):
+        asked.tag = tag.decode("latin-1")
 
     def then(response: InferResponse) -> Reply:
-        return Reply(200, *rest.encode(response, asked))
+        headers, body = rest.encode(response, asked)
+        if asked.trace:
+            headers.append((b"traceparent", asked.trace.encode()))
+        return Reply(200, headers, body)
 
     answer = service.submit(asked)
     return Pending(answer, then) if isinstance(answer, Future) else then(answer)
