@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
 
-from lenet_serve import documents
+from lenet_serve import documents, tracing
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.protocol import grpc as codec
+from lenet_serve.protocol.infer import InferResponse
 from lenet_serve.protocol.messages import METHODS, Message, parse
 from lenet_serve.service import Service
 
@@ -45,8 +47,24 @@ def answer(service: Service, method: str, body: bytes, deadline: float | None = 
     return response.SerializeToString()  # type: ignore[no-any-return]
 
 
-def infer(service: Service, body: bytes, deadline: float | None = None) -> bytes:
-    """Answer a serialized ``ModelInferRequest``; see `answer`."""
+def infer(
+    service: Service,
+    body: bytes,
+    deadline: float | None = None,
+    trace: str = "",
+    on_wait: Callable[[Future[Any]], object] = lambda future: None,
+) -> bytes:
+    """Answer a serialized ``ModelInferRequest``.
+
+    Args:
+        service, body, deadline: See `answer`.
+        trace: W3C's ``traceparent``, as it came; empty for none.
+        on_wait: Called with the future of an inference that takes its time; whoever cancels it
+            spares the work.
+
+    Raises:
+        ServeError: The request is refused, or cancelled.
+    """
     begun_ns = time.perf_counter_ns()
     try:
         request = codec.decode(body)
@@ -56,7 +74,23 @@ def infer(service: Service, body: bytes, deadline: float | None = None) -> bytes
         service.refused("", "", protocol="grpc", code=error.code, total_ns=took)
         raise
     request.protocol, request.begun_ns = "grpc", begun_ns
-    return codec.encode(service.infer(request, deadline))
+    if trace:
+        request.trace = tracing.parse(trace)
+    response = service.submit(request, deadline)
+    if isinstance(response, Future):
+        on_wait(response)
+        response = _waited(response, deadline)
+    return codec.encode(response)
+
+
+def _waited(future: Future[InferResponse], deadline: float | None) -> InferResponse:
+    try:
+        return future.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    except TimeoutError as error:
+        future.cancel()
+        raise ServeError("deadline: it passed before the answer", Code.DEADLINE) from error
+    except CancelledError as error:
+        raise ServeError("call: its client has gone", Code.CANCELLED) from error
 
 
 def _check_version(version: str) -> None:

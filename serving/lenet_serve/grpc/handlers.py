@@ -4,7 +4,7 @@ import hmac
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -21,6 +21,7 @@ _STREAM_ANSWER = message_class("inference.ModelStreamInferResponse")
 _OPEN = (health.PREFIX, f"{rpc.PREFIX}ServerLive", f"{rpc.PREFIX}ServerReady")
 _STREAMS = 32  # open streams of one process, each of which takes a thread
 _QUIET_S, _HOLD_S = 0.03, 0.3
+_FOREVER_S = 1e6
 _BUSY = ServeError(
     f"expected at most {_STREAMS} open streams, found more", Code.UNAVAILABLE, retry_after=1
 )
@@ -145,8 +146,18 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
                 Code.TOO_LARGE,
             )
         left = context.time_remaining()
-        deadline = None if left is None else time.monotonic() + left
-        return rpc.infer(self._service, body, deadline)
+        # Where a client names no deadline, grpcio says one of centuries.
+        deadline = None if left is None or left > _FOREVER_S else time.monotonic() + left
+        trace = ""
+        for name, value in context.invocation_metadata():
+            if name == "traceparent":
+                trace = value
+
+        def on_wait(future: Future[Any]) -> None:
+            if not context.add_callback(future.cancel):  # the client has gone already
+                future.cancel()
+
+        return rpc.infer(self._service, body, deadline, trace, on_wait)
 
     def _infer_one(self, body: bytes, context: grpc.ServicerContext) -> bytes:
         """Answer one message of a stream; an error is of this one alone."""
