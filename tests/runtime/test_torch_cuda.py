@@ -94,6 +94,23 @@ def test_a_closed_one_says_so(cpu_as_gpu):
             call()
 
 
+@pytest.mark.parametrize("length", [0, TypeError("Net does not support len()")])
+def test_an_engine_is_never_asked_for_its_truth(cpu_as_gpu, length):
+    """What `torch.compile` makes of a module has `__len__`, and raises where the module has none."""
+
+    class Compiled:
+        def __call__(self, images):
+            return first_ten(images)
+
+        def __len__(self):
+            if isinstance(length, Exception):
+                raise length
+            return length
+
+    engine = predictor("torch.compile", Compiled(), "cuda:0", None, "fp32")
+    assert np.array_equal(engine.run(IMAGES), first_ten(IMAGES))
+
+
 def test_a_cpu_has_no_tf32():
     with pytest.raises(BackendUnavailable, match="TF32 is a GPU's arithmetic"):
         predictor("torchscript", first_ten, "cpu", None, "tf32")

@@ -101,7 +101,8 @@ class CudaTorchPredictor(Predictor):
         return False
 
     def _open(self) -> Forward:
-        return self._forward or closed()
+        # Not by its truth: a compiled module has the `__len__` of every module, which may raise.
+        return closed() if self._forward is None else self._forward
 
     @contextmanager
     def _translated(self, shape: tuple[int, ...]) -> Iterator[None]:
