@@ -1,8 +1,9 @@
 """PyTorch on a GPU: what the two backends that run on PyTorch, and eager, do there."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +38,45 @@ def require(device: str) -> None:
 _switches = threading.RLock()
 
 
+class _Library(NamedTuple):
+    """The switches of a library that PyTorch computes with.
+
+    Attributes:
+        older: Has `allow_tf32`, the switch of old. Inductor reads it, and PyTorch raises where the
+            newer ones disagree with it or with each other.
+        newer: Have `fp32_precision`, one for each kind of operator.
+    """
+
+    older: Any
+    newer: tuple[Any, ...]
+
+    def read(self) -> tuple[bool, list[str]]:
+        """The older switch and the newer ones, which may be changed by reading the older."""
+        values = [operator.fp32_precision for operator in self.newer]
+        allowed = self._allowed()
+        if allowed is None:  # the caller's disagree: only where they agree is the older one told
+            self.write_newer(["tf32"] * len(self.newer))
+            allowed = self._allowed() or False
+        return allowed, values
+
+    def write(self, allowed: bool, values: Sequence[str]) -> None:
+        """Set all of them."""
+        # First the older one. It sets the newer ones as well, and where it allows nothing to
+        # "none", which leaves them to `torch.backends.fp32_precision`.
+        self.older.allow_tf32 = allowed
+        self.write_newer(values)
+
+    def write_newer(self, values: Sequence[str]) -> None:
+        """Set the newer ones."""
+        for operator, value in zip(self.newer, values, strict=True):
+            operator.fp32_precision = value
+
+    def _allowed(self) -> bool | None:
+        with suppress(RuntimeError):
+            return bool(self.older.allow_tf32)
+        return None
+
+
 @contextmanager
 def precision(tf32: bool) -> Iterator[None]:
     """Allow TF32 in convolutions and dense layers, or in neither.
@@ -44,23 +84,24 @@ def precision(tf32: bool) -> Iterator[None]:
     PyTorch allows it in convolutions by default, which is no float32 arithmetic. The caller's own
     switches come back.
     """
-    convolutions, products = torch.backends.cudnn.conv, torch.backends.cuda.matmul  # type: ignore[attr-defined]
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    # Of recurrent layers, too, of which there are none here: see `_Library.older`.
+    libraries = (_Library(cudnn, (cudnn.conv, cudnn.rnn)), _Library(products, (products,)))  # type: ignore[attr-defined]
     with _switches:
-        before = convolutions.fp32_precision, products.fp32_precision
-        older = None
+        medium = False
         with suppress(RuntimeError):  # the caller has let the two disagree
-            older = torch.get_float32_matmul_precision()
-        convolutions.fp32_precision = "tf32" if tf32 else "ieee"
-        # By its older name, which sets both: torch.compile's autotuning reads the older one, and
-        # PyTorch raises where the two disagree.
-        products.allow_tf32 = tf32
+            medium = torch.get_float32_matmul_precision() == "medium"
+        before = [library.read() for library in libraries]
+        for library in libraries:
+            library.write(tf32, ["tf32" if tf32 else "ieee"] * len(library.newer))
         try:
             yield
         finally:
-            products.allow_tf32 = before[1] == "tf32"
-            if older == "medium":  # which is more than allow_tf32 can say
-                torch.set_float32_matmul_precision(older)
-            convolutions.fp32_precision, products.fp32_precision = before
+            for library, (allowed, values) in zip(libraries, before, strict=True):
+                library.write(allowed, values)
+            if medium:  # which is more than allow_tf32 can say
+                torch.set_float32_matmul_precision("medium")
+                libraries[1].write_newer(before[1][1])
 
 
 class CudaTorchPredictor(Predictor):
