@@ -212,10 +212,12 @@ def test_every_name_of_a_switch_agrees_inside_and_comes_back(switches_stay, call
     for tf32, value in ((False, "ieee"), (True, "tf32")):
         with torch_cuda.precision(tf32):
             cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
-            newer = [each.fp32_precision for each in (cudnn.conv, cudnn.rnn, products)]
-            assert newer == [value] * 3
+            newer = [each.fp32_precision for each in (cudnn, cudnn.conv, cudnn.rnn, products)]
+            assert newer == [value] * 4
             assert cudnn.allow_tf32 is products.allow_tf32 is tf32
             if caller not in ("medium", "high", "newer: tf32 for everything"):
                 expected = "high" if tf32 else "highest"
                 assert torch.get_float32_matmul_precision() == expected
         assert all_switches() == before
+    torch.backends.fp32_precision = "ieee"  # what follows it goes on to
+    assert torch.backends.cudnn.fp32_precision == "ieee"

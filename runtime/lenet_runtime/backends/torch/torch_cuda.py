@@ -1,8 +1,8 @@
 """PyTorch on a GPU: what the two backends that run on PyTorch, and eager, do there."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,43 +38,69 @@ def require(device: str) -> None:
 _switches = threading.RLock()
 
 
-class _Library(NamedTuple):
-    """The switches of a library that PyTorch computes with.
+_CUDNN, _PRODUCTS = torch.backends.cudnn, torch.backends.cuda.matmul
+# PyTorch has an older name for each, `allow_tf32`, and raises where it disagrees with the newer
+# ones, `fp32_precision`. Inductor reads both, and that of all of cuDNN for its convolutions.
+_OF_CUDNN = _CUDNN.conv, _CUDNN.rnn  # type: ignore[attr-defined]
+_NEWER = _CUDNN, *_OF_CUDNN, _PRODUCTS
+
+
+class _Switches(NamedTuple):
+    """A state of PyTorch's switches.
 
     Attributes:
-        older: Has `allow_tf32`, the switch of old. Inductor reads it, and PyTorch raises where the
-            newer ones disagree with it or with each other.
-        newer: Have `fp32_precision`, one for each kind of operator.
+        cudnn: `allow_tf32` of cuDNN.
+        products: `allow_tf32` of matrix products.
+        medium: Whether ``medium`` is set for products, which is more than `allow_tf32` can say.
+        newer: `fp32_precision` of `_NEWER`.
     """
 
-    older: Any
-    newer: tuple[Any, ...]
+    cudnn: bool
+    products: bool
+    medium: bool
+    newer: tuple[str, ...]
 
-    def read(self) -> tuple[bool, list[str]]:
-        """The older switch and the newer ones, which may be changed by reading the older."""
-        values = [operator.fp32_precision for operator in self.newer]
-        allowed = self._allowed()
-        if allowed is None:  # the caller's disagree: only where they agree is the older one told
-            self.write_newer(["tf32"] * len(self.newer))
-            allowed = self._allowed() or False
-        return allowed, values
-
-    def write(self, allowed: bool, values: Sequence[str]) -> None:
+    def write(self) -> None:
         """Set all of them."""
-        # First the older one. It sets the newer ones as well, and where it allows nothing to
+        # First the older ones. They set the newer ones as well, and where they allow nothing to
         # "none", which leaves them to `torch.backends.fp32_precision`.
-        self.older.allow_tf32 = allowed
-        self.write_newer(values)
+        _CUDNN.allow_tf32, _PRODUCTS.allow_tf32 = self.cudnn, self.products
+        if self.medium:
+            torch.set_float32_matmul_precision("medium")
+        _write_newer(_NEWER, self.newer)
 
-    def write_newer(self, values: Sequence[str]) -> None:
-        """Set the newer ones."""
-        for operator, value in zip(self.newer, values, strict=True):
-            operator.fp32_precision = value
 
-    def _allowed(self) -> bool | None:
-        with suppress(RuntimeError):
-            return bool(self.older.allow_tf32)
-        return None
+def _read() -> _Switches:
+    """Those of now. To read an older one may change newer ones: write all of them afterwards."""
+    newer = tuple([each.fp32_precision for each in _NEWER])
+    if newer[0] == torch.backends.fp32_precision:  # type: ignore[attr-defined]
+        newer = ("none", *newer[1:])  # it follows what is set for everything, and shall go on to
+    try:
+        medium = torch.get_float32_matmul_precision() == "medium"
+    except RuntimeError:  # the caller has let the CPU's disagree
+        medium = False
+    return _Switches(_older(_CUDNN, _OF_CUDNN), _older(_PRODUCTS, (_PRODUCTS,)), medium, newer)
+
+
+def _older(library: Any, newer: tuple[Any, ...]) -> bool:
+    """`allow_tf32`, which PyTorch tells where the newer ones agree with it."""
+    try:
+        return bool(library.allow_tf32)
+    except RuntimeError:
+        _write_newer(newer, ("tf32",) * len(newer))
+    try:
+        return bool(library.allow_tf32)
+    except RuntimeError:
+        return False
+
+
+def _write_newer(newer: tuple[Any, ...], values: tuple[str, ...]) -> None:
+    for each, value in zip(newer, values, strict=True):
+        each.fp32_precision = value
+
+
+_TF32 = _Switches(True, True, False, ("tf32",) * len(_NEWER))
+_IEEE = _Switches(False, False, False, ("ieee",) * len(_NEWER))
 
 
 @contextmanager
@@ -84,24 +110,13 @@ def precision(tf32: bool) -> Iterator[None]:
     PyTorch allows it in convolutions by default, which is no float32 arithmetic. The caller's own
     switches come back.
     """
-    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    # Of recurrent layers, too, of which there are none here: see `_Library.older`.
-    libraries = (_Library(cudnn, (cudnn.conv, cudnn.rnn)), _Library(products, (products,)))  # type: ignore[attr-defined]
     with _switches:
-        medium = False
-        with suppress(RuntimeError):  # the caller has let the two disagree
-            medium = torch.get_float32_matmul_precision() == "medium"
-        before = [library.read() for library in libraries]
-        for library in libraries:
-            library.write(tf32, ["tf32" if tf32 else "ieee"] * len(library.newer))
+        before = _read()
+        (_TF32 if tf32 else _IEEE).write()
         try:
             yield
         finally:
-            for library, (allowed, values) in zip(libraries, before, strict=True):
-                library.write(allowed, values)
-            if medium:  # which is more than allow_tf32 can say
-                torch.set_float32_matmul_precision("medium")
-                libraries[1].write_newer(before[1][1])
+            before.write()
 
 
 class CudaTorchPredictor(Predictor):
