@@ -43,7 +43,7 @@ def latency(arguments: dict[str, Any], write: Callable[[dict[str, Any]], None]) 
             file that says who is at work) and ``quick``.
         write: Called with the document so far.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["OMP_NUM_THREADS"] = "1"  # for all alike; other jobs have more, see `jobs`
     end = time.monotonic() + arguments["seconds"]
     sizes, device, quick = (arguments[key] for key in ("sizes", "device", "quick"))
     field, results, where = Field(), [], fingerprint(device)
