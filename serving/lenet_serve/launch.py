@@ -9,7 +9,6 @@ from fractions import Fraction
 
 from lenet_runtime.errors import DeployError
 from lenet_serve import logs, tracing
-from lenet_serve.counters import Counters
 from lenet_serve.limits import Limits
 from lenet_serve.logs import RequestLog
 from lenet_serve.observer import Observer
@@ -65,15 +64,19 @@ def launch(plan: Plan, say: Callable[[str], None]) -> int:
 
 @contextlib.contextmanager
 def _service(
-    plan: Plan, counters: Counters | None = None, worker: int = 0
+    plan: Plan, worker: Worker | None = None
 ) -> Iterator[tuple[Service, FolderRepository]]:
-    logs.configure(plan.log_format or "text", worker=worker)
+    counters, number = (worker.counters, worker.number) if worker else (None, None)
+    logs.configure(plan.log_format or "text", worker=number)
     log = RequestLog(plan.log_sample if plan.log_format else Fraction(0))
-    tracer = tracing.Tracer() if tracing.is_configured() else None
-    observer = Observer(counters, worker, log=log, tracer=tracer)
-    repository = FolderRepository(plan.repository, limits=plan.limits, metrics=observer)
-    with Service(repository, limits=plan.limits, metrics=observer) as service:
-        yield service, repository
+    with contextlib.ExitStack() as ended:
+        tracer = tracing.Tracer() if tracing.is_configured() else None
+        if tracer:
+            ended.callback(tracer.close)
+        observer = Observer(counters, number or 0, log=log, tracer=tracer)
+        repository = FolderRepository(plan.repository, limits=plan.limits, metrics=observer)
+        service = Service(repository, limits=plan.limits, metrics=observer)
+        yield ended.enter_context(service), repository
 
 
 def _run(
@@ -104,6 +107,7 @@ def _run(
 
 def _several(plan: Plan, say: Callable[[str], None]) -> int:
     """Keep the ports, and workers that share them."""
+    logs.configure(plan.log_format or "text")
     options = plan.server
     with contextlib.ExitStack() as ports:
         try:
@@ -126,7 +130,7 @@ def _several(plan: Plan, say: Callable[[str], None]) -> int:
 
 def _work(worker: Worker, plan: Plan) -> int:
     """Serve as one of several: on the shared port, once the models are there."""
-    with _service(plan, worker.counters, worker.number) as (service, repository):
+    with _service(plan, worker) as (service, repository):
         repository.on_control = lambda action, name: worker.tell(f"{action} {name}")
         worker.on_told = lambda text: repository.apply(*text.split(" ", 1))
         repository.wait()

@@ -10,7 +10,7 @@ from google.protobuf.json_format import ParseDict
 from lenet_serve import documents, tracing
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.protocol import grpc as codec
-from lenet_serve.protocol.infer import InferResponse
+from lenet_serve.protocol.infer import InferRequest, InferResponse
 from lenet_serve.protocol.messages import METHODS, Message, parse
 from lenet_serve.service import Service
 
@@ -52,13 +52,14 @@ def infer(
     body: bytes,
     deadline: float | None = None,
     trace: str = "",
+    tag: str = "",
     on_wait: Callable[[Future[Any]], object] = lambda future: None,
 ) -> bytes:
     """Answer a serialized ``ModelInferRequest``.
 
     Args:
         service, body, deadline: See `answer`.
-        trace: W3C's ``traceparent``, as it came; empty for none.
+        trace, tag: W3C's ``traceparent`` and ``x-request-id``, as they came; empty for none.
         on_wait: Called with the future of an inference that takes its time; whoever cancels it
             spares the work.
 
@@ -66,16 +67,17 @@ def infer(
         ServeError: The request is refused, or cancelled.
     """
     begun_ns = time.perf_counter_ns()
+    trace = tracing.parse(trace) if trace else ""
     try:
         request = codec.decode(body)
         _check_version(request.version)
     except ServeError as error:
         took = time.perf_counter_ns() - begun_ns
-        service.refused("", "", protocol="grpc", code=error.code, total_ns=took)
+        named = InferRequest("", tag=tag, trace=trace)
+        service.refused("", "", protocol="grpc", code=error.code, total_ns=took, request=named)
         raise
     request.protocol, request.begun_ns = "grpc", begun_ns
-    if trace:
-        request.trace = tracing.parse(trace)
+    request.tag, request.trace = tag, trace
     response = service.submit(request, deadline)
     if isinstance(response, Future):
         on_wait(response)

@@ -38,7 +38,7 @@ class Worker:
         self.control.send(("ready", None))
 
     def tell(self, text: str) -> None:
-        """Have the supervisor tell all other workers that are ready."""
+        """Have the supervisor tell all other workers, and those that come later."""
         self.control.send(("tell", text))
 
     def watch(self) -> None:

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from multiprocessing.connection import Pipe
 from typing import Any
 
@@ -59,7 +59,6 @@ def supervise(
     target: Callable[..., Any],
     *arguments: Any,
     workers: int,
-    fds: Iterable[int] = (),
     on_ready: Callable[[], object] = lambda: None,
 ) -> int:
     """Run workers until SIGTERM or SIGINT; call it in the main thread.
@@ -73,7 +72,6 @@ def supervise(
             serves, calls `Worker.ready`, and returns the exit code. It can be pickled.
         arguments: What else it gets; they can be pickled.
         workers: Their number.
-        fds: Descriptors that workers inherit under the same numbers.
         on_ready: Called once all workers are ready for the first time.
 
     Returns:
@@ -84,7 +82,7 @@ def supervise(
         Exception: What a worker raised that could not start: an error of ours, of the system, of
             an import.
     """
-    return _Supervisor((target, arguments), workers, fds, on_ready).run()
+    return _Supervisor((target, arguments), workers, on_ready).run()
 
 
 class _Process:
@@ -108,7 +106,7 @@ class _Process:
         self.due = self._ready_since = 0.0
         self.delay_s = 0.0
 
-    def start(self, order: tuple[Any, ...], fds: list[int]) -> None:
+    def start(self, order: tuple[Any, ...], memory: int) -> None:
         """Start the process and tell it what to do."""
         path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)  # noqa: PTH109
         self.control, theirs = Pipe()
@@ -117,7 +115,7 @@ class _Process:
         with theirs:
             self.popen = subprocess.Popen(
                 [sys.executable, "-P", "-c", code, str(theirs.fileno())],
-                pass_fds=[theirs.fileno(), *fds],
+                pass_fds=[theirs.fileno(), memory],
                 env=os.environ | {"PYTHONPATH": path},
                 process_group=0,  # Ctrl-C reaches the supervisor alone
             )
@@ -164,10 +162,10 @@ class _Supervisor:
         self,
         task: tuple[Callable[..., Any], tuple[Any, ...]],
         workers: int,
-        fds: Iterable[int],
         on_ready: Callable[[], object],
     ) -> None:
-        self._task, self._fds, self._on_ready = task, fds, on_ready
+        self._task, self._on_ready = task, on_ready
+        self._told: dict[str, None] = {}  # what workers told, each once, the last behind
         self._memory = shared_memory(workers)
         self._counters = Counters(workers, self._memory)
         self._counters.cells[0] = os.getpid()
@@ -216,7 +214,7 @@ class _Supervisor:
         return True
 
     def _hear(self, worker: _Process) -> None:
-        were_ready = all(one.ready for one in self._workers)
+        was_ready, were_ready = worker.ready, all(one.ready for one in self._workers)
         try:
             text = worker.heard()
         except EOFError:
@@ -226,10 +224,19 @@ class _Supervisor:
             _log.info("all %d workers are ready", len(self._workers))
             self._on_ready()
             self._on_ready = lambda: None
-        for one in self._workers:
-            if text is not None and one.ready and one is not worker:
-                with contextlib.suppress(OSError):
-                    one.control.send(text)
+        if worker.ready and not was_ready:
+            for told in self._told:  # before it came, or came back
+                self._tell(worker, told)
+        if text is not None:
+            self._told.pop(text, None)
+            self._told[text] = None
+            for one in self._workers:
+                if one.ready and one is not worker:
+                    self._tell(one, text)
+
+    def _tell(self, worker: _Process, text: str) -> None:
+        with contextlib.suppress(OSError):  # it has died, which its socket will tell
+            worker.control.send(text)
 
     def _start(self) -> None:
         # The first alone, so that what is wrong for all of them is said once.
@@ -237,7 +244,7 @@ class _Supervisor:
         for worker in self._workers if first.was_ready else [first]:
             if not worker.popen and worker.due <= time.monotonic():
                 order = len(self._workers), self._memory, *self._task
-                worker.start(order, [self._memory, *self._fds])
+                worker.start(order, self._memory)
                 self._selector.register(worker.control, selectors.EVENT_READ, worker)
 
     def _ended(self, worker: _Process) -> None:

@@ -172,6 +172,15 @@ def test_a_worker_tells_all_others(fleet):
 
     three.until(all_heard, "what was told")
     assert heard == {n: [f"from {teller}"] if n != teller else [] for n in range(3)}
+    os.kill(three.pids()[teller], signal.SIGKILL)
+    heard.clear()
+
+    def heard_by_its_successor():
+        with contextlib.suppress(ConnectionError):  # the kernel chose the one that dies
+            number, *_, told = ask(three.port)
+            return number == teller and told == [f"from {teller}"]
+
+    three.until(heard_by_its_successor, "what was told before")
 
 
 def test_workers_drain_when_their_supervisor_dies(fleet, tmp_path):

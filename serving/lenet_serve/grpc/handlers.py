@@ -148,16 +148,14 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         left = context.time_remaining()
         # Where a client names no deadline, grpcio says one of centuries.
         deadline = None if left is None or left > _FOREVER_S else time.monotonic() + left
-        trace = ""
-        for name, value in context.invocation_metadata():
-            if name == "traceparent":
-                trace = value
+        metadata = dict(context.invocation_metadata())
+        trace, tag = metadata.get("traceparent", ""), metadata.get("x-request-id", "")
 
         def on_wait(future: Future[Any]) -> None:
             if not context.add_callback(future.cancel):  # the client has gone already
                 future.cancel()
 
-        return rpc.infer(self._service, body, deadline, trace, on_wait)
+        return rpc.infer(self._service, body, deadline, trace, tag, on_wait)
 
     def _infer_one(self, body: bytes, context: grpc.ServicerContext) -> bytes:
         """Answer one message of a stream; an error is of this one alone."""

@@ -12,7 +12,7 @@ from lenet_serve.errors import Code, ServeError
 from lenet_serve.http.context import Context
 from lenet_serve.http.messages import Pending, Reply, Request, json_reply
 from lenet_serve.protocol import rest
-from lenet_serve.protocol.infer import InferResponse
+from lenet_serve.protocol.infer import InferRequest, InferResponse
 
 _SLOW = 128 * 2**10  # bytes of a body that is decoded in a thread: up to here some 0.3 ms
 _LENGTH = rest.LENGTH.encode()
@@ -67,7 +67,9 @@ def _infer(context: Context, request: Request) -> Reply:
 def _begin(context: Context, request: Request) -> Reply | Pending:
     service = context.service
     length = request.headers.get(_LENGTH)
+    tag, trace = _named(request)
     try:
+        service.repository.get(request.model, request.version)  # before work on a body for nobody
         asked = rest.decode(
             request.model,
             request.version,
@@ -82,13 +84,10 @@ def _begin(context: Context, request: Request) -> Reply | Pending:
             protocol="http",
             code=error.code,
             total_ns=time.perf_counter_ns() - request.begun_ns,
+            request=InferRequest(request.model, request.version, tag=tag, trace=trace),
         )
         raise
-    asked.begun_ns = request.begun_ns
-    if trace := request.headers.get(b"traceparent"):
-        asked.trace = tracing.parse(trace)
-    if tag := request.headers.get(b"x-request-id"):
-        asked.tag = tag.decode("latin-1")
+    asked.begun_ns, asked.tag, asked.trace = request.begun_ns, tag, trace
 
     def then(response: InferResponse) -> Reply:
         headers, body = rest.encode(response, asked)
@@ -98,6 +97,13 @@ def _begin(context: Context, request: Request) -> Reply | Pending:
 
     answer = service.submit(asked)
     return Pending(answer, then) if isinstance(answer, Future) else then(answer)
+
+
+def _named(request: Request) -> tuple[str, str]:
+    """What the headers call the request, and the trace that it belongs to."""
+    tag = request.headers.get(b"x-request-id", b"")
+    trace = request.headers.get(b"traceparent", b"")
+    return tag.decode("latin-1"), tracing.parse(trace) if trace else ""
 
 
 def index(context: Context, request: Request) -> Reply:
