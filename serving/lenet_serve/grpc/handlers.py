@@ -155,7 +155,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
             if not context.add_callback(future.cancel):  # the client has gone already
                 future.cancel()
 
-        return rpc.infer(self._service, body, deadline, trace, tag, on_wait)
+        return rpc.infer(self._service, body, deadline, trace=trace, tag=tag, on_wait=on_wait)
 
     def _infer_one(self, body: bytes, context: grpc.ServicerContext) -> bytes:
         """Answer one message of a stream; an error is of this one alone."""
