@@ -122,13 +122,13 @@ def started(repository: Path, *options: str, prefix: tuple[str, ...] = ()) -> It
         RuntimeError: It did not become ready within a minute; says what it logged.
     """
     home = install()
-    http, grpc = free_ports(2)
+    http, grpc, metrics = free_ports(3)
     command = [
         *prefix, str(home / "bin" / "tritonserver"), f"--model-repository={repository}",
-        f"--backend-directory={home / 'backends'}", "--allow-metrics=false",
-        "--exit-timeout-secs=1",
+        f"--backend-directory={home / 'backends'}", "--exit-timeout-secs=1",
         "--http-address=127.0.0.1", f"--http-port={http}",
-        "--grpc-address=127.0.0.1", f"--grpc-port={grpc}", *options,
+        "--grpc-address=127.0.0.1", f"--grpc-port={grpc}",
+        "--metrics-address=127.0.0.1", f"--metrics-port={metrics}", *options,
     ]  # fmt: skip
     shared = f"lenet-{http}-"  # memory that the python backend leaves behind in /dev/shm
     command.append(f"--backend-config=python,shm-region-prefix-name={shared}")
