@@ -8,7 +8,7 @@ import typer
 
 from lenet_deploy.cli.console import plain, warn
 from lenet_deploy.cli.options import Backend, Device, Threads, Trust, completing
-from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
+from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, expected_one_of
 from lenet_runtime.version import pip_install
 
 if TYPE_CHECKING:
@@ -66,6 +66,17 @@ def serve(
         bool,
         typer.Option("--allow-model-control", help="Let clients load and unload models."),
     ] = False,
+    log_format: Annotated[
+        str | None,
+        typer.Option(
+            help="Log each request as a line on stderr. Default: those that fail alone, as text.",
+            metavar="json|text",
+            autocompletion=completing("json", "text"),
+        ),
+    ] = None,
+    log_sample: Annotated[
+        str, typer.Option(help="Share of answered requests to log, such as 1/100.", metavar="SHARE")
+    ] = "1",
     host: Annotated[str, _flag(_LISTEN, "Address to listen on; 0.0.0.0 is all.", "HOST")] = (
         "127.0.0.1"
     ),
@@ -107,8 +118,8 @@ def serve(
         int,
         _flag(_LIMITS, "Images of a model's requests under way; others get 503.", "N", min=1),
     ] = 16384,
-    max_queue_memory: Annotated[int, _flag(_LIMITS, "MiB of these images.", "MIB", min=1)] = 64,
-    max_receive_memory: Annotated[
+    queue_memory: Annotated[int, _flag(_LIMITS, "MiB of these images.", "MIB", min=1)] = 64,
+    read_memory: Annotated[
         int, _flag(_LIMITS, "MiB of all bodies that are being received.", "MIB", min=1)
     ] = 256,
     max_headers: Annotated[
@@ -127,14 +138,16 @@ def serve(
 ) -> None:
     """Serve models by the Open Inference Protocol (KServe V2), REST and gRPC.
 
-    Says its addresses on stderr once it is ready. SIGTERM ends it without losing a request, a
-    second one at once; Ctrl-C does not wait for --drain-delay. SIGHUP loads the models again, and
-    so does whatever changes in the folder.
+    Says its addresses on stderr once it is ready. SIGTERM ends it without
+    losing a request, a second one at once; Ctrl-C does not wait for
+    --drain-delay. What changes in the folder is loaded, and SIGHUP loads
+    everything again.
     """
     grpc = _grpc_port(grpc_port)
     _require("serve", "uvicorn", "httptools", "orjson")
     if grpc is not None:
         _require("grpc", "grpc", "google.protobuf", otherwise=", or give --grpc-port off")
+    from lenet_serve import logs
     from lenet_serve.launch import Plan, launch
     from lenet_serve.limits import Limits
     from lenet_serve.repository import RepositoryOptions
@@ -153,12 +166,12 @@ def serve(
     _check(options, workers)
     limits = Limits(
         body_bytes=max_body * _MIB,
-        received_bytes=max_receive_memory * _MIB,
+        received_bytes=read_memory * _MIB,
         header_bytes=max_headers * _KIB,
         json_depth=max_json_depth,
         rows=max_rows,
         queued_rows=max_queue,
-        queued_bytes=max_queue_memory * _MIB,
+        queued_bytes=queue_memory * _MIB,
         read_s=read_timeout,
         idle_s=idle_timeout,
         connections=max_connections,
@@ -174,7 +187,10 @@ def serve(
         max_batch=max_batch,
         allow_model_control=allow_model_control,
     )
-    code = launch(Plan(repository, options, limits, workers), lambda line: warn(plain(line)))
+    if log_format not in (None, *logs.FORMATS):
+        raise InputError(f"--log-format: {expected_one_of(logs.FORMATS, log_format)}")
+    plan = Plan(repository, options, limits, workers, log_format, logs.sample(log_sample))
+    code = launch(plan, lambda line: warn(plain(line)))
     if code:
         raise typer.Exit(code)
 
@@ -218,6 +234,8 @@ def _check(options: "ServerOptions", workers: int) -> None:
     if options.tls_cert:
         import ssl
 
+        for path in filter(None, (options.tls_cert, options.tls_key)):
+            path.open("rb").close()  # whose error, unlike that of ssl, names it
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
                 options.tls_cert, options.tls_key

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_serve.errors import Code, ServeError, translated
+from lenet_serve.errors import ServeError, require_time, translated
 
 Images = NDArray[np.float32]
 Run = Callable[[Images], Images]
@@ -85,13 +85,10 @@ class Batcher:
             return self._timed(images)
         if self._queue or not self._engine.acquire(blocking=False):
             return None
-        try:
+        try:  # who comes meanwhile has woken the thread, which waits for the engine
             return self._timed(images)
         finally:
             self._engine.release()
-            if self._queue:
-                with self._arrived:
-                    self._arrived.notify()
 
     def submit(
         self, images: Images, deadline: float | None, finish: Callable[[Logits], Any]
@@ -186,9 +183,3 @@ def _settle(waiting: _Waiting, logits: Logits) -> None:
         waiting.future.set_exception(translated(error))
     else:
         waiting.future.set_result(result)
-
-
-def require_time(deadline: float | None) -> None:
-    """Raise `ServeError` where a deadline of `time.monotonic` has passed."""
-    if deadline is not None and time.monotonic() >= deadline:
-        raise ServeError("deadline: it passed before the request's turn came", Code.DEADLINE)

@@ -118,7 +118,7 @@ class Call:
     def _prepared(self) -> Images:
         if self._images is None:
             begun = time.perf_counter_ns()
-            self._images = self.model.images(self.request)
+            self._images = self.model.images(self.request, self.deadline)
             self._ready_ns = time.perf_counter_ns()
             self._times.input_ns = self._ready_ns - begun
         return self._images

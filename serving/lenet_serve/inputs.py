@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime.artifact import Manifest
+from lenet_runtime.errors import InputError
 from lenet_runtime.images.preprocess import normalise, to_pixels
-from lenet_serve.errors import ServeError
+from lenet_serve.errors import ServeError, require_time
 from lenet_serve.limits import Limits
 from lenet_serve.protocol.infer import InferRequest, Tensor
 
 IMAGES, PIXELS, FILE = "images", "pixels", "file"
+_BASE64 = (b"iVBORw0KGgo", b"/9j/")  # what PNG and JPEG begin with, in base64
 DATATYPES = {IMAGES: "FP32", PIXELS: "UINT8", FILE: "BYTES"}
 
 
@@ -48,8 +50,12 @@ class Inputs:
         rows = tensor.shape[0] if tensor.shape else 0
         return rows, data.nbytes if isinstance(data, np.ndarray) else sum(map(len, data))
 
-    def images(self, request: InferRequest) -> NDArray[np.float32]:
+    def images(self, request: InferRequest, deadline: float | None = None) -> NDArray[np.float32]:
         """The images ``(N, C, H, W)``; what is doubtful about pictures goes to the request.
+
+        Args:
+            request: The request.
+            deadline: The moment of `time.monotonic` after which no picture is decoded any more.
 
         Raises:
             ServeError: There is not exactly one input, or it is of another name, datatype or shape
@@ -74,8 +80,10 @@ class Inputs:
         if tensor.name == IMAGES:
             images: NDArray[np.float32] = np.asarray(tensor.data)
             return images
-        data = tensor.data if tensor.name == PIXELS else self._files(tensor)
-        pixels, request.warnings = to_pixels(data, self._preprocessing, self._shape)
+        if tensor.name == FILE:
+            pixels, request.warnings = self._pictures(tensor, deadline)
+        else:
+            pixels, _ = to_pixels(np.asarray(tensor.data), self._preprocessing, self._shape)
         return normalise(pixels, self._preprocessing, self._shape)
 
     def _only(self, inputs: list[Tensor]) -> Tensor:
@@ -113,11 +121,29 @@ class Inputs:
                 f"shape {list(tensor.shape)}"
             )
 
-    def _files(self, tensor: Tensor) -> list[bytes]:
-        files: Any = tensor.data
+    def _pictures(
+        self, tensor: Tensor, deadline: float | None
+    ) -> tuple[NDArray[Any], tuple[tuple[str, ...], ...]]:
+        """The pixels of each picture, and the doubts about each."""
         if tensor.shape[1:] not in ((), (1,)):
             raise self._wrong_shape(tensor)
-        return list(files)
+        pixels: list[NDArray[Any]] = []
+        doubts: list[tuple[str, ...]] = []
+        for index, file in enumerate(tensor.data):
+            require_time(deadline)
+            if file.startswith(_BASE64):
+                raise ServeError(
+                    f"{FILE}[{index}]: expected a picture's bytes, found them as base64; say so by "
+                    "the input's parameter content_type, base64"
+                )
+            try:
+                own, warnings = to_pixels([file], self._preprocessing, self._shape)
+            except InputError as error:
+                text = str(error).replace("images[0]", f"{FILE}[{index}]", 1)
+                raise ServeError(text) from error
+            pixels.append(own)
+            doubts += warnings
+        return np.concatenate(pixels), tuple(doubts)
 
     def _wrong_shape(self, tensor: Tensor) -> ServeError:
         shape = "[N" + "".join(f",{n}" for n in self._shape if tensor.name == IMAGES) + "]"

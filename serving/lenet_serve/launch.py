@@ -1,23 +1,22 @@
 """A server from its options to its end: one process, or several behind one port."""
 
 import contextlib
-import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
-from lenet_runtime.errors import BackendUnavailable, DeployError
+from lenet_runtime.errors import DeployError
+from lenet_serve import logs, tracing
 from lenet_serve.limits import Limits
-from lenet_serve.metrics import Metrics
+from lenet_serve.logs import RequestLog
+from lenet_serve.observer import Observer
 from lenet_serve.repository import FolderRepository, RepositoryOptions
 from lenet_serve.server import Server, ServerOptions, listen, url
 from lenet_serve.service import Service
 from lenet_serve.worker import Worker
 from lenet_serve.workers import reserve, supervise
-
-_log = logging.getLogger(__name__)
-FAILURE, UNAVAILABLE = 1, 4  # exit codes
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,17 @@ class Plan:
         server: Where.
         limits: Bounds of what is accepted.
         workers: Processes.
+        log_format: How each request is logged, one of `lenet_serve.logs.FORMATS`; None logs those
+            that fail alone, as text.
+        log_sample: The share of answered requests that is logged.
     """
 
     repository: RepositoryOptions
     server: ServerOptions = field(default_factory=ServerOptions)
     limits: Limits = field(default_factory=Limits)
     workers: int = 1
+    log_format: str | None = None
+    log_sample: Fraction = Fraction(1)
 
 
 def launch(plan: Plan, say: Callable[[str], None]) -> int:
@@ -53,16 +57,26 @@ def launch(plan: Plan, say: Callable[[str], None]) -> int:
     if plan.workers > 1:
         return _several(plan, say)
     listener = listen(plan.server)  # first, as what takes no time and fails most often
-    with listener, _service(plan, Metrics()) as (service, repository):
+    with listener, _service(plan) as (service, repository):
         _run(Server(service, plan.server), listener, repository, say)
     return 0
 
 
 @contextlib.contextmanager
-def _service(plan: Plan, metrics: Metrics) -> Iterator[tuple[Service, FolderRepository]]:
-    repository = FolderRepository(plan.repository, limits=plan.limits, metrics=metrics)
-    with Service(repository, limits=plan.limits, metrics=metrics) as service:
-        yield service, repository
+def _service(
+    plan: Plan, worker: Worker | None = None
+) -> Iterator[tuple[Service, FolderRepository]]:
+    counters, number = (worker.counters, worker.number) if worker else (None, None)
+    logs.configure(plan.log_format or "text", worker=number)
+    log = RequestLog(plan.log_sample if plan.log_format else Fraction(0))
+    with contextlib.ExitStack() as ended:
+        tracer = tracing.Tracer() if tracing.is_configured() else None
+        if tracer:
+            ended.callback(tracer.close)
+        observer = Observer(counters, number or 0, log=log, tracer=tracer)
+        repository = FolderRepository(plan.repository, limits=plan.limits, metrics=observer)
+        service = Service(repository, limits=plan.limits, metrics=observer)
+        yield ended.enter_context(service), repository
 
 
 def _run(
@@ -93,6 +107,7 @@ def _run(
 
 def _several(plan: Plan, say: Callable[[str], None]) -> int:
     """Keep the ports, and workers that share them."""
+    logs.configure(plan.log_format or "text")
     options = plan.server
     with contextlib.ExitStack() as ports:
         try:
@@ -115,12 +130,10 @@ def _several(plan: Plan, say: Callable[[str], None]) -> int:
 
 def _work(worker: Worker, plan: Plan) -> int:
     """Serve as one of several: on the shared port, once the models are there."""
-    try:
-        with _service(plan, Metrics(worker.counters, worker.number)) as (service, repository):
-            repository.wait()
-            with listen(plan.server) as listener:
-                _run(Server(service, plan.server), listener, repository, lambda _: worker.ready())
-    except DeployError as error:
-        _log.error("%s", error)
-        return UNAVAILABLE if isinstance(error, BackendUnavailable) else FAILURE
+    with _service(plan, worker) as (service, repository):
+        repository.on_control = lambda action, name: worker.tell(f"{action} {name}")
+        worker.on_told = lambda text: repository.apply(*text.split(" ", 1))
+        repository.wait()
+        with listen(plan.server) as listener:
+            _run(Server(service, plan.server), listener, repository, lambda _: worker.ready())
     return 0

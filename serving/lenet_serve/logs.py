@@ -141,12 +141,16 @@ class Formatter(logging.Formatter):
 
     Args:
         format: One of `FORMATS`.
-        worker: The number of this worker process.
+        worker: The number of this worker process; None where there are no workers, or for
+            their supervisor.
     """
 
-    def __init__(self, format: str = "text", worker: int = 0) -> None:
+    def __init__(self, format: str = "text", worker: int | None = None) -> None:
         super().__init__()
-        self._json, self._worker = format == "json", worker
+        self._json = format == "json"
+        self._worker = (
+            "" if worker is None else f'"worker":{worker},' if self._json else f"[{worker}]"
+        )
         self._second = (0, "")
 
     def format(self, record: logging.LogRecord) -> str:
@@ -154,14 +158,14 @@ class Formatter(logging.Formatter):
         moment, level, line = self._time(record), record.levelname, record.msg
         if not self._json:
             text = super().format(record)
-            return f"{moment} {level} {record.name}[{self._worker}] {text}"
-        begin = f'{{"time":"{moment}","level":"{level}","worker":{self._worker},'
+            return f"{moment} {level} {record.name}{self._worker} {text}"
+        begin = f'{{"time":"{moment}","level":"{level}",{self._worker}'
         if type(line) is RequestLine:
             return f"{begin}{line.json()}}}"
         fields = {"logger": record.name, "message": record.getMessage()}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return begin + json.dumps(fields)[1:]
+        return begin + json.dumps(fields, separators=(",", ":"))[1:]
 
     def _time(self, record: logging.LogRecord) -> str:
         second = int(record.created)
@@ -187,12 +191,14 @@ class _Handler(logging.StreamHandler[IO[str]]):
         return True
 
 
-def configure(format: str = "text", *, worker: int = 0, stream: IO[str] | None = None) -> None:
+def configure(
+    format: str = "text", *, worker: int | None = None, stream: IO[str] | None = None
+) -> None:
     """Write what `lenet_serve` logs to a stream, and nowhere else.
 
     Args:
         format: One of `FORMATS`.
-        worker: The number of this worker process.
+        worker: See `Formatter`.
         stream: Where; None is the standard error.
     """
     handler = _Handler(stream or sys.stderr)
@@ -214,7 +220,7 @@ def sample(text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         share = Fraction(-1)
     if not 0 <= share <= 1:
-        raise InputError(f"sample: expected a number from 0 to 1 such as 1/100, found {text!r}")
+        raise InputError(f"log sample: expected a number from 0 to 1 such as 1/100, found {text!r}")
     return share
 
 

@@ -60,8 +60,12 @@ class Model:
         """Images and bytes of a request, by what it says, before anything is checked."""
         return self._inputs.size(request)
 
-    def images(self, request: InferRequest) -> NDArray[np.float32]:
+    def images(self, request: InferRequest, deadline: float | None = None) -> NDArray[np.float32]:
         """Check a request and prepare its images, before it waits for anything.
+
+        Args:
+            request: The request; doubts about its pictures are written to it.
+            deadline: The moment of `time.monotonic` after which no picture is decoded any more.
 
         Returns:
             The images ``(N, C, H, W)``, as `Session.run` takes them.
@@ -71,7 +75,7 @@ class Model:
         """
         self._outputs.check(request)
         try:
-            return self._inputs.images(request)
+            return self._inputs.images(request, deadline)
         except InputError as error:
             raise translated(error) from error
 

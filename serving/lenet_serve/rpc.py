@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
 
-from lenet_serve import documents
+from lenet_serve import documents, tracing
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.protocol import grpc as codec
+from lenet_serve.protocol.infer import InferRequest, InferResponse
 from lenet_serve.protocol.messages import METHODS, Message, parse
 from lenet_serve.service import Service
 
@@ -45,18 +47,52 @@ def answer(service: Service, method: str, body: bytes, deadline: float | None = 
     return response.SerializeToString()  # type: ignore[no-any-return]
 
 
-def infer(service: Service, body: bytes, deadline: float | None = None) -> bytes:
-    """Answer a serialized ``ModelInferRequest``; see `answer`."""
+def infer(
+    service: Service,
+    body: bytes,
+    deadline: float | None = None,
+    trace: str = "",
+    tag: str = "",
+    on_wait: Callable[[Future[Any]], object] = lambda future: None,
+) -> bytes:
+    """Answer a serialized ``ModelInferRequest``.
+
+    Args:
+        service, body, deadline: See `answer`.
+        trace, tag: W3C's ``traceparent`` and ``x-request-id``, as they came; empty for none.
+        on_wait: Called with the future of an inference that takes its time; whoever cancels it
+            spares the work.
+
+    Raises:
+        ServeError: The request is refused, or cancelled.
+    """
     begun_ns = time.perf_counter_ns()
+    trace = tracing.parse(trace) if trace else ""
     try:
         request = codec.decode(body)
         _check_version(request.version)
     except ServeError as error:
         took = time.perf_counter_ns() - begun_ns
-        service.refused("", "", protocol="grpc", code=error.code, total_ns=took)
+        named = InferRequest("", tag=tag, trace=trace)
+        service.refused("", "", protocol="grpc", code=error.code, total_ns=took, request=named)
         raise
     request.protocol, request.begun_ns = "grpc", begun_ns
-    return codec.encode(service.infer(request, deadline))
+    request.tag, request.trace = tag, trace
+    response = service.submit(request, deadline)
+    if isinstance(response, Future):
+        on_wait(response)
+        response = _waited(response, deadline)
+    return codec.encode(response)
+
+
+def _waited(future: Future[InferResponse], deadline: float | None) -> InferResponse:
+    try:
+        return future.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    except TimeoutError as error:
+        future.cancel()
+        raise ServeError("deadline: it passed before the answer", Code.DEADLINE) from error
+    except CancelledError as error:
+        raise ServeError("call: its client has gone", Code.CANCELLED) from error
 
 
 def _check_version(version: str) -> None:
@@ -95,8 +131,6 @@ def _statistics(service: Service, request: Message) -> Document:
 
 
 def _index(service: Service, request: Message) -> Document:
-    if request.repository_name:
-        raise ServeError("repository_name: expected none, there is one", Code.UNIMPLEMENTED)
     states = [
         {"name": s.name, "version": s.version, "state": s.state, "reason": s.reason}
         for s in service.repository.index()

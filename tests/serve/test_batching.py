@@ -165,6 +165,14 @@ def test_who_computed_inline_wakes_who_came_meanwhile(engine, batcher):
     assert queued.result(SECONDS) == [2]
 
 
+def test_nobody_overtakes_those_who_wait():
+    engine = FakePredictor()
+    batcher = Batcher(engine.run, 8)
+    batcher._queue.append("a request that the batcher's thread has not come to yet")
+    assert batcher.try_run(images(1)) is None
+    assert not engine.batches
+
+
 def test_closing_computes_what_waits(engine, batcher):
     with Busy(engine, batcher):
         futures = [batcher.submit(images(n), None, first) for n in range(20)]
@@ -189,7 +197,9 @@ def test_without_batches_callers_compute_side_by_side():
 def test_admission_counts_rows_and_bytes():
     admission = Admission(Limits(queued_rows=10, queued_bytes=100))
     assert admission.enter(6, 10)
-    with pytest.raises(ServeError, match="at most 10 images and 100 bytes") as caught:
+    with pytest.raises(
+        ServeError, match=r"at most 10 images \(--max-queue\) and 100 bytes"
+    ) as caught:
         admission.enter(5, 10)
     assert (caught.value.code, caught.value.retry_after) == (Code.UNAVAILABLE, 1)
     with pytest.raises(ServeError, match="found 7 and 101"):

@@ -1,6 +1,9 @@
 """`Model`: the tensors around a session."""
 
+import base64
 import dataclasses
+import io
+import time
 
 import numpy as np
 import pytest
@@ -13,10 +16,13 @@ from lenet_runtime.artifact import TensorSpec
 from lenet_runtime.images.digits import load_digits
 from lenet_serve import Code, InferRequest, Limits, Model, RequestedOutput, ServeError, Tensor
 
-PNG = bytes.fromhex(
-    "89504e470d0a1a0a0000000d4948445200000002000000020800000000"
-    "57dd52f80000000e49444154789c63f8cff09f01000901ff01f0e6d3ef0000000049454e44ae426082"
-)
+
+def png(picture):
+    """The bytes of a PNG file."""
+    from PIL import Image
+
+    Image.fromarray(picture).save(file := io.BytesIO(), "PNG")
+    return file.getvalue()
 
 
 def ask(*inputs, outputs=(), **fields):
@@ -82,13 +88,8 @@ def test_ambiguous_pixels_are_refused_as_predict_does(model, pictures):
     assert e.value.code is Code.MALFORMED
 
 
-def test_files_are_pictures(model, native_session, pictures, tmp_path):
-    from PIL import Image
-
-    files = []
-    for index in range(2):
-        Image.fromarray(255 - pictures[index]).save(path := tmp_path / f"{index}.png")
-        files.append(path.read_bytes())
+def test_files_are_pictures(model, native_session, pictures):
+    files = [png(255 - picture) for picture in pictures[:2]]
     request = ask(
         Tensor("file", "BYTES", (2, 1), files), outputs=[RequestedOutput("probabilities")]
     )
@@ -97,13 +98,11 @@ def test_files_are_pictures(model, native_session, pictures, tmp_path):
     assert answer.parameters == {}
 
 
-def test_doubts_about_pictures_are_said(model, native_session, pictures, tmp_path):
-    from PIL import Image
-
-    Image.fromarray(np.hstack([pictures[0], pictures[1]])).save(path := tmp_path / "two.png")
-    request = ask(Tensor("file", "BYTES", (1,), [path.read_bytes()]))
+def test_doubts_about_pictures_are_said(model, native_session, pictures):
+    two = png(np.hstack([pictures[0], pictures[1]]))
+    request = ask(Tensor("file", "BYTES", (2,), [png(pictures[0]), two]))
     answer = model.answer(request, native_session.run(model.images(request)))
-    assert answer.parameters["warnings"].startswith("file[0]: 2 shapes of a digit's size")
+    assert answer.parameters["warnings"].startswith("file[1]: 2 shapes of a digit's size")
 
 
 @pytest.mark.parametrize(
@@ -132,11 +131,25 @@ def test_other_inputs_are_refused(native_session, inputs, message):
     assert caught.value.code is Code.MALFORMED
 
 
-@pytest.mark.parametrize("data", [b"", b"not a picture", PNG[:40]])
-def test_other_files_are_refused(model, data):
-    with pytest.raises(ServeError, match=r"images\[0\]: ") as caught:
-        model.images(ask(Tensor("file", "BYTES", (1,), [data])))
+@pytest.mark.parametrize("data", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n"])
+def test_other_files_are_refused(model, pictures, data):
+    good = png(pictures[0])
+    with pytest.raises(ServeError, match=r"file\[1\]: ") as caught:
+        model.images(ask(Tensor("file", "BYTES", (2,), [good, data])))
     assert caught.value.code is Code.MALFORMED
+
+
+def test_base64_that_is_not_called_so_is_recognised(model, pictures):
+    file = base64.b64encode(png(pictures[0]))
+    with pytest.raises(ServeError, match=r"file\[0\]: .* found them as base64"):
+        model.images(ask(Tensor("file", "BYTES", (1,), [file])))
+
+
+def test_pictures_nobody_waits_for_are_not_decoded(model):
+    request = ask(Tensor("file", "BYTES", (1,), [b"not a picture"]))
+    with pytest.raises(ServeError, match="deadline") as caught:
+        model.images(request, time.monotonic())
+    assert caught.value.code is Code.DEADLINE
 
 
 def test_outputs_come_as_asked_for(model, images, native_session):
@@ -191,6 +204,8 @@ def test_documents(model):
     assert [entry["optional"] for entry in config["input"]] == [False, True, True]
     assert config["parameters"]["format"] == {"string_value": "native"}
     assert "dynamic_batching" not in config
+    batched = Model("lenet", "1", model.session, max_batch=8).config()
+    assert batched["dynamic_batching"]["preferred_batch_size"] == [8]
 
 
 def member(native_session, image_shape, classes, output="logits", batch=None):

@@ -18,11 +18,13 @@ from processes import REPOSITORY
 
 import lenet_serve
 from lenet_runtime.errors import DeployError
-from lenet_serve.server import ServerOptions, listen
+from lenet_serve.listening import take_no_more, taken_by
+from lenet_serve.server import ServerOptions, _fits, listen
 
 LIMITS = lenet_serve.Limits(
     body_bytes=20_000, header_bytes=2000, read_s=0.4, idle_s=0.8, connections=4
 )
+LONG = b"a" * 3000
 LIVE = request("GET", "/v2/health/live")
 INFER = "/v2/models/lenet/infer"
 TENSOR = {"name": "images", "shape": [1, 1, 32, 32], "datatype": "FP32", "data": [0] * 1024}
@@ -82,7 +84,7 @@ def send_for_ever(client):
         request("GET", "/", **{f"x{i}": "a" * 100 for i in range(30)}),
         b"GET / HTTP/1.1\r\nx: " + b"a" * 100_000,
         b"GET /" + b"a" * 100_000,
-        request("POST", INFER, transfer_encoding="chunked") + b"0\r\nx: " + b"a" * 3000 + b"\r\n",
+        request("POST", INFER, transfer_encoding="chunked") + b"0\r\nx: %b\r\n\r\n" % LONG,
     ],
     ids=["target", "many", "endless header", "endless target", "trailer"],
 )  # fmt: skip
@@ -389,3 +391,30 @@ def test_a_second_signal_ends_at_once(native_artifact):
     process.send_signal(signal.SIGTERM)
     assert process.wait(2) == 128 + signal.SIGTERM
     process.stderr.close()
+
+
+def test_a_uvicorn_of_another_make_serves_by_asgi(service, monkeypatch):
+    import uvicorn.server
+
+    class Other:
+        connections = ()
+
+    assert _fits()
+    monkeypatch.setattr(uvicorn.server, "ServerState", Other)
+    assert not _fits()
+
+
+def test_who_comes_too_late_is_not_taken_and_reset():
+    """The kernel answers nobody any more, but finishes what it began."""
+    with listen(ServerOptions(http_port=0)) as listener:
+        address = listener.getsockname()
+        early = socket.create_connection(address)
+        take_no_more(listener)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(address, timeout=0.2)
+        (taken,) = taken_by(listener)
+        with early, taken:
+            early.sendall(b"a request")
+            assert taken.recv(100) == b"a request"
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)

@@ -22,9 +22,7 @@ def chunks(*pieces: bytes) -> bytes:
 
 def chunked(body: bytes, *headers: str, half_close: bool = False) -> Case:
     """An infer whose body is said to be chunked."""
-    return Case(
-        (head("Transfer-Encoding: chunked", *headers) + body,), half_close=half_close
-    )
+    return Case((head("Transfer-Encoding: chunked", *headers) + body,), half_close=half_close)
 
 
 def sent(*headers: str, body: bytes = BODY, **options: bool) -> Case:
