@@ -120,7 +120,9 @@ def right_answers(
     import lenet_runtime
 
     with lenet_runtime.load(artifact, trust=True) as session:
-        expected = session.run(np.frombuffer(requests["binary"].data[-4096:], "<f4").reshape(1, 1, 32, 32))
+        expected = session.run(
+            np.frombuffer(requests["binary"].data[-4096:], "<f4").reshape(1, 1, 32, 32)
+        )
     lines = []
     for name, server in servers.items():
         for body in PEERS[name].bodies:
@@ -151,7 +153,7 @@ def measure(
             port = server.grpc if request.grpc else server.http
             try:
                 window = load.closed_loop(
-                    server.pid, port, request, n, arguments.seconds, GENERATOR_CORE
+                    server.pid, port, request, n, arguments.seconds, core=GENERATOR_CORE
                 )
             except (OSError, RuntimeError) as error:
                 missing.append({"peer": f"{peer}, {body}, {n}", "reason": str(error)})
@@ -178,10 +180,10 @@ def figures(
         "errors": sum(w.errors for w in each),
         "rounds_cpu_us": [round(w.cpu_us, 1) for w in each],
     }
-    for name, other in (("ratio", (BASELINE, body)), ("ratio_to_ours", (OURS, body))):
-        if other == (BASELINE, "pixels JSON"):
-            other = BASELINE, "JSON"
-        if theirs := windows.get((*other, n)):
+    peers = {"ratio": BASELINE, "ratio_to_ours": OURS}
+    for name, other in peers.items():
+        its = "JSON" if (other, body) == (BASELINE, "pixels JSON") else body
+        if theirs := windows.get((other, its, n)):
             result[name] = paired_ratio(each, theirs)
     return result
 

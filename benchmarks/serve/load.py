@@ -45,7 +45,7 @@ class Window:
 
 
 def closed_loop(
-    pid: int, port: int, body: Body, connections: int, seconds: float, core: str
+    pid: int, port: int, body: Body, connections: int, seconds: float, *, core: str
 ) -> Window:
     """Keep so many requests under way; the generator runs on `core`.
 

@@ -162,9 +162,9 @@ def wait_ready(
     for _ in range(6000):
         if process.poll() is not None:
             break
-        with contextlib.suppress(OSError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5):
-                return
+        url = f"http://127.0.0.1:{port}{path}"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
+            return
         time.sleep(0.01)
     process.kill()
     raise RuntimeError(f"{process.args!r} is not ready:\n{log.read_text(errors='replace')[-3000:]}")
