@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lenet_runtime import Preprocessing, Session
 from lenet_runtime.artifact import TensorSpec
-from lenet_runtime.images.digits import digits
+from lenet_runtime.images.digits import load_digits
 from lenet_serve import Code, InferRequest, Limits, Model, RequestedOutput, ServeError, Tensor
 
 PNG = bytes.fromhex(
@@ -36,7 +36,7 @@ def images():
 @pytest.fixture(scope="module")
 def pictures():
     """Real digits, uint8 ``(N, 28, 28)``."""
-    return digits()[0]
+    return load_digits().images[:8]
 
 
 @pytest.fixture

@@ -94,7 +94,9 @@ def encode(response: InferResponse, request: InferRequest) -> tuple[Headers, byt
     Raises:
         ServeError: An output has NaN or infinities, which JSON has not.
     """
-    binary = {output.name: output.binary for output in request.outputs}
+    binary = {
+        output.name: output.binary for output in reversed(request.outputs)
+    }  # the first counts
     outputs, raws = [], []
     for tensor in response.outputs:
         entry: dict[str, Any] = {
