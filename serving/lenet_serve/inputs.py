@@ -78,6 +78,7 @@ class Inputs:
             return self._finite(tensor.data)
         data = tensor.data if tensor.name == PIXELS else self._files(tensor)
         pixels, request.warnings = to_pixels(data, self._preprocessing, self._shape)
+        request.pixels = pixels
         return normalise(pixels, self._preprocessing, self._shape)
 
     def _only(self, inputs: list[Tensor]) -> Tensor:
