@@ -172,8 +172,8 @@ class Service:
     def close(self) -> None:
         """Answer what is under way, and close the models."""
         self.draining = True
+        self.repository.close()  # which still needs the pool
         self._pool.shutdown()
-        self.repository.close()
 
     def __enter__(self) -> "Service":
         return self

@@ -189,7 +189,9 @@ def test_without_batches_callers_compute_side_by_side():
 def test_admission_counts_rows_and_bytes():
     admission = Admission(Limits(queued_rows=10, queued_bytes=100))
     assert admission.enter(6, 10)
-    with pytest.raises(ServeError, match="at most 10 images and 100 bytes") as caught:
+    with pytest.raises(
+        ServeError, match=r"at most 10 images \(--max-queue\) and 100 bytes"
+    ) as caught:
         admission.enter(5, 10)
     assert (caught.value.code, caught.value.retry_after) == (Code.UNAVAILABLE, 1)
     with pytest.raises(ServeError, match="found 7 and 101"):

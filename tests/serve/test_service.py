@@ -146,6 +146,18 @@ def test_requests_that_meet_are_computed_together(served, predictor, metrics):
     assert metrics.waiting == 0
 
 
+def test_what_is_not_finite_joins_no_batch(served, predictor):
+    predictor.proceed.clear()
+    with ThreadPoolExecutor(1) as pool:
+        inline = pool.submit(served.infer, ask())
+        assert predictor.entered.wait(SECONDS)
+        with pytest.raises(ServeError, match=r"images\[0, 0, 0, 0\]: expected finite values"):
+            served.submit(ask(value=np.inf))
+        predictor.proceed.set()
+        inline.result(SECONDS)
+    assert served.repository.get("lenet").admission.requests == 0
+
+
 def test_batched_answers_equal_those_alone_to_the_bit(onnx_artifact):
     with load(onnx_artifact.path, threads=1) as session:
         images = np.random.default_rng(0).normal(size=(40, 1, 32, 32)).astype(np.float32)
@@ -180,7 +192,7 @@ def test_batched_answers_equal_those_alone_to_the_bit(onnx_artifact):
         (ask(parameters={"timeout": -1}), Code.MALFORMED, "parameters.timeout: expected"),
         (ask(parameters={"timeout": "1"}), Code.MALFORMED, "parameters.timeout: expected"),
         (ask(parameters={"priority": -1}), Code.MALFORMED, "parameters.priority: expected"),
-        (ask(value=np.nan), Code.MALFORMED, "images[0, 0, 0, 0]: expected finite values"),
+        (ask(value=np.nan), Code.MALFORMED, "images: expected finite values"),
         (ask(0), Code.MALFORMED, "images: expected 1 to 4096 images"),
     ],
 )

@@ -260,7 +260,7 @@ def _check_unknown(value: dict[str, Any], known: frozenset[str], depth: int) -> 
         while level := [each for each in level if type(each) in (list, dict)]:
             depth -= 1
             if depth < 0:
-                raise ServeError("body: expected fewer levels of brackets (--json-depth)")
+                raise ServeError("body: expected fewer levels of brackets (--max-json-depth)")
             level = [
                 inner for each in level for inner in (each.values() if type(each) is dict else each)
             ]
