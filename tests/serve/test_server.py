@@ -82,7 +82,7 @@ def send_for_ever(client):
         request("GET", "/", **{f"x{i}": "a" * 100 for i in range(30)}),
         b"GET / HTTP/1.1\r\nx: " + b"a" * 100_000,
         b"GET /" + b"a" * 100_000,
-        request("POST", INFER, transfer_encoding="chunked") + b"0\r\nx: " + b"a" * 3000 + b"\r\n\r\n",
+        request("POST", INFER, transfer_encoding="chunked") + b"0\r\nx: " + b"a" * 3000 + b"\r\n",
     ],
     ids=["target", "many", "endless header", "endless target", "trailer"],
 )  # fmt: skip
@@ -150,10 +150,9 @@ def test_who_does_not_read_is_not_written_to_without_end(server, service):
     """Requests by the thousand, and not one answer read: the server stops reading, and hangs up."""
     with server.connect() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sent = request("GET", "/openapi.json") * 100
+        sent = request("GET", "/openapi.json") * 100_000
         with pytest.raises((ConnectionError, TimeoutError)):
-            for _ in range(1000):
-                client.sendall(sent)
+            client.sendall(sent)
 
 
 def test_connections_beyond_the_limit_are_503(server):

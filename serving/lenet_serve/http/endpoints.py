@@ -7,11 +7,12 @@ from typing import Any
 
 import orjson
 
+from lenet_serve import documents, tracing
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.http.context import Context
 from lenet_serve.http.messages import Pending, Reply, Request, json_reply
 from lenet_serve.protocol import rest
-from lenet_serve.protocol.infer import InferResponse
+from lenet_serve.protocol.infer import InferRequest, InferResponse
 
 _SLOW = 128 * 2**10  # bytes of a body that is decoded in a thread: up to here some 0.3 ms
 _LENGTH = rest.LENGTH.encode()
@@ -66,6 +67,7 @@ def _infer(context: Context, request: Request) -> Reply:
 def _begin(context: Context, request: Request) -> Reply | Pending:
     service = context.service
     length = request.headers.get(_LENGTH)
+    tag, trace = _named(request)
     try:
         asked = rest.decode(
             request.model,
@@ -81,15 +83,26 @@ def _begin(context: Context, request: Request) -> Reply | Pending:
             protocol="http",
             code=error.code,
             total_ns=time.perf_counter_ns() - request.begun_ns,
+            request=InferRequest(request.model, request.version, tag=tag, trace=trace),
         )
         raise
-    asked.begun_ns = request.begun_ns
+    asked.begun_ns, asked.tag, asked.trace = request.begun_ns, tag, trace
 
     def then(response: InferResponse) -> Reply:
-        return Reply(200, *rest.encode(response, asked))
+        headers, body = rest.encode(response, asked)
+        if asked.trace:
+            headers.append((b"traceparent", asked.trace.encode()))
+        return Reply(200, headers, body)
 
     answer = service.submit(asked)
     return Pending(answer, then) if isinstance(answer, Future) else then(answer)
+
+
+def _named(request: Request) -> tuple[str, str]:
+    """What the headers call the request, and the trace that it belongs to."""
+    tag = request.headers.get(b"x-request-id", b"")
+    trace = request.headers.get(b"traceparent", b"")
+    return tag.decode("latin-1"), tracing.parse(trace) if trace else ""
 
 
 def index(context: Context, request: Request) -> Reply:
@@ -157,19 +170,9 @@ def trace_setting(context: Context, request: Request) -> Reply:
     """Tell what is traced, in Triton's words."""
     if request.model:
         context.service.repository.get(request.model)
-    return json_reply(
-        {
-            "trace_level": ["OFF"], "trace_rate": "1000", "trace_count": "-1",
-            "log_frequency": "0", "trace_file": "", "trace_mode": "triton",
-        }
-    )  # fmt: skip
+    return json_reply(documents.TRACE)
 
 
 def log_setting(_: Context, __: Request) -> Reply:
     """Tell what is logged, in Triton's words."""
-    return json_reply(
-        {
-            "log_file": "", "log_info": True, "log_warning": True, "log_error": True,
-            "log_verbose_level": 0, "log_format": "default",
-        }
-    )  # fmt: skip
+    return json_reply(documents.LOGGING)
