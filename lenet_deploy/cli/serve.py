@@ -8,19 +8,13 @@ import typer
 
 from lenet_deploy.cli.console import plain, warn
 from lenet_deploy.cli.options import Backend, Device, Threads, Trust, completing
-from lenet_runtime.errors import (
-    BackendUnavailable,
-    DeployError,
-    InputError,
-    expected_one_of,
-)
+from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, expected_one_of
 from lenet_runtime.version import pip_install
 
 if TYPE_CHECKING:
     from lenet_serve.server import ServerOptions
 
 _LISTEN, _LIMITS, _SECURITY = "Listening and ending", "Limits", "Security"
-_LOGGING = "Logs and traces"
 _KIB, _MIB = 2**10, 2**20
 
 
@@ -72,6 +66,17 @@ def serve(
         bool,
         typer.Option("--allow-model-control", help="Let clients load and unload models."),
     ] = False,
+    log_format: Annotated[
+        str | None,
+        typer.Option(
+            help="Log each request as a line on stderr. Default: those that fail alone, as text.",
+            metavar="json|text",
+            autocompletion=completing("json", "text"),
+        ),
+    ] = None,
+    log_sample: Annotated[
+        str, typer.Option(help="Share of answered requests to log, such as 1/100.", metavar="SHARE")
+    ] = "1",
     host: Annotated[str, _flag(_LISTEN, "Address to listen on; 0.0.0.0 is all.", "HOST")] = (
         "127.0.0.1"
     ),
@@ -105,28 +110,6 @@ def serve(
             "FILE",
         ),
     ] = None,
-    log_format: Annotated[
-        str,
-        _flag(
-            _LOGGING,
-            "Lines for people or for programs.",
-            "text|json",
-            autocompletion=completing("text", "json"),
-        ),
-    ] = "text",
-    log_sample: Annotated[
-        str,
-        _flag(_LOGGING, "Share of answered requests to log; those that failed all are.", "1/N"),
-    ] = "0",
-    tracing: Annotated[
-        bool,
-        _flag(
-            _LOGGING,
-            "Send spans to OpenTelemetry, as OTEL_ variables say; they alone do, too.",
-            None,
-            "--tracing",
-        ),
-    ] = False,
     max_body: Annotated[
         int, _flag(_LIMITS, "MiB of a request, inflated.", "MIB", min=1, max=1024)
     ] = 16,
@@ -163,9 +146,9 @@ def serve(
     _require("serve", "uvicorn", "httptools", "orjson")
     if grpc is not None:
         _require("grpc", "grpc", "google.protobuf", otherwise=", or give --grpc-port off")
+    from lenet_serve import logs
     from lenet_serve.launch import Plan, launch
     from lenet_serve.limits import Limits
-    from lenet_serve.logs import FORMATS, sample
     from lenet_serve.repository import RepositoryOptions
     from lenet_serve.server import ServerOptions
 
@@ -180,8 +163,6 @@ def serve(
         token=None if token_file is None else _token(token_file),
     )
     _check(options, workers)
-    if log_format not in FORMATS:
-        raise InputError(f"--log-format: {expected_one_of(FORMATS, log_format)}")
     limits = Limits(
         body_bytes=max_body * _MIB,
         received_bytes=max_receive_memory * _MIB,
@@ -205,15 +186,9 @@ def serve(
         max_batch=max_batch,
         allow_model_control=allow_model_control,
     )
-    plan = Plan(
-        repository,
-        options,
-        limits,
-        workers,
-        log_format=log_format,
-        log_sample=sample(log_sample),
-        tracing=tracing,
-    )
+    if log_format not in (None, *logs.FORMATS):
+        raise InputError(f"--log-format: {expected_one_of(logs.FORMATS, log_format)}")
+    plan = Plan(repository, options, limits, workers, log_format, logs.sample(log_sample))
     code = launch(plan, lambda line: warn(plain(line)))
     if code:
         raise typer.Exit(code)
@@ -258,6 +233,8 @@ def _check(options: "ServerOptions", workers: int) -> None:
     if options.tls_cert:
         import ssl
 
+        for path in filter(None, (options.tls_cert, options.tls_key)):
+            path.open("rb").close()  # whose error, unlike that of ssl, names it
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
                 options.tls_cert, options.tls_key

@@ -9,13 +9,12 @@ from fractions import Fraction
 
 from lenet_runtime.errors import DeployError
 from lenet_serve import logs, tracing
-from lenet_serve.counters import Counters
 from lenet_serve.limits import Limits
+from lenet_serve.logs import RequestLog
 from lenet_serve.observer import Observer
 from lenet_serve.repository import FolderRepository, RepositoryOptions
 from lenet_serve.server import Server, ServerOptions, listen, url
 from lenet_serve.service import Service
-from lenet_serve.tracing import Tracer
 from lenet_serve.worker import Worker
 from lenet_serve.workers import reserve, supervise
 
@@ -29,18 +28,17 @@ class Plan:
         server: Where.
         limits: Bounds of what is accepted.
         workers: Processes.
-        log_format: How lines are logged, one of `lenet_serve.logs.FORMATS`.
-        log_sample: The share of answered requests that is logged; those that failed all are.
-        tracing: Whether requests are spans of OpenTelemetry, whatever the environment says.
+        log_format: How each request is logged, one of `lenet_serve.logs.FORMATS`; None logs those
+            that fail alone, as text.
+        log_sample: The share of answered requests that is logged.
     """
 
     repository: RepositoryOptions
     server: ServerOptions = field(default_factory=ServerOptions)
     limits: Limits = field(default_factory=Limits)
     workers: int = 1
-    log_format: str = "text"
-    log_sample: Fraction = Fraction(0)
-    tracing: bool = False
+    log_format: str | None = None
+    log_sample: Fraction = Fraction(1)
 
 
 def launch(plan: Plan, say: Callable[[str], None]) -> int:
@@ -58,7 +56,6 @@ def launch(plan: Plan, say: Callable[[str], None]) -> int:
     """
     if plan.workers > 1:
         return _several(plan, say)
-    logs.configure(plan.log_format)
     listener = listen(plan.server)  # first, as what takes no time and fails most often
     with listener, _service(plan) as (service, repository):
         _run(Server(service, plan.server), listener, repository, say)
@@ -67,17 +64,19 @@ def launch(plan: Plan, say: Callable[[str], None]) -> int:
 
 @contextlib.contextmanager
 def _service(
-    plan: Plan, counters: Counters | None = None, number: int = 0
+    plan: Plan, worker: Worker | None = None
 ) -> Iterator[tuple[Service, FolderRepository]]:
-    tracer = Tracer() if plan.tracing or tracing.is_configured() else None
-    metrics = Observer(counters, number, log=logs.RequestLog(plan.log_sample), tracer=tracer)
-    repository = FolderRepository(plan.repository, limits=plan.limits, metrics=metrics)
-    try:
-        with Service(repository, limits=plan.limits, metrics=metrics) as service:
-            yield service, repository
-    finally:
+    number = None if worker is None else worker.number
+    logs.configure(plan.log_format or "text", worker=number)
+    log = RequestLog(plan.log_sample if plan.log_format else Fraction(0))
+    with contextlib.ExitStack() as ended:
+        tracer = tracing.Tracer() if tracing.is_configured() else None
         if tracer:
-            tracer.close()
+            ended.callback(tracer.close)
+        observer = Observer(worker and worker.counters, number or 0, log=log, tracer=tracer)
+        repository = FolderRepository(plan.repository, limits=plan.limits, metrics=observer)
+        service = Service(repository, limits=plan.limits, metrics=observer)
+        yield ended.enter_context(service), repository
 
 
 def _run(
@@ -108,7 +107,7 @@ def _run(
 
 def _several(plan: Plan, say: Callable[[str], None]) -> int:
     """Keep the ports, and workers that share them."""
-    logs.configure(plan.log_format)
+    logs.configure(plan.log_format or "text")
     options = plan.server
     with contextlib.ExitStack() as ports:
         try:
@@ -131,11 +130,10 @@ def _several(plan: Plan, say: Callable[[str], None]) -> int:
 
 def _work(worker: Worker, plan: Plan) -> int:
     """Serve as one of several: on the shared port, once the models are there."""
-    logs.configure(plan.log_format, worker=worker.number)
-    with _service(plan, worker.counters, worker.number) as (service, repository):
-        repository.wait()
-        repository.on_control = lambda action, model: worker.tell(f"{action} {model}")
+    with _service(plan, worker) as (service, repository):
+        repository.on_control = lambda action, name: worker.tell(f"{action} {name}")
         worker.on_told = lambda text: repository.apply(*text.split(" ", 1))
+        repository.wait()
         with listen(plan.server) as listener:
             _run(Server(service, plan.server), listener, repository, lambda _: worker.ready())
     return 0

@@ -23,6 +23,7 @@ from lenet_serve.server import ServerOptions, listen
 LIMITS = lenet_serve.Limits(
     body_bytes=20_000, header_bytes=2000, read_s=0.4, idle_s=0.8, connections=4
 )
+LONG = b"a" * 3000
 LIVE = request("GET", "/v2/health/live")
 INFER = "/v2/models/lenet/infer"
 TENSOR = {"name": "images", "shape": [1, 1, 32, 32], "datatype": "FP32", "data": [0] * 1024}
@@ -82,7 +83,7 @@ def send_for_ever(client):
         request("GET", "/", **{f"x{i}": "a" * 100 for i in range(30)}),
         b"GET / HTTP/1.1\r\nx: " + b"a" * 100_000,
         b"GET /" + b"a" * 100_000,
-        request("POST", INFER, transfer_encoding="chunked") + b"0\r\nx: " + b"a" * 3000 + b"\r\n",
+        request("POST", INFER, transfer_encoding="chunked") + b"0\r\nx: %b\r\n\r\n" % LONG,
     ],
     ids=["target", "many", "endless header", "endless target", "trailer"],
 )  # fmt: skip

@@ -78,7 +78,8 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         self._state.connections.add(self)
         if len(self._state.connections) > self._limits.connections:
-            text = f"connections: expected at most {self._limits.connections}, found more"
+            most = f"{self._limits.connections} (--max-connections)"
+            text = f"connections: expected at most {most}, found more"
             self._refuse(ServeError(text, Code.UNAVAILABLE, retry_after=1))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -223,7 +224,8 @@ class Connection(asyncio.Protocol):
 
     def _check_head(self, size: int) -> None:
         if size > self._limits.header_bytes:
-            text = f"headers: expected at most {self._limits.header_bytes} bytes, found more"
+            most = f"{self._limits.header_bytes} bytes (--max-headers)"
+            text = f"headers: expected at most {most}, found more"
             self._refuse(ServeError(text, Code.HEADERS_TOO_LARGE))
 
     def _refuse(self, error: ServeError) -> None:
