@@ -118,8 +118,8 @@ def serve(
         int,
         _flag(_LIMITS, "Images of a model's requests under way; others get 503.", "N", min=1),
     ] = 16384,
-    max_queue_memory: Annotated[int, _flag(_LIMITS, "MiB of these images.", "MIB", min=1)] = 64,
-    max_receive_memory: Annotated[
+    queue_memory: Annotated[int, _flag(_LIMITS, "MiB of these images.", "MIB", min=1)] = 64,
+    read_memory: Annotated[
         int, _flag(_LIMITS, "MiB of all bodies that are being received.", "MIB", min=1)
     ] = 256,
     max_headers: Annotated[
@@ -138,9 +138,10 @@ def serve(
 ) -> None:
     """Serve models by the Open Inference Protocol (KServe V2), REST and gRPC.
 
-    Says its addresses on stderr once it is ready. SIGTERM ends it without losing a request, a
-    second one at once; Ctrl-C does not wait for --drain-delay. SIGHUP loads the models again, and
-    so does whatever changes in the folder.
+    Says its addresses on stderr once it is ready. SIGTERM ends it without
+    losing a request, a second one at once; Ctrl-C does not wait for
+    --drain-delay. What changes in the folder is loaded, and SIGHUP loads
+    everything again.
     """
     grpc = _grpc_port(grpc_port)
     _require("serve", "uvicorn", "httptools", "orjson")
@@ -165,12 +166,12 @@ def serve(
     _check(options, workers)
     limits = Limits(
         body_bytes=max_body * _MIB,
-        received_bytes=max_receive_memory * _MIB,
+        received_bytes=read_memory * _MIB,
         header_bytes=max_headers * _KIB,
         json_depth=max_json_depth,
         rows=max_rows,
         queued_rows=max_queue,
-        queued_bytes=max_queue_memory * _MIB,
+        queued_bytes=queue_memory * _MIB,
         read_s=read_timeout,
         idle_s=idle_timeout,
         connections=max_connections,

@@ -20,9 +20,9 @@ def error_of(result):
     return " ".join(result.stderr.split())
 
 
-@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("columns", [80, 200])
 def test_help_fits_and_has_panels(columns):
-    shown = run("serve", "--help", COLUMNS=str(columns), TERMINAL_WIDTH=str(columns)).output
+    shown = run_alone("serve", "--help", COLUMNS=str(columns)).stdout
     assert_fits(shown, columns)
     for panel in ("Listening and ending", "Security", "Limits"):
         assert panel in shown

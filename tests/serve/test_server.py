@@ -18,7 +18,7 @@ from processes import REPOSITORY
 
 import lenet_serve
 from lenet_runtime.errors import DeployError
-from lenet_serve.server import ServerOptions, listen
+from lenet_serve.server import ServerOptions, _fits, listen
 
 LIMITS = lenet_serve.Limits(
     body_bytes=20_000, header_bytes=2000, read_s=0.4, idle_s=0.8, connections=4
@@ -390,3 +390,14 @@ def test_a_second_signal_ends_at_once(native_artifact):
     process.send_signal(signal.SIGTERM)
     assert process.wait(2) == 128 + signal.SIGTERM
     process.stderr.close()
+
+
+def test_a_uvicorn_of_another_make_serves_by_asgi(service, monkeypatch):
+    import uvicorn.server
+
+    class Other:
+        connections = ()
+
+    assert _fits()
+    monkeypatch.setattr(uvicorn.server, "ServerState", Other)
+    assert not _fits()

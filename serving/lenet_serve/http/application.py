@@ -69,7 +69,7 @@ class Application:
             if int(length) > self.limits.body_bytes:
                 raise too_large(self.limits.body_bytes)
             if self.context.held_bytes + int(length) > self.limits.received_bytes:
-                text = "server: it is receiving as much as it may hold (--max-receive-memory)"
+                text = "server: it is receiving as much as it may hold (--read-memory)"
                 raise ServeError(text, Code.UNAVAILABLE, retry_after=1)
         return route, Request(method, own, query, model, version)
 
