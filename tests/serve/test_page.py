@@ -1,4 +1,4 @@
-"""The pages for people, in Debian's Chromium: what is drawn is what the network sees and answers."""
+"""The pages for people, in Chromium: what is drawn is what the network sees and answers."""
 
 import io
 import re
@@ -91,7 +91,7 @@ def answer(page):
 
 
 def until(page, selector, text):
-    """Wait until an element has the text; the policy bars what Playwright's own waiting evaluates."""
+    """Wait until an element has the text; the page's policy bars `wait_for_function`."""
     from playwright.sync_api import expect
 
     expect(page.locator(selector)).to_have_text(text, timeout=10_000)
@@ -102,7 +102,8 @@ def pixels(page):
     levels = page.evaluate(
         """() => {
             const canvas = document.querySelector("#seen"), {width, height} = canvas;
-            return [width, height, ...canvas.getContext("2d").getImageData(0, 0, width, height).data];
+            const image = canvas.getContext("2d").getImageData(0, 0, width, height);
+            return [width, height, ...image.data];
         }"""
     )
     return np.array(levels[2:], np.uint8).reshape(levels[1], levels[0], 4)[..., 0]
