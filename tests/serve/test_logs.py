@@ -186,10 +186,9 @@ def test_a_call_of_grpc_is_named_by_its_metadata(service):
     stream = io.StringIO()
     logs.configure("json", stream=stream)
     service.metrics = Observer(log=logs.RequestLog())
-    metadata = (("x-request-id", "of a proxy"), ("traceparent", TRACE))
     for body in (b"", b"\xff"):  # of no model, and no message at all
         with pytest.raises(lenet_serve.ServeError):
-            rpc.infer(service, body, metadata=metadata)
+            rpc.infer(service, body, trace=TRACE, tag="of a proxy")
     for line in map(json.loads, stream.getvalue().splitlines()):
         assert (line["id"], line["trace"]) == ("of a proxy", TRACE[3:35])
         assert line["protocol"] == "grpc"

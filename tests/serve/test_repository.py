@@ -382,6 +382,17 @@ def test_unloading_and_loading(models, serving):
     assert not repository.ready, "nothing is left that answers"
 
 
+def test_a_call_loads_once(models, serving):
+    put(models / "a" / "1")
+    told = Told()
+    repository = serving(metrics=told, allow_model_control=True)
+    repository.load("a")
+    repository.unload("a")
+    repository.load("a")
+    several_looks()
+    assert [what[0] for what in told.all].count("loaded") == 3
+
+
 def test_control_names_models_of_the_folder_alone(models, serving, tmp_path):
     put(models / "a" / "1")
     put(tmp_path / "outside" / "1")
@@ -435,3 +446,4 @@ def test_closing_closes_the_engines(models):
     assert "closed" in repr(session)
     assert not repository.ready
     assert refusal(repository.get, "a").code is Code.NOT_FOUND
+    assert refusal(repository.apply, "load", "a").code is Code.UNAVAILABLE

@@ -18,6 +18,7 @@ from processes import REPOSITORY
 
 import lenet_serve
 from lenet_runtime.errors import DeployError
+from lenet_serve.listening import take_no_more, taken_by
 from lenet_serve.server import ServerOptions, _fits, listen
 
 LIMITS = lenet_serve.Limits(
@@ -401,3 +402,19 @@ def test_a_uvicorn_of_another_make_serves_by_asgi(service, monkeypatch):
     assert _fits()
     monkeypatch.setattr(uvicorn.server, "ServerState", Other)
     assert not _fits()
+
+
+def test_who_comes_too_late_is_not_taken_and_reset():
+    """The kernel answers nobody any more, but finishes what it began."""
+    with listen(ServerOptions(http_port=0)) as listener:
+        address = listener.getsockname()
+        early = socket.create_connection(address)
+        take_no_more(listener)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(address, timeout=0.2)
+        (taken,) = taken_by(listener)
+        with early, taken:
+            early.sendall(b"a request")
+            assert taken.recv(100) == b"a request"
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)

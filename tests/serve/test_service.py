@@ -235,6 +235,7 @@ def test_who_waits_is_told_when_the_deadline_passes(served, predictor, metrics):
         with pytest.raises(ServeError) as caught:
             served.infer(ask(value=2), time.monotonic() + 0.02)
         assert caught.value.code is Code.DEADLINE
+        assert served.repository.get("lenet").admission.requests == 1, "its place is not free"
         predictor.proceed.set()
         inline.result(SECONDS)
     metrics.last(2)

@@ -92,7 +92,7 @@ def resident_mib(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
 
 
-def trial(artifacts, served, reloads, clients):
+def trial(artifacts, served, reloads, clients, workers):
     """Serve `served`, replace it, and say what came of it."""
     images = to_batch(load_digits().images[:1], Preprocessing())
     logits = []
@@ -102,7 +102,8 @@ def trial(artifacts, served, reloads, clients):
     assert logits[0] != logits[1], "the artifacts answer alike"
     replace(served, artifacts[0])
     command = [sys.executable, "-m", "lenet_deploy", "serve", str(served), "--trust",
-               "--http-port", "0", "--grpc-port", "off", "--drain-delay", "0"]  # fmt: skip
+               "--http-port", "0", "--grpc-port", "off", "--drain-delay", "0",
+               "--workers", str(workers)]  # fmt: skip
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         for line in server.stderr:
             if found := re.search(r"ready: http://127.0.0.1:(\d+)", line):
@@ -136,10 +137,12 @@ def main():
     parser.add_argument("artifacts", nargs=2, type=Path)
     parser.add_argument("--reloads", type=int, default=100)
     parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         served = Path(folder) / "served"
-        sys.exit(not trial(options.artifacts, served, options.reloads, options.clients))
+        numbers = options.reloads, options.clients, options.workers
+        sys.exit(not trial(options.artifacts, served, *numbers))
 
 
 if __name__ == "__main__":

@@ -21,14 +21,14 @@ _PROMETHEUS = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 
 def live(_: Context, __: Request) -> Reply:
     """Answer as long as the loop turns, whatever the models do."""
-    return Reply(200, [], b"")
+    return json_reply({"live": True})  # KServe's SDK reads it; Triton sends nothing
 
 
 def ready(context: Context, _: Request) -> Reply:
     """Say whether requests should be sent here: 503 while draining, or while a model is missing."""
     if not context.service.ready:
         raise ServeError("server: it is not ready", Code.UNAVAILABLE, retry_after=1)
-    return Reply(200, [], b"")
+    return json_reply({"ready": True})
 
 
 def server_metadata(context: Context, _: Request) -> Reply:
@@ -38,8 +38,8 @@ def server_metadata(context: Context, _: Request) -> Reply:
 
 def model_ready(context: Context, request: Request) -> Reply:
     """Say whether a model answers."""
-    context.service.repository.get(request.model, request.version)
-    return Reply(200, [], b"")
+    model = context.service.repository.get(request.model, request.version)
+    return json_reply({"name": model.name, "ready": True})
 
 
 def metadata(context: Context, request: Request) -> Reply:
@@ -69,6 +69,7 @@ def _begin(context: Context, request: Request) -> Reply | Pending:
     length = request.headers.get(_LENGTH)
     tag, trace = _named(request)
     try:
+        service.repository.get(request.model, request.version)  # before work on a body for nobody
         asked = rest.decode(
             request.model,
             request.version,

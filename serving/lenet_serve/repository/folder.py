@@ -126,6 +126,8 @@ class FolderRepository:
 
     def apply(self, action: str, name: str) -> "Future[None]":
         """Do what a client asked another worker for, ``load`` or ``unload``; returns at once."""
+        if self._keeper.stopping:
+            raise self._keeper.stopped()
         done: Future[None] = Future()
         act = {"load": self._keeper.load, "unload": self._keeper.unload}[action]
         self._keeper.inbox.put(partial(act, name, done))
