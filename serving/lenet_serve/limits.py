@@ -9,7 +9,8 @@ class Limits:
 
     Attributes:
         body_bytes: Bytes of a request's body, and of what it inflates to.
-        received_bytes: Bytes of bodies that are being received, of all connections together.
+        received_bytes: Bytes of bodies that are being received or wait, of all connections
+            together.
         header_bytes: Bytes of a request's line and headers together.
         json_depth: Levels of brackets in a JSON body.
         rows: Images in a request.

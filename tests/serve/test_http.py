@@ -244,6 +244,13 @@ def test_a_damaged_stream_is_400(server, body):
     assert "gzip" in error_of(answer)
 
 
+def test_a_great_many_streams_are_refused_before_each_has_its_copy_of_the_rest(server):
+    body = gzip.compress(b"") * 101
+    status, *_ = answer = server.ask("POST", INFER, body, content_encoding="gzip")
+    assert status == 400
+    assert "at most 100 streams" in error_of(answer)
+
+
 def test_a_bomb_is_not_inflated(server, service):
     bomb = gzip.compress(bytes(4 * service.limits.body_bytes), 9)
     answer = server.ask("POST", INFER, bomb, content_encoding="gzip")

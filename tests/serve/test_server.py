@@ -199,6 +199,39 @@ def test_bodies_of_all_connections_together_are_bounded():
 
 
 @pytest.mark.parametrize("over_asgi", [False, True])
+@pytest.mark.parametrize("says_length", [True, False])
+def test_bodies_are_bounded_that_were_all_promised_when_nothing_was_held(says_length, over_asgi):
+    limits = replace(LIMITS, received_bytes=12_000, read_s=5.0)
+    length = {"content_length": 10_000} if says_length else {"transfer_encoding": "chunked"}
+    head, body = request("POST", INFER, **length), bytes(9000)
+    body = body if says_length else b"%x\r\n%s\r\n" % (len(body), body)
+    with (
+        running(lenet_serve.Service([], limits=limits), over_asgi=over_asgi) as server,
+        server.connect() as first,
+        server.connect() as second,
+    ):
+        context = server.server._application.context
+        first.sendall(head)
+        second.sendall(head)
+        time.sleep(0.05)  # both are admitted
+        first.sendall(body)
+        until(lambda: context.held_bytes == 9000)
+        second.sendall(body)
+        (answer,) = parse(read_all(second))
+        assert answer[0] == 503
+
+
+def test_bodies_that_wait_for_a_thread_are_held(server, service, monkeypatch):
+    context = server.server._application.context
+    pending = Future()
+    monkeypatch.setattr(service, "submit", lambda request, deadline=None: pending)
+    with server.connect() as client:
+        client.sendall(request("POST", INFER, BODY))
+        until(lambda: context.held_bytes == len(BODY))
+    until(lambda: context.held_bytes == 0)
+
+
+@pytest.mark.parametrize("over_asgi", [False, True])
 def test_who_hangs_up_costs_nothing_more(service, monkeypatch, over_asgi):
     future = Future()
     asked = threading.Event()

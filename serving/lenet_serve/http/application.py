@@ -70,8 +70,7 @@ class Application:
             if int(length) > self.limits.body_bytes:
                 raise too_large(self.limits.body_bytes)
             if self.context.held_bytes + int(length) > self.limits.received_bytes:
-                text = "server: it is receiving as much as it may hold (--read-memory)"
-                raise ServeError(text, Code.UNAVAILABLE, retry_after=1)
+                raise too_full()
         return route, Request(method, own, query, model, version)
 
     def answer(self, route: Route, request: Request, body: bytes) -> Reply | Pending:
@@ -159,3 +158,9 @@ def too_slow(seconds: float) -> ServeError:
     return ServeError(
         f"request: expected it whole within {seconds:g} s (--read-timeout)", Code.TOO_SLOW
     )
+
+
+def too_full() -> ServeError:
+    """The error of a body beyond what all bodies together may hold."""
+    text = "server: it is receiving as much as it may hold (--read-memory)"
+    return ServeError(text, Code.UNAVAILABLE, retry_after=1)

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from lenet_serve.errors import ServeError
-from lenet_serve.http.application import Application, too_slow
+from lenet_serve.http.application import Application, too_full, too_slow
 from lenet_serve.http.coding import too_large
 from lenet_serve.http.messages import Pending, Reply
 from lenet_serve.http.wire import CLOSE
@@ -92,6 +92,8 @@ async def _read(own: Application, receive: Receive) -> bytes:
                 body += part
                 if len(body) > own.limits.body_bytes:
                     raise too_large(own.limits.body_bytes)
+                if own.context.held_bytes > own.limits.received_bytes:
+                    raise too_full()
                 more = event.get("more_body", False)
     except TimeoutError as error:
         raise too_slow(own.limits.read_s) from error

@@ -6,6 +6,7 @@ import zlib
 from lenet_serve.errors import Code, ServeError
 
 _WORTHWHILE = 1024  # bytes; compressing less saves no packet
+_STREAMS = 100  # in one body: each of them costs a copy of what follows it
 
 
 def check_coding(coding: bytes) -> None:
@@ -32,7 +33,7 @@ def inflate(body: bytes, coding: bytes, limit: int) -> bytes:
     bits = 31 if b"gzip" in coding.lower() else _deflate_bits(body)
     inflated, rest = b"", body
     try:
-        while rest or not inflated:  # gzip files may be several, one after another
+        for _ in range(_STREAMS):  # gzip files may be several, one after another
             stream = zlib.decompressobj(bits)
             inflated += stream.decompress(rest, limit + 1 - len(inflated))
             if len(inflated) > limit:
@@ -40,10 +41,10 @@ def inflate(body: bytes, coding: bytes, limit: int) -> bytes:
             if not stream.eof:
                 raise ServeError(f"body: expected a whole {coding.decode()} stream, found a part")
             if not (rest := stream.unused_data):
-                break
+                return inflated
     except zlib.error as error:
         raise ServeError(f"body: expected a {coding.decode()} stream, found other bytes") from error
-    return inflated
+    raise ServeError(f"body: expected at most {_STREAMS} streams of {coding.decode()}, found more")
 
 
 def _deflate_bits(body: bytes) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import httptools
 
 from lenet_serve.errors import Code, ServeError
-from lenet_serve.http.application import Application, too_slow
+from lenet_serve.http.application import Application, too_full, too_slow
 from lenet_serve.http.coding import too_large
 from lenet_serve.http.messages import Headers, Pending, Reply, Request
 from lenet_serve.http.routing import Route
@@ -198,12 +198,12 @@ class Connection(asyncio.Protocol):
         self._release(-len(body))
         if self._size > self._limits.body_bytes:
             self._refuse(too_large(self._limits.body_bytes))
-        elif not self._body:
-            self._body = body
-        else:
-            if isinstance(self._body, bytes):
-                self._body = bytearray(self._body)
+        elif self._application.context.held_bytes > self._limits.received_bytes:
+            self._refuse(too_full())  # others' lengths were promised when nothing was held yet
+        elif isinstance(self._body, bytearray):
             self._body += body
+        else:
+            self._body = bytearray(self._body + body) if self._body else body
 
     def on_message_complete(self) -> None:
         """Answer a request that is there whole."""
@@ -239,14 +239,13 @@ class Connection(asyncio.Protocol):
     def _run(self, call: _Call) -> None:
         reply = call.reply
         if reply is None:
-            assert call.route is not None
-            assert call.request is not None
+            assert call.route and call.request
             answer = self._application.answer(call.route, call.request, call.body)
-            self._release(len(call.body))
             if isinstance(answer, Pending):
                 self._waited = answer, call.request, call
                 answer.future.add_done_callback(self._wake)
                 return
+            self._release(len(call.body))
             reply = answer
         self._write(reply, call)
 
@@ -259,6 +258,7 @@ class Connection(asyncio.Protocol):
         if self._waited is None:  # the client has gone
             return
         (pending, request, call), self._waited = self._waited, None
+        self._release(len(call.body))
         self._write(self._application.finish(pending, request), call)
         while self._calls and not self._waited:
             self._run(self._calls.popleft())
