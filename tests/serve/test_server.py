@@ -231,6 +231,25 @@ def test_bodies_that_wait_for_a_thread_are_held(server, service, monkeypatch):
     until(lambda: context.held_bytes == 0)
 
 
+def test_a_large_header_is_refused_though_it_comes_at_once_and_does_not_end(server):
+    with server.connect() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nx: " + LONG)
+        client.settimeout(0.3)  # less than LIMITS.read_s, after which it would be a 408
+        (answer,) = parse(client.recv(1000))
+        assert answer[0] == 431
+
+
+def test_connections_that_idle_or_ended_hold_no_body(server):
+    with server.connect() as client:
+        client.sendall(request("POST", INFER, BODY))
+        client.recv(100)
+        (connection,) = server.server.server_state.connections
+        assert bytes(connection._body) == connection._call.body == b""
+        client.sendall(request("POST", INFER, content_length=9000) + bytes(8000))
+        until(lambda: len(connection._body) == 8000)
+    until(lambda: connection._body == b"")
+
+
 @pytest.mark.parametrize("over_asgi", [False, True])
 def test_who_hangs_up_costs_nothing_more(service, monkeypatch, over_asgi):
     future = Future()

@@ -61,8 +61,7 @@ class Connection(asyncio.Protocol):
         self._body: bytes | bytearray = b""
         self._size = self._head_bytes = self._partial_bytes = self._messages = 0
         self._held = 0  # bytes of bodies, of the one that is being read and of those that wait
-        self._in_head = self._reads = self._ignores = False
-        self._read_paused = self._write_paused = False
+        self._in_head = self._reads = self._ignores = self._read_paused = self._write_paused = False
         self._since = loop.time()  # when the present state began
 
     # What asyncio calls.
@@ -79,7 +78,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Drop what nobody waits for any more."""
         self._state.connections.discard(self)
-        self._ignores = True
+        self._ignores, self._body, self._parser = True, b"", None  # nothing waits for a collection
         self._calls.clear()
         self._release(self._held)
         if self._waited:
@@ -90,7 +89,7 @@ class Connection(asyncio.Protocol):
         """Parse what came."""
         if self._ignores:
             return
-        was_in_head, message = self._in_head, self._messages
+        message = self._messages
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -99,7 +98,7 @@ class Connection(asyncio.Protocol):
             if isinstance(error, httptools.HttpParserCallbackError):
                 _LOG.error("a connection failed", exc_info=error)
             self._refuse(ServeError("request: expected HTTP/1.1, found other bytes"))
-        if was_in_head and self._in_head and message == self._messages:
+        if self._in_head and (message == self._messages or self._messages == 1):
             self._partial_bytes += len(data)  # of a header that has not come whole
             self._check_head(self._partial_bytes)
         if self._waited:
@@ -210,11 +209,10 @@ class Connection(asyncio.Protocol):
         if self._ignores:
             return
         self._reads = False
-        body = self._body
-        self._call.body = body if isinstance(body, bytes) else bytes(body)
-        self._enqueue(self._call)
-
-    # Answers.
+        call, body = self._call, self._body
+        self._call, self._body = _Call(), b""  # while it idles it holds no body
+        call.body = bytes(body)
+        self._enqueue(call)
 
     def _check_head(self, size: int) -> None:
         if size > self._limits.header_bytes:
@@ -226,7 +224,7 @@ class Connection(asyncio.Protocol):
         """Tell what is wrong, after what was asked before, and close."""
         if self._ignores:
             return
-        self._ignores = True
+        self._ignores, self._body = True, b""
         reply, _ = self._application.refuse_early(error, "GET", [])
         self._enqueue(_Call(reply=reply, closes=True, lingers=True))
 
@@ -239,7 +237,8 @@ class Connection(asyncio.Protocol):
     def _run(self, call: _Call) -> None:
         reply = call.reply
         if reply is None:
-            assert call.route and call.request
+            assert call.route is not None
+            assert call.request is not None
             answer = self._application.answer(call.route, call.request, call.body)
             if isinstance(answer, Pending):
                 self._waited = answer, call.request, call
