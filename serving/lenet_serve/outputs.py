@@ -47,12 +47,21 @@ class Outputs:
                 raise ServeError(f"outputs: {output.name} is no tensor to classify by")
 
     def of(self, request: InferRequest, logits: NDArray[np.float32]) -> list[Tensor]:
-        """The outputs that are asked for, each once, of the network's answer ``(N, K)``."""
+        """The outputs that are asked for, each once, of the network's answer ``(N, K)``.
+
+        Raises:
+            ServeError: Images of very large values made logits that have no probabilities.
+        """
         if not request.outputs:
             return [Tensor(self._own, "FP32", logits.shape, logits)]
         outputs: dict[str, RequestedOutput] = {}
         for output in request.outputs:
             outputs.setdefault(output.name, output)
+            if (output.classes or output.name != self._own) and not np.isfinite(logits).all():
+                raise ServeError(
+                    f"{output.name}: expected images that the network answers with finite values, "
+                    "found some with NaN or infinity as the answer"
+                )
         return [self._one(output, logits) for output in outputs.values()]
 
     def _one(self, output: RequestedOutput, logits: NDArray[np.float32]) -> Tensor:

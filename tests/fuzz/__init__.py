@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-for folder in ("export", "runtime", "benchmarks", "tests/helpers", "tests/fakes"):
+for folder in ("export", "runtime", "benchmarks", "serving", "tests/helpers", "tests/fakes"):
     sys.path.append(str(ROOT / folder))
 
 
@@ -82,4 +82,7 @@ CAMPAIGNS = {
     "networks": Campaign("native", cpu_seconds=20, mebibytes=1000),
     "rounding": Campaign("native", cpu_seconds=20, mebibytes=1000),
     "commands": Campaign("commands", hang_seconds=180),
+    "rest": Campaign("serving", cpu_seconds=5),
+    "grpc": Campaign("serving", cpu_seconds=5),
+    "http": Campaign("serving", cpu_seconds=5),
 }

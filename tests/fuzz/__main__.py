@@ -84,7 +84,7 @@ def main() -> int:
 
 def environment() -> dict[str, str]:
     """This process's, with the checkout's packages."""
-    paths = [str(ROOT / part) for part in (".", "export", "runtime", "benchmarks")]
+    paths = [str(ROOT / part) for part in (".", "export", "runtime", "benchmarks", "serving")]
     before = os.environ.get("PYTHONPATH", "")
     return os.environ | {"PYTHONPATH": os.pathsep.join([*paths, before]), "OMP_NUM_THREADS": "1"}
 

@@ -93,5 +93,11 @@ def peak() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
+def resident() -> float:
+    """The memory that this process has, in MiB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
 if __name__ == "__main__":
     main()

@@ -185,6 +185,22 @@ def test_other_outputs_are_refused_before_anything_is_computed(model, images, ou
         model.images(ask(tensor("images", images), outputs=[output]))
 
 
+@pytest.mark.parametrize(
+    "output", [RequestedOutput("probabilities"), RequestedOutput("labels"),
+               RequestedOutput("logits", classes=3)],
+)  # fmt: skip
+def test_images_that_overflow_have_no_probabilities_and_that_is_the_clients_fault(model, output):
+    huge = np.full((1, 1, 32, 32), 3e38, np.float32)
+    tensor = Tensor("images", "FP32", huge.shape, huge)
+    request = InferRequest("lenet", inputs=[tensor], outputs=[output])
+    with np.errstate(all="ignore"):
+        logits = model.session.run(model.images(request))
+    assert not np.isfinite(logits).all()
+    with pytest.raises(ServeError, match="NaN or infinity") as caught:
+        model.answer(request, logits)
+    assert caught.value.code is Code.MALFORMED
+
+
 def test_documents(model):
     metadata = model.metadata()
     assert metadata["inputs"] == [

@@ -259,7 +259,7 @@ def test_nan_never_leaves_as_json():
     broken = Tensor("logits", "FP32", (1, 2), np.float32([[np.nan, 1]]))
     with pytest.raises(ServeError, match="NaN or infinity") as caught:
         rest.encode(answer(broken), InferRequest("lenet"))
-    assert caught.value.code is Code.INTERNAL
+    assert caught.value.code is Code.MALFORMED
     named = rest.encode(answer(LOGITS, id="null"), InferRequest("lenet"))[1]
     assert orjson.loads(named)["id"] == "null"
 

@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
         self._application, self._limits = application, application.limits
         self._state, self._loop = server_state, loop
         self._transport: Any = None
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: Any = httptools.HttpRequestParser(self)
         self._calls: deque[_Call] = deque()  # behind the one that is waited for
         self._waited: tuple[Pending, Request, _Call] | None = None
         self._call = _Call()  # the one that is being read
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
             if isinstance(error, httptools.HttpParserCallbackError):
                 _LOG.error("a connection failed", exc_info=error)
             self._refuse(ServeError("request: expected HTTP/1.1, found other bytes"))
-        if self._in_head and (message == self._messages or self._messages == 1):
+        if self._in_head and self._messages in (message, 1):
             self._partial_bytes += len(data)  # of a header that has not come whole
             self._check_head(self._partial_bytes)
         if self._waited:

@@ -18,6 +18,7 @@ from lenet_serve.protocol.infer import (
     Tensor,
 )
 from lenet_serve.protocol.messages import Message, message_class, parse
+from lenet_serve.protocol.raw import check_shape
 
 _REQUEST = message_class("inference.ModelInferRequest")
 _RESPONSE = message_class("inference.ModelInferResponse")
@@ -34,7 +35,6 @@ _CONTENTS = {
     "BYTES": "bytes_contents",
 }
 _CHOICES = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
-_DIMENSIONS = 8
 
 
 def decode(body: bytes) -> InferRequest:
@@ -89,15 +89,11 @@ def _raw(tensor: Tensor) -> bytes:
 
 
 def _tensor(message: Message, raw: bytes | None) -> Tensor:
-    name, datatype, shape = message.name, message.datatype, tuple(message.shape)
+    name, datatype = message.name, message.datatype
     where = f"input {name!r}"
     if datatype not in _CONTENTS and datatype not in DTYPES:
         raise ServeError(f"{where}: expected a datatype such as FP32, found {datatype!r}")
-    if len(shape) > _DIMENSIONS or (shape and min(shape) < 0):
-        raise ServeError(
-            f"{where}: expected a shape of at most {_DIMENSIONS} dimensions, none of them "
-            f"negative, found {list(shape[: _DIMENSIONS + 1])}"
-        )
+    shape = check_shape(message.shape, where)
     parameters = _parameters(message.parameters)
     _refuse_shared_memory(parameters, where)
     count = prod(shape)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from lenet_serve.errors import Code, ServeError
+from lenet_serve.errors import ServeError
 from lenet_serve.limits import Limits
 from lenet_serve.protocol.infer import (
     InferRequest,
@@ -136,9 +136,8 @@ def _check_finite(response: InferResponse) -> None:
         data = tensor.data
         if isinstance(data, np.ndarray) and not np.isfinite(data).all():
             raise ServeError(
-                f"{tensor.name}: the model answered NaN or infinity, which JSON does not have; "
-                "ask for binary_data",
-                Code.INTERNAL,
+                f"{tensor.name}: the model answers these images with NaN or infinity, which JSON "
+                "does not have; ask for binary_data"
             )
 
 
