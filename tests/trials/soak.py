@@ -197,11 +197,11 @@ def run(server, soak, artifacts, served, seconds, killing):
 
 
 @contextlib.contextmanager
-def serving(served, workers, log):
+def serving(served, workers, log, *flags):
     """A server, and its two ports."""
     command = [sys.executable, "-m", "lenet_deploy", "serve", str(served), "--trust",
                "--http-port", "0", "--grpc-port", "0", "--drain-delay", "0", "--poll-seconds",
-               "0.2", "--workers", str(workers)]  # fmt: skip
+               "0.2", "--workers", str(workers), *flags]  # fmt: skip
     with log.open("w") as file, subprocess.Popen(command, stderr=file) as server:
         try:
             while not (ports := re.search(r"ready: \S+:(\d+) grpc: \S+:(\d+)", log.read_text())):
