@@ -11,7 +11,7 @@ export LENET_DEPLOY_DATA_DIR ?= $(abspath ../shared/mnist)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage fuzz lint types wheel check overhead bench-peers bench-serve \
+.PHONY: help demo test coverage fuzz soak lint types wheel check overhead bench-peers bench-serve \
 	gpu-check test-triton clean
 
 help: ## List the targets
@@ -42,6 +42,15 @@ coverage: $(VENV)/.ready ## Pass the tests and show what they run; half as long 
 
 fuzz: $(VENV)/.ready ## Random cases against the promises, a minute: FUZZ="--seconds 600 --only NAME"
 	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+DRAINS ?= 20
+
+soak: $(VENV)/.ready ## Ten minutes of load, reloads, kills and bad clients: SOAK="--seconds 60"
+	$(BIN)/lenet-deploy export --format native -o artifacts/soak --force
+	$(BIN)/lenet-deploy export --format native --precision int8 -o artifacts/soak --force
+	$(BIN)/python tests/trials/drain_trial.py artifacts/soak/native-fp32 --runs $(DRAINS)
+	$(BIN)/python tests/trials/drain_trial.py artifacts/soak/native-fp32 --runs $(DRAINS) --workers 2
+	$(BIN)/python tests/trials/soak.py artifacts/soak/native-fp32 artifacts/soak/native-int8 $(SOAK)
 
 TRITON_ARTIFACT := artifacts/triton/native-fp32
 

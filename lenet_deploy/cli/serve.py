@@ -1,6 +1,7 @@
 """`lenet-deploy serve`: an inference server that speaks the Open Inference Protocol."""
 
 import importlib.util
+import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -170,6 +171,8 @@ def serve(
         token=None if token_file is None else _token(token_file),
     )
     _check(options, workers)
+    if _is_open(options):
+        warn(plain(f"--host {host}: anybody who reaches it may ask, as there is no --token-file"))
     limits = Limits(
         body_bytes=max_body * _MIB,
         received_bytes=read_memory * _MIB,
@@ -230,6 +233,16 @@ def _token(path: Path) -> str:
             f"--token-file: {path}: expected one word of ASCII, found none, or something else"
         )
     return token
+
+
+def _is_open(options: "ServerOptions") -> bool:
+    """Whether others than this machine's users can reach the server, without a token."""
+    if options.token or options.uds or options.host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(options.host).is_loopback
+    except ValueError:  # a name
+        return True
 
 
 def _check(options: "ServerOptions", workers: int) -> None:

@@ -40,15 +40,24 @@ class Inputs:
         self._image_bytes = 4 * math.prod(self._shape)
 
     def size(self, request: InferRequest) -> tuple[int, int]:
-        """Images and bytes of a request, by what it says, before anything is checked."""
+        """Images and bytes of a request, by what it says, before anything else is checked.
+
+        Raises:
+            ServeError: There are too many images, however few are under way: to try again is no
+                use.
+        """
         if not request.inputs:
             return 0, 0
         tensor = request.inputs[0]
         data: Any = tensor.data
         if not tensor.datatype:
-            return len(data) // self._image_bytes, len(data)
-        rows = tensor.shape[0] if tensor.shape else 0
-        return rows, data.nbytes if isinstance(data, np.ndarray) else sum(map(len, data))
+            rows, size = len(data) // self._image_bytes, len(data)
+        else:
+            rows = tensor.shape[0] if tensor.shape else 0
+            size = data.nbytes if isinstance(data, np.ndarray) else sum(map(len, data))
+        if rows > self._limits.rows:
+            raise self._wrong_rows(tensor, rows)
+        return rows, size
 
     def images(self, request: InferRequest, deadline: float | None = None) -> NDArray[np.float32]:
         """The images ``(N, C, H, W)``; what is doubtful about pictures goes to the request.
@@ -117,10 +126,7 @@ class Inputs:
                 f"model was exported for, found shape {list(tensor.shape)}"
             )
         if not 1 <= rows <= self._limits.rows:
-            raise ServeError(
-                f"{tensor.name}: expected 1 to {self._limits.rows} images (--max-rows), found "
-                f"shape {list(tensor.shape)}"
-            )
+            raise self._wrong_rows(tensor, rows)
 
     def _pictures(
         self, tensor: Tensor, deadline: float | None
@@ -145,6 +151,10 @@ class Inputs:
             pixels.append(own)
             doubts += warnings
         return np.concatenate(pixels), tuple(doubts)
+
+    def _wrong_rows(self, tensor: Tensor, rows: int) -> ServeError:
+        most = f"expected 1 to {self._limits.rows} images (--max-rows)"
+        return ServeError(f"{tensor.name or 'body'}: {most}, found {rows}")
 
     def _wrong_shape(self, tensor: Tensor) -> ServeError:
         shape = "[N" + "".join(f",{n}" for n in self._shape if tensor.name == IMAGES) + "]"

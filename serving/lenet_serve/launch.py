@@ -119,8 +119,10 @@ def _several(plan: Plan, say: Callable[[str], None]) -> int:
                 options = replace(options, grpc_port=grpc.getsockname()[1])
                 addresses += f" grpc: {options.grpc_address}"
         except OSError as error:
+            taken = [str(port) for port in (options.http_port, options.grpc_port) if port]
             raise DeployError(
-                f"{options.host}: expected free ports, found: {error.strerror or error}"
+                f"{options.host}: expected free ports {' and '.join(taken)}, found: "
+                f"{error.strerror or error}"
             ) from error
         shared = replace(plan, server=options)
         return supervise(

@@ -58,7 +58,11 @@ class Model:
         self._outputs = Outputs(session.manifest)
 
     def size(self, request: InferRequest) -> tuple[int, int]:
-        """Images and bytes of a request, by what it says, before anything is checked."""
+        """Images and bytes of a request, by what it says, before anything else is checked.
+
+        Raises:
+            ServeError: There are too many images.
+        """
         return self._inputs.size(request)
 
     def images(self, request: InferRequest, deadline: float | None = None) -> NDArray[np.float32]:

@@ -94,6 +94,27 @@ def test_a_port_in_use(native_artifact):
         assert str(port) in run_alone("serve", native_artifact.path, *flags, code=1).stderr
 
 
+def test_a_port_in_use_that_workers_would_share(native_artifact):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        flags = ("--workers", 2, "--http-port", port, "--grpc-port", "off")
+        assert f" {port}" in error_of(run("serve", native_artifact.path, *flags, code=1))
+
+
+@pytest.mark.parametrize(
+    ("host", "warns"),
+    [("0.0.0.0", True), ("::", True), ("127.0.0.2", False), ("::1", False), ("localhost", False)],
+)
+def test_an_open_server_without_a_token_is_pointed_out(tmp_path, host, warns):
+    """It ends at once, as there is nothing to serve."""
+    shown = error_of(run("serve", tmp_path / "nowhere", *OFF, "--host", host, code=1))
+    assert ("no --token-file" in shown) == warns
+    token = tmp_path / "token"
+    token.write_text("word")
+    flags = (*OFF, "--host", host, "--token-file", token)
+    assert "no --token-file" not in error_of(run("serve", tmp_path / "nowhere", *flags, code=1))
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_is_not_trusted(native_artifact, workers):
     """The error of a thread or a process that loads, in the words of the command line."""

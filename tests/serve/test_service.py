@@ -268,6 +268,9 @@ def test_beyond_what_may_wait_requests_are_refused(predictor, native_session, me
             service.submit(ask(1))
         assert (caught.value.code, caught.value.retry_after) == (Code.UNAVAILABLE, 1)
         assert metrics.records[0][0] == "lenet"
+        with pytest.raises(ServeError, match="--max-rows") as caught:  # it will never fit
+            service.submit(ask(4097))
+        assert caught.value.code is Code.MALFORMED
         waiting.cancel()  # and its place is free again
         again = service.submit(ask(2, value=5))
         predictor.proceed.set()

@@ -41,6 +41,7 @@ from reload_trial import replace, resident_mib
 CALL = "/inference.GRPCInferenceService/ModelInfer"
 DIGITS = 20
 KILL_S, RELOAD_S, THINK_S = 9.0, 2.0, 0.004
+STRAY = 0.01  # share of answers after which a client connects anew, perhaps to another worker
 GROWTH_MIB = 8.0  # of a worker, from the middle of the run to its end
 
 
@@ -134,6 +135,8 @@ class Soak:
                 continue
             begun = asked
             self.counts["answered"] += 1
+            if random.random() < STRAY:
+                client.close()
             self.seconds.append(time.monotonic() - asked)
             if answer not in case.answers:
                 self.faults.append(f"wrong: {answer.hex()}")
@@ -176,7 +179,7 @@ def zombies(pid):
             if ") Z " in Path(f"/proc/{child}/stat").read_text()]  # fmt: skip
 
 
-def run(server, soak, artifacts, served, seconds, killing):
+def run(server, soak, artifacts, served, seconds):
     """Let it all happen; the memory of the supervisor and of worker 0 at each reload."""
     begun, sizes = time.monotonic(), []
     killed = replaced = begun
@@ -188,7 +191,7 @@ def run(server, soak, artifacts, served, seconds, killing):
             soak.counts["reloads"] += 1
             replace(served, artifacts[soak.counts["reloads"] % 2])
             sizes.append((now - begun, resident_mib(server.pid), resident_mib(first)))
-        if killing and now > killed + KILL_S:
+        if now > killed + KILL_S:
             killed = now
             for pid in set(children(server.pid)) - {first}:
                 soak.kill(pid)
@@ -231,7 +234,7 @@ def main():
         with serving(served, 2, log) as (server, http_port, grpc_port):
             soak = Soak(http_port, grpc_port, cases)
             try:
-                sizes = run(server, soak, options.artifacts, served, options.seconds, True)
+                sizes = run(server, soak, options.artifacts, served, options.seconds)
             finally:
                 soak.stop()
             left = zombies(server.pid)
