@@ -84,6 +84,7 @@ class Inputs:
             pixels, request.warnings = self._pictures(tensor, deadline)
         else:
             pixels, _ = to_pixels(np.asarray(tensor.data), self._preprocessing, self._shape)
+        request.pixels = pixels
         return normalise(pixels, self._preprocessing, self._shape)
 
     def _only(self, inputs: list[Tensor]) -> Tensor:

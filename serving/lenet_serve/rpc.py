@@ -51,6 +51,7 @@ def infer(
     service: Service,
     body: bytes,
     deadline: float | None = None,
+    *,
     trace: str = "",
     tag: str = "",
     on_wait: Callable[[Future[Any]], object] = lambda future: None,
