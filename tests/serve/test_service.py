@@ -297,6 +297,23 @@ def test_closing_a_model_waits_for_its_requests(served, fake_model, predictor):
     assert caught.value.code is Code.UNAVAILABLE
 
 
+def test_closing_a_service_answers_what_its_threads_have_begun(predictor, native_session):
+    session = Session(predictor, native_session.artifact, "fake")
+    fake_model = Model("lenet", "1", session, max_batch=1)
+    service = Service([fake_model], metrics=Recorder())
+    predictor.proceed.clear()
+    futures = [service.submit(ask(65, value=n)) for n in (1, 2, 3)]
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(service.close)
+        while fake_model.admission.enter(1, 1):  # until it is closed
+            fake_model.admission.leave(1, 1)
+        with pytest.raises(ServeError, match="shutting down"):
+            service.submit(ask(65))
+        predictor.proceed.set()
+        closing.result(SECONDS)
+    assert [value(future.result(0)) for future in futures] == [1, 2, 3]
+
+
 def test_a_request_that_meets_a_swap_goes_to_the_new_model(served, fake_model, native_session):
     """The repository gave the old model, which was closed before the request was admitted."""
     fake_model.close()
