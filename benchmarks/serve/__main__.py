@@ -76,12 +76,13 @@ def compare_all(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
                 missing.append({"peer": name, "reason": str(error)[-600:]})
         lines = right_answers(servers, requests, artifact, missing)
         started = time.monotonic()
-        windows = measure(arguments, servers, requests, lines)
+        windows = measure(arguments, servers, requests, lines, missing)
         results = [figures(key, each, windows) for key, each in windows.items()]
         latency = half_load(arguments, servers, requests, results)
         processes = {
             name: {**load.memory_mb(server.pid), "ready_s": server.ready_s}
             for name, server in servers.items()
+            if name in {peer for peer, _, _ in windows}
         }
     return {
         "schema": "lenet-serve/1",
@@ -119,7 +120,9 @@ def right_answers(
     import lenet_runtime
 
     with lenet_runtime.load(artifact, trust=True) as session:
-        expected = session.run(np.frombuffer(requests["binary"].data[-4096:], "<f4").reshape(1, 1, 32, 32))
+        expected = session.run(
+            np.frombuffer(requests["binary"].data[-4096:], "<f4").reshape(1, 1, 32, 32)
+        )
     lines = []
     for name, server in servers.items():
         for body in PEERS[name].bodies:
@@ -137,19 +140,26 @@ def measure(
     servers: dict[str, triton.Server],
     requests: dict[str, Body],
     lines: list[tuple[str, str]],
+    missing: list[dict[str, str]],
 ) -> dict[Key, list[load.Window]]:
-    """Windows in turns: every line once, then every line again."""
+    """Windows in turns: every line once, then every line again; one that fails leaves the table."""
     connections = [int(n) for n in arguments.connections.split(",")]
     keys = [(peer, body, n) for n in connections for peer, body in lines]
     windows: dict[Key, list[load.Window]] = {key: [] for key in keys}
     for number in range(arguments.rounds + 1):  # the first warms up
         print(f"round {number} of {arguments.rounds}", file=sys.stderr, flush=True)
-        for peer, body, n in keys:
+        for peer, body, n in list(windows):
             server, request = servers[peer], requests[body]
             port = server.grpc if request.grpc else server.http
-            window = load.closed_loop(
-                server.pid, port, request, n, arguments.seconds, GENERATOR_CORE
-            )
+            try:
+                window = load.closed_loop(
+                    server.pid, port, request, n, arguments.seconds, core=GENERATOR_CORE
+                )
+            except (OSError, RuntimeError) as error:
+                missing.append({"peer": f"{peer}, {body}, {n}", "reason": str(error)})
+                print(missing[-1], file=sys.stderr, flush=True)
+                del windows[peer, body, n]
+                continue
             if number:
                 windows[peer, body, n].append(window)
     return windows
@@ -170,10 +180,10 @@ def figures(
         "errors": sum(w.errors for w in each),
         "rounds_cpu_us": [round(w.cpu_us, 1) for w in each],
     }
-    for name, other in (("ratio", (BASELINE, body)), ("ratio_to_ours", (OURS, body))):
-        if other == (BASELINE, "pixels JSON"):
-            other = BASELINE, "JSON"
-        if theirs := windows.get((*other, n)):
+    peers = {"ratio": BASELINE, "ratio_to_ours": OURS}
+    for name, other in peers.items():
+        its = "JSON" if (other, body) == (BASELINE, "pixels JSON") else body
+        if theirs := windows.get((other, its, n)):
             result[name] = paired_ratio(each, theirs)
     return result
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing, to_batch
 

@@ -45,18 +45,25 @@ class Window:
 
 
 def closed_loop(
-    pid: int, port: int, body: Body, connections: int, seconds: float, core: str
+    pid: int, port: int, body: Body, connections: int, seconds: float, *, core: str
 ) -> Window:
-    """Keep so many requests under way; the generator runs on `core`."""
+    """Keep so many requests under way; the generator runs on `core`.
+
+    Raises:
+        RuntimeError: The generator failed: the server does not take connections.
+        OSError: The server has ended.
+    """
     with tempfile.NamedTemporaryFile() as file:
         file.write(body.data)
         file.flush()
         words = (h2load if body.grpc else wrk)(port, body, connections, seconds, file.name)
         before = cpu_seconds(pid)
         done = subprocess.run(
-            ["taskset", "-c", core, *words], capture_output=True, text=True, check=True,
+            ["taskset", "-c", core, *words], capture_output=True, text=True, check=False,
             env=os.environ | {"BODY": file.name, "HEADERS": header_lines(body)},
         )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{words[0]} under load: {(done.stdout + done.stderr)[-300:]}")
         cpu_s = cpu_seconds(pid) - before
     if body.grpc:
         answered, errors = h2load_counts(done.stdout)
@@ -137,10 +144,12 @@ def cpu_seconds(pid: int) -> float:
 
 def memory_mb(pid: int) -> dict[str, float]:
     """Processes of a tree; their RSS, and their PSS, which counts shared pages once."""
-    pids = tree(pid)
-    rss = sum(int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in pids) * PAGE
-    pss = 0
-    for each in pids:
-        rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
-        pss += int(rollup.partition("\nPss:")[2].split()[0])
-    return {"processes": len(pids), "rss_mb": rss / 2**20, "pss_mb": pss / 2**10}
+    rss = pss = processes = 0
+    for each in tree(pid):
+        pages = int(Path(f"/proc/{each}/statm").read_text().split()[1])
+        if pages:  # else it has ended, and nobody asked for its status yet
+            rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
+            pss += int(rollup.partition("\nPss:")[2].split()[0])
+            rss += pages * PAGE
+            processes += 1
+    return {"processes": processes, "rss_mb": rss / 2**20, "pss_mb": pss / 2**10}

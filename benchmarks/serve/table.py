@@ -22,7 +22,10 @@ def markdown(document: dict[str, Any]) -> str:
     heads = [f"{n} conn." if n == connections[0] else str(n) for n in connections]
     lines = [header(document), ""]
     for title, cell in (
-        ("Server CPU, us for an answered request (median of rounds)", lambda r: f"{r['cpu_us']:.0f}"),
+        (
+            "Server CPU, us for an answered request (median of rounds)",
+            lambda r: f"{r['cpu_us']:.0f}",
+        ),
         ("Answered requests per second", lambda r: f"{r['rate']:,}"),
         (f"CPU as a share of *{BASELINE}* (median, and range over the rounds)", share("ratio")),
         (f"CPU as a multiple of *{OURS}*", share("ratio_to_ours")),
@@ -32,13 +35,15 @@ def markdown(document: dict[str, Any]) -> str:
     lines += ["Latency at half of the rate above, at a steady rate over 8 connections:", ""]
     lines += ["| body | server | requests/s | p50 ms | p99 ms |", "|---|---|---:|---:|---:|"]
     lines += [
-        f"| {r['body']} | {name(r['peer'])} | {r['rate']:,.0f} | {r['p50_ms']:.2f} | {r['p99_ms']:.2f} |"
+        f"| {r['body']} | {name(r['peer'])} | {r['rate']:,.0f} "
+        f"| {r['p50_ms']:.2f} | {r['p99_ms']:.2f} |"
         for r in sorted(document["half_load"], key=lambda r: order(r["body"]))
     ]
     lines += ["", "| server | processes | RSS MB | PSS MB | ready after s |"]
     lines += ["|---|---:|---:|---:|---:|"]
     lines += [
-        f"| {name(peer)} | {p['processes']} | {p['rss_mb']:.0f} | {p['pss_mb']:.0f} | {p['ready_s']:.2f} |"
+        f"| {name(peer)} | {p['processes']} | {p['rss_mb']:.0f} | {p['pss_mb']:.0f} "
+        f"| {p['ready_s']:.2f} |"
         for peer, p in document["processes"].items()
     ]
     wrong = [f"{r['peer']} {r['body']} {r['connections']}: {r['errors']}"

@@ -122,13 +122,13 @@ def started(repository: Path, *options: str, prefix: tuple[str, ...] = ()) -> It
         RuntimeError: It did not become ready within a minute; says what it logged.
     """
     home = install()
-    http, grpc = free_ports(2)
+    http, grpc, metrics = free_ports(3)
     command = [
         *prefix, str(home / "bin" / "tritonserver"), f"--model-repository={repository}",
-        f"--backend-directory={home / 'backends'}", "--allow-metrics=false",
-        "--exit-timeout-secs=1",
+        f"--backend-directory={home / 'backends'}", "--exit-timeout-secs=1",
         "--http-address=127.0.0.1", f"--http-port={http}",
-        "--grpc-address=127.0.0.1", f"--grpc-port={grpc}", *options,
+        "--grpc-address=127.0.0.1", f"--grpc-port={grpc}",
+        "--metrics-address=127.0.0.1", f"--metrics-port={metrics}", *options,
     ]  # fmt: skip
     shared = f"lenet-{http}-"  # memory that the python backend leaves behind in /dev/shm
     command.append(f"--backend-config=python,shm-region-prefix-name={shared}")
@@ -162,9 +162,9 @@ def wait_ready(
     for _ in range(6000):
         if process.poll() is not None:
             break
-        with contextlib.suppress(OSError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5):
-                return
+        url = f"http://127.0.0.1:{port}{path}"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
+            return
         time.sleep(0.01)
     process.kill()
     raise RuntimeError(f"{process.args!r} is not ready:\n{log.read_text(errors='replace')[-3000:]}")

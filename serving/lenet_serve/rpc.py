@@ -51,6 +51,7 @@ def infer(
     service: Service,
     body: bytes,
     deadline: float | None = None,
+    *,
     trace: str = "",
     tag: str = "",
     on_wait: Callable[[Future[Any]], object] = lambda future: None,
@@ -131,6 +132,8 @@ def _statistics(service: Service, request: Message) -> Document:
 
 
 def _index(service: Service, request: Message) -> Document:
+    if request.repository_name:
+        raise ServeError("repository_name: expected none, there is one", Code.UNIMPLEMENTED)
     states = [
         {"name": s.name, "version": s.version, "state": s.state, "reason": s.reason}
         for s in service.repository.index()

@@ -285,6 +285,30 @@ def test_a_call_under_way_is_answered_while_the_server_stops(service):
     assert client.code(f"{INFERENCE}ServerLive")[0] == "UNAVAILABLE"
 
 
+def test_stopping_loses_no_call_of_busy_channels(service):
+    """grpcio alone cancels two or three of these eight."""
+    server, port = serve(service)
+    body = infer_request().SerializeToString()
+
+    def call_until_it_ends():
+        options = [("grpc.use_local_subchannel_pool", 1)]  # else channels share a connection
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+            stub = channel.unary_unary(f"{INFERENCE}ModelInfer")
+            while True:
+                try:
+                    stub(body, timeout=10)
+                except grpc.RpcError as error:
+                    return error.code().name, error.details()
+                time.sleep(0.002)
+
+    with ThreadPoolExecutor(8) as pool:
+        ends = [pool.submit(call_until_it_ends) for _ in range(8)]
+        time.sleep(0.2)
+        server.stop(5)
+        for code, details in (end.result(10) for end in ends):
+            assert (code, "failed to connect" in details) == ("UNAVAILABLE", True), details
+
+
 def test_who_has_gone_costs_no_inference(service):
     slow = Slow(service)
     server, port = serve(slow, threads=1)

@@ -257,6 +257,7 @@ def test_a_member_that_answers_something_else(native_session, output):
 def test_a_static_artifact_takes_its_own_batch(native_session):
     model = member(native_session, (1, 32, 32), 10, batch=4)
     assert model.max_batch == 1
+    assert Model("member", "1", model.session, max_batch=8).max_batch == 1
     assert model.metadata()["inputs"][0]["shape"] == [4, 1, 32, 32]
     assert model.config()["max_batch_size"] == 0
     assert model.config()["input"][0]["dims"] == [4, 1, 32, 32]

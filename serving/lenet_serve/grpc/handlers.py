@@ -20,7 +20,7 @@ _STREAM_ANSWER = message_class("inference.ModelStreamInferResponse")
 # What may be asked without the token: probes cannot send one.
 _OPEN = (health.PREFIX, f"{rpc.PREFIX}ServerLive", f"{rpc.PREFIX}ServerReady")
 _STREAMS = 32  # open streams of one process, each of which takes a thread
-_QUIET_S, _HOLD_S = 0.03, 0.3
+_QUIET_S, _HOLD_S = 0.05, 0.5
 _FOREVER_S = 1e6
 _BUSY = ServeError(
     f"expected at most {_STREAMS} open streams, found more", Code.UNAVAILABLE, retry_after=1
@@ -155,7 +155,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
             if not context.add_callback(future.cancel):  # the client has gone already
                 future.cancel()
 
-        return rpc.infer(self._service, body, deadline, trace, tag, on_wait)
+        return rpc.infer(self._service, body, deadline, trace=trace, tag=tag, on_wait=on_wait)
 
     def _infer_one(self, body: bytes, context: grpc.ServicerContext) -> bytes:
         """Answer one message of a stream; an error is of this one alone."""

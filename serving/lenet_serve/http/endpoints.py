@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 
-from lenet_serve import documents, tracing
+from lenet_serve import documents
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.http.context import Context
-from lenet_serve.http.messages import Pending, Reply, Request, json_reply
+from lenet_serve.http.messages import Pending, Reply, Request, json_reply, names
 from lenet_serve.protocol import rest
 from lenet_serve.protocol.infer import InferRequest, InferResponse
 
@@ -67,7 +67,7 @@ def _infer(context: Context, request: Request) -> Reply:
 def _begin(context: Context, request: Request) -> Reply | Pending:
     service = context.service
     length = request.headers.get(_LENGTH)
-    tag, trace = _named(request)
+    tag, trace = names(request.headers)
     try:
         service.repository.get(request.model, request.version)  # before work on a body for nobody
         asked = rest.decode(
@@ -97,13 +97,6 @@ def _begin(context: Context, request: Request) -> Reply | Pending:
 
     answer = service.submit(asked)
     return Pending(answer, then) if isinstance(answer, Future) else then(answer)
-
-
-def _named(request: Request) -> tuple[str, str]:
-    """What the headers call the request, and the trace that it belongs to."""
-    tag = request.headers.get(b"x-request-id", b"")
-    trace = request.headers.get(b"traceparent", b"")
-    return tag.decode("latin-1"), tracing.parse(trace) if trace else ""
 
 
 def index(context: Context, request: Request) -> Reply:

@@ -71,8 +71,7 @@ CASES: dict[str, Case] = {
     "Content-Length 0": sent("Content-Length: 0", body=b""),
     "body shorter, half-closed": sent(SIZE, body=BODY[:-1], half_close=True),
     "body in two packets": Case((head(SIZE) + BODY[:100], BODY[100:])),
-    "head in many packets": Case(tuple(
-        bytes([byte]) for byte in head(SIZE)) + (BODY,)),
+    "head in many packets": Case((*(bytes([byte]) for byte in head(SIZE)), BODY)),
     "bare line feeds": Case((head(SIZE).replace(b"\r\n", b"\n") + BODY,)),
     "HTTP/0.9": Case((b"GET /v2/health/ready\r\n",), patience_s=0.4),
     "HTTP/1.0 keep-alive": Case((head(

@@ -47,7 +47,7 @@ def answers(http: int, grpc: int) -> dict[str, Answers]:
 
 def steady(answers: dict[str, Answers]) -> dict[str, Answers]:
     """Triton's answers, but for those that vary."""
-    varies = dict.fromkeys(UNSTEADY & answers["REST"].keys(), [Answer("varies")])
+    varies = {name: [Answer("varies")] for name in UNSTEADY & answers["REST"].keys()}
     return answers | {"REST": answers["REST"] | varies}
 
 
