@@ -114,11 +114,15 @@ def test_what_is_asked_of_the_server_and_its_models(client):
         ("ModelMetadata", {"name": "lenet", "version": "x"}, "INVALID_ARGUMENT"),
         ("ModelConfig", {"name": "nope"}, "NOT_FOUND"),
         ("ModelStatistics", {"name": "nope"}, "NOT_FOUND"),
+        ("RepositoryIndex", {"repository_name": "other"}, "UNIMPLEMENTED"),
         ("RepositoryModelLoad", {"model_name": "lenet"}, "UNAVAILABLE"),
+        ("RepositoryModelLoad", {"parameters": {"config": {"string_param": "{}"}}},
+         "INVALID_ARGUMENT"),
+        ("RepositoryModelUnload", {"model_name": "lenet"}, "UNAVAILABLE"),
         ("TraceSetting", {"settings": {"trace_level": {"value": ["TIMESTAMPS"]}}}, "UNIMPLEMENTED"),
         ("LogSettings", {"settings": {"log_info": {"bool_param": True}}}, "UNIMPLEMENTED"),
     ],
-)
+)  # fmt: skip
 def test_refused_calls(client, method, fields, code):
     assert client.code(INFERENCE + method, **fields)[0] == code
 

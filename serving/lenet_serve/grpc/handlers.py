@@ -86,6 +86,10 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
             self._gate.set()
         self.health.close()
 
+    def close(self) -> None:
+        """End the threads of streams."""
+        self._streams.shutdown(wait=False)
+
     def _handler(self, path: str) -> grpc.RpcMethodHandler:
         if path == f"{health.PREFIX}Check":
             return self._unary(lambda body, context: self.health.check(body))
@@ -135,7 +139,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def _wait(self, context: grpc.ServicerContext) -> None:
         left = context.time_remaining()
-        if self._gate is not None and (left is None or left > 2 * _HOLD_S):
+        if self._gate is not None and (left is None or left > _HOLD_S + 2 * _QUIET_S):
             self._gate.wait(2 * _HOLD_S)
 
     def _infer(self, body: bytes, context: grpc.ServicerContext) -> bytes:
