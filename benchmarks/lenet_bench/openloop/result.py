@@ -1,0 +1,165 @@
+"""`RateResult`: the requests of one target at one rate, and the figures read off them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_bench.openloop import early_stopping
+from lenet_bench.openloop.sending import Sent
+
+PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99)
+# The generator was the limit where its own lateness is more than this share of the latency, both at
+# p99; what it needs to read the clock and to note a moment is no lateness.
+MOST_LATE = 0.1
+_OVERHEAD_US = 3.0
+# A stall: requests in a row that took this many times the median, and a millisecond, at least.
+_STALL_TIMES, _STALL_NS = 10, 1e6
+
+
+@dataclass(frozen=True)
+class Stall:
+    """A time in which nothing was answered.
+
+    Attributes:
+        second: When it began, in seconds from the first window on.
+        ms: The longest latency in it, which is about as long as it was.
+        requests: How many requests in a row waited.
+    """
+
+    second: float
+    ms: float
+    requests: int
+
+
+@dataclass(frozen=True)
+class RateResult:
+    """One target at one rate.
+
+    Attributes:
+        target: The target's name in this run.
+        rate: Requests offered a second.
+        seconds: Length of each window.
+        windows: What was sent, by window.
+    """
+
+    target: str
+    rate: float
+    seconds: float
+    windows: tuple[Sent, ...]
+
+    @cached_property
+    def latency_ns(self) -> NDArray[np.float64]:
+        """Of all requests, in the order of arrival; infinite where no answer came."""
+        return np.concatenate([window.latency for window in self.windows])
+
+    @cached_property
+    def late_ns(self) -> NDArray[np.int64]:
+        """How much later each request ended because the generator was late."""
+        return np.concatenate([window.late for window in self.windows])
+
+    @property
+    def count(self) -> int:
+        """Requests in all."""
+        return len(self.latency_ns)
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that failed, or were given up."""
+        return int(np.isinf(self.latency_ns).sum())
+
+    @property
+    def waited_share(self) -> float:
+        """Share of the requests that found no caller free."""
+        return float(np.concatenate([w.waited for w in self.windows]).mean())
+
+    @property
+    def answered_per_second(self) -> float:
+        """Answers a second, from the start of each window to its last answer."""
+        total = sum(max(float(w.ended.max()), self.seconds * 1e9) for w in self.windows)
+        return (self.count - self.unanswered) / total * 1e9
+
+    def percentile_us(self, percent: float) -> float | None:
+        """Microseconds that `percent` of the requests took at most.
+
+        None where no request is beyond it, or where it was not answered.
+        """
+        return percentile_us(self.latency_ns, percent)
+
+    @property
+    def late_p99_us(self) -> float:
+        """p99 of the generator's own lateness, in microseconds."""
+        return percentile_of(self.late_ns, 99.0) / 1e3
+
+    @property
+    def preempted_per_second(self) -> float | None:
+        """How often a second the system took the CPU from this process; None where not told."""
+        counts = [window.preempted for window in self.windows if window.preempted is not None]
+        return sum(counts) / (len(counts) * self.seconds) if counts else None
+
+    @property
+    def refused(self) -> str | None:
+        """Why the figures are not the target's; None where they are."""
+        latency, late = percentile_of(self.latency_ns, 99.0) / 1e3, self.late_p99_us
+        if late <= max(MOST_LATE * latency, _OVERHEAD_US):
+            return None
+        return (
+            f"the generator was the limit: it was {late:,.0f} us late itself at p99, of "
+            f"{latency:,.0f} us"
+        )
+
+    def over(self, limit_us: float) -> int:
+        """Requests that took longer than a limit, or were not answered."""
+        return int((self.latency_ns > limit_us * 1e3).sum())
+
+    def holds(self, limit_us: float) -> bool | None:
+        """Whether p99 surely is within the limit; None where more requests must tell."""
+        over = self.over(limit_us)
+        if early_stopping.holds(over, self.count):
+            return True
+        return False if early_stopping.fails(over, self.count) else None
+
+    def stalls(self) -> list[Stall]:
+        """Every time in which nothing was answered, in order."""
+        found: list[Stall] = []
+        limit = max(_STALL_TIMES * float(np.median(self.latency_ns)), _STALL_NS)
+        for place, window in enumerate(self.windows):
+            slow = np.concatenate([[False], window.latency > limit, [False]])
+            edges = np.flatnonzero(slow[1:] != slow[:-1])
+            for first, end in zip(edges[::2], edges[1::2], strict=True):
+                longest = window.latency[first:end].max()
+                if np.isfinite(longest):
+                    second = place * self.seconds + window.due[first] / 1e9
+                    found.append(Stall(float(second), float(longest) / 1e6, int(end - first)))
+        return found
+
+    def statistics(self) -> dict[str, Any]:
+        """The figures of the reports; every key carries its unit."""
+        stalls = self.stalls()
+        return {
+            "requests": self.count,
+            "unanswered": self.unanswered,
+            "answered_per_second": self.answered_per_second,
+            **{f"p{p:g}_us": self.percentile_us(p) for p in PERCENTILES},
+            "generator_late_p99_us": self.late_p99_us,
+            "waited_share": self.waited_share,
+            "preempted_per_second": self.preempted_per_second,
+            "stalls": len(stalls),
+            "longest_stall_ms": max((s.ms for s in stalls), default=None),
+        }
+
+
+def percentile_of(samples: NDArray[Any], percent: float) -> float:
+    """The sample that `percent` of them are below, as MLPerf's load generator takes it."""
+    place = min(int(len(samples) * percent / 100), len(samples) - 1)
+    return float(np.partition(samples, place)[place])
+
+
+def percentile_us(samples_ns: NDArray[np.float64], percent: float) -> float | None:
+    """See `RateResult.percentile_us`."""
+    if len(samples_ns) * (100 - percent) < 100 * (1 - 1e-9):
+        return None
+    value = percentile_of(samples_ns, percent) / 1e3
+    return value if np.isfinite(value) else None
