@@ -14,10 +14,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lenet_deploy.cli.bench_outputs import STDOUT, Outputs
 from lenet_deploy.cli.bench_pictures import bench_pictures
+from lenet_deploy.cli.bench_server import Load, Scenario, bench_server
 from lenet_deploy.cli.bench_tables import print_gate, print_run
 from lenet_deploy.cli.console import notes, progress
 from lenet_deploy.cli.network_options import Network, with_network
-from lenet_deploy.cli.options import BatchSizes, Device, Seed, Trust, completing, integers_of
+from lenet_deploy.cli.options import (
+    BatchSizes,
+    Device,
+    Seed,
+    Trust,
+    completing,
+    integers_of,
+    with_flags,
+)
 from lenet_runtime import devices
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import DeployError, InputError
@@ -38,6 +47,7 @@ if TYPE_CHECKING:
     from lenet_bench.report import Run
 
 
+@with_flags(Load, "load")
 @with_network()
 def bench(
     artifacts: Annotated[
@@ -49,7 +59,9 @@ def bench(
         ),
     ] = None,
     *,
+    context: typer.Context,
     network: Network,
+    load: Load,
     batch_sizes: BatchSizes = "1,8,64,512",
     backend: Annotated[
         str,
@@ -138,11 +150,14 @@ def bench(
 
     Engines take turns in short slices, so that what slows the machine slows all of them;
     benchmarks/README.md describes the method. On a GPU the steps of a call are timed as well, with
-    CUDA graphs and without. Ctrl-C prints what was measured so far.
+    CUDA graphs and without. With --scenario server requests come at a rate, whether or not the last
+    one was answered, and servers are timed as well. Ctrl-C prints what was measured so far.
     """
     from lenet_bench import Settings
     from lenet_bench import field as measuring
     from lenet_bench.compare import compare, require_comparable
+    from lenet_bench.csv_report import csv_text
+    from lenet_bench.html.report import write_html
     from lenet_bench.report import read
     from lenet_deploy import benching
 
@@ -151,6 +166,7 @@ def bench(
     limit = share_of("10%" if fail_above is None else fail_above)
     sizes, outputs = integers_of(batch_sizes), Outputs(json_file, csv_file, html_file)
     settings = Settings(min_time, min_iterations, warmup, inputs, seed)
+    load.refuse_others(context)
     if scope is Scope.pictures:
         names, counts = _backends(backend), integers_of(threads, "--threads")
         if (
@@ -166,12 +182,10 @@ def bench(
                 "name the folder"
             )
         artifact = _named(artifacts)
-        load = {"backend": names[0], "device": device, "threads": counts[0], "trust": trust}
-        bench_pictures(artifact, settings, outputs, _bar, load)
+        how = {"backend": names[0], "device": device, "threads": counts[0], "trust": trust}
+        bench_pictures(artifact, settings, outputs, _bar, how)
         return
     outputs.check(baseline)
-    before = read(baseline) if baseline else None
-    data_set, digits, labels = _digits(data_dir)
     request = benching.Request(
         paths=_named(artifacts),
         backends=_backends(backend),
@@ -180,6 +194,11 @@ def bench(
         trust=trust,
         loads=network.load if network != Network() else None,
     )
+    if load.scenario is Scenario.server:
+        bench_server(request, load.settings(context, seed), load, outputs, _bar)
+        return
+    before = read(baseline) if baseline else None
+    data_set, digits, labels = _digits(data_dir)
     with ExitStack() as stack:
         with progress() as step:
             field = benching.gather(request, stack, step)
@@ -197,7 +216,12 @@ def bench(
         print_run(run)
     if run.gate is not None:
         print_gate(run, run.gate)
-    outputs.write(run)
+    outputs.write(run, csv_text, write_html)
+    _end(run, failure)
+
+
+def _end(run: "Run", failure: DeployError | None) -> None:
+    """End the command as what was measured says, once it is written."""
     if run.interrupted:
         raise KeyboardInterrupt
     if failure is not None:

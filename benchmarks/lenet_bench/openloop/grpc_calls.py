@@ -35,14 +35,15 @@ class GrpcTarget:
         self._channels = [self._channel(number) for number in range(concurrency)]
         self._calls: list[Callable[[int], object]] = []
         try:
-            self.input = v2.choose_input(self._inputs(), address.name)
+            self._input = v2.choose_input(self._inputs(), address.name)
         except BaseException:
             self.close()
             raise
+        self.image_shape = self._input.shape
 
     def prepare(self, images: Sequence[NDArray[np.float32]]) -> None:
         """See `Target.prepare`."""
-        requests = [v2.grpc_request(self._address.model, self.input, one) for one in images]
+        requests = [v2.grpc_request(self._address.model, self._input, one) for one in images]
         self._calls = [self._caller(channel, requests) for channel in self._channels]
 
     def warm_up(self) -> None:
@@ -83,9 +84,7 @@ class GrpcTarget:
             answer = ask(v2.grpc_metadata_request(self._address.model), timeout=_SECONDS)
             return v2.grpc_inputs(answer)
         except self._grpc.RpcError as error:
-            raise InputError(
-                f"{self.name}: {error.code().name}: {error.details()}"
-            ) from error
+            raise InputError(f"{self.name}: {error.code().name}: {error.details()}") from error
         except ValueError as error:
             raise InputError(f"{self.name}: expected the model's metadata ({error})") from error
 

@@ -80,7 +80,7 @@ def _row(run: LoadRun, result: RateResult) -> dict[str, Any]:
         "target": result.target,
         "offered_per_second": result.rate,
         **result.statistics(),
-        "p99_holds": None if limit is None else result.holds(limit),
+        "p99_holds": None if limit is None or result.refused else result.holds(limit),
         "refused": result.refused,
     }
 

@@ -30,7 +30,8 @@ class RestTarget:
 
     def __init__(self, address: v2.Address, concurrency: int) -> None:
         self.name, self._address = address.name, address
-        self.input = v2.choose_input(self._inputs(), address.name)
+        self._input = v2.choose_input(self._inputs(), address.name)
+        self.image_shape = self._input.shape
         self.details = {"protocol": "http", "host": f"{address.host}:{address.port}"}
         self.concurrency = concurrency
         self._requests: Sequence[bytes] = ()
@@ -59,7 +60,7 @@ class RestTarget:
             connection.close()
 
     def _request(self, images: NDArray[np.float32]) -> bytes:
-        headers, body = v2.rest_body(self.input, images)
+        headers, body = v2.rest_body(self._input, images)
         headers |= {"Host": f"{self._address.host}:{self._address.port}"}
         headers |= {"Content-Length": str(len(body))}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -79,7 +80,9 @@ class RestTarget:
         except (OSError, http.client.HTTPException) as error:
             raise InputError(f"{address.name}: nobody answers there ({error})") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{address.name}: expected the model's metadata ({error!r})") from error
+            raise InputError(
+                f"{address.name}: expected the model's metadata ({error!r})"
+            ) from error
         finally:
             connection.close()
 

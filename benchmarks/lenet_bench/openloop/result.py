@@ -1,5 +1,6 @@
 """`RateResult`: the requests of one target at one rate, and the figures read off them."""
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -42,13 +43,24 @@ class RateResult:
         target: The target's name in this run.
         rate: Requests offered a second.
         seconds: Length of each window.
-        windows: What was sent, by window.
+        windows: What was sent, by window; those that were discarded only where all were.
+        discarded: How many windows were not counted, because the generator was late in them.
     """
 
     target: str
     rate: float
     seconds: float
     windows: tuple[Sent, ...]
+    discarded: int = 0
+
+    def plus(self, window: "RateResult") -> "RateResult":
+        """With one more window; those in which the generator was late count only where all are."""
+        if (self.refused is None) == (window.refused is None):
+            windows, late = (*self.windows, *window.windows), 0
+        else:
+            good, bad = (self, window) if self.refused is None else (window, self)
+            windows, late = good.windows, len(bad.windows)
+        return dataclasses.replace(self, windows=windows, discarded=self.discarded + late)
 
     @cached_property
     def latency_ns(self) -> NDArray[np.float64]:
@@ -99,7 +111,7 @@ class RateResult:
         counts = [window.preempted for window in self.windows if window.preempted is not None]
         return sum(counts) / (len(counts) * self.seconds) if counts else None
 
-    @property
+    @cached_property
     def refused(self) -> str | None:
         """Why the figures are not the target's; None where they are."""
         latency, late = percentile_of(self.latency_ns, 99.0) / 1e3, self.late_p99_us
@@ -140,6 +152,7 @@ class RateResult:
         stalls = self.stalls()
         return {
             "requests": self.count,
+            "discarded_windows": self.discarded,
             "unanswered": self.unanswered,
             "answered_per_second": self.answered_per_second,
             **{f"p{p:g}_us": self.percentile_us(p) for p in PERCENTILES},

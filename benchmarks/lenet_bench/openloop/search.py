@@ -2,7 +2,8 @@
 
 Each rate is judged by MLPerf's early stopping, in windows until it surely holds or surely fails, or
 `MOST_WINDOWS` are over. A rate that did not hold is tried once more, since another process may have
-had the CPU; a search that trusted one bad second would end far too low.
+had the CPU; a search that trusted one bad second would end far too low. Windows in which the
+generator was late are not counted, and where there are too many, the search ends.
 """
 
 import math
@@ -14,6 +15,7 @@ RESOLUTION = 1.02  # of the interval's ends, one over the other
 MOST_WINDOWS = 6
 MOST_PROBES = 40
 TRIES = 2
+MOST_LATE = 8  # windows at one rate
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Found:
         low: The lower end of the interval: the same, or 0.
         high: Its upper end: the lowest rate at which p99 did not hold; None where it always did.
         complete: Whether the search ended by itself.
+        ended_by: Why it did not; None where it did, or was interrupted.
     """
 
     target: str
@@ -35,6 +38,7 @@ class Found:
     low: float
     high: float | None
     complete: bool
+    ended_by: str | None = None
 
 
 @dataclass
@@ -48,6 +52,7 @@ class Search:
         low: The highest rate that held.
         high: The lowest rate above it that did not.
         probes: How many rates were judged.
+        most_rate: The highest rate to try.
     """
 
     target: str
@@ -58,16 +63,26 @@ class Search:
     probes: int = 0
     most_rate: float = math.inf
     _failures: int = 0
+    _late: int = 0
     _windows: list[RateResult] = field(default_factory=list)
 
     @property
     def done(self) -> bool:
         """Whether there is nothing left to try."""
         narrow = self.low > 0 and self.high <= self.low * RESOLUTION
-        return narrow or self.probes >= MOST_PROBES or self.rate < 1 or self.low >= self.most_rate
+        return (
+            self._ended_by is not None
+            or narrow
+            or self.probes >= MOST_PROBES
+            or self.rate < 1
+            or self.low >= self.most_rate
+        )
 
     def add(self, window: RateResult) -> None:
         """Take what one more window at `rate` measured."""
+        if window.refused is not None:
+            self._late += 1
+            return
         self._windows.append(window)
         whole = RateResult(
             self.target, self.rate, window.seconds, tuple(w.windows[0] for w in self._windows)
@@ -82,7 +97,7 @@ class Search:
 
     def _judge(self, *, holds: bool) -> None:
         self.probes += 1
-        self._failures = 0
+        self._failures = self._late = 0
         if holds:
             self.low = self.rate
         else:
@@ -98,4 +113,12 @@ class Search:
     def found(self) -> Found:
         """The result so far."""
         high = None if math.isinf(self.high) else self.high
-        return Found(self.target, self.limit_us, self.low or None, self.low, high, self.done)
+        why = self._ended_by
+        complete = self.done and why is None
+        return Found(self.target, self.limit_us, self.low or None, self.low, high, complete, why)
+
+    @property
+    def _ended_by(self) -> str | None:
+        if self._late < MOST_LATE:
+            return None
+        return f"the generator was the limit at {self.rate:,.0f}/s"

@@ -142,7 +142,7 @@ def _on_threads(calls: Sequence[Call], numbers: Iterator[int], log: Log, clock: 
     def work(call: Call) -> None:
         try:
             _take(call, numbers, log, clock)
-        except BaseException as error:  # noqa: BLE001  raised below, in the caller's thread
+        except BaseException as error:
             failures.append(error)
             for _ in numbers:  # so that the others end, too
                 pass

@@ -29,6 +29,10 @@ class Target(Protocol):
     details: dict[str, Any]
     concurrency: int
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height and width of an image."""
+
     def prepare(self, images: Sequence[NDArray[np.float32]]) -> None:
         """Take the images, float32 ``(1, C, H, W)`` each, that requests send in turn."""
 
@@ -48,6 +52,7 @@ class CallTarget:
     Args:
         name: The target's name.
         run: From float32 images ``(1, C, H, W)`` to logits.
+        image_shape: Channels, height and width of an image.
         concurrency: Number of callers.
         details: What the report says of it.
     """
@@ -56,10 +61,12 @@ class CallTarget:
         self,
         name: str,
         run: Callable[[NDArray[np.float32]], object],
+        image_shape: tuple[int, ...] = (1, 32, 32),
         concurrency: int = 1,
         details: dict[str, Any] | None = None,
     ) -> None:
-        self.name, self._run, self.concurrency = name, run, concurrency
+        self.name, self._run, self.image_shape = name, run, image_shape
+        self.concurrency = concurrency
         self.details = details or {}
         self._images: Sequence[NDArray[np.float32]] = ()
 
