@@ -1,0 +1,267 @@
+"""One process that serves: listeners, uvicorn around them, and an end that loses no request."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from lenet_runtime.errors import DeployError
+from lenet_serve.http.application import Application
+from lenet_serve.http.asgi import asgi
+from lenet_serve.http.connection import Connection
+from lenet_serve.service import Service
+
+_LINGER = 0.5  # seconds in which requests still come on connections, once listeners are closed
+_GRACE = 30.0  # seconds for what is under way then
+_TICK, _IDLE_TICK = 0.25, 1.0  # seconds between two looks at slow and idle connections
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Where and how a server listens.
+
+    Attributes:
+        host: Address or name to listen on.
+        http_port: Port of HTTP; 0 for any that is free.
+        grpc_port: Port of gRPC; 0 for any that is free, None for no gRPC.
+        uds: Path of a Unix socket for HTTP, instead of host and port.
+        drain_delay: Seconds from SIGTERM, when the server says that it is not ready any more, to
+            the moment when it takes no more connections.
+        tls_cert, tls_key: Files of a certificate with its chain and of its key, as PEM.
+        token: What clients must show as ``Authorization: Bearer TOKEN``; None asks for nothing.
+        reuse_port: Whether other workers listen on the same ports.
+        over_asgi: Whether to serve by uvicorn's own protocol and ASGI, which is slower: for tests,
+            and for a uvicorn that `Connection` does not fit.
+    """
+
+    host: str = "127.0.0.1"
+    http_port: int = 8000
+    grpc_port: int | None = None
+    uds: Path | None = None
+    drain_delay: float = 5.0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    token: str | None = None
+    reuse_port: bool = False
+    over_asgi: bool = False
+
+
+def listen(options: ServerOptions) -> socket.socket:
+    """Open the listener for HTTP, before anything else of a server starts.
+
+    Raises:
+        DeployError: The address cannot be listened on.
+    """
+    address: Any
+    try:
+        if options.uds:
+            where, family, address = str(options.uds), socket.AF_UNIX, str(options.uds)
+            _remove_stale(options.uds)
+        else:
+            where = f"{options.host}:{options.http_port}"
+            family, _, _, _, address = socket.getaddrinfo(
+                options.host, options.http_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if options.reuse_port:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(address)
+            listener.listen(2048)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise DeployError(
+            f"{where}: expected an address to listen on, found: {error.strerror or error}"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a Unix socket that nobody listens on any more."""
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except OSError:
+                path.unlink()
+
+
+def url(listener: socket.socket, options: ServerOptions) -> str:
+    """How clients reach a listener."""
+    if options.uds:
+        return f"unix:{options.uds}"
+    host, port = listener.getsockname()[:2]
+    scheme = "https" if options.tls_cert else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server with a beginning and an end of its own.
+
+    Args:
+        service: What answers.
+        options: How it is served.
+    """
+
+    def __init__(self, service: Service, options: ServerOptions) -> None:
+        self._service, self._options = service, options
+        self._application = Application(service, options.token)
+        limits = service.limits
+        uses_asgi = options.over_asgi or not _fits()
+        super().__init__(
+            uvicorn.Config(
+                asgi(self._application),
+                http="httptools" if uses_asgi else self._connection,  # type: ignore[arg-type]
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                interface="asgi3",
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=max(1, int(limits.idle_s)),
+                limit_concurrency=limits.connections if uses_asgi else None,
+                ssl_certfile=options.tls_cert,
+                ssl_keyfile=options.tls_key,
+            )
+        )
+        self._stop = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run_on(self, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+        """Serve on a listener until SIGTERM or SIGINT, or `stop`, ends it."""
+        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
+            runner.run(self._serve_on(listener, on_ready))
+
+    def stop(self) -> None:
+        """Do as at SIGTERM; from any thread."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+    async def _serve_on(self, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        with self._signals(self._loop):
+            await self.startup(sockets=[listener])
+            await self.on_tick(0)
+            on_ready()
+            await self._until_stopped()
+            await self._drain(listener)
+
+    @contextlib.contextmanager
+    def _signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        signals = signal.SIGTERM, signal.SIGINT
+        if threading.current_thread() is not threading.main_thread():
+            signals = ()  # type: ignore[assignment]
+        for number in signals:
+            loop.add_signal_handler(number, self._signalled, number)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    def _signalled(self, number: int) -> None:
+        if self._stop.is_set():  # the second one
+            os._exit(128 + number)
+        self._stop.set()
+
+    async def _until_stopped(self) -> None:
+        while not self._stop.is_set():
+            tick = _TICK if self.server_state.connections else _IDLE_TICK
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(tick):
+                    await self._stop.wait()
+            await self._tick()
+
+    async def _tick(self) -> None:
+        await self.on_tick(0)  # the date that replies tell
+        assert self._loop is not None
+        now = self._loop.time()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.look(now)
+
+    async def _sleep(self, seconds: float) -> None:
+        assert self._loop is not None
+        end = self._loop.time() + seconds
+        while (left := end - self._loop.time()) > 0:
+            await asyncio.sleep(min(left, _TICK))
+            await self._tick()
+
+    async def _drain(self, listener: socket.socket) -> None:
+        """Say that it is over, wait until clients know, answer what still comes, and end."""
+        self._service.draining = True
+        await self._sleep(self._options.drain_delay)
+        await self._close(listener)
+        await self._sleep(_LINGER)
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE):
+                while self.server_state.connections:
+                    await asyncio.sleep(0.02)
+
+    async def _close(self, listener: socket.socket) -> None:
+        """Take no more connections, but serve those that the kernel had taken."""
+        taken = []
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(listener.accept()[0])
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)  # at once, whoever else holds the socket
+        for server in self.servers:
+            server.close()
+        if self._options.uds:
+            self._options.uds.unlink(missing_ok=True)
+        assert self._loop is not None
+        for connection in taken:
+            connection.setblocking(False)
+            with contextlib.suppress(OSError):
+                await self._loop.connect_accepted_socket(
+                    self._accept, connection, ssl=self.config.ssl
+                )
+
+    def _accept(self) -> asyncio.Protocol:
+        make: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = make(
+            config=self.config, server_state=self.server_state, app_state={}, _loop=self._loop
+        )
+        return protocol
+
+    def _connection(self, *, server_state: Any, _loop: Any = None, **_: Any) -> Connection:
+        return Connection(self._application, server_state, _loop or asyncio.get_running_loop())
+
+
+def _fits() -> bool:
+    """Whether this uvicorn has what `Connection` takes from it; tried with 0.34 to 0.54."""
+    from uvicorn.server import ServerState
+
+    state: Any = ServerState()
+    return isinstance(getattr(state, "connections", None), set) and isinstance(
+        getattr(state, "default_headers", None), list
+    )
+
+
+def run_worker(
+    listener: socket.socket,
+    service: Service,
+    options: ServerOptions,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve on a listener in this process until SIGTERM or SIGINT."""
+    Server(service, options).run_on(listener, on_ready)
