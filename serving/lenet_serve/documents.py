@@ -6,6 +6,16 @@ from lenet_runtime.artifact import Manifest
 from lenet_serve import inputs, outputs
 from lenet_serve.limits import Limits
 
+# What Triton calls the settings of its traces and of its log. Nothing changes them here.
+TRACE: dict[str, str | list[str]] = {
+    "trace_level": ["OFF"], "trace_rate": "1000", "trace_count": "-1", "log_frequency": "0",
+    "trace_file": "", "trace_mode": "triton",
+}  # fmt: skip
+LOGGING: dict[str, str | int | bool] = {
+    "log_file": "", "log_info": True, "log_warning": True, "log_error": True,
+    "log_verbose_level": 0, "log_format": "default",
+}  # fmt: skip
+
 
 def metadata(name: str, versions: list[str], manifest: Manifest) -> dict[str, Any]:
     """V2's metadata of a model; -1 stands for any number of images.

@@ -5,7 +5,6 @@ no generated code, no registration in the process's descriptor pool.
 """
 
 import hmac
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,22 +13,21 @@ from typing import Any
 
 import grpc
 
-from lenet_serve import calls, health
-from lenet_serve.errors import Code, ServeError
+from lenet_serve import health, rpc
+from lenet_serve.errors import Code, ServeError, translated
 from lenet_serve.protocol import reflection
 from lenet_serve.protocol.messages import METHODS, message_class, parse
 from lenet_serve.service import Service
 
-_STREAM_INFER = f"{calls.PREFIX}ModelStreamInfer"
+_STREAM_INFER = f"{rpc.PREFIX}ModelStreamInfer"
 _STREAM_ANSWER = message_class("inference.ModelStreamInferResponse")
 # What may be asked without the token: probes cannot send one.
-_OPEN = (health.PREFIX, f"{calls.PREFIX}ServerLive", f"{calls.PREFIX}ServerReady")
+_OPEN = (health.PREFIX, f"{rpc.PREFIX}ServerLive", f"{rpc.PREFIX}ServerReady")
 _STREAMS = 32  # open streams of one process, each of which takes a thread
 _QUIET_S, _HOLD_S = 0.03, 0.3
 _BUSY = ServeError(
     f"expected at most {_STREAMS} open streams, found more", Code.UNAVAILABLE, retry_after=1
 )
-_log = logging.getLogger(__name__)
 
 
 class GrpcServer:
@@ -147,7 +145,7 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
                     "authorization: expected Bearer and the server's token", Code.UNAUTHENTICATED
                 )
         handler = self._by_path.get(path)
-        if handler is None and path.startswith(calls.PREFIX):
+        if handler is None and path.startswith(rpc.PREFIX):
             return self._handler(path)
         return handler
 
@@ -172,8 +170,8 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
             return self._watch()
         if path == _STREAM_INFER:
             return self._stream(self._infer_one)
-        if path.startswith(calls.PREFIX):
-            method = path.removeprefix(calls.PREFIX)
+        if path.startswith(rpc.PREFIX):
+            method = path.removeprefix(rpc.PREFIX)
             return self._unary(lambda body, context: self._answer(method, body, context))
         return self._stream(
             lambda body, context: reflection.reflect(path, parse(METHODS[path].request, body))
@@ -190,7 +188,7 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
                 Code.TOO_LARGE,
             )
         deadline = None if left is None else time.monotonic() + left
-        return calls.answer(self._service, method, body, deadline)
+        return rpc.answer(self._service, method, body, deadline)
 
     def _infer_one(self, body: bytes, context: grpc.ServicerContext) -> bytes:
         answer = _STREAM_ANSWER()
@@ -257,9 +255,6 @@ def _guarded(answer: Answer, body: bytes, context: grpc.ServicerContext) -> byte
     """Answer, or end the call with a status."""
     try:
         return answer(body, context)
-    except ServeError as error:
-        _abort(context, error)
-    except Exception:
-        _log.exception("gRPC: a call failed")
-        _abort(context, ServeError("internal error; the server's log says more", Code.INTERNAL))
+    except Exception as error:
+        _abort(context, translated(error))
     return b""

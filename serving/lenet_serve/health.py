@@ -83,13 +83,14 @@ class Health:
             serving = self._service.ready
         else:
             try:
-                self._service.model(name)
+                self._service.repository.get(name)
                 serving = True
             except ServeError as error:
                 if error.code is Code.NOT_FOUND:
                     return int(_STATUS.SERVICE_UNKNOWN)
                 serving = False
-        return int(_STATUS.SERVING if serving and not self.draining else _STATUS.NOT_SERVING)
+        draining = self.draining or self._service.draining
+        return int(_STATUS.SERVING if serving and not draining else _STATUS.NOT_SERVING)
 
     def _keep(self) -> None:
         while True:

@@ -1,10 +1,12 @@
 """gRPC's calls: a method's name and a message's bytes in, a message's bytes out; no network."""
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
 
+from lenet_serve import documents
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.protocol import grpc as codec
 from lenet_serve.protocol.messages import METHODS, Message, parse
@@ -15,12 +17,12 @@ Document = Mapping[str, Any]
 
 
 def answer(service: Service, method: str, body: bytes, deadline: float | None = None) -> bytes:
-    """Answer one call of ``inference.GRPCInferenceService``, all but its streams.
+    """Answer one call of ``inference.GRPCInferenceService``, all but its stream.
 
     Args:
-        service: Who answers.
+        service: What answers.
         method: The method's name, such as ``ModelInfer``.
-        body: Its request, serialized.
+        body: The method's request, serialized.
         deadline: The moment of `time.monotonic` after which nobody waits for the answer; None for
             none.
 
@@ -45,44 +47,108 @@ def answer(service: Service, method: str, body: bytes, deadline: float | None = 
 
 def infer(service: Service, body: bytes, deadline: float | None = None) -> bytes:
     """Answer a serialized ``ModelInferRequest``; see `answer`."""
-    request = codec.decode(body)
-    check_version(request.version)
+    begun_ns = time.perf_counter_ns()
+    try:
+        request = codec.decode(body)
+        _check_version(request.version)
+    except ServeError as error:
+        took = time.perf_counter_ns() - begun_ns
+        service.refused("", "", protocol="grpc", code=error.code, total_ns=took)
+        raise
+    request.protocol, request.begun_ns = "grpc", begun_ns
     return codec.encode(service.infer(request, deadline))
 
 
-def check_version(version: str) -> None:
-    """Refuse a version that is no number: malformed rather than unknown, as Triton has it.
-
-    Raises:
-        ServeError: It is none.
-    """
+def _check_version(version: str) -> None:
+    """Refuse a version that is no number: malformed rather than unknown, as Triton has it."""
     if version and not (version.isascii() and version.isdigit()):
-        raise ServeError(f"model version: expected a number, found {version!r}")
+        raise ServeError("model version: expected a number, found something else")
 
 
 def _model_ready(service: Service, request: Message) -> Document:
-    check_version(request.version)
+    _check_version(request.version)
     try:
-        service.model(request.name, request.version)
+        service.repository.get(request.name, request.version)
     except ServeError:
         return {"ready": False}
     return {"ready": True}
 
 
 def _metadata(service: Service, request: Message) -> Document:
-    check_version(request.version)
-    return service.model(request.name, request.version).metadata()
+    _check_version(request.version)
+    return service.model_metadata(request.name, request.version)
 
 
 def _config(service: Service, request: Message) -> Document:
-    check_version(request.version)
-    return {"config": service.model(request.name, request.version).config()}
+    _check_version(request.version)
+    return {"config": service.repository.get(request.name, request.version).config()}
+
+
+def _statistics(service: Service, request: Message) -> Document:
+    _check_version(request.version)
+    if request.name:
+        model = service.repository.get(request.name, request.version)
+        models = [(model.name, model.version)]
+    else:
+        models = [(s.name, s.version) for s in service.repository.index() if s.state == "READY"]
+    return {"model_stats": [service.metrics.statistics(*model) for model in models]}
+
+
+def _index(service: Service, request: Message) -> Document:
+    states = [
+        {"name": s.name, "version": s.version, "state": s.state, "reason": s.reason}
+        for s in service.repository.index()
+        if s.state == "READY" or not request.ready
+    ]
+    return {"models": states}
+
+
+def _load(service: Service, request: Message) -> Document:
+    if request.parameters:  # a configuration, or files: what is served comes from the folder alone
+        raise ServeError("parameters: expected none; models come from the server's folder alone")
+    service.repository.load(request.model_name)
+    return {}
+
+
+def _unload(service: Service, request: Message) -> Document:
+    service.repository.unload(request.model_name)
+    return {}
+
+
+def _trace(service: Service, request: Message) -> Document:
+    if any(setting.value for setting in request.settings.values()):
+        raise ServeError("settings: expected none; nothing here changes them", Code.UNIMPLEMENTED)
+    if request.model_name:
+        service.repository.get(request.model_name)
+    settings = {
+        name: {"value": [value] if isinstance(value, str) else value}
+        for name, value in documents.TRACE.items()
+    }
+    return {"settings": settings}
+
+
+def _log(service: Service, request: Message) -> Document:
+    if request.settings:
+        raise ServeError("settings: expected none; nothing here changes them", Code.UNIMPLEMENTED)
+    kinds = {bool: "bool_param", int: "uint32_param", str: "string_param"}
+    settings = {name: {kinds[type(value)]: value} for name, value in documents.LOGGING.items()}
+    return {"settings": settings}
 
 
 _CALLS: dict[str, Callable[[Service, Message], Document]] = {
     "ServerLive": lambda service, request: {"live": True},
     "ServerReady": lambda service, request: {"ready": service.ready},
+    "ServerMetadata": lambda service, request: service.metadata(),
     "ModelReady": _model_ready,
     "ModelMetadata": _metadata,
     "ModelConfig": _config,
+    "ModelStatistics": _statistics,
+    "RepositoryIndex": _index,
+    "RepositoryModelLoad": _load,
+    "RepositoryModelUnload": _unload,
+    # There is no shared memory here, so that no client's memory is ever mapped.
+    "SystemSharedMemoryStatus": lambda service, request: {},
+    "CudaSharedMemoryStatus": lambda service, request: {},
+    "TraceSetting": _trace,
+    "LogSettings": _log,
 }

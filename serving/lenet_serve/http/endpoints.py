@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from lenet_serve import documents
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.http.context import Context
 from lenet_serve.http.messages import Pending, Reply, Request, json_reply
@@ -157,19 +158,9 @@ def trace_setting(context: Context, request: Request) -> Reply:
     """Tell what is traced, in Triton's words."""
     if request.model:
         context.service.repository.get(request.model)
-    return json_reply(
-        {
-            "trace_level": ["OFF"], "trace_rate": "1000", "trace_count": "-1",
-            "log_frequency": "0", "trace_file": "", "trace_mode": "triton",
-        }
-    )  # fmt: skip
+    return json_reply(documents.TRACE)
 
 
 def log_setting(_: Context, __: Request) -> Reply:
     """Tell what is logged, in Triton's words."""
-    return json_reply(
-        {
-            "log_file": "", "log_info": True, "log_warning": True, "log_error": True,
-            "log_verbose_level": 0, "log_format": "default",
-        }
-    )  # fmt: skip
+    return json_reply(documents.LOGGING)

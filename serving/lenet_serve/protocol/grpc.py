@@ -33,6 +33,7 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
+_CHOICES = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
 _DIMENSIONS = 8
 
 
@@ -74,10 +75,14 @@ def encode(response: InferResponse) -> bytes:
         ],
         raw_output_contents=[_raw(tensor) for tensor in response.outputs],
     )
+    for name, value in response.parameters.items():
+        setattr(message.parameters[name], _CHOICES[type(value)], value)
     return message.SerializeToString()  # type: ignore[no-any-return]
 
 
 def _raw(tensor: Tensor) -> bytes:
+    if isinstance(tensor.data, bytes):
+        return tensor.data
     if isinstance(tensor.data, list):
         return b"".join(pack("<I", len(element)) + element for element in tensor.data)
     return tensor.data.tobytes()
