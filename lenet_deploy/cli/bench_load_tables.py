@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from lenet_bench.openloop.result import RateResult
     from lenet_bench.openloop.search import Found
 
+_SHOWN = (50.0, 99.0, 99.9, 99.99)
+
 
 def print_load(run: "LoadRun") -> None:
     """Every target at every rate, where the searches ended, and what to know of it."""
@@ -52,9 +54,6 @@ def _print_rates(run: "LoadRun") -> None:
 
 
 def _cells(result: "RateResult", limit: float | None) -> tuple[str, ...]:
-    figures = [_figure(result.percentile_us(p)) for p in (50, 99, 99.9, 99.99)]
-    if result.refused:
-        figures = ["refused"] * 2 + ["-"] * 2
     stalls = result.stalls()
     longest = max((stall.ms for stall in stalls), default=0.0)
     verdict = {True: "yes", False: "no", None: "unsure"}[
@@ -64,15 +63,18 @@ def _cells(result: "RateResult", limit: float | None) -> tuple[str, ...]:
         plain(result.target),
         f"{result.rate:,.0f}",
         f"{result.answered_per_second:,.0f}",
-        *figures,
+        *(_figure(result, percent) for percent in _SHOWN),
         f"{len(stalls)}, {longest:,.0f} ms" if stalls else "-",
         microseconds(result.late_p99_us),
         *(["-" if result.refused else verdict] if limit is not None else ()),
     )
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None else microseconds(value)
+def _figure(result: "RateResult", percent: float) -> str:
+    value = result.figure_us(percent)
+    if value is not None:
+        return microseconds(value)
+    return "refused" if result.is_refused(percent) else "-"
 
 
 def _print_found(run: "LoadRun") -> None:

@@ -19,8 +19,8 @@ _METHOD = (
     " waited for its end; a request that was not answered took infinitely long. Targets took turns"
     " in windows of half a second or more, with equal arrivals. Percentiles are read off the raw"
     " samples. The generator's own lateness is what the answers would have been earlier, had it"
-    " never been late; where that is more than a tenth of p99, a window is sent again, and where no"
-    " window is left, figures are refused. A limit of p99"
+    " never been late; where that is more than a tenth of p99, a window is sent"
+    " again; a percentile of which it is more than a tenth in the end is refused. A limit of p99"
     " holds by MLPerf's early stopping, with 99% confidence. The knee is the rate of the greatest"
     " power, rate over p99."
 )
@@ -134,8 +134,11 @@ def _cells(result: RateResult) -> Iterable[str]:
     yield f"{result.rate:,.0f}"
     yield f"{result.answered_per_second:,.0f}"
     for percent in PERCENTILES:
-        value = result.percentile_us(percent)
-        yield "refused" if result.refused else "-" if value is None else digits(value)
+        value = result.figure_us(percent)
+        if value is not None:
+            yield digits(value)
+        else:
+            yield "refused" if result.is_refused(percent) else "-"
     stalls = result.stalls()
     yield f"{len(stalls):,}"
     yield digits(max(stall.ms for stall in stalls)) if stalls else "-"

@@ -23,9 +23,8 @@ def over_rate(run: LoadRun) -> style.Figure | None:
     """p50 to p99.99 over the offered rate, with each target's knee and the limit of p99."""
     traces: list[Any] = []
     for index, (name, look) in enumerate(looks(run).items()):
-        good = [result for result in run.of(name) if not result.refused]
         for percent, dash in DASHES.items():
-            points = [(r, v) for r in good if (v := r.percentile_us(percent)) is not None]
+            points = [(r, v) for r in run.of(name) if (v := r.figure_us(percent)) is not None]
             if points:
                 traces.append(_percentile(points, percent, look, dash, index))
         traces += _knee(run, name, look, index)

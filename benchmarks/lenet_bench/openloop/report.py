@@ -50,7 +50,7 @@ class LoadRun:
         Returns:
             None below three rates whose figures are the target's, or where it is the highest one.
         """
-        own = [(r, p) for r in self.of(target) if not r.refused and (p := r.percentile_us(99))]
+        own = [(r, p) for r in self.of(target) if (p := r.figure_us(99))]
         rates = [result.rate for result in self.of(target)]
         if len(own) < 3:
             return None
@@ -126,6 +126,8 @@ def _line(run: LoadRun, result: RateResult) -> dict[str, str]:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(f"p{percent:g}" for percent in value)
     if isinstance(value, float):
         return f"{value:.6g}"
     return "" if value is None else str(value)

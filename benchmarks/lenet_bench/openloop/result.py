@@ -9,25 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_bench.openloop import early_stopping
-from lenet_bench.openloop.sending import Sent
+from lenet_bench.openloop.sending import Moments, Sent
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99)
-# The generator was the limit where its own lateness is more than this share of the latency, both at
-# p99; what it needs to read the clock and to note a moment is no lateness.
+# The generator was the limit where its own lateness is more than this share of the latency, at
+# the same percentile; what it needs to read the clock and to note a moment is no lateness.
 MOST_LATE = 0.1
 _OVERHEAD_US = 3.0
-# A stall: requests in a row that took this many times the median, and a millisecond, at least.
+# How long nothing must be answered for a stall: times what is usual, and a millisecond, at least.
 _STALL_TIMES, _STALL_NS = 10, 1e6
 
 
 @dataclass(frozen=True)
 class Stall:
-    """A time in which nothing was answered.
+    """A time in which requests waited and none was answered.
 
     Attributes:
         second: When it began, in seconds from the first window on.
-        ms: The longest latency in it, which is about as long as it was.
-        requests: How many requests in a row waited.
+        ms: Its length.
+        requests: How many requests came meanwhile.
     """
 
     second: float
@@ -113,14 +113,23 @@ class RateResult:
 
     @cached_property
     def refused(self) -> str | None:
-        """Why the figures are not the target's; None where they are."""
-        latency, late = percentile_of(self.latency_ns, 99.0) / 1e3, self.late_p99_us
-        if late <= max(MOST_LATE * latency, _OVERHEAD_US):
+        """Why p99 is not the target's; None where it is."""
+        if not self.is_refused(99):
             return None
+        latency = percentile_of(self.latency_ns, 99.0) / 1e3
         return (
-            f"the generator was the limit: it was {late:,.0f} us late itself at p99, of "
-            f"{latency:,.0f} us"
+            "the generator was the limit: it was "
+            f"{self.late_p99_us:,.0f} us late itself at p99, of {latency:,.0f} us"
         )
+
+    def is_refused(self, percent: float) -> bool:
+        """Whether a percentile of the latency is the generator's lateness in good part."""
+        latency, late = (percentile_of(x, percent) / 1e3 for x in (self.latency_ns, self.late_ns))
+        return late > max(MOST_LATE * latency, _OVERHEAD_US)
+
+    def figure_us(self, percent: float) -> float | None:
+        """`percentile_us`, and None where it is refused."""
+        return None if self.is_refused(percent) else self.percentile_us(percent)
 
     def over(self, limit_us: float) -> int:
         """Requests that took longer than a limit, or were not answered."""
@@ -134,17 +143,19 @@ class RateResult:
         return False if early_stopping.fails(over, self.count) else None
 
     def stalls(self) -> list[Stall]:
-        """Every time in which nothing was answered, in order."""
-        found: list[Stall] = []
-        limit = max(_STALL_TIMES * float(np.median(self.latency_ns)), _STALL_NS)
-        for place, window in enumerate(self.windows):
-            slow = np.concatenate([[False], window.latency > limit, [False]])
-            edges = np.flatnonzero(slow[1:] != slow[:-1])
-            for first, end in zip(edges[::2], edges[1::2], strict=True):
-                longest = window.latency[first:end].max()
-                if np.isfinite(longest):
-                    second = place * self.seconds + window.due[first] / 1e9
-                    found.append(Stall(float(second), float(longest) / 1e6, int(end - first)))
+        """Every time in which requests waited and none was answered, in order.
+
+        It lasted a millisecond at least, and ten times as long as is usual between two answers.
+        """
+        gaps = [_without_answer(window) for window in self.windows]
+        usual = float(np.median(np.concatenate([gap for _, gap in gaps])))
+        limit = max(_STALL_TIMES * usual, _STALL_NS)
+        found = []
+        for place, (window, (begins, gap)) in enumerate(zip(self.windows, gaps, strict=True)):
+            for begin, length in zip(begins[gap > limit], gap[gap > limit], strict=True):
+                waiting = int(((window.due >= begin) & (window.due < begin + length)).sum())
+                second = place * self.seconds + begin / 1e9
+                found.append(Stall(float(second), float(length) / 1e6, waiting))
         return found
 
     def statistics(self) -> dict[str, Any]:
@@ -155,13 +166,23 @@ class RateResult:
             "discarded_windows": self.discarded,
             "unanswered": self.unanswered,
             "answered_per_second": self.answered_per_second,
-            **{f"p{p:g}_us": self.percentile_us(p) for p in PERCENTILES},
+            **{f"p{p:g}_us": self.figure_us(p) for p in PERCENTILES},
+            "refused_percentiles": [p for p in PERCENTILES if self.is_refused(p)],
             "generator_late_p99_us": self.late_p99_us,
             "waited_share": self.waited_share,
             "preempted_per_second": self.preempted_per_second,
             "stalls": len(stalls),
             "longest_stall_ms": max((s.ms for s in stalls), default=None),
         }
+
+
+def _without_answer(window: Sent) -> tuple[Moments, Moments]:
+    """For each answer, the time before it without one in which a request waited: begin, length."""
+    order = np.argsort(window.ended)
+    ended, due = window.ended[order], window.due[order]
+    waiting_since = np.minimum.accumulate(due[::-1])[::-1]
+    begins = np.maximum(np.concatenate([[0], ended[:-1]]), waiting_since)
+    return begins, ended - begins
 
 
 def percentile_of(samples: NDArray[Any], percent: float) -> float:
