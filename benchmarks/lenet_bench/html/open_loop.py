@@ -39,7 +39,7 @@ def write_html(run: LoadRun, path: Path) -> None:
 def page(run: LoadRun) -> str:
     """The page about `run`, about 2 MB of HTML; raises BackendUnavailable without plotly."""
     machine = run.fingerprint.get("machine", {})
-    title = f"LeNet at a rate, asked by {machine.get('cpu') or 'this machine'}"
+    title = f"LeNet under load, from {machine.get('cpu') or 'this machine'}"
     body = [*_head(run, title), *_found(run), *_plots(run), *_table(run), *_closing(run)]
     scripts = [
         f'<script type="text/plain" id="plotly">{style.packed_plotly()}</script>',

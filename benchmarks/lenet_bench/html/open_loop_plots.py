@@ -30,9 +30,10 @@ def over_rate(run: LoadRun) -> style.Figure | None:
         traces += _knee(run, name, look, index)
     if not traces:
         return None
-    rates = sorted({result.rate for result in run.results})
     figure = style.figure_of(traces, "latency from the intended start (µs)")
-    figure.update_xaxes(title="requests offered a second", type="log", **style.apart(rates))
+    figure.update_xaxes(
+        title="requests offered a second", tickformat=",~r", **style.log_axis(traces, "x")
+    )
     figure.update_yaxes(**style.log_axis(traces, "y"))
     if limit := run.settings.p99_limit_us:
         figure.add_hline(
@@ -66,7 +67,7 @@ def _knee(run: LoadRun, name: str, look: Look, index: int) -> list[Any]:
     return [
         style.plotly().Scatter(
             x=[knee.rate], y=style.rounded([value]), mode="markers+text", marker=ring,
-            text=["knee"], textposition="top center", textfont={"color": look.colour},
+            text=["&nbsp; knee"], textposition="middle right", textfont={"color": look.colour},
             name=style.text(name), meta={"engine": index},
             hovertemplate="knee at %{x:,.0f}/s<extra>%{fullData.name}</extra>",
         )

@@ -104,13 +104,13 @@ def log_axis(traces: Iterable[Any], axis: str) -> dict[str, Any]:
     return {"type": "log", "tickvals": ticks}
 
 
-def apart(sizes: Iterable[float]) -> dict[str, Any]:
-    """Ticks at the measured batch sizes or rates; labels that would touch are left out."""
+def apart(sizes: Iterable[int]) -> dict[str, Any]:
+    """Ticks at the measured batch sizes, without labels that would touch on a narrow screen."""
     labels: list[str] = []
     last = 0.0
     for size in sizes:
         shown = size >= 1.7 * last
-        labels.append(f"{size:,.0f}" if shown else "")
+        labels.append(f"{size:,}" if shown else "")
         last = size if shown else last
     return {"tickvals": list(sizes), "ticktext": labels, "minor_showgrid": False}
 

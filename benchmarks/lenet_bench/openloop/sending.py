@@ -23,6 +23,8 @@ PATIENCE_NS = 1_000_000_000
 # So that a thread whose answer came gets Python's lock soon; the default is 5 ms.
 _SWITCH_SECONDS = 2e-5
 _NEVER = -1
+# From the moment at which all is ready but the threads to the start of the window.
+LEAD_NS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,9 @@ def send(calls: Sequence[Call], arrivals: Moments, clock: Clock) -> Sent:
         arrivals: When requests are due, ascending, in nanoseconds from the start.
         clock: The clock.
     """
-    begin = clock.now() + 1_000_000 * (len(calls) > 1)  # threads start first
-    log = Log(arrivals, begin, len(calls))
-    numbers = iter(range(len(log.due)))  # threads share it: each number is taken once
+    numbers = iter(range(len(arrivals)))  # threads share it: each number is taken once
     with no_collection():
+        log = Log(arrivals, clock.now() + LEAD_NS, len(calls))
         if len(calls) == 1:
             _take(calls[0], numbers, log, clock)
         else:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from lenet_bench.harness import no_collection
 from lenet_bench.openloop.clock import SPIN_NS, Clock
-from lenet_bench.openloop.sending import PATIENCE_NS, Log, Moments, Sent
+from lenet_bench.openloop.sending import LEAD_NS, PATIENCE_NS, Log, Moments, Sent
 from lenet_runtime.errors import DeployError
 
 _MOST_BYTES = 2**16
@@ -44,11 +44,11 @@ class Connection(Protocol):
 
 def send(connections: Sequence[Connection], arrivals: Moments, clock: Clock) -> Sent:
     """Send a window, see `lenet_bench.openloop.sending.send`; each connection is a caller."""
-    begin = clock.now()
     with no_collection(), selectors.DefaultSelector() as selector:
         for connection in connections:
             selector.register(connection.socket, selectors.EVENT_READ, connection)
-        loop = _Loop(Log(arrivals, begin, len(connections)), connections, selector, clock)
+        log = Log(arrivals, clock.now() + LEAD_NS, len(connections))
+        loop = _Loop(log, connections, selector, clock)
         try:
             loop.run()
         finally:
