@@ -177,8 +177,8 @@ def bench_server(
         bar: Shows progress.
 
     Raises:
-        InputError: Nobody answers at a URL, or two have one name.
-        DeployError: An artifact cannot be loaded.
+        InputError: Two have one name.
+        DeployError: Nobody answers at a URL, or an artifact cannot be loaded.
     """
     from lenet_bench.html.open_loop import write_html
     from lenet_bench.openloop.report import csv_text

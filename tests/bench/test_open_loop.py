@@ -1,5 +1,6 @@
 """The open loop's sums, on a clock that the test winds: no test here waits for anything."""
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -7,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from lenet_bench.openloop import early_stopping
+from lenet_bench.openloop import early_stopping, sending
 from lenet_bench.openloop.arrivals import poisson
 from lenet_bench.openloop.measure import LoadSettings, Windows
 from lenet_bench.openloop.result import RateResult
@@ -322,3 +323,17 @@ def test_an_error_of_a_thread_is_raised_here():
 def test_settings_are_checked(wrong):
     with pytest.raises(InputError, match="expected"):
         LoadSettings(**wrong)
+
+
+def test_what_comes_before_the_window_delays_nobody(monkeypatch):
+    """Such as the garbage collector, which runs once before it is switched off."""
+    clock = FakeClock()
+
+    @contextlib.contextmanager
+    def slow_collection():
+        clock.time += 20 * MS
+        yield
+
+    monkeypatch.setattr(sending, "no_collection", slow_collection)
+    sent = send([lambda number: None], np.zeros(3, np.int64), clock)
+    assert not sent.latency.any()

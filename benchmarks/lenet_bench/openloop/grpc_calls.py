@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lenet_bench.openloop import sending, v2
 from lenet_bench.openloop.clock import Clock
 from lenet_bench.openloop.sending import Moments, Sent
-from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
+from lenet_runtime.errors import BackendUnavailable, DeployError
 from lenet_runtime.version import pip_install
 
 _SERVICE = "/inference.GRPCInferenceService/"
@@ -25,7 +25,7 @@ class GrpcTarget:
 
     Raises:
         BackendUnavailable: grpcio is not installed.
-        InputError: Nobody answers there as the protocol says.
+        DeployError: Nobody answers there as the protocol says.
     """
 
     def __init__(self, address: v2.Address, concurrency: int) -> None:
@@ -84,9 +84,9 @@ class GrpcTarget:
             answer = ask(v2.grpc_metadata_request(self._address.model), timeout=_SECONDS)
             return v2.grpc_inputs(answer)
         except self._grpc.RpcError as error:
-            raise InputError(f"{self.name}: {error.code().name}: {error.details()}") from error
+            raise DeployError(f"{self.name}: {error.code().name}: {error.details()}") from error
         except ValueError as error:
-            raise InputError(f"{self.name}: expected the model's metadata ({error})") from error
+            raise DeployError(f"{self.name}: expected the model's metadata ({error})") from error
 
 
 def _grpcio() -> Any:

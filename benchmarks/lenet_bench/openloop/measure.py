@@ -34,7 +34,8 @@ class LoadSettings:
         rates: Requests offered a second.
         p99_limit_us: The limit of p99 whose highest rate is searched; None for no search.
         min_seconds: The least time for each target at each rate.
-        window_seconds: Length of a window; longer where it would have too few requests.
+        window_seconds: Length of a window, if that is not less than `min_seconds`; longer where it
+            would have too few requests.
         seed: Seed of the arrivals, of the images and of the order of turns.
     """
 
@@ -54,8 +55,8 @@ class LoadSettings:
 
     def window(self, rate: float) -> float:
         """Seconds of a window at a rate."""
-        least = min(max(self.window_seconds, LEAST_REQUESTS / rate), MOST_WINDOW_SECONDS)
-        return min(least, MOST / 2 / rate)
+        usual = min(self.window_seconds, self.min_seconds)
+        return min(max(usual, LEAST_REQUESTS / rate), MOST_WINDOW_SECONDS, MOST / 2 / rate)
 
 
 class Windows:

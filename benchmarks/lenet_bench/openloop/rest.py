@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lenet_bench.openloop import sockets, v2
 from lenet_bench.openloop.clock import Clock
 from lenet_bench.openloop.sending import Moments, Sent
-from lenet_runtime.errors import DeployError, InputError
+from lenet_runtime.errors import DeployError
 
 _SECONDS = 5.0  # to connect, and to answer what is not timed
 _MOST_HEADERS = 2**15
@@ -25,7 +25,7 @@ class RestTarget:
         concurrency: Number of connections.
 
     Raises:
-        InputError: Nobody answers there as the protocol says.
+        DeployError: Nobody answers there as the protocol says.
     """
 
     def __init__(self, address: v2.Address, concurrency: int) -> None:
@@ -75,12 +75,12 @@ class RestTarget:
             answer = connection.getresponse()
             body = answer.read()
             if answer.status != 200:
-                raise InputError(f"{address.name}: {_reason(answer.status, body)}")
+                raise DeployError(f"{address.name}: {_reason(answer.status, body)}")
             return [(t["name"], t["datatype"], t["shape"]) for t in json.loads(body)["inputs"]]
         except (OSError, http.client.HTTPException) as error:
-            raise InputError(f"{address.name}: nobody answers there ({error})") from error
+            raise DeployError(f"{address.name}: nobody answers there ({error})") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
+            raise DeployError(
                 f"{address.name}: expected the model's metadata ({error!r})"
             ) from error
         finally:
@@ -135,7 +135,7 @@ class _Connection:
         return True
 
     def ask_and_wait(self) -> None:
-        """Ask once, untimed; raises InputError where no answer comes."""
+        """Ask once, untimed; raises DeployError where no answer comes."""
         try:
             self.socket.settimeout(_SECONDS)
             self.request(0)
@@ -144,7 +144,7 @@ class _Connection:
             self.socket.setblocking(False)
         except (OSError, DeployError) as error:
             self.close()
-            raise InputError(f"{self._address.name}: {error}") from error
+            raise DeployError(f"{self._address.name}: {error}") from error
 
     def close(self) -> None:
         """See `Connection.close`."""

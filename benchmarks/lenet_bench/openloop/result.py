@@ -177,11 +177,10 @@ class RateResult:
 
 
 def _without_answer(window: Sent) -> tuple[Moments, Moments]:
-    """For each answer, the time before it without one in which a request waited: begin, length."""
+    """For each answer, the time before it without one while its request waited: begin, length."""
     order = np.argsort(window.ended)
-    ended, due = window.ended[order], window.due[order]
-    waiting_since = np.minimum.accumulate(due[::-1])[::-1]
-    begins = np.maximum(np.concatenate([[0], ended[:-1]]), waiting_since)
+    ended = window.ended[order]
+    begins = np.maximum(np.concatenate([[0], ended[:-1]]), window.due[order])
     return begins, ended - begins
 
 

@@ -95,7 +95,8 @@ def connect(url: str, concurrency: int) -> Target:
     """The server at a URL, see `lenet_bench.openloop.v2.parse`.
 
     Raises:
-        InputError: The URL is none, or nobody answers there.
+        InputError: The URL is none.
+        DeployError: Nobody answers there.
         BackendUnavailable: gRPC, and grpcio is not installed.
     """
     address = parse(url)
