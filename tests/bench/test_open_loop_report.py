@@ -27,7 +27,7 @@ def result_of(target, rate, latency_us, late_us=0, errors=()):
     latency = np.full(2000, latency_us * US)
     due = np.arange(2000) * 10**9 // rate
     stall = due >= due[1000]
-    latency[stall] = np.maximum(latency[stall], due[1000] + 10 * MS - due[stall])
+    latency[stall] = np.maximum(latency[stall], due[1000] + 4 * MS - due[stall])
     answered = np.arange(2000) >= len(errors)
     late, waited = np.full(2000, late_us * US), np.zeros(2000, bool)
     sent = Sent(due, due + latency, answered, late, waited, errors, 7)
@@ -64,7 +64,7 @@ def test_the_json_is_strict_and_has_every_sample(load_run):
     assert (last["p50_us"], last["p99_holds"], last["unanswered"]) == (None, None, 1)
     assert "the generator was the limit" in last["refused"]
     assert last["windows_ns"][0][:2] == [None, 200_000]
-    assert [round(stall["ms"]) for stall in first["stalls_ms"]] == [10]
+    assert [round(stall["ms"]) for stall in first["stalls_ms"]] == [4]
     assert document["knees_per_second"] == {"ours": 2000, HOSTILE: None}
     assert document["found"][0]["high"] == 2040
 
