@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_check import (
+    AHEAD,
     ALONE,
     BUDGET_S,
     EXPORTED,
@@ -151,9 +152,11 @@ class Check:
         jobs = [self._export_job(name) for name, why in rivals.items() if not why]
         seconds = self._budget.left(EXPORTED) / (2 if compiled else 1)
         self._keep_exports(self._runner.run(jobs, seconds, 1))
-        share = self._budget.left(EXPORTED) / max(1, len(compiled))
-        jobs = [self._parity_job(peer, self._latency_sizes, share) for peer in compiled]
-        self.findings.parity |= self._runner.run(jobs, self._budget.left(EXPORTED), 1)
+        for number, peer in enumerate(compiled, 1):
+            left = self._budget.left(EXPORTED)
+            share = min(1.0, AHEAD / (1 + len(compiled) - number))
+            job = self._parity_job(peer, self._latency_sizes, share * left)
+            self.findings.parity |= self._runner.run([job], left, 1)
 
     def _export_job(self, name: str) -> Job:
         kind = self._exports[name]["format"]

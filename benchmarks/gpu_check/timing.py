@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu_check import GRAPHS_UP_TO
+from benchmarks.gpu_check import GRAPHS_UP_TO, MOST
 from benchmarks.gpu_check.jobs import tidy
 from benchmarks.gpu_check.participants import Participant, opened
 from lenet_bench import LatencyResult, Settings, fingerprint, measure
@@ -43,7 +43,7 @@ def latency(arguments: dict[str, Any], write: Callable[[dict[str, Any]], None]) 
             file that says who is at work) and ``quick``.
         write: Called with the document so far.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["OMP_NUM_THREADS"] = "1"  # for all alike; other jobs have more, see `jobs`
     end = time.monotonic() + arguments["seconds"]
     sizes, device, quick = (arguments[key] for key in ("sizes", "device", "quick"))
     field, results, where = Field(), [], fingerprint(device)
@@ -69,7 +69,7 @@ def latency(arguments: dict[str, Any], write: Callable[[dict[str, Any]], None]) 
                 if now >= end:
                     hooks.skip(f"batch {size}", "no time was left for it")
                     continue
-                until = now + (end - now) / sizes_left * (1 if sizes_left == 1 else 1.5)
+                until = now + (end - now) * max(MOST, 1 / sizes_left)
                 stop = partial(passed, until)
                 timed, settings = replace(hooks, stop=stop), settings_of(size, quick=quick)
                 able = able_at(size, participants, field, hooks)

@@ -42,8 +42,9 @@ def load(
             there is no fallback.
         threads: CPU threads of a call, 1 to 1024, the caller's among them. None is one, and
             for ``native``, which splits batches of 128 images and more, as many as this process
-            may use. Idle threads sleep; but PyTorch's, where there is more than one, spin for 10 ms
-            if PyTorch was imported before the first load, and ``GOMP_SPINCOUNT`` was not set.
+            may use; so it is for ``fused-cuda``, where up to four copy more than 4,096 images. Idle
+            threads sleep; but PyTorch's, where there is more than one, spin for 10 ms if PyTorch
+            was imported before the first load, and ``GOMP_SPINCOUNT`` was not set.
         trust: allow an artifact that is more than data; needed for every format but ``onnx``,
             and for ONNX graphs that are not of LeNet's family, unless this process exported it.
         check_finite: refuse NaN and infinities in every `Session.run`.

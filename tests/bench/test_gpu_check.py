@@ -12,7 +12,7 @@ import pytest
 from device_helper import run_of
 from processes import REPOSITORY
 
-from benchmarks.gpu_check import EXPORTED, check, record
+from benchmarks.gpu_check import AHEAD, EXPORTED, check, record
 from benchmarks.gpu_check import __main__ as command
 from benchmarks.gpu_check.check import Check, Options
 from benchmarks.gpu_check.jobs import Outcome
@@ -118,13 +118,14 @@ def test_what_tunes_on_the_gpu_has_it_alone(checked, monkeypatch):
     assert runner.alone == ["torch.compile fp16", "latency"]
 
 
-def test_compiled_peers_share_the_time_for_them_equally(checked, monkeypatch):
+def test_a_compiled_peer_leaves_the_next_one_what_it_does_not_need(checked, monkeypatch):
     two = [EAGER, compiled("fp16"), compiled("fp32")]
     monkeypatch.setattr(check, "peers", lambda device, sizes: two)
     runner = FakeRunner(latency=timed)
     checked(runner, budget_s=400.0)
-    jobs = [job for job in runner.jobs if job.name.startswith("torch.compile")]
-    assert [s.seconds for s in jobs] == [pytest.approx(EXPORTED * 400 / 2, rel=0.05)] * 2
+    first, last = [job.seconds for job in runner.jobs if job.name.startswith("torch.compile")]
+    assert first == pytest.approx(AHEAD * EXPORTED * 400 / 2, rel=0.05)
+    assert last == pytest.approx(EXPORTED * 400, rel=0.05)
 
 
 def test_an_export_that_fails_is_listed_and_the_rest_goes_on(checked):

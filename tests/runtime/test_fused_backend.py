@@ -12,12 +12,13 @@ from samples import digits, noise, raw_digits
 import lenet_export
 import lenet_runtime
 from lenet_export.formats.cuda import compiler, programs
-from lenet_runtime.backends.fused import fused_cuda, kernels
+from lenet_runtime.backends.fused import copying, fused_cuda, kernels
 from lenet_runtime.errors import (
     ArtifactError,
     BackendUnavailable,
     DeployError,
     DeviceMemoryError,
+    InputError,
     ParityError,
 )
 from lenet_runtime.images.preprocess import Preprocessing
@@ -178,6 +179,31 @@ def test_large_batches_go_in_pieces_on_two_lanes(net, artifact, driver, monkeypa
             assert np.array_equal(session.run(images[:size]), right[:size]), size
         assert driver.graph_launches == before
         assert [session.predictor.uses_graph(size) for size in (2, 3)] == [True, False]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_is_found_in_every_piece(
+    net, artifact, driver, monkeypatch, bad, threads
+):
+    monkeypatch.setattr(kernels, "GRAPHED", 2)
+    monkeypatch.setattr(kernels, "PIECE", 8)
+    monkeypatch.setattr(copying, "LEAST", 2)
+    images = noise(20)
+    right, out = expected(net, images), np.full((20, 10), 7, np.float32)
+    with lenet_runtime.load(
+        artifact.path, device="cuda", unproven=True, threads=threads
+    ) as session:
+        assert np.array_equal(session.run(images), right)
+        live = driver.live
+        for row in (0, 7, 8, 19):
+            spoilt = images.copy()
+            spoilt[row, 0, 31, 31] = bad
+            with pytest.raises(InputError, match=rf"found 1 that .* at \({row}, 0, 31, 31\)"):
+                session.run(spoilt, out)
+            assert (out == 7).all()
+        assert driver.live == live  # the lanes are kept
+        assert np.array_equal(session.run(images), right)
 
 
 def test_threads_do_not_meet(net, artifact, driver):

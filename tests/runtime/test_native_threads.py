@@ -93,7 +93,7 @@ def test_many_callers_at_once_get_their_own_answers(folder, threads):
 
 
 def workers():
-    return [t for t in threading.enumerate() if t.name == "lenet-native"]
+    return [t for t in threading.enumerate() if t.name == "lenet-worker"]
 
 
 def test_threads_are_started_once_and_end_with_the_session(folder):

@@ -94,6 +94,23 @@ def test_a_closed_one_says_so(cpu_as_gpu):
             call()
 
 
+@pytest.mark.parametrize("length", [0, TypeError("Net does not support len()")])
+def test_an_engine_is_never_asked_for_its_truth(cpu_as_gpu, length):
+    """What `torch.compile` makes of a module has `__len__`, which raises if the module has none."""
+
+    class Compiled:
+        def __call__(self, images):
+            return first_ten(images)
+
+        def __len__(self):
+            if isinstance(length, Exception):
+                raise length
+            return length
+
+    engine = predictor("torch.compile", Compiled(), "cuda:0", None, "fp32")
+    assert np.array_equal(engine.run(IMAGES), first_ten(IMAGES))
+
+
 def test_a_cpu_has_no_tf32():
     with pytest.raises(BackendUnavailable, match="TF32 is a GPU's arithmetic"):
         predictor("torchscript", first_ten, "cpu", None, "tf32")
@@ -134,23 +151,73 @@ def test_stages_answer_as_run_does(graph):
     stages.close()
 
 
-@pytest.mark.parametrize("given", ["highest", "high", "medium"])
-def test_both_names_of_the_switch_for_products_agree_inside(given):
-    """torch.compile's autotuning reads the older name, and PyTorch raises where they differ.
-
-    Where the caller has allowed less precise products on the CPU as well they do differ: a GPU's
-    session must not change the arithmetic of a CPU's.
-    """
-    torch.set_float32_matmul_precision(given)
+def shown(read):
     try:
-        before = torch.backends.cuda.matmul.fp32_precision
-        for tf32 in (False, True):
-            with torch_cuda.precision(tf32):
-                assert torch.backends.cuda.matmul.allow_tf32 is tf32
-                if given == "highest":
-                    expected = "high" if tf32 else "highest"
-                    assert torch.get_float32_matmul_precision() == expected
-            assert torch.get_float32_matmul_precision() == given
-            assert torch.backends.cuda.matmul.fp32_precision == before
-    finally:
-        torch.set_float32_matmul_precision("highest")
+        return read()
+    except RuntimeError:  # the older and the newer disagree
+        return "refused"
+
+
+def all_switches():
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    return (
+        [each.fp32_precision for each in (cudnn, cudnn.conv, cudnn.rnn, products, torch.backends)],
+        [shown(lambda each=each: each.allow_tf32) for each in (cudnn, products)],
+        shown(torch.get_float32_matmul_precision),
+    )
+
+
+@pytest.fixture
+def switches_stay():
+    """What a test leaves as PyTorch begins."""
+    yield
+    torch.backends.fp32_precision = torch.backends.cudnn.fp32_precision = "none"
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = True
+
+
+def set_by_older_names(allow):
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allow
+
+
+def set_for_everything(value):
+    set_by_older_names(False)  # so that the newer ones follow
+    torch.backends.fp32_precision = value
+
+
+CALLERS = {
+    "untouched": lambda: None,
+    "highest": lambda: torch.set_float32_matmul_precision("highest"),
+    "high": lambda: torch.set_float32_matmul_precision("high"),
+    "medium": lambda: torch.set_float32_matmul_precision("medium"),
+    "older: allowed": lambda: set_by_older_names(True),
+    "older: refused": lambda: set_by_older_names(False),
+    "newer: tf32 for everything": lambda: set_for_everything("tf32"),
+    "newer: ieee for everything": lambda: set_for_everything("ieee"),
+    "newer: convolutions alone": lambda: setattr(
+        torch.backends.cudnn.conv, "fp32_precision", "ieee"
+    ),
+    "newer: recurrent layers alone": lambda: setattr(
+        torch.backends.cudnn.rnn, "fp32_precision", "ieee"
+    ),
+    "newer: products": lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+}
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_every_name_of_a_switch_agrees_inside_and_comes_back(switches_stay, caller):
+    """Inductor and its autotuning read the older names, and PyTorch raises where they differ."""
+    CALLERS[caller]()
+    before = all_switches()
+    for tf32, value in ((False, "ieee"), (True, "tf32")):
+        with torch_cuda.precision(tf32):
+            cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+            newer = [each.fp32_precision for each in (cudnn, cudnn.conv, cudnn.rnn, products)]
+            assert newer == [value] * 4
+            assert cudnn.allow_tf32 is products.allow_tf32 is tf32
+            if caller not in ("medium", "high", "newer: tf32 for everything"):
+                expected = "high" if tf32 else "highest"
+                assert torch.get_float32_matmul_precision() == expected
+        assert all_switches() == before
+    torch.backends.fp32_precision = "ieee"  # what follows it goes on to
+    assert torch.backends.cudnn.fp32_precision == "ieee"

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,23 @@ class LanePredictor(Predictor):
         """Surround a step of a benchmark; an engine may lock, and translate its errors."""
         return nullcontext()
 
-    def run_on(self, kind: Hashable, images: NDArray[Any]) -> NDArray[np.float32]:
+    @overload
+    def run_on(self, kind: Hashable, images: NDArray[Any]) -> NDArray[np.float32]: ...
+
+    @overload
+    def run_on(
+        self, kind: Hashable, images: NDArray[Any], *, checked: Literal[True]
+    ) -> NDArray[np.float32] | None: ...
+
+    def run_on(
+        self, kind: Hashable, images: NDArray[Any], *, checked: bool = False
+    ) -> NDArray[np.float32] | None:
         """Compute new logits ``(N, 10)`` on a lane of this kind.
+
+        Args:
+            kind: The kind of the lane.
+            images: The batch.
+            checked: Return None if a value is NaN or infinite.
 
         Raises:
             DeployError: The session is closed; or whatever the engine and the driver raise.
@@ -66,7 +81,7 @@ class LanePredictor(Predictor):
             with self.context:
                 if lane is None:
                     lane = self.make_lane(kind, len(images))
-                logits = lane.run(images)
+                logits = lane.run_checked(images) if checked else lane.run(images)
         except BaseException:
             self._discard(lane)
             raise

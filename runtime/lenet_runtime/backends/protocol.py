@@ -108,6 +108,10 @@ class Predictor(ABC):
         # the exact test then decides.
         if len(images) <= _MAX_DOT_IMAGES and np.vdot(images, images) < _INFINITY:
             return self.run(images)
+        return self.run_if_finite(images)
+
+    def run_if_finite(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """The same, of images that are many or have large values: by the exact test."""
         return self.run(images) if np.isfinite(images).all() else None
 
     def uses_graph(self, batch_size: int) -> bool | None:

@@ -47,7 +47,7 @@ class Workers:
         self._started = 0
         for _ in range(count):
             # Daemons: a process that ends does not wait for a session that nobody closed.
-            Thread(target=_work, args=(self._tasks,), name="lenet-native", daemon=True).start()
+            Thread(target=_work, args=(self._tasks,), name="lenet-worker", daemon=True).start()
             self._started += 1
 
     def all(self, tasks: Sequence[Task]) -> bool:

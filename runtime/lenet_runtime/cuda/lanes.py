@@ -21,6 +21,7 @@ LOGITS = 10  # of Net, as its images' bytes
 IMAGE_BYTES = 4 * 32 * 32
 
 Work = Callable[[], None]
+Copy = Callable[[NDArray[Any], NDArray[Any]], bool]  # to the first, from the second
 T = TypeVar("T", bound=Buffer | PinnedBuffer | Stream)
 
 
@@ -200,6 +201,10 @@ class Lane(ABC):
         self.stream.synchronize()
         return logits.copy()
 
+    def run_checked(self, images: NDArray[Any]) -> NDArray[np.float32] | None:
+        """The same; None if a value is NaN or infinite."""
+        return self.run(images) if np.isfinite(images).all() else None
+
     def begin(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Put a batch on the stream.
 
@@ -208,6 +213,14 @@ class Lane(ABC):
         """
         ready = self._ready.get((len(images), images.dtype)) or self._prepare(images)
         np.copyto(ready.images, images)
+        ready.start()
+        return ready.logits
+
+    def begin_with(self, copy: Copy, images: NDArray[Any]) -> NDArray[np.float32] | None:
+        """The same with another way to copy; None, and nothing is begun, where it returns False."""
+        ready = self._ready.get((len(images), images.dtype)) or self._prepare(images)
+        if not copy(ready.images, images):
+            return None
         ready.start()
         return ready.logits
 

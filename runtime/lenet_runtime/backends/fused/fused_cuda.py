@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime import cuda, devices
+from lenet_runtime import cpu, cuda, devices
 from lenet_runtime.artifact import Artifact
-from lenet_runtime.backends.fused import kernels
+from lenet_runtime.backends.fused import copying, kernels
 from lenet_runtime.backends.fused.programs import (
     WEIGHTS,
     code_for,
@@ -32,10 +32,10 @@ def probe(device: str) -> str:
 
 
 def load(artifact: Artifact, device: str, threads: int | None) -> "FusedCuda":
-    """See `lenet_runtime.backends.Backend.load`; no CPU thread is started."""
+    """See `lenet_runtime.backends.Backend.load`; no CPU thread is started before a large batch."""
     context = cuda.Context(devices.parse(device).index)
     try:
-        return FusedCuda(artifact, context)
+        return FusedCuda(artifact, context, threads)
     except BaseException:
         context.close()
         raise
@@ -52,14 +52,19 @@ class FusedCuda(LanePredictor):
     Args:
         artifact: The artifact, of format ``cuda``.
         context: The context of the GPU, which is closed with this predictor.
+        threads: CPU threads that copy large batches; None is as many as this process may use, up
+            to `copying.MOST`.
 
     Raises:
         ArtifactError: The files are damaged, or the driver refuses them.
         BackendUnavailable: The files are for other GPUs.
     """
 
-    def __init__(self, artifact: Artifact, context: cuda.Context) -> None:
+    def __init__(
+        self, artifact: Artifact, context: cuda.Context, threads: int | None = None
+    ) -> None:
         super().__init__(context)
+        self._copier = copying.Copier(min(threads or cpu.usable_cores(), copying.MOST))
         table, weights = programs(artifact), artifact.read(WEIGHTS)
         code = code_for(artifact, context.gpu)
         with context:
@@ -82,6 +87,12 @@ class FusedCuda(LanePredictor):
         """See `lenet_runtime.backends.Predictor.run`."""
         return self._run(images)
 
+    def run_if_finite(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """See `lenet_runtime.backends.Predictor.run_if_finite`."""
+        if len(images) <= kernels.PIECE:  # a second pass finds them in the CPU's caches
+            return super().run_if_finite(images)
+        return self.run_on("large", images, checked=True)
+
     def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
         return self.run_on("small" if len(images) <= kernels.GRAPHED else "large", images)
 
@@ -96,4 +107,4 @@ class FusedCuda(LanePredictor):
             return kernels.KernelLane(*shared, count)
         if kind == "small":
             return kernels.KernelLane(*shared, kernels.GRAPHED, copies=False)
-        return kernels.PieceLane(*shared)
+        return kernels.PieceLane(*shared, self._copier)

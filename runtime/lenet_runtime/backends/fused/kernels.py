@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_runtime.backends.fused.copying import Copier
 from lenet_runtime.backends.fused.programs import Program
 from lenet_runtime.cuda import Arguments, Context, Function
-from lenet_runtime.cuda.lanes import IMAGE_BYTES, LOGITS, Batch, Lane, padded
+from lenet_runtime.cuda.lanes import IMAGE_BYTES, LOGITS, Batch, Copy, Lane, padded
 
 GRAPHED = 1024  # images; of larger batches the calls cost little beside the work
 # Images of a piece of a large batch. While one lane computes a piece, the CPU fills the other's
@@ -128,28 +129,49 @@ class PieceLane(KernelLane):
     """Large batches in pieces, on two lanes in turn: each is filled while the other's is computed.
 
     This is one of the two, and the other is made where there are two pieces.
+
+    Args:
+        context: The context of the GPU.
+        kernels: The kernels.
+        weights: The address of the weights on the GPU.
+        copier: Copies the images to pinned memory.
     """
 
-    def __init__(self, context: Context, kernels: Kernels, weights: int) -> None:
+    def __init__(self, context: Context, kernels: Kernels, weights: int, copier: Copier) -> None:
         super().__init__(context, kernels, weights, PIECE)
-        self._shared = context, kernels, weights
+        self._shared, self._copier = (context, kernels, weights), copier
         self._second: KernelLane | None = None
 
     def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Compute new logits ``(N, 10)``."""
+        logits = self._run(images, None)
+        assert logits is not None
+        return logits
+
+    def run_checked(self, images: NDArray[Any]) -> NDArray[np.float32] | None:
+        """See `Lane.run_checked`; what was begun before the value was found ends unread."""
+        return self._run(images, self._copier.copy)
+
+    def _run(self, images: NDArray[Any], copy: Copy | None) -> NDArray[np.float32] | None:
         lanes: list[Lane] = [self]
         if len(images) > PIECE:
-            self._second = self._second or KernelLane(*self._shared, PIECE)
+            if self._second is None:
+                self._second = KernelLane(*self._shared, PIECE)
             lanes.append(self._second)
         logits = np.empty((len(images), LOGITS), np.float32)
         running: deque[tuple[Lane, NDArray[np.float32], NDArray[np.float32]]] = deque()
         for number, start in enumerate(range(0, len(images), PIECE)):
             if len(running) == len(lanes):
                 _finish(*running.popleft())
-            lane, end = lanes[number % len(lanes)], start + PIECE
-            running.append((lane, lane.begin(images[start:end]), logits[start:end]))
-        for piece in running:
-            _finish(*piece)
+            lane, piece = lanes[number % len(lanes)], images[start : start + PIECE]
+            answer = lane.begin(piece) if copy is None else lane.begin_with(copy, piece)
+            if answer is None:
+                for busy, _, _ in running:
+                    busy.stream.synchronize()
+                return None
+            running.append((lane, answer, logits[start : start + PIECE]))
+        for begun in running:
+            _finish(*begun)
         return logits
 
     def close(self) -> None:

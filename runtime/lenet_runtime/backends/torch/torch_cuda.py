@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +38,71 @@ def require(device: str) -> None:
 _switches = threading.RLock()
 
 
+_CUDNN, _PRODUCTS = torch.backends.cudnn, torch.backends.cuda.matmul
+# PyTorch has an older name for each, `allow_tf32`, and raises where it disagrees with the newer
+# ones, `fp32_precision`. Inductor reads both, and that of all of cuDNN for its convolutions.
+_OF_CUDNN = _CUDNN.conv, _CUDNN.rnn  # type: ignore[attr-defined]
+_NEWER = _CUDNN, *_OF_CUDNN, _PRODUCTS
+
+
+class _Switches(NamedTuple):
+    """A state of PyTorch's switches.
+
+    Attributes:
+        cudnn: `allow_tf32` of cuDNN.
+        products: `allow_tf32` of matrix products.
+        medium: Whether ``medium`` is set for products, which is more than `allow_tf32` can say.
+        newer: `fp32_precision` of `_NEWER`.
+    """
+
+    cudnn: bool
+    products: bool
+    medium: bool
+    newer: tuple[str, ...]
+
+    def write(self) -> None:
+        """Set all of them."""
+        # First the older ones. They set the newer ones as well, and where they allow nothing to
+        # "none", which leaves them to `torch.backends.fp32_precision`.
+        _CUDNN.allow_tf32, _PRODUCTS.allow_tf32 = self.cudnn, self.products
+        if self.medium:
+            torch.set_float32_matmul_precision("medium")
+        _write_newer(_NEWER, self.newer)
+
+
+def _read() -> _Switches:
+    """Those of now. To read an older one may change newer ones: write all of them afterwards."""
+    newer = tuple([each.fp32_precision for each in _NEWER])
+    if newer[0] == torch.backends.fp32_precision:  # type: ignore[attr-defined]
+        newer = ("none", *newer[1:])  # it follows what is set for everything, and shall go on to
+    try:
+        medium = torch.get_float32_matmul_precision() == "medium"
+    except RuntimeError:  # the caller has let the CPU's disagree
+        medium = False
+    return _Switches(_older(_CUDNN, _OF_CUDNN), _older(_PRODUCTS, (_PRODUCTS,)), medium, newer)
+
+
+def _older(library: Any, newer: tuple[Any, ...]) -> bool:
+    """`allow_tf32`, which PyTorch tells where the newer ones agree with it."""
+    try:
+        return bool(library.allow_tf32)
+    except RuntimeError:
+        _write_newer(newer, ("tf32",) * len(newer))
+    try:
+        return bool(library.allow_tf32)
+    except RuntimeError:
+        return False
+
+
+def _write_newer(newer: tuple[Any, ...], values: tuple[str, ...]) -> None:
+    for each, value in zip(newer, values, strict=True):
+        each.fp32_precision = value
+
+
+_TF32 = _Switches(True, True, False, ("tf32",) * len(_NEWER))
+_IEEE = _Switches(False, False, False, ("ieee",) * len(_NEWER))
+
+
 @contextmanager
 def precision(tf32: bool) -> Iterator[None]:
     """Allow TF32 in convolutions and dense layers, or in neither.
@@ -44,23 +110,13 @@ def precision(tf32: bool) -> Iterator[None]:
     PyTorch allows it in convolutions by default, which is no float32 arithmetic. The caller's own
     switches come back.
     """
-    convolutions, products = torch.backends.cudnn.conv, torch.backends.cuda.matmul  # type: ignore[attr-defined]
     with _switches:
-        before = convolutions.fp32_precision, products.fp32_precision
-        older = None
-        with suppress(RuntimeError):  # the caller has let the two disagree
-            older = torch.get_float32_matmul_precision()
-        convolutions.fp32_precision = "tf32" if tf32 else "ieee"
-        # By its older name, which sets both: torch.compile's autotuning reads the older one, and
-        # PyTorch raises where the two disagree.
-        products.allow_tf32 = tf32
+        before = _read()
+        (_TF32 if tf32 else _IEEE).write()
         try:
             yield
         finally:
-            products.allow_tf32 = before[1] == "tf32"
-            if older == "medium":  # which is more than allow_tf32 can say
-                torch.set_float32_matmul_precision(older)
-            convolutions.fp32_precision, products.fp32_precision = before
+            before.write()
 
 
 class CudaTorchPredictor(Predictor):
@@ -101,7 +157,8 @@ class CudaTorchPredictor(Predictor):
         return False
 
     def _open(self) -> Forward:
-        return self._forward or closed()
+        # Not by its truth: a compiled module has the `__len__` of every module, which may raise.
+        return closed() if self._forward is None else self._forward
 
     @contextmanager
     def _translated(self, shape: tuple[int, ...]) -> Iterator[None]:
