@@ -37,9 +37,9 @@ class Admission:
             full = rows_then > limits.queued_rows or size_then > limits.queued_bytes
             if full and self.requests:
                 raise ServeError(
-                    f"busy: expected at most {limits.queued_rows} images and "
-                    f"{limits.queued_bytes} bytes under way, found {rows_then} and {size_then} "
-                    "with this request; try again",
+                    f"busy: expected at most {limits.queued_rows} images (--max-queue) and "
+                    f"{limits.queued_bytes} bytes (--max-queue-memory) under way, found "
+                    f"{rows_then} and {size_then} with this request; try again",
                     Code.UNAVAILABLE,
                     retry_after=1,
                 )

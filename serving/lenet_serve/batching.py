@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_serve.errors import Code, ServeError, translated
+from lenet_serve.errors import ServeError, require_time, translated
 
 Images = NDArray[np.float32]
 Run = Callable[[Images], Images]
@@ -186,9 +186,3 @@ def _settle(waiting: _Waiting, logits: Logits) -> None:
         waiting.future.set_exception(translated(error))
     else:
         waiting.future.set_result(result)
-
-
-def require_time(deadline: float | None) -> None:
-    """Raise `ServeError` where a deadline of `time.monotonic` has passed."""
-    if deadline is not None and time.monotonic() >= deadline:
-        raise ServeError("deadline: it passed before the request's turn came", Code.DEADLINE)

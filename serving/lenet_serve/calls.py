@@ -6,6 +6,7 @@ from typing import Any
 
 from lenet_serve.batching import Images, Logits
 from lenet_serve.errors import Code, translated
+from lenet_serve.inputs import require_finite
 from lenet_serve.model import Model
 from lenet_serve.protocol.infer import InferRequest, InferResponse, Times
 from lenet_serve.recorder import Recorder
@@ -68,6 +69,8 @@ class Call:
         """
         try:
             images = self._prepared()
+            if self.model.session.check_finite:
+                require_finite(images)
         except Exception as error:
             refusal = translated(error)
             self._end(refusal.code)
@@ -94,6 +97,8 @@ class Call:
             images = self._prepared()
             logits = self.model.batcher.try_run(images, self.deadline)
             if logits is None:
+                if self.model.session.check_finite:
+                    require_finite(images)
                 waiting: Future[Logits] = self.model.batcher.submit(
                     images, self.deadline, lambda logits: logits
                 )
@@ -113,7 +118,7 @@ class Call:
     def _prepared(self) -> Images:
         if self._images is None:
             begun = time.perf_counter_ns()
-            self._images = self.model.images(self.request)
+            self._images = self.model.images(self.request, self.deadline)
             self._ready_ns = time.perf_counter_ns()
             self._times.input_ns = self._ready_ns - begun
         return self._images

@@ -40,7 +40,7 @@ CELLS = RUN + 2 * RUNS
 
 # The cells of a block's head. PID is 0 while the worker does not run. The supervisor writes
 # RESTARTS and clears PID, the worker everything else.
-PID, LOADS, LOADS_FAILED, RESTARTS = range(4)  # RESTARTS by signal; 0 for an exit
+PID, RELOADS, RELOADS_FAILED, RESTARTS = range(4)  # RESTARTS by signal; 0 for an exit
 SIGNALS = 65
 _HEAD = RESTARTS + SIGNALS
 

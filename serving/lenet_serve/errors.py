@@ -1,6 +1,7 @@
 """What a client is told went wrong, once for HTTP and gRPC."""
 
 import logging
+import time
 from enum import Enum
 
 from lenet_runtime.errors import BackendUnavailable, DeployError, DeviceMemoryError, InputError
@@ -79,3 +80,9 @@ def translated(error: BaseException) -> ServeError:
         return ServeError(error, Code.UNIMPLEMENTED)
     _log.error("a request failed", exc_info=error)
     return ServeError("the server failed to answer; its log says why", Code.INTERNAL)
+
+
+def require_time(deadline: float | None) -> None:
+    """Raise `ServeError` where a deadline of `time.monotonic` has passed."""
+    if deadline is not None and time.monotonic() >= deadline:
+        raise ServeError("deadline: it passed before the request's turn came", Code.DEADLINE)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -18,6 +18,9 @@ from lenet_serve.errors import Code, ServeError, translated
 from lenet_serve.protocol import reflection
 from lenet_serve.protocol.messages import METHODS, message_class, parse
 from lenet_serve.service import Service
+
+if TYPE_CHECKING:
+    from lenet_serve.server import ServerOptions
 
 _STREAM_INFER = f"{rpc.PREFIX}ModelStreamInfer"
 _STREAM_ANSWER = message_class("inference.ModelStreamInferResponse")
@@ -68,6 +71,25 @@ class GrpcServer:
                 ("grpc.absolute_max_metadata_size", limits.header_bytes),
                 ("grpc.so_reuseport", int(reuse_port)),
             ],
+        )
+
+    @classmethod
+    def of(cls, service: Service, options: "ServerOptions") -> "GrpcServer":
+        """Make it as a server's options have it.
+
+        Raises:
+            OSError: A file of TLS cannot be read.
+        """
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        tls = None
+        if options.tls_cert and options.tls_key:
+            tls = options.tls_cert.read_bytes(), options.tls_key.read_bytes()
+        return cls(
+            service,
+            f"{host}:{options.grpc_port}",
+            tls=tls,
+            token=options.token,
+            reuse_port=options.reuse_port,
         )
 
     def start(self) -> int:
@@ -188,7 +210,8 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
                 Code.TOO_LARGE,
             )
         deadline = None if left is None else time.monotonic() + left
-        return rpc.answer(self._service, method, body, deadline)
+        metadata = context.invocation_metadata()
+        return rpc.answer(self._service, method, body, deadline, metadata)
 
     def _infer_one(self, body: bytes, context: grpc.ServicerContext) -> bytes:
         answer = _STREAM_ANSWER()

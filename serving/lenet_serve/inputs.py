@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime.artifact import Manifest
+from lenet_runtime.errors import InputError
 from lenet_runtime.images.preprocess import normalise, to_pixels
-from lenet_serve.errors import ServeError
+from lenet_serve.errors import ServeError, require_time
 from lenet_serve.limits import Limits
 from lenet_serve.protocol.infer import InferRequest, Tensor
 
@@ -30,15 +31,12 @@ class Inputs:
     Args:
         manifest: What the artifact is.
         limits: `Limits.rows` is what counts here.
-        check_finite: Whether to look for NaN and infinities here, which the session does by itself
-            where a request's images are computed alone.
     """
 
-    def __init__(self, manifest: Manifest, limits: Limits, *, check_finite: bool = False) -> None:
+    def __init__(self, manifest: Manifest, limits: Limits) -> None:
         self._shape, self._batch_size = manifest.image_shape, manifest.batch_size
         self._preprocessing, self._limits = manifest.preprocessing, limits
         self._image_bytes = 4 * math.prod(self._shape)
-        self._check_finite = check_finite
 
     def size(self, request: InferRequest) -> tuple[int, int]:
         """Images and bytes of a request, by what it says, before anything is checked."""
@@ -51,8 +49,12 @@ class Inputs:
         rows = tensor.shape[0] if tensor.shape else 0
         return rows, data.nbytes if isinstance(data, np.ndarray) else sum(map(len, data))
 
-    def images(self, request: InferRequest) -> NDArray[np.float32]:
+    def images(self, request: InferRequest, deadline: float | None = None) -> NDArray[np.float32]:
         """The images ``(N, C, H, W)``; what is doubtful about pictures goes to the request.
+
+        Args:
+            request: The request.
+            deadline: The moment of `time.monotonic` after which no picture is decoded any more.
 
         Raises:
             ServeError: There is not exactly one input, or it is of another name, datatype or shape
@@ -75,9 +77,12 @@ class Inputs:
             raise self._wrong_shape(tensor)
         self._check_rows(tensor)
         if tensor.name == IMAGES:
-            return self._finite(tensor.data)
-        data = tensor.data if tensor.name == PIXELS else self._files(tensor)
-        pixels, request.warnings = to_pixels(data, self._preprocessing, self._shape)
+            images: NDArray[np.float32] = np.asarray(tensor.data)
+            return images
+        if tensor.name == FILE:
+            pixels, request.warnings = self._pictures(tensor, deadline)
+        else:
+            pixels, _ = to_pixels(np.asarray(tensor.data), self._preprocessing, self._shape)
         return normalise(pixels, self._preprocessing, self._shape)
 
     def _only(self, inputs: list[Tensor]) -> Tensor:
@@ -115,19 +120,36 @@ class Inputs:
                 f"shape {list(tensor.shape)}"
             )
 
-    def _files(self, tensor: Tensor) -> list[bytes]:
-        files: Any = tensor.data
+    def _pictures(
+        self, tensor: Tensor, deadline: float | None
+    ) -> tuple[NDArray[Any], tuple[tuple[str, ...], ...]]:
+        """The pixels of each picture, and the doubts about each."""
         if tensor.shape[1:] not in ((), (1,)):
             raise self._wrong_shape(tensor)
-        return list(files)
-
-    def _finite(self, images: Any) -> NDArray[np.float32]:
-        if self._check_finite and not np.isfinite(images).all():
-            first = [int(i) for i in np.argwhere(~np.isfinite(images))[0]]
-            raise ServeError(f"images{first}: expected finite values, found NaN or infinity")
-        checked: NDArray[np.float32] = images
-        return checked
+        pixels: list[NDArray[Any]] = []
+        doubts: list[tuple[str, ...]] = []
+        for index, file in enumerate(tensor.data):
+            require_time(deadline)
+            try:
+                own, warnings = to_pixels([file], self._preprocessing, self._shape)
+            except InputError as error:
+                text = str(error).replace("images[0]", f"{FILE}[{index}]", 1)
+                raise ServeError(text) from error
+            pixels.append(own)
+            doubts += warnings
+        return np.concatenate(pixels), tuple(doubts)
 
     def _wrong_shape(self, tensor: Tensor) -> ServeError:
         shape = "[N" + "".join(f",{n}" for n in self._shape if tensor.name == IMAGES) + "]"
         return ServeError(f"{tensor.name}: expected shape {shape}, found {list(tensor.shape)}")
+
+
+def require_finite(images: NDArray[np.float32]) -> None:
+    """Refuse NaN and infinities before images are computed with those of others.
+
+    Raises:
+        ServeError: There are some. Of images that are computed alone, the session says it.
+    """
+    if not np.isfinite(images).all():
+        first = [int(i) for i in np.argwhere(~np.isfinite(images))[0]]
+        raise ServeError(f"images{first}: expected finite values, found NaN or infinity")

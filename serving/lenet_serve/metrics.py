@@ -1,8 +1,8 @@
 """`Metrics`: what was asked and answered, as Prometheus's text and V2's statistics.
 
 A label is a model that is or was loaded, never what a client wrote. The shared memory has room for
-64 versions of models. The next one takes the place of that which was not asked for the longest
-time, if that is an hour or more; otherwise it is counted without a name.
+64 versions of models. Where it is full, the next one takes the place of one that is not loaded any
+more, or is counted without a name.
 """
 
 import os
@@ -20,8 +20,6 @@ from lenet_serve.prometheus import render
 from lenet_serve.protocol.infer import InferRequest, Times
 from lenet_serve.recorder import Recorder
 from lenet_serve.statistics import statistics
-
-_KEPT_MS = 3_600_000
 
 
 class Metrics(Recorder):
@@ -44,13 +42,23 @@ class Metrics(Recorder):
         for index in range(c.ENTRIES):  # left by a worker that died
             self._cells[self._counters.entry(worker, index) + c.PENDING] = 0
 
-    def loaded(self, model: str, version: str, seconds: float = 0.0, reason: str = "") -> None:
-        """List a model from now on, and count how it was loaded; see `Recorder`."""
-        if seconds:
-            with self._lock:
-                self._cells[self._head + (c.LOADS_FAILED if reason else c.LOADS)] += 1
-        if not reason:
-            self._entry(model, version)
+    def loaded(self, model: str, version: str) -> None:
+        """List a model from now on; it counts on where it was."""
+        self._entry(model, version)
+
+    def unloaded(self, model: str, version: str) -> None:
+        """Let another take a model's place, when it is needed."""
+        with self._lock:
+            nameless = self._entries["", ""]  # who had no place may find one now
+            self._entries = {
+                name: at for name, at in self._entries.items()
+                if name != (model, version) and (at != nameless or not name[0])
+            }  # fmt: skip
+
+    def reloaded(self, succeeded: bool) -> None:
+        """Count a version that was loaded in place of another, or one that failed to load."""
+        with self._lock:
+            self._cells[self._head + (c.RELOADS if succeeded else c.RELOADS_FAILED)] += 1
 
     def _entry(self, model: str, version: str) -> int:
         """Where the cells of a model begin, which it is given at the first request."""
@@ -65,16 +73,15 @@ class Metrics(Recorder):
         names = [self._counters.name(self._worker, index) for index in range(1, c.ENTRIES)]
         if (model, version) in names:
             return 1 + names.index((model, version))
-        if None in names:
-            index = 1 + names.index(None)
-        else:
-            starts = [self._counters.entry(self._worker, i) for i in range(1, c.ENTRIES)]
-            asked = [self._cells[start + c.LAST_MS] for start in starts]
-            if min(asked) > _now_ms() - _KEPT_MS:
-                return 0
-            index = 1 + asked.index(min(asked))
-            self._entries.pop(names[index - 1] or ("", ""), None)
+        free = [i for i, name in enumerate(names, 1) if name is None]
+        left = [i for i, name in enumerate(names, 1) if name not in self._entries]
+        if not left:
+            return 0
+        index = free[0] if free else min(left, key=self._last_ms)
         return index if self._counters.rename(self._worker, index, model, version) else 0
+
+    def _last_ms(self, index: int) -> int:
+        return self._cells[self._counters.entry(self._worker, index) + c.LAST_MS]
 
     def pending(self, model: str, version: str, change: int) -> None:
         """Count a request that begins (1) or ends (-1) to wait for the engine."""
@@ -108,7 +115,7 @@ class Metrics(Recorder):
         queue = at + c.QUEUE + bisect_left(c.BOUNDS_NS, queue_ns)
         compute = at + c.COMPUTE + bisect_left(c.BOUNDS_NS, input_ns + infer_ns + output_ns)
         run = at + c.RUN + 2 * c.run_row(times.batch)
-        now = _now_ms()
+        now = time.time_ns() // 1_000_000
         with self._lock:
             cells[at + c.ROWS] += rows
             cells[at + c.REQUEST_NS] += total_ns
@@ -132,7 +139,3 @@ class Metrics(Recorder):
     def text(self) -> bytes:
         """All metrics, summed over workers, in Prometheus's text format 0.0.4."""
         return render(self._counters).encode()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -53,17 +53,19 @@ class Model:
         self.max_batch = max_batch or (1 if alone else MAX_BATCH)
         self.admission = Admission(self.limits)
         self.batcher = Batcher(session.run, self.max_batch, name=f"{name}-{version}")
-        # Before the queue, so that no request can fail another's batch.
-        check_finite = self.batcher.batches and session.check_finite
-        self._inputs = Inputs(session.manifest, self.limits, check_finite=check_finite)
+        self._inputs = Inputs(session.manifest, self.limits)
         self._outputs = Outputs(session.manifest)
 
     def size(self, request: InferRequest) -> tuple[int, int]:
         """Images and bytes of a request, by what it says, before anything is checked."""
         return self._inputs.size(request)
 
-    def images(self, request: InferRequest) -> NDArray[np.float32]:
+    def images(self, request: InferRequest, deadline: float | None = None) -> NDArray[np.float32]:
         """Check a request and prepare its images, before it waits for anything.
+
+        Args:
+            request: The request; doubts about its pictures are written to it.
+            deadline: The moment of `time.monotonic` after which no picture is decoded any more.
 
         Returns:
             The images ``(N, C, H, W)``, as `Session.run` takes them.
@@ -73,7 +75,7 @@ class Model:
         """
         self._outputs.check(request)
         try:
-            return self._inputs.images(request)
+            return self._inputs.images(request, deadline)
         except InputError as error:
             raise translated(error) from error
 

@@ -50,8 +50,10 @@ class Outputs:
         """The outputs that are asked for, each once, of the network's answer ``(N, K)``."""
         if not request.outputs:
             return [Tensor(self._own, "FP32", logits.shape, logits)]
-        outputs = {output.name: output for output in reversed(request.outputs)}
-        return [self._one(outputs[name], logits) for name in reversed(outputs)]
+        outputs: dict[str, RequestedOutput] = {}
+        for output in request.outputs:
+            outputs.setdefault(output.name, output)
+        return [self._one(output, logits) for output in outputs.values()]
 
     def _one(self, output: RequestedOutput, logits: NDArray[np.float32]) -> Tensor:
         if output.name == LABELS:

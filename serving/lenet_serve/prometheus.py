@@ -108,10 +108,10 @@ def _house(lines: list[str], counters: Counters) -> None:
     heads = counters.heads()
     _family(lines, "lenet_build_info", "gauge", "The version that serves.",
             [({"version": __version__, "python": platform.python_version()}, 1)])  # fmt: skip
-    _family(lines, "lenet_model_loads_total", "counter",
-            "Models loaded, at the start and in place of others; each worker counts its own.",
-            [({"outcome": "succeeded"}, int(heads[:, c.LOADS].sum())),
-             ({"outcome": "failed"}, int(heads[:, c.LOADS_FAILED].sum()))])  # fmt: skip
+    _family(lines, "lenet_reloads_total", "counter",
+            "Models loaded in place of others, or that failed to load; each worker counts its own.",
+            [({"outcome": "succeeded"}, int(heads[:, c.RELOADS].sum())),
+             ({"outcome": "failed"}, int(heads[:, c.RELOADS_FAILED].sum()))])  # fmt: skip
     _family(lines, "lenet_workers", "gauge", "Worker processes that run.",
             [({}, int(np.count_nonzero(heads[:, c.PID])))])  # fmt: skip
     restarts = heads[:, c.RESTARTS : c.RESTARTS + c.SIGNALS].sum(axis=0)

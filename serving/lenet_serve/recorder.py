@@ -35,14 +35,8 @@ class Recorder:
             request: The request, for logs and traces; None where it could not be read.
         """
 
-    def loaded(self, model: str, version: str, seconds: float = 0.0, reason: str = "") -> None:
-        """Learn of a model that is served from now on, or that could not be loaded.
-
-        Args:
-            model, version: What was loaded.
-            seconds: How long that took; 0 where it was not timed, and is not counted as a load.
-            reason: Why it failed; empty where it did not.
-        """
+    def loaded(self, model: str, version: str) -> None:
+        """Learn of a model that is served from now on."""
 
     def pending(self, model: str, version: str, change: int) -> None:
         """Count a request that begins (1) or ends (-1) to wait for the engine."""

@@ -1,22 +1,30 @@
 """gRPC's calls: a method's name and a message's bytes in, a message's bytes out; no network."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
 
-from lenet_serve import documents
+from lenet_serve import documents, tracing
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.protocol import grpc as codec
+from lenet_serve.protocol.infer import InferRequest
 from lenet_serve.protocol.messages import METHODS, Message, parse
 from lenet_serve.service import Service
 
 PREFIX = "/inference.GRPCInferenceService/"
 Document = Mapping[str, Any]
+Metadata = Iterable[tuple[str, str | bytes]]
 
 
-def answer(service: Service, method: str, body: bytes, deadline: float | None = None) -> bytes:
+def answer(
+    service: Service,
+    method: str,
+    body: bytes,
+    deadline: float | None = None,
+    metadata: Metadata = (),
+) -> bytes:
     """Answer one call of ``inference.GRPCInferenceService``, all but its stream.
 
     Args:
@@ -25,6 +33,7 @@ def answer(service: Service, method: str, body: bytes, deadline: float | None = 
         body: The method's request, serialized.
         deadline: The moment of `time.monotonic` after which nobody waits for the answer; None for
             none.
+        metadata: What the call says beside the message: ``x-request-id`` and ``traceparent``.
 
     Returns:
         The method's response, serialized.
@@ -33,7 +42,7 @@ def answer(service: Service, method: str, body: bytes, deadline: float | None = 
         ServeError: The request is refused.
     """
     if method == "ModelInfer":
-        return infer(service, body, deadline)
+        return infer(service, body, deadline, metadata)
     call = _CALLS.get(method)
     if call is None:
         raise ServeError(
@@ -45,17 +54,27 @@ def answer(service: Service, method: str, body: bytes, deadline: float | None = 
     return response.SerializeToString()  # type: ignore[no-any-return]
 
 
-def infer(service: Service, body: bytes, deadline: float | None = None) -> bytes:
+def infer(
+    service: Service, body: bytes, deadline: float | None = None, metadata: Metadata = ()
+) -> bytes:
     """Answer a serialized ``ModelInferRequest``; see `answer`."""
     begun_ns = time.perf_counter_ns()
+    tag = trace = ""
+    for name, value in metadata:
+        if name == "x-request-id":
+            tag = str(value)
+        elif name == "traceparent":
+            trace = tracing.parse(value)
     try:
         request = codec.decode(body)
         _check_version(request.version)
     except ServeError as error:
         took = time.perf_counter_ns() - begun_ns
-        service.refused("", "", protocol="grpc", code=error.code, total_ns=took)
+        named = InferRequest("", tag=tag, trace=trace)
+        service.refused("", "", protocol="grpc", code=error.code, total_ns=took, request=named)
         raise
     request.protocol, request.begun_ns = "grpc", begun_ns
+    request.tag, request.trace = tag, trace
     return codec.encode(service.infer(request, deadline))
 
 

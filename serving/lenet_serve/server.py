@@ -8,7 +8,7 @@ import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,12 @@ class ServerOptions:
     token: str | None = None
     reuse_port: bool = False
     over_asgi: bool = False
+
+    @property
+    def grpc_address(self) -> str:
+        """Where gRPC listens, as grpcio writes it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.grpc_port}"
 
 
 def listen(options: ServerOptions) -> socket.socket:
@@ -114,7 +120,12 @@ class Server(uvicorn.Server):
     Args:
         service: What answers.
         options: How it is served.
+
+    Attributes:
+        addresses: How clients reach it, once it runs.
     """
+
+    addresses = ""
 
     def __init__(self, service: Service, options: ServerOptions) -> None:
         self._service, self._options = service, options
@@ -139,45 +150,89 @@ class Server(uvicorn.Server):
             )
         )
         self._stop = asyncio.Event()
+        self._at_once = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._grpc: Any = None
 
-    def run_on(self, listener: socket.socket, on_ready: Callable[[], None]) -> None:
-        """Serve on a listener until SIGTERM or SIGINT, or `stop`, ends it."""
+    def run_on(
+        self,
+        listener: socket.socket,
+        on_start: Callable[[], None] = lambda: None,
+        on_hangup: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Serve on a listener until SIGTERM or SIGINT, or `stop`, ends it.
+
+        Args:
+            listener: What `listen` opened.
+            on_start: Called once requests are answered.
+            on_hangup: Called at SIGHUP.
+
+        Raises:
+            DeployError: gRPC's address cannot be listened on.
+        """
         with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
-            runner.run(self._serve_on(listener, on_ready))
+            runner.run(self._serve_on(listener, on_start, on_hangup))
 
-    def stop(self) -> None:
-        """Do as at SIGTERM; from any thread."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Do as at SIGTERM; from any thread.
+
+        Args:
+            at_once: Not to wait `ServerOptions.drain_delay` first.
+        """
         assert self._loop is not None
+        self._at_once = at_once
         self._loop.call_soon_threadsafe(self._stop.set)
 
-    async def _serve_on(self, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+    async def _serve_on(
+        self,
+        listener: socket.socket,
+        on_start: Callable[[], None],
+        on_hangup: Callable[[], None],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
-        with self._signals(self._loop):
+        self.addresses = url(listener, self._options)
+        if self._options.grpc_port is not None:
+            self._start_grpc()
+        with self._signals(self._loop, on_hangup):
             await self.startup(sockets=[listener])
             await self.on_tick(0)
-            on_ready()
+            on_start()
             await self._until_stopped()
             await self._drain(listener)
 
+    def _start_grpc(self) -> None:
+        from lenet_serve.grpc import GrpcServer  # needs an extra of its own
+
+        self._grpc = GrpcServer.of(self._service, self._options)
+        try:
+            port = self._grpc.start()
+        except OSError as error:
+            raise DeployError(error) from error
+        self.addresses += f" grpc: {replace(self._options, grpc_port=port).grpc_address}"
+
     @contextlib.contextmanager
-    def _signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        signals = signal.SIGTERM, signal.SIGINT
+    def _signals(
+        self, loop: asyncio.AbstractEventLoop, on_hangup: Callable[[], None]
+    ) -> Iterator[None]:
         if threading.current_thread() is not threading.main_thread():
-            signals = ()  # type: ignore[assignment]
-        for number in signals:
+            yield
+            return
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
         try:
             yield
         finally:
-            for number in signals:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
     def _signalled(self, number: int) -> None:
         if self._stop.is_set():  # the second one
             os._exit(128 + number)
+        # Who presses Ctrl-C sits before it, and no load balancer has to hear of it first.
+        self._at_once = number == signal.SIGINT
         self._stop.set()
 
     async def _until_stopped(self) -> None:
@@ -206,8 +261,12 @@ class Server(uvicorn.Server):
     async def _drain(self, listener: socket.socket) -> None:
         """Say that it is over, wait until clients know, answer what still comes, and end."""
         self._service.draining = True
-        await self._sleep(self._options.drain_delay)
+        if self._grpc:
+            self._grpc.drain()
+        await self._sleep(0.0 if self._at_once else self._options.drain_delay)
         await self._close(listener)
+        if self._grpc:
+            grpc_ends = asyncio.create_task(asyncio.to_thread(self._grpc.stop, _GRACE))
         await self._sleep(_LINGER)
         for connection in list(self.server_state.connections):
             connection.shutdown()
@@ -215,6 +274,8 @@ class Server(uvicorn.Server):
             async with asyncio.timeout(_GRACE):
                 while self.server_state.connections:
                     await asyncio.sleep(0.02)
+        if self._grpc:
+            await grpc_ends
 
     async def _close(self, listener: socket.socket) -> None:
         """Take no more connections, but serve those that the kernel had taken."""
@@ -255,13 +316,3 @@ def _fits() -> bool:
     return isinstance(getattr(state, "connections", None), set) and isinstance(
         getattr(state, "default_headers", None), list
     )
-
-
-def run_worker(
-    listener: socket.socket,
-    service: Service,
-    options: ServerOptions,
-    on_ready: Callable[[], None] = lambda: None,
-) -> None:
-    """Serve on a listener in this process until SIGTERM or SIGINT."""
-    Server(service, options).run_on(listener, on_ready)

@@ -151,7 +151,14 @@ class Service:
             raise ServeError("deadline: it passed before the answer", Code.DEADLINE) from error
 
     def refused(
-        self, name: str, version: str, *, protocol: str, code: Code, total_ns: int = 0
+        self,
+        name: str,
+        version: str,
+        *,
+        protocol: str,
+        code: Code,
+        total_ns: int = 0,
+        request: InferRequest | None = None,
     ) -> None:
         """Count a request that is refused before it is admitted, by an adapter or by `submit`.
 
@@ -159,6 +166,7 @@ class Service:
             name, version: What the request named; a label only if there is such a model.
             protocol, code: See `Recorder.record`.
             total_ns: Nanoseconds that it took.
+            request: What is known of the request, for logs and traces.
         """
         try:
             model = self.repository.get(name, version)
@@ -166,14 +174,20 @@ class Service:
         except ServeError:
             name = version = ""
         self.metrics.record(
-            name, version, protocol=protocol, code=code, rows=0, times=Times(total_ns=total_ns)
+            name,
+            version,
+            protocol=protocol,
+            code=code,
+            rows=0,
+            times=Times(total_ns=total_ns),
+            request=request,
         )
 
     def close(self) -> None:
         """Answer what is under way, and close the models."""
         self.draining = True
+        self.repository.close()  # which still needs the pool
         self._pool.shutdown()
-        self.repository.close()
 
     def __enter__(self) -> "Service":
         return self
@@ -200,7 +214,7 @@ class Service:
         except ServeError as error:
             self.refused(
                 request.model, request.version, protocol=request.protocol, code=error.code,
-                total_ns=time.perf_counter_ns() - request.begun_ns,
+                total_ns=time.perf_counter_ns() - request.begun_ns, request=request,
             )  # fmt: skip
             raise
 

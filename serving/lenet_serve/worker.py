@@ -3,93 +3,74 @@
 import os
 import pickle
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from typing import Any
 
+from lenet_runtime.errors import DeployError
 from lenet_serve.counters import Counters
-from lenet_serve.metrics import Metrics
 
-READY = b"r"
+Message = tuple[str, object]  # "ready" and None, "tell" and a text, "error" and an exception
 
 
-@dataclass(frozen=True)
+@dataclass
 class Worker:
     """A worker, as its function gets to know itself.
 
     Attributes:
         number: Its number, from 0.
-        count: The workers.
-        counters: The descriptor of the memory that all workers count in.
-        control: The socket to the supervisor.
+        counters: The memory that all workers count in. `lenet_serve.metrics.Metrics` of it and of
+            the number counts on where a worker before it died.
+        control: The connection to the supervisor.
+        on_told: Called with what another worker tells, in a thread of its own.
     """
 
     number: int
-    count: int
-    counters: int
-    control: socket.socket = field(repr=False)
-
-    def metrics(self) -> Metrics:
-        """Make what counts this worker's requests; it goes on where a worker before it died."""
-        return Metrics(Counters(self.count, self.counters), self.number)
+    counters: Counters = field(repr=False)
+    control: "Connection[Message, Any]" = field(repr=False)
+    on_told: Callable[[str], object] = field(default=lambda text: None, repr=False)
 
     def ready(self) -> None:
         """Tell the supervisor that this worker serves, and handles signals."""
-        self.control.send(READY)
+        self.control.send(("ready", None))
 
+    def tell(self, text: str) -> None:
+        """Have the supervisor tell all other workers, and those that come later."""
+        self.control.send(("tell", text))
 
-def listen(host: str, port: int, backlog: int = 2048) -> socket.socket:
-    """Listen beside the other workers; the kernel spreads connections over all that do.
-
-    Args:
-        host, port: An address that the supervisor has reserved (`lenet_serve.workers.reserve`).
-        backlog: Connections that may wait to be accepted.
-    """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(address)
-        listener.listen(backlog)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+    def watch(self) -> None:
+        """Hear what others tell; drain and end when the supervisor is gone, however it went."""
+        try:
+            while True:
+                text = self.control.recv()
+                self.on_told(text)
+        except (EOFError, OSError):
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:
-    """Run a worker; its command line names the control socket, which says what to do."""
-    control = socket.socket(fileno=int(sys.argv[1]))
-    with control.makefile("rb") as stream:
-        size = int.from_bytes(stream.read(8), "big")
-        payload = stream.read(size)
-    if len(payload) < size:
-        sys.exit(1)  # the supervisor died
-    threading.Thread(target=_watch, args=[control], name="supervisor", daemon=True).start()
-    number, count, counters, target, arguments = pickle.loads(payload)  # noqa: S301 - our parent's
-    sys.exit(target(Worker(number, count, counters, control), *arguments))
-
-
-def order(
-    number: int, count: int, counters: int, target: Callable[..., Any], arguments: tuple[Any, ...]
-) -> bytes:
-    """Write what `main` reads."""
-    payload = pickle.dumps((number, count, counters, target, arguments))
-    return len(payload).to_bytes(8, "big") + payload
-
-
-def _watch(control: socket.socket) -> None:
-    """Drain and end when the supervisor is gone, however it went."""
+    """Run a worker; its command line names the connection, which says what to do."""
+    control: Connection[Message, Any] = Connection(int(sys.argv[1]))
     try:
-        while control.recv(64):
-            pass
-    except OSError:
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
+        number, count, memory, target, arguments = control.recv()
+    except EOFError:
+        sys.exit(1)  # the supervisor died
+    worker = Worker(number, Counters(count, memory), control)
+    threading.Thread(target=worker.watch, name="supervisor", daemon=True).start()
+    try:
+        sys.exit(target(worker, *arguments))
+    except (DeployError, OSError, ImportError, MemoryError) as error:
+        control.send(("error", _portable(error)))  # which says it
+        sys.exit(1)
+
+
+def _portable(error: Exception) -> Exception:
+    """An error that the supervisor can read: not all can be made from their arguments again."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  our own
+    except Exception:  # whatever their constructors raise
+        return DeployError(error)
+    return error

@@ -15,11 +15,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Pipe
 from typing import Any
 
 from lenet_serve import counters as c
 from lenet_serve.counters import Counters, shared_memory
-from lenet_serve.worker import READY, order
 
 _log = logging.getLogger(__name__)
 _STOP = (signal.SIGTERM, signal.SIGINT)
@@ -56,7 +56,10 @@ def reserve(host: str, port: int) -> socket.socket:
 
 
 def supervise(
-    target: Callable[..., Any], *arguments: Any, workers: int, fds: tuple[int, ...] = ()
+    target: Callable[..., Any],
+    *arguments: Any,
+    workers: int,
+    on_ready: Callable[[], object] = lambda: None,
 ) -> int:
     """Run workers until SIGTERM or SIGINT; call it in the main thread.
 
@@ -69,13 +72,17 @@ def supervise(
             serves, calls `Worker.ready`, and returns the exit code. It can be pickled.
         arguments: What else it gets; they can be pickled.
         workers: Their number.
-        fds: Descriptors that workers inherit under the same numbers.
+        on_ready: Called once all workers are ready for the first time.
 
     Returns:
         The exit code: 0 after a drain, 1 where workers were killed, and that of a worker which
         could not start.
+
+    Raises:
+        Exception: What a worker raised that could not start: an error of ours, of the system, of
+            an import.
     """
-    return _Supervisor((target, arguments), workers, fds).run()
+    return _Supervisor((target, arguments), workers, on_ready).run()
 
 
 class _Process:
@@ -84,9 +91,10 @@ class _Process:
     Attributes:
         number: The worker's number.
         popen: The process; None where none runs.
-        control: The socket to it.
+        control: The connection to it.
         ready: Whether it serves.
         was_ready: Whether it or one before it did.
+        error: Why it ends, where it says so.
         due: When the next one is to be started, in seconds of `time.monotonic`.
     """
 
@@ -94,34 +102,42 @@ class _Process:
         self.number = number
         self.popen: subprocess.Popen[bytes] | None = None
         self.ready = self.was_ready = False
+        self.error: Exception | None = None
         self.due = self._ready_since = 0.0
         self.delay_s = 0.0
 
-    def start(self, order: bytes, fds: list[int]) -> None:
+    def start(self, order: tuple[Any, ...], memory: int) -> None:
         """Start the process and tell it what to do."""
         path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)  # noqa: PTH109
-        self.control, theirs = socket.socketpair()
+        self.control, theirs = Pipe()
+        self.error = None
         code = "from lenet_serve.worker import main; main()"
         with theirs:
             self.popen = subprocess.Popen(
                 [sys.executable, "-P", "-c", code, str(theirs.fileno())],
-                pass_fds=[theirs.fileno(), *fds],
+                pass_fds=[theirs.fileno(), memory],
                 env=os.environ | {"PYTHONPATH": path},
                 process_group=0,  # Ctrl-C reaches the supervisor alone
             )
         with contextlib.suppress(OSError):  # it has died, which its socket will tell
-            self.control.sendall(order)
+            self.control.send((self.number, *order))
 
-    def heard(self) -> bool:
-        """Read what it says; False where it has ended."""
+    def heard(self) -> str | None:
+        """Read what it says: a text for the others, or something about itself.
+
+        Raises:
+            EOFError: It has ended.
+        """
         try:
-            message = self.control.recv(64)
-        except OSError:
-            return False
-        if READY in message:
+            kind, content = self.control.recv()
+        except OSError as error:
+            raise EOFError from error
+        if kind == "ready":
             self.ready = self.was_ready = True
             self._ready_since = time.monotonic()
-        return bool(message)
+        elif kind == "error":
+            self.error = content
+        return content if kind == "tell" else None
 
     def end(self) -> tuple[int, int]:
         """See it off, and say when the next one is due; its PID and its exit code."""
@@ -143,15 +159,20 @@ class _Process:
 
 class _Supervisor:
     def __init__(
-        self, task: tuple[Callable[..., Any], tuple[Any, ...]], workers: int, fds: tuple[int, ...]
+        self,
+        task: tuple[Callable[..., Any], tuple[Any, ...]],
+        workers: int,
+        on_ready: Callable[[], object],
     ) -> None:
-        self._task, self._fds = task, fds
+        self._task, self._on_ready = task, on_ready
+        self._told: dict[str, None] = {}  # what workers told, each once, the last behind
         self._memory = shared_memory(workers)
         self._counters = Counters(workers, self._memory)
         self._counters.cells[0] = os.getpid()
         self._workers = [_Process(number) for number in range(workers)]
         self._selector = selectors.DefaultSelector()
         self._stops = self._code = 0
+        self._error: Exception | None = None
 
     def run(self) -> int:
         wake, wakened = socket.socketpair()
@@ -170,6 +191,8 @@ class _Supervisor:
                 signal.signal(number, handler)
             self._signal(signal.SIGKILL)
             os.close(self._memory)
+        if self._error:
+            raise self._error
         return self._code
 
     def _turn(self, wake: socket.socket) -> bool:
@@ -183,25 +206,45 @@ class _Supervisor:
         if not self._workers[0].was_ready:  # the others wait for it, not for their time
             wait_s = None
         for key, _ in self._selector.select(wait_s):
-            worker = key.data
-            if worker is None:
+            if key.data is None:
                 for number in wake.recv(4096):
                     self._signalled(number)
-            elif not worker.heard():
-                self._ended(worker)
-            elif all(one.ready for one in self._workers):
-                _log.info("all %d workers are ready", len(self._workers))
+            else:
+                self._hear(key.data)
         return True
+
+    def _hear(self, worker: _Process) -> None:
+        was_ready, were_ready = worker.ready, all(one.ready for one in self._workers)
+        try:
+            text = worker.heard()
+        except EOFError:
+            self._ended(worker)
+            return
+        if not were_ready and all(one.ready for one in self._workers):
+            _log.info("all %d workers are ready", len(self._workers))
+            self._on_ready()
+            self._on_ready = lambda: None
+        if worker.ready and not was_ready:
+            for told in self._told:  # before it came, or came back
+                self._tell(worker, told)
+        if text is not None:
+            self._told.pop(text, None)
+            self._told[text] = None
+            for one in self._workers:
+                if one.ready and one is not worker:
+                    self._tell(one, text)
+
+    def _tell(self, worker: _Process, text: str) -> None:
+        with contextlib.suppress(OSError):  # it has died, which its socket will tell
+            worker.control.send(text)
 
     def _start(self) -> None:
         # The first alone, so that what is wrong for all of them is said once.
         first = self._workers[0]
         for worker in self._workers if first.was_ready else [first]:
             if not worker.popen and worker.due <= time.monotonic():
-                worker.start(
-                    order(worker.number, len(self._workers), self._memory, *self._task),
-                    [self._memory, *self._fds],
-                )
+                order = len(self._workers), self._memory, *self._task
+                worker.start(order, self._memory)
                 self._selector.register(worker.control, selectors.EVENT_READ, worker)
 
     def _ended(self, worker: _Process) -> None:
@@ -211,13 +254,15 @@ class _Supervisor:
         self._counters.cells[head + c.PID] = 0
         how = f"by {_signal_name(-code)}" if code < 0 else f"with exit code {code}"
         what = f"worker {worker.number} (pid {pid}) ended {how}"
+        if worker.error:
+            what = f"{what}: {worker.error}"
         if self._stops:
             if code not in (0, -signal.SIGTERM):
                 _log.warning("%s", what)
                 self._code = self._code or 1
         elif not worker.was_ready:
-            _log.error("%s before it was ready, so the server ends", what)
-            self._code = code if code > 0 else 1
+            _log.error("%s; it has not been ready yet, so the server ends", what)
+            self._code, self._error = (code if code > 0 else 1), worker.error
             self._stops = 1
             self._signal(signal.SIGTERM)
         else:

@@ -8,21 +8,23 @@ import threading
 import time
 from pathlib import Path
 
+from lenet_runtime.errors import BackendUnavailable
+from lenet_serve.metrics import Metrics
 from lenet_serve.protocol.infer import Times
-from lenet_serve.worker import listen
 from lenet_serve.workers import reserve, supervise
 
 
 def echo(worker, port, folder):
     """Answer each connection with our number, PID and how often we were reloaded, and count it."""
-    metrics = worker.metrics()
+    metrics = Metrics(worker.counters, worker.number)
     metrics.loaded("lenet", "1")
     reloads = []
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGHUP, lambda *_: reloads.append(1))
-    listener = listen("127.0.0.1", port)
-    listener.settimeout(0.05)
+    told = []
+    worker.on_told = told.append
+    listener = listen(port)
     worker.ready()
     while not stop.is_set():
         try:
@@ -32,7 +34,9 @@ def echo(worker, port, folder):
         with connection:
             metrics.record("lenet", "1", protocol="http", code=None, rows=1, times=Times())
             total = metrics.statistics("lenet", "1")["inference_count"]
-            state = (worker.number, os.getpid(), len(reloads), total, metrics.text().decode())
+            if connection.recv(1) == b"t":
+                worker.tell(f"from {worker.number}")
+            state = (worker.number, os.getpid(), len(reloads), total, metrics.text().decode(), told)
             connection.sendall(repr(state).encode())
     time.sleep(0.1)
     (Path(folder) / f"drained-{worker.number}").touch()
@@ -42,8 +46,7 @@ def broken(worker, port, folder):
     """Fail as a worker whose artifact is broken: worker 0 at once, unless there is a file good."""
     if worker.number == 0 and (Path(folder) / "good").exists():
         return echo(worker, port, folder)
-    print(f"worker {worker.number}: this artifact is broken", file=sys.stderr)
-    return 4
+    raise BackendUnavailable(f"worker {worker.number}: this artifact is broken")
 
 
 def breaks_later(worker, port, folder):
@@ -69,12 +72,30 @@ def main():
     with reserve("127.0.0.1", 0) as reserved:
         port = reserved.getsockname()[1]
         (Path(folder) / "port").write_text(str(port))
-        sys.exit(supervise(globals()[name], port, folder, workers=int(workers)))
+        ready = Path(folder) / "ready"
+        try:
+            code = supervise(
+                globals()[name], port, folder, workers=int(workers), on_ready=ready.touch
+            )
+        except BackendUnavailable as error:
+            print(f"error: {error}", file=sys.stderr)
+            code = 4
+        sys.exit(code)
 
 
-def ask(port):
+def listen(port):
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(100)
+    listener.settimeout(0.05)
+    return listener
+
+
+def ask(port, what=b"?"):
     """What the worker that the kernel chooses says of itself."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(what)
         return eval(b"".join(iter(lambda: connection.recv(65536), b"")))
 
 

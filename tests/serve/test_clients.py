@@ -10,7 +10,6 @@ from drawings import rendered
 from http_server import running
 
 import lenet_serve
-from lenet_serve.grpc import GrpcServer
 from lenet_serve.limits import Limits
 from lenet_serve.protocol.infer import DTYPES
 
@@ -35,10 +34,9 @@ def service(native_artifact):
 
 @pytest.fixture(scope="module")
 def addresses(service):
-    server = GrpcServer(service, "127.0.0.1:0")
-    with running(service) as http:
-        yield {"grpc": f"127.0.0.1:{server.start()}", "http": http.url.removeprefix("http://")}
-    server.stop(1)
+    with running(service, grpc_port=0) as http:
+        port = http.server.grpc_port
+        yield {"grpc": f"127.0.0.1:{port}", "http": http.url.removeprefix("http://")}
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +214,7 @@ def test_curl(addresses, tmp_path, digit_png):
     body = tmp_path / "request.json"
     data = ",".join(map(str, PIXELS[0].ravel().tolist()))
     body.write_text(
-        '{"inputs":[{"name":"pixels","datatype":"UINT8","shape":[1,28,28],"data":[%s]}]}' % data
+        f'{{"inputs":[{{"name":"pixels","datatype":"UINT8","shape":[1,28,28],"data":[{data}]}}]}}'
     )
     answer = curl(f"{url}/v2/models/lenet/infer", "--data-binary", f"@{body}")
     assert '"name":"logits"' in answer

@@ -234,16 +234,16 @@ def test_both_workers_answer_with_the_sum(two):
     answered(two[1], 4, protocol="grpc")
     two[0].loaded("only here", "1")
     answered(two[0], 5, model="only here")
-    two[1].loaded("lenet", "2", 0.3)
-    two[0].loaded("lenet", "3", 0.3, "it is broken")
+    two[1].loaded("lenet", "2")
+    two[1].reloaded(True)
+    two[0].reloaded(False)
     for worker in two:
         found = values(worker)
         assert found['nv_inference_request_success{model="lenet",version="1"}'] == 7
         assert found['lenet_images_total{model="only here",version="1"}'] == 5
-        assert found['lenet_model_loads_total{outcome="succeeded"}'] == 1
-        assert found['lenet_model_loads_total{outcome="failed"}'] == 1
-        assert b'version="2"' in worker.text()
-        assert b'version="3"' not in worker.text()
+        assert found['lenet_reloads_total{outcome="succeeded"}'] == 1
+        assert found['lenet_reloads_total{outcome="failed"}'] == 1
+        assert found['lenet_images_total{model="lenet",version="2"}'] == 0
         assert found["lenet_workers"] == 2
         assert worker.statistics("lenet", "1")["inference_count"] == 7
 
@@ -322,17 +322,28 @@ def test_models_beyond_the_table_are_counted_without_a_name(metrics):
     assert found[name] == 100 - len(named)
 
 
-def test_the_longest_idle_version_makes_room_after_an_hour(metrics, monkeypatch):
+def test_a_version_takes_the_place_of_one_that_is_gone(metrics):
     """A folder whose versions come and go would fill the table."""
-    now = time.time_ns()
-    for number in range(1, 200):
-        monkeypatch.setattr(time, "time_ns", lambda number=number: now + number * 10**12)
+    answered(metrics)
+    for number in range(2, 200):
+        metrics.loaded("lenet", str(number))
         answered(metrics, version=str(number))
+        metrics.unloaded("lenet", str(number))
     found = values(metrics)
-    for number in range(1, 200):
-        name = f'lenet_images_total{{model="lenet",version="{number}"}}'
-        assert found.get(name) == (1 if number > 199 - counters.ENTRIES + 1 else None), number
+    assert found['lenet_images_total{model="lenet",version="1"}'] == 1
+    assert found['lenet_images_total{model="lenet",version="199"}'] == 1
+    assert 'lenet_images_total{model="lenet",version="2"}' not in found
+    assert sum(name.startswith("lenet_images_total") for name in found) == counters.ENTRIES - 1
     assert 'lenet_requests_total{model="",version="",protocol="http",code="200"}' not in found
+
+
+def test_who_had_no_place_takes_one_that_becomes_free(metrics):
+    for number in range(100):
+        metrics.loaded(f"model {number}", "1")
+    answered(metrics, model="model 99")
+    metrics.unloaded("model 5", "1")
+    answered(metrics, model="model 99")
+    assert values(metrics)['lenet_images_total{model="model 99",version="1"}'] == 1
 
 
 def test_labels_are_escaped(metrics):

@@ -144,6 +144,7 @@ def test_malformed_bodies_are_refused_and_said_where(case):
         (*binary(b"\5\0\0\0ab", shape=[1], datatype="BYTES"), "inputs[0]: expected 4 bytes of"),
         (*binary(b"\1\0\0\0a\1", shape=[1], datatype="BYTES"), "inputs[0]: expected 4 bytes of"),
         (*binary(b"\1\0\0\0a", shape=[2], datatype="BYTES"), "inputs[0]: expected 2 elements"),
+        (*binary(b"\0\1\2\0", datatype="BOOL"), "inputs[0]: expected bytes 0 and 1 for BOOL"),
         (b"{}", "3", "inference-header-content-length: expected an integer from 0 to 2"),
         (b"{}", "-1", "inference-header-content-length: expected an integer from 0 to 2"),
         (b"{}", "abc", "inference-header-content-length: expected an integer from 0 to 2"),

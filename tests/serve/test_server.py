@@ -18,11 +18,12 @@ from processes import REPOSITORY
 
 import lenet_serve
 from lenet_runtime.errors import DeployError
-from lenet_serve.server import ServerOptions, listen
+from lenet_serve.server import ServerOptions, _fits, listen
 
 LIMITS = lenet_serve.Limits(
     body_bytes=20_000, header_bytes=2000, read_s=0.4, idle_s=0.8, connections=4
 )
+LONG = b"a" * 3000
 LIVE = request("GET", "/v2/health/live")
 INFER = "/v2/models/lenet/infer"
 TENSOR = {"name": "images", "shape": [1, 1, 32, 32], "datatype": "FP32", "data": [0] * 1024}
@@ -82,7 +83,7 @@ def send_for_ever(client):
         request("GET", "/", **{f"x{i}": "a" * 100 for i in range(30)}),
         b"GET / HTTP/1.1\r\nx: " + b"a" * 100_000,
         b"GET /" + b"a" * 100_000,
-        request("POST", INFER, transfer_encoding="chunked") + b"0\r\nx: " + b"a" * 3000 + b"\r\n\r\n",
+        request("POST", INFER, transfer_encoding="chunked") + b"0\r\nx: %b\r\n\r\n" % LONG,
     ],
     ids=["target", "many", "endless header", "endless target", "trailer"],
 )  # fmt: skip
@@ -150,10 +151,9 @@ def test_who_does_not_read_is_not_written_to_without_end(server, service):
     """Requests by the thousand, and not one answer read: the server stops reading, and hangs up."""
     with server.connect() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sent = request("GET", "/openapi.json") * 100
+        sent = request("GET", "/openapi.json") * 100_000
         with pytest.raises((ConnectionError, TimeoutError)):
-            for _ in range(1000):
-                client.sendall(sent)
+            client.sendall(sent)
 
 
 def test_connections_beyond_the_limit_are_503(server):
@@ -390,3 +390,14 @@ def test_a_second_signal_ends_at_once(native_artifact):
     process.send_signal(signal.SIGTERM)
     assert process.wait(2) == 128 + signal.SIGTERM
     process.stderr.close()
+
+
+def test_a_uvicorn_of_another_make_serves_by_asgi(service, monkeypatch):
+    import uvicorn.server
+
+    class Other:
+        connections = ()
+
+    assert _fits()
+    monkeypatch.setattr(uvicorn.server, "ServerState", Other)
+    assert not _fits()

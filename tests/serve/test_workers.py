@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 import serve_workers
-from serve_workers import ask
+from serve_workers import ask, listen
 
-from lenet_serve.worker import listen
 from lenet_serve.workers import reserve
 
 pytestmark = pytest.mark.skipif(
@@ -54,7 +53,7 @@ class Fleet:
         return found
 
     def ready(self):
-        self.until(lambda: f"all {self.count} workers are ready" in self.log, "ready")
+        self.until((self.folder / "ready").exists, "ready")
         return self
 
     def pids(self):
@@ -111,7 +110,7 @@ def test_a_killed_worker_comes_back_and_its_counts_stay(fleet):
     os.kill(pids[1], signal.SIGKILL)
     two.until(lambda: two.pids().get(1, pids[1]) != pids[1], "another worker 1")
     assert two.pids()[0] == pids[0]
-    *_, after, text = ask(two.port)
+    _, _, _, after, text, _ = ask(two.port)
     assert after > total
     assert 'lenet_worker_restarts_total{reason="SIGKILL"} 1' in text
     assert "lenet_workers 2" in text
@@ -137,8 +136,8 @@ def test_one_that_fails_again_and_again_waits_longer_and_the_rest_serves(fleet, 
 def test_what_cannot_start_ends_all_with_its_reason_said_once(fleet):
     two = fleet("broken", 4)
     assert two.process.wait(20) == 4
-    assert two.log.count("this artifact is broken") == 1
-    assert "ended with exit code 4 before it was ready" in two.log
+    assert "error: worker 0: this artifact is broken" in two.log
+    assert "worker 1" not in two.log
 
 
 def test_a_later_worker_that_cannot_start_ends_all(fleet, tmp_path):
@@ -161,6 +160,28 @@ def test_sighup_is_passed_on(fleet):
     two.until(lambda: {ask(two.port)[2] for _ in range(10)} == {1}, "a reload")
 
 
+def test_a_worker_tells_all_others(fleet):
+    three = fleet("echo", 3).ready()
+    teller = ask(three.port, b"t")[0]
+    heard = {}
+
+    def all_heard():
+        number, *_, told = ask(three.port)
+        heard[number] = told
+        return len(heard) == 3 and sum(map(len, heard.values())) == 2
+
+    three.until(all_heard, "what was told")
+    assert heard == {n: [f"from {teller}"] if n != teller else [] for n in range(3)}
+    os.kill(three.pids()[teller], signal.SIGKILL)
+    heard.clear()
+
+    def heard_by_its_successor():
+        number, *_, told = ask(three.port)
+        return number == teller and told == [f"from {teller}"]
+
+    three.until(heard_by_its_successor, "what was told before")
+
+
 def test_workers_drain_when_their_supervisor_dies(fleet, tmp_path):
     two = fleet("echo").ready()
     pids = two.pids()
@@ -173,8 +194,8 @@ def test_a_port_in_use_is_not_shared_by_mistake():
     with reserve("127.0.0.1", 0) as reserved:
         port = reserved.getsockname()[1]
         with (
-            listen("127.0.0.1", port),
-            listen("127.0.0.1", port),
+            listen(port),
+            listen(port),
             pytest.raises(OSError, match="in use"),
         ):
             reserve("127.0.0.1", port)

@@ -69,7 +69,7 @@ class Application:
             if int(length) > self.limits.body_bytes:
                 raise too_large(self.limits.body_bytes)
             if self.context.held_bytes + int(length) > self.limits.received_bytes:
-                text = "server: it is receiving as much as it can hold"
+                text = "server: it is receiving as much as it may hold (--read-memory)"
                 raise ServeError(text, Code.UNAVAILABLE, retry_after=1)
         return route, Request(method, own, query, model, version)
 
@@ -138,4 +138,6 @@ def _has_length(headers: dict[bytes, bytes]) -> bool:
 
 def too_slow(seconds: float) -> ServeError:
     """The error of a request that did not come whole in time."""
-    return ServeError(f"request: expected it whole within {seconds:g} s", Code.TOO_SLOW)
+    return ServeError(
+        f"request: expected it whole within {seconds:g} s (--read-timeout)", Code.TOO_SLOW
+    )

@@ -55,7 +55,9 @@ def _deflate_bits(body: bytes) -> int:
 def too_large(limit: int, what: str = "body") -> ServeError:
     """The error of a body beyond the limit."""
     name = "body" if what == "body" else f"body, {what}"
-    return ServeError(f"{name}: expected at most {limit} bytes, found more", Code.TOO_LARGE)
+    return ServeError(
+        f"{name}: expected at most {limit} bytes (--max-body), found more", Code.TOO_LARGE
+    )
 
 
 def gzipped(body: bytes, accepted: bytes) -> bytes | None:

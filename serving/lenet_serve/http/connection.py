@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
         self._size = self._head_bytes = self._partial_bytes = self._messages = 0
         self._held = 0  # bytes of bodies, of the one that is being read and of those that wait
         self._in_head = self._reads = self._ignores = False
-        self._read_paused = self._write_paused = self._has_more = False
+        self._read_paused = self._write_paused = False
         self._since = loop.time()  # when the present state began
 
     # What asyncio calls.
@@ -78,7 +78,8 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         self._state.connections.add(self)
         if len(self._state.connections) > self._limits.connections:
-            text = f"connections: expected at most {self._limits.connections}, found more"
+            most = f"{self._limits.connections} (--max-connections)"
+            text = f"connections: expected at most {most}, found more"
             self._refuse(ServeError(text, Code.UNAVAILABLE, retry_after=1))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -107,8 +108,8 @@ class Connection(asyncio.Protocol):
         if was_in_head and self._in_head and message == self._messages:
             self._partial_bytes += len(data)  # of a header that has not come whole
             self._check_head(self._partial_bytes)
-        self._has_more = self._waited is not None
-        self._read_or_not()
+        if self._waited:
+            self._read_or_not()
 
     def pause_writing(self) -> None:
         """Read no more from a client that does not read."""
@@ -223,7 +224,8 @@ class Connection(asyncio.Protocol):
 
     def _check_head(self, size: int) -> None:
         if size > self._limits.header_bytes:
-            text = f"headers: expected at most {self._limits.header_bytes} bytes, found more"
+            most = f"{self._limits.header_bytes} bytes (--max-headers)"
+            text = f"headers: expected at most {most}, found more"
             self._refuse(ServeError(text, Code.HEADERS_TOO_LARGE))
 
     def _refuse(self, error: ServeError) -> None:
@@ -274,7 +276,8 @@ class Connection(asyncio.Protocol):
 
         A client that waits for a reply is read from: that is how its hanging up is heard of.
         """
-        pauses = self._write_paused or (self._has_more and self._waited is not None)
+        sent_ahead = self._waited is not None and (bool(self._calls) or self._reads)
+        pauses = self._write_paused or sent_ahead
         if pauses != self._read_paused and not self._transport.is_closing():
             self._read_paused = pauses
             if pauses:

@@ -7,12 +7,12 @@ from typing import Any
 
 import orjson
 
-from lenet_serve import documents
+from lenet_serve import documents, tracing
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.http.context import Context
 from lenet_serve.http.messages import Pending, Reply, Request, json_reply
 from lenet_serve.protocol import rest
-from lenet_serve.protocol.infer import InferResponse
+from lenet_serve.protocol.infer import InferRequest, InferResponse
 
 _SLOW = 128 * 2**10  # bytes of a body that is decoded in a thread: up to here some 0.3 ms
 _LENGTH = rest.LENGTH.encode()
@@ -67,6 +67,7 @@ def _infer(context: Context, request: Request) -> Reply:
 def _begin(context: Context, request: Request) -> Reply | Pending:
     service = context.service
     length = request.headers.get(_LENGTH)
+    tag, trace = _named(request)
     try:
         asked = rest.decode(
             request.model,
@@ -82,15 +83,26 @@ def _begin(context: Context, request: Request) -> Reply | Pending:
             protocol="http",
             code=error.code,
             total_ns=time.perf_counter_ns() - request.begun_ns,
+            request=InferRequest(request.model, request.version, tag=tag, trace=trace),
         )
         raise
-    asked.begun_ns = request.begun_ns
+    asked.begun_ns, asked.tag, asked.trace = request.begun_ns, tag, trace
 
     def then(response: InferResponse) -> Reply:
-        return Reply(200, *rest.encode(response, asked))
+        headers, body = rest.encode(response, asked)
+        if asked.trace:
+            headers.append((b"traceparent", asked.trace.encode()))
+        return Reply(200, headers, body)
 
     answer = service.submit(asked)
     return Pending(answer, then) if isinstance(answer, Future) else then(answer)
+
+
+def _named(request: Request) -> tuple[str, str]:
+    """What the headers call the request, and the trace that it belongs to."""
+    tag = request.headers.get(b"x-request-id", b"")
+    trace = request.headers.get(b"traceparent", b"")
+    return tag.decode("latin-1"), tracing.parse(trace) if trace else ""
 
 
 def index(context: Context, request: Request) -> Reply:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import math
-from array import array
+import struct
 from itertools import chain
 from typing import Any
 
@@ -14,7 +14,8 @@ from lenet_serve.errors import ServeError
 from lenet_serve.protocol.infer import DTYPES
 from lenet_serve.protocol.raw import BYTES, unknown
 
-# Of `array`, which takes integers in range for integers, and any number for floats.
+# Of `struct`, which takes integers in range for integers and any number in range for floats, and
+# packs a list in a third of the time of `array`, and of NumPy.
 _CODES = {
     "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q", "UINT8": "B", "UINT16": "H",
     "UINT32": "I", "UINT64": "Q", "FP32": "f", "FP64": "d",
@@ -89,9 +90,13 @@ def _numbers(data: list[Any], datatype: str, where: str, body: bytes) -> NDArray
             return np.array(data, dtype)
         if datatype not in _CODES:
             raise ServeError(f"{where}: {datatype} has no form in JSON; send binary data")
-        elements: Any = bytes(data) if datatype == "UINT8" else array(_CODES[datatype], data)
-        numbers = np.frombuffer(elements, dtype) if data else np.empty(0, dtype)
-    except (TypeError, ValueError, OverflowError) as error:
+        if datatype == "UINT8":  # bytes do the same, in two thirds of the time
+            numbers = np.frombuffer(bytearray(data), dtype)
+        else:
+            packed = bytearray(len(data) * dtype.itemsize)
+            struct.pack_into(f"={len(data)}{_CODES[datatype]}", packed, 0, *data)
+            numbers = np.frombuffer(packed, dtype)
+    except (TypeError, ValueError, OverflowError, struct.error) as error:
         raise _wrong(data, datatype, where) from error
     # Python takes true for 1. Looking at every type costs as much as all else here, so first a
     # look whether there can be any: in digits, floats that are 0 or 1 to the bit are rare.

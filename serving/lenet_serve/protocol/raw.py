@@ -64,6 +64,8 @@ def from_raw(
             f"{where}: expected {count * dtype.itemsize} bytes of {datatype} {list(shape)}, found "
             f"{len(raw)}"
         )
+    if datatype == "BOOL" and bytes(raw).strip(b"\0\1"):
+        raise ServeError(f"{where}: expected bytes 0 and 1 for BOOL, found others")
     if not count:
         return np.empty(shape, dtype)
     return np.frombuffer(raw, dtype).reshape(shape).copy()

@@ -94,7 +94,9 @@ def encode(response: InferResponse, request: InferRequest) -> tuple[Headers, byt
     Raises:
         ServeError: An output has NaN or infinities, which JSON has not.
     """
-    binary = {output.name: output.binary for output in request.outputs}
+    binary = {
+        output.name: output.binary for output in reversed(request.outputs)
+    }  # the first counts
     outputs, raws = [], []
     for tensor in response.outputs:
         entry: dict[str, Any] = {
@@ -258,7 +260,7 @@ def _check_unknown(value: dict[str, Any], known: frozenset[str], depth: int) -> 
         while level := [each for each in level if type(each) in (list, dict)]:
             depth -= 1
             if depth < 0:
-                raise ServeError("body: expected fewer levels of brackets (--json-depth)")
+                raise ServeError("body: expected fewer levels of brackets (--max-json-depth)")
             level = [
                 inner for each in level for inner in (each.values() if type(each) is dict else each)
             ]
