@@ -289,6 +289,13 @@ def test_a_search_says_that_the_generator_was_the_limit():
     }  # fmt: skip
 
 
+def test_a_rate_that_fails_without_the_generator_fails_with_it():
+    search = Search("fake", 500.0, 100.0)
+    for _ in range(2):
+        search.add(result_of([900] * 1000, late_us=300))
+    assert (search.high, search.rate) == (100, 25)
+
+
 def test_a_search_finds_what_queueing_theory_says():
     """One server of 100 us, Poisson arrivals (M/D/1): p99 is 500 us at 56% of what it can do."""
     windows = windows_of(LoadSettings(p99_limit_us=500.0, min_seconds=1.0))

@@ -142,6 +142,11 @@ class RateResult:
             return True
         return False if early_stopping.fails(over, self.count) else None
 
+    def fails_anyway(self, limit_us: float) -> bool:
+        """Whether p99 would surely exceed a limit, even had the generator never been late."""
+        over = int((self.latency_ns - self.late_ns > limit_us * 1e3).sum())
+        return early_stopping.fails(over, self.count)
+
     def stalls(self) -> list[Stall]:
         """Every time in which requests waited and none was answered, in order.
 

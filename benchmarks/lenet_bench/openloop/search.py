@@ -3,7 +3,8 @@
 Each rate is judged by MLPerf's early stopping, in windows until it surely holds or surely fails, or
 `MOST_WINDOWS` are over. A rate that did not hold is tried once more, since another process may have
 had the CPU; a search that trusted one bad second would end far too low. Windows in which the
-generator was late are not counted, and where there are too many, the search ends.
+generator was late are not counted, unless they would have failed without that; where there are too
+many, the search ends.
 """
 
 import math
@@ -15,7 +16,7 @@ RESOLUTION = 1.02  # of the interval's ends, one over the other
 MOST_WINDOWS = 6
 MOST_PROBES = 40
 TRIES = 2
-MOST_LATE = 8  # windows at one rate
+MOST_LATE = 16  # windows at one rate
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Search:
 
     def add(self, window: RateResult) -> None:
         """Take what one more window at `rate` measured."""
-        if window.refused is not None:
+        if window.refused is not None and not window.fails_anyway(self.limit_us):
             self._late += 1
             return
         self._windows.append(window)
