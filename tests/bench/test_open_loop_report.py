@@ -86,7 +86,7 @@ def test_the_tables_fit_the_terminal(load_run, monkeypatch, capsys, columns):
     assert_fits(shown, columns)
     assert "refused" in shown
     assert "\x1b[2J" not in shown
-    assert "the load was 9 on 1 cores" in " ".join(shown.split())
+    assert "the load was 9 on 1 core " in " ".join(shown.split())
     assert "2,000 to 2,040" in shown
 
 

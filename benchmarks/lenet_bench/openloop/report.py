@@ -146,5 +146,6 @@ def remarks(run: LoadRun) -> Sequence[str]:
     state, machine = (run.fingerprint.get(group, {}) for group in ("state", "machine"))
     load, cores = state.get("load_average_1min"), len(machine.get("affinity") or ())
     if load and cores and load > cores:
-        lines.append(f"the load was {load:g} on {cores} cores when the run began")
+        on = f"{cores} core{'s' * (cores != 1)}"
+        lines.append(f"the load was {load:g} on {on} when the run began")
     return lines
