@@ -3,20 +3,17 @@
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from enum import Enum
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lenet_deploy.cli.bench_outputs import STDOUT, Outputs
-from lenet_deploy.cli.bench_pictures import bench_pictures
+from lenet_deploy.cli.bench_pictures import Scope, bench_pictures
 from lenet_deploy.cli.bench_server import Load, Scenario, bench_server
 from lenet_deploy.cli.bench_tables import print_gate, print_run
-from lenet_deploy.cli.console import notes, progress
+from lenet_deploy.cli.console import progress, share_done
 from lenet_deploy.cli.network_options import Network, with_network
 from lenet_deploy.cli.options import (
     BatchSizes,
@@ -30,14 +27,6 @@ from lenet_deploy.cli.options import (
 from lenet_runtime import devices
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import DeployError, InputError
-
-
-class Scope(Enum):
-    """What a sample spans."""
-
-    session = "session"
-    pictures = "pictures"
-
 
 REGRESSION = 5  # exit code
 MOST_PERCENT = 1000  # of --fail-above; a gate that lets even more pass is none
@@ -183,7 +172,7 @@ def bench(
             )
         artifact = _named(artifacts)
         how = {"backend": names[0], "device": device, "threads": counts[0], "trust": trust}
-        bench_pictures(artifact, settings, outputs, _bar, how)
+        bench_pictures(artifact, settings, outputs, how)
         return
     outputs.check(baseline)
     request = benching.Request(
@@ -195,7 +184,7 @@ def bench(
         loads=network.load if network != Network() else None,
     )
     if load.scenario is Scenario.server:
-        bench_server(request, load.settings(context, seed), load, outputs, _bar)
+        bench_server(request, load.settings(context, seed), load, outputs)
         return
     before = read(baseline) if baseline else None
     data_set, digits, labels = _digits(data_dir)
@@ -288,11 +277,11 @@ def _measure(
     """
     from lenet_bench import field as measuring
 
-    with _bar() as bar:
+    with share_done() as bar:
         run = measuring.measure_calls(run, field, sizes, bar)
     try:
         if devices.parse(device).kind == "cuda" and not run.interrupted:
-            with _bar() as bar:
+            with share_done() as bar:
                 run = measuring.measure_steps(run, field, sizes, device, bar)
         with progress() as step:
             if cold_start and not run.interrupted:
@@ -306,12 +295,3 @@ def _measure(
     except DeployError as error:
         return run, error
     return run, None
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[str, float], None]]:
-    """A bar of progress on stderr; what it yields takes the step and the share done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=notes, transient=True) as bar:
-        task = bar.add_task("warming up", total=1.0)
-        yield lambda step, share: bar.update(task, description=step, completed=share)

@@ -2,8 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ import typer
 
 from lenet_deploy.cli.bench_load_tables import print_load
 from lenet_deploy.cli.bench_outputs import STDOUT, Outputs
-from lenet_deploy.cli.console import progress
+from lenet_deploy.cli.console import progress, share_done
 from lenet_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from lenet_bench.openloop.targets import Target
     from lenet_deploy.benching import Request
 
-Bar = Callable[[], AbstractContextManager[Callable[[str, float], None]]]
 _PANEL = "Server scenario"
 _MIN_SECONDS = 4.0
 _MOST_CALLERS = 256
@@ -165,7 +163,7 @@ def microseconds_of(text: str) -> float:
 
 
 def bench_server(
-    request: "Request", settings: "LoadSettings", load: Load, outputs: Outputs, bar: Bar
+    request: "Request", settings: "LoadSettings", load: Load, outputs: Outputs
 ) -> None:
     """Measure sessions and servers in the server scenario, and print or write what came.
 
@@ -174,7 +172,6 @@ def bench_server(
         settings: How to measure.
         load: The flags of the scenario.
         outputs: Where to write.
-        bar: Shows progress.
 
     Raises:
         InputError: Two have one name.
@@ -185,7 +182,7 @@ def bench_server(
 
     with ExitStack() as stack:
         targets, field = _targets(request, load, stack)
-        run = _measure(targets, field, settings, request.device, bar)
+        run = _measure(targets, field, settings, request.device)
     if outputs.json != STDOUT:
         print_load(run)
     outputs.write(run, csv_text, write_html)
@@ -219,7 +216,7 @@ def _targets(request: "Request", load: Load, stack: ExitStack) -> "tuple[list[Ta
 
 
 def _measure(
-    targets: "list[Target]", field: "Field", settings: "LoadSettings", device: str, bar: Bar
+    targets: "list[Target]", field: "Field", settings: "LoadSettings", device: str
 ) -> "LoadRun":
     from lenet_bench import fingerprint
     from lenet_bench.openloop.measure import Windows
@@ -228,7 +225,7 @@ def _measure(
     where, interrupted = fingerprint(device), False
     windows = Windows(targets, settings)
     try:
-        with bar() as report:
+        with share_done() as report:
             windows.at_rates(report)
             if settings.p99_limit_us is not None:
                 windows.search(settings.p99_limit_us, report)
