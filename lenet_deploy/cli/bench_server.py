@@ -12,7 +12,7 @@ import typer
 from lenet_deploy.cli.bench_load_tables import print_load
 from lenet_deploy.cli.bench_outputs import STDOUT, Outputs
 from lenet_deploy.cli.console import progress, share_done
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import DeployError, InputError
 
 if TYPE_CHECKING:
     from lenet_bench.field import Field
@@ -182,12 +182,12 @@ def bench_server(
 
     with ExitStack() as stack:
         targets, field = _targets(request, load, stack)
-        run = _measure(targets, field, settings, request.device)
+        run, failure = _measure(targets, field, settings, request.device)
     if outputs.json != STDOUT:
         print_load(run)
     outputs.write(run, csv_text, write_html)
-    if run.interrupted:
-        raise KeyboardInterrupt
+    if failure is not None:
+        raise failure
 
 
 def _targets(request: "Request", load: Load, stack: ExitStack) -> "tuple[list[Target], Field]":
@@ -217,26 +217,28 @@ def _targets(request: "Request", load: Load, stack: ExitStack) -> "tuple[list[Ta
 
 def _measure(
     targets: "list[Target]", field: "Field", settings: "LoadSettings", device: str
-) -> "LoadRun":
+) -> "tuple[LoadRun, BaseException | None]":
+    """What was measured, and what ended it before its time."""
     from lenet_bench import fingerprint
     from lenet_bench.openloop.measure import Windows
     from lenet_bench.openloop.report import LoadRun
 
-    where, interrupted = fingerprint(device), False
+    where, failure = fingerprint(device), None
     windows = Windows(targets, settings)
     try:
         with share_done() as report:
             windows.at_rates(report)
             if settings.p99_limit_us is not None:
                 windows.search(settings.p99_limit_us, report)
-    except KeyboardInterrupt:
-        interrupted = True
-    return LoadRun(
+    except (KeyboardInterrupt, DeployError) as error:
+        failure = error
+    run = LoadRun(
         settings=settings,
         fingerprint=where,
         results=windows.results,
         targets={t.name: {**t.details, "concurrency": t.concurrency} for t in targets},
         found=windows.found,
         skipped=tuple(field.skipped),
-        interrupted=interrupted,
+        interrupted=failure is not None,
     )
+    return run, failure

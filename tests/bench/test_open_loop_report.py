@@ -14,9 +14,10 @@ from lenet_bench.openloop.report import LoadRun, csv_text
 from lenet_bench.openloop.result import RateResult
 from lenet_bench.openloop.search import Found
 from lenet_bench.openloop.sending import Sent
+from lenet_bench.openloop.targets import CallTarget
 from lenet_deploy.cli.bench_load_tables import print_load
 from lenet_deploy.cli.bench_server import microseconds_of, rates_of
-from lenet_runtime.errors import InputError
+from lenet_runtime.errors import DeployError, InputError
 
 US, MS = 10**3, 10**6
 HOSTILE = "</script><b>[red]\x1b[2J"
@@ -117,6 +118,30 @@ def test_a_session_is_measured_at_each_rate(onnx_artifact, tmp_path):
     assert document["settings"]["min_seconds"] == 0.05
     assert files["--csv"].read_text().startswith("target,")
     assert "<title>LeNet under load" in files["--html"].read_text()
+
+
+def test_a_server_that_goes_away_leaves_what_was_measured(monkeypatch, tmp_path):
+    """Its error is said at the end, and the command fails."""
+
+    class Dying(CallTarget):
+        """A server that answers one window."""
+
+        def warm_up(self):
+            if self.windows:
+                raise DeployError("ours: the server closed the connection")
+            self.windows += 1
+
+        windows = 0
+
+    target = Dying("ours", lambda images: None)
+    monkeypatch.setattr("lenet_bench.openloop.targets.connect", lambda url, concurrency: target)
+    file = tmp_path / "a.json"
+    words = ("--url", "http://h", "--rate", "9000,10000", "--json", file)
+    result = run("bench", *QUICK, *words, code=1)
+    assert "the server closed the connection" in result.stderr
+    document = json.loads(file.read_text())
+    assert document["interrupted"]
+    assert [r["offered_per_second"] for r in document["results"]] == [9000]
 
 
 @pytest.mark.parametrize(

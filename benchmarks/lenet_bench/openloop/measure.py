@@ -147,8 +147,10 @@ class Windows:
         """An eighth of what callers get in a closed loop, by the median of what a request takes."""
         target.warm_up()
         sent = target.send(np.zeros(_SAMPLES, np.int64), self._clock(target))
-        gap = float(np.median(np.diff(np.sort(sent.ended))))
-        return min(max(1e9 / max(gap, 1.0) / 8, 1.0), MOST / 4)
+        ended = np.sort(sent.ended[sent.answered])
+        if len(ended) < 2:
+            return 1.0
+        return min(max(1e9 / max(float(np.median(np.diff(ended))), 1.0) / 8, 1.0), MOST / 4)
 
     def _seed(self, turn: int) -> int:
         """Of the arrivals: equal for all targets in a turn."""
