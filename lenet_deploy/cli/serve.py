@@ -62,6 +62,12 @@ def serve(
             metavar="N",
         ),
     ] = None,
+    poll_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Seconds between two looks at what changed in the folder; 0 for none."
+        ),
+    ] = 1.0,
     allow_model_control: Annotated[
         bool,
         typer.Option("--allow-model-control", help="Let clients load and unload models."),
@@ -185,6 +191,7 @@ def serve(
         device=device,
         threads=threads,
         max_batch=max_batch,
+        poll_seconds=poll_seconds,
         allow_model_control=allow_model_control,
     )
     if log_format not in (None, *logs.FORMATS):

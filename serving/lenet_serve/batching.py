@@ -85,13 +85,10 @@ class Batcher:
             return self._timed(images)
         if self._queue or not self._engine.acquire(blocking=False):
             return None
-        try:
+        try:  # who comes meanwhile has woken the thread, which waits for the engine
             return self._timed(images)
         finally:
             self._engine.release()
-            if self._queue:
-                with self._arrived:
-                    self._arrived.notify()
 
     def submit(
         self, images: Images, deadline: float | None, finish: Callable[[Logits], Any]

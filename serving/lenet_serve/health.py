@@ -51,9 +51,18 @@ class Health:
         Args:
             body: A serialized ``HealthCheckRequest``.
             send: Called with each answer, from any thread.
+
+        Raises:
+            ServeError: Too many watch.
         """
         name = parse(_REQUEST, body).service
         with self._changed:
+            limit = self._service.limits.connections
+            if len(self._watchers) >= limit:
+                raise ServeError(
+                    f"watch: expected at most {limit} (--max-connections), found more",
+                    Code.UNAVAILABLE,
+                )
             self._watchers[send] = (name, -1)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._keep, name="health", daemon=True)

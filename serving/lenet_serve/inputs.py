@@ -14,6 +14,7 @@ from lenet_serve.limits import Limits
 from lenet_serve.protocol.infer import InferRequest, Tensor
 
 IMAGES, PIXELS, FILE = "images", "pixels", "file"
+_BASE64 = (b"iVBORw0KGgo", b"/9j/")  # what PNG and JPEG begin with, in base64
 DATATYPES = {IMAGES: "FP32", PIXELS: "UINT8", FILE: "BYTES"}
 
 
@@ -83,6 +84,7 @@ class Inputs:
             pixels, request.warnings = self._pictures(tensor, deadline)
         else:
             pixels, _ = to_pixels(np.asarray(tensor.data), self._preprocessing, self._shape)
+        request.pixels = pixels
         return normalise(pixels, self._preprocessing, self._shape)
 
     def _only(self, inputs: list[Tensor]) -> Tensor:
@@ -130,6 +132,11 @@ class Inputs:
         doubts: list[tuple[str, ...]] = []
         for index, file in enumerate(tensor.data):
             require_time(deadline)
+            if file.startswith(_BASE64):
+                raise ServeError(
+                    f"{FILE}[{index}]: expected a picture's bytes, found them as base64; say so by "
+                    "the input's parameter content_type, base64"
+                )
             try:
                 own, warnings = to_pixels([file], self._preprocessing, self._shape)
             except InputError as error:

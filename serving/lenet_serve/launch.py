@@ -66,14 +66,14 @@ def launch(plan: Plan, say: Callable[[str], None]) -> int:
 def _service(
     plan: Plan, worker: Worker | None = None
 ) -> Iterator[tuple[Service, FolderRepository]]:
-    number = None if worker is None else worker.number
+    counters, number = (worker.counters, worker.number) if worker else (None, None)
     logs.configure(plan.log_format or "text", worker=number)
     log = RequestLog(plan.log_sample if plan.log_format else Fraction(0))
     with contextlib.ExitStack() as ended:
         tracer = tracing.Tracer() if tracing.is_configured() else None
         if tracer:
             ended.callback(tracer.close)
-        observer = Observer(worker and worker.counters, number or 0, log=log, tracer=tracer)
+        observer = Observer(counters, number or 0, log=log, tracer=tracer)
         repository = FolderRepository(plan.repository, limits=plan.limits, metrics=observer)
         service = Service(repository, limits=plan.limits, metrics=observer)
         yield ended.enter_context(service), repository

@@ -28,8 +28,8 @@ class Model:
         session: The session that computes; the model's own from now on, which `close` closes.
         limits: Bounds of what is accepted.
         max_batch: Images of several requests that are computed together; 1 for none. None is 1 for
-            ``native``, which gains nothing by it, and for artifacts of a static batch size; and
-            `MAX_BATCH` for all others.
+            ``native``, which gains nothing by it, and `MAX_BATCH` for all others. It is 1 in any
+            case for artifacts of a static batch size.
 
     Attributes:
         name, version, session, limits: As given.
@@ -49,8 +49,9 @@ class Model:
     ) -> None:
         self.name, self.version, self.session = name, version, session
         self.limits = limits or Limits()
-        alone = session.backend == "native" or session.manifest.batch_size is not None
-        self.max_batch = max_batch or (1 if alone else MAX_BATCH)
+        self.max_batch = max_batch or (1 if session.backend == "native" else MAX_BATCH)
+        if session.manifest.batch_size is not None:
+            self.max_batch = 1
         self.admission = Admission(self.limits)
         self.batcher = Batcher(session.run, self.max_batch, name=f"{name}-{version}")
         self._inputs = Inputs(session.manifest, self.limits)

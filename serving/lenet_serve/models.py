@@ -1,6 +1,6 @@
 """Which models are served: `Repository`, what a service asks, and its simplest case."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,20 +46,16 @@ class Repository(Protocol):
     def reload(self) -> None:
         """Load all models again, as on SIGHUP; the old ones answer until then. Returns at once."""
 
-    def load(self, name: str, parameters: Mapping[str, object] | None = None) -> None:
+    def load(self, name: str) -> None:
         """Load a model, or what is new of it; the old one answers until the new one does.
 
         It waits until that is done, so an event loop calls it in a thread.
-
-        Args:
-            name: The model's name.
-            parameters: What the request said beside it, which is refused.
 
         Raises:
             ServeError: There is no such model, it cannot be loaded, or models are fixed.
         """
 
-    def unload(self, name: str, parameters: Mapping[str, object] | None = None) -> None:
+    def unload(self, name: str) -> None:
         """Take a model out of service; what it has begun it answers. `load` says what it raises.
 
         Nothing happens where it is not loaded.
@@ -101,7 +97,7 @@ class StaticRepository:
     def reload(self) -> None:
         """Do nothing; see `Repository.reload`."""
 
-    def load(self, name: str, parameters: Mapping[str, object] | None = None) -> None:
+    def load(self, name: str) -> None:
         """Refuse; see `Repository.load`."""
         raise ServeError(
             f"load and unload: the models of this server are fixed, found {name!r}; serve a "

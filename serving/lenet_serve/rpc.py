@@ -1,7 +1,8 @@
 """gRPC's calls: a method's name and a message's bytes in, a message's bytes out; no network."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
@@ -9,22 +10,15 @@ from google.protobuf.json_format import ParseDict
 from lenet_serve import documents, tracing
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.protocol import grpc as codec
-from lenet_serve.protocol.infer import InferRequest
+from lenet_serve.protocol.infer import InferRequest, InferResponse
 from lenet_serve.protocol.messages import METHODS, Message, parse
 from lenet_serve.service import Service
 
 PREFIX = "/inference.GRPCInferenceService/"
 Document = Mapping[str, Any]
-Metadata = Iterable[tuple[str, str | bytes]]
 
 
-def answer(
-    service: Service,
-    method: str,
-    body: bytes,
-    deadline: float | None = None,
-    metadata: Metadata = (),
-) -> bytes:
+def answer(service: Service, method: str, body: bytes, deadline: float | None = None) -> bytes:
     """Answer one call of ``inference.GRPCInferenceService``, all but its stream.
 
     Args:
@@ -33,7 +27,6 @@ def answer(
         body: The method's request, serialized.
         deadline: The moment of `time.monotonic` after which nobody waits for the answer; None for
             none.
-        metadata: What the call says beside the message: ``x-request-id`` and ``traceparent``.
 
     Returns:
         The method's response, serialized.
@@ -42,7 +35,7 @@ def answer(
         ServeError: The request is refused.
     """
     if method == "ModelInfer":
-        return infer(service, body, deadline, metadata)
+        return infer(service, body, deadline)
     call = _CALLS.get(method)
     if call is None:
         raise ServeError(
@@ -55,16 +48,27 @@ def answer(
 
 
 def infer(
-    service: Service, body: bytes, deadline: float | None = None, metadata: Metadata = ()
+    service: Service,
+    body: bytes,
+    deadline: float | None = None,
+    *,
+    trace: str = "",
+    tag: str = "",
+    on_wait: Callable[[Future[Any]], object] = lambda future: None,
 ) -> bytes:
-    """Answer a serialized ``ModelInferRequest``; see `answer`."""
+    """Answer a serialized ``ModelInferRequest``.
+
+    Args:
+        service, body, deadline: See `answer`.
+        trace, tag: W3C's ``traceparent`` and ``x-request-id``, as they came; empty for none.
+        on_wait: Called with the future of an inference that takes its time; whoever cancels it
+            spares the work.
+
+    Raises:
+        ServeError: The request is refused, or cancelled.
+    """
     begun_ns = time.perf_counter_ns()
-    tag = trace = ""
-    for name, value in metadata:
-        if name == "x-request-id":
-            tag = str(value)
-        elif name == "traceparent":
-            trace = tracing.parse(value)
+    trace = tracing.parse(trace) if trace else ""
     try:
         request = codec.decode(body)
         _check_version(request.version)
@@ -75,7 +79,21 @@ def infer(
         raise
     request.protocol, request.begun_ns = "grpc", begun_ns
     request.tag, request.trace = tag, trace
-    return codec.encode(service.infer(request, deadline))
+    response = service.submit(request, deadline)
+    if isinstance(response, Future):
+        on_wait(response)
+        response = _waited(response, deadline)
+    return codec.encode(response)
+
+
+def _waited(future: Future[InferResponse], deadline: float | None) -> InferResponse:
+    try:
+        return future.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    except TimeoutError as error:
+        future.cancel()
+        raise ServeError("deadline: it passed before the answer", Code.DEADLINE) from error
+    except CancelledError as error:
+        raise ServeError("call: its client has gone", Code.CANCELLED) from error
 
 
 def _check_version(version: str) -> None:
@@ -114,6 +132,8 @@ def _statistics(service: Service, request: Message) -> Document:
 
 
 def _index(service: Service, request: Message) -> Document:
+    if request.repository_name:
+        raise ServeError("repository_name: expected none, there is one", Code.UNIMPLEMENTED)
     states = [
         {"name": s.name, "version": s.version, "state": s.state, "reason": s.reason}
         for s in service.repository.index()

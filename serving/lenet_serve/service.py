@@ -223,8 +223,12 @@ def _earlier(parameters: dict[str, Parameter], deadline: float | None) -> float 
     """The earlier of a deadline and that of the reserved parameter ``timeout``, in microseconds.
 
     The other reserved parameters are the scheduler's and the sequences' of Triton. They mean
-    nothing to a model without state, whose requests are equal; a wrong ``priority`` is refused.
+    nothing to a model without state, whose requests are equal; values of another type than
+    Triton's are refused all the same.
     """
+    for name in ("sequence_start", "sequence_end"):
+        if type(parameters.get(name, False)) is not bool:
+            raise ServeError(f"parameters.{name}: expected true or false, found another")
     for name in ("timeout", "priority"):
         value = parameters.get(name, 0)
         if type(value) is not int or value < 0:

@@ -28,7 +28,7 @@ _STEADY_S = 10.0  # one that was ready for so long is started again after the fi
 
 
 def reserve(host: str, port: int) -> socket.socket:
-    """Take a port for workers to listen on, by `lenet_serve.worker.listen` or gRPC's own means.
+    """Take a port for workers to listen on, with SO_REUSEPORT.
 
     Args:
         host: A name or address.

@@ -165,6 +165,14 @@ def test_who_computed_inline_wakes_who_came_meanwhile(engine, batcher):
     assert queued.result(SECONDS) == [2]
 
 
+def test_nobody_overtakes_those_who_wait():
+    engine = FakePredictor()
+    batcher = Batcher(engine.run, 8)
+    batcher._queue.append("a request that the batcher's thread has not come to yet")
+    assert batcher.try_run(images(1)) is None
+    assert not engine.batches
+
+
 def test_closing_computes_what_waits(engine, batcher):
     with Busy(engine, batcher):
         futures = [batcher.submit(images(n), None, first) for n in range(20)]

@@ -35,8 +35,8 @@ def service(native_artifact):
 @pytest.fixture(scope="module")
 def addresses(service):
     with running(service, grpc_port=0) as http:
-        port = http.server.grpc_port
-        yield {"grpc": f"127.0.0.1:{port}", "http": http.url.removeprefix("http://")}
+        grpc = http.server.addresses.partition("grpc: ")[2]
+        yield {"grpc": grpc, "http": http.url.removeprefix("http://")}
 
 
 @pytest.fixture(scope="module")

@@ -177,3 +177,19 @@ def test_a_services_requests_are_logged_by_the_call_that_counts_them(native_sess
     assert (line["id"], line["code"], line["model"]) == ("mine", 400, "lenet")
     assert line["trace"] == TRACE[3:35]
     assert observer.statistics("lenet", "1")["inference_stats"]["fail"]["count"] == 1
+
+
+def test_a_call_of_grpc_is_named_by_its_metadata(service):
+    pytest.importorskip("google.protobuf")
+    from lenet_serve import rpc
+
+    stream = io.StringIO()
+    logs.configure("json", stream=stream)
+    service.metrics = Observer(log=logs.RequestLog())
+    for body in (b"", b"\xff"):  # of no model, and no message at all
+        with pytest.raises(lenet_serve.ServeError):
+            rpc.infer(service, body, trace=TRACE, tag="of a proxy")
+    for line in map(json.loads, stream.getvalue().splitlines()):
+        assert (line["id"], line["trace"]) == ("of a proxy", TRACE[3:35])
+        assert line["protocol"] == "grpc"
+    assert len(stream.getvalue().splitlines()) == 2

@@ -1,5 +1,6 @@
 """`Model`: the tensors around a session."""
 
+import base64
 import dataclasses
 import io
 import time
@@ -138,6 +139,12 @@ def test_other_files_are_refused(model, pictures, data):
     assert caught.value.code is Code.MALFORMED
 
 
+def test_base64_that_is_not_called_so_is_recognised(model, pictures):
+    file = base64.b64encode(png(pictures[0]))
+    with pytest.raises(ServeError, match=r"file\[0\]: .* found them as base64"):
+        model.images(ask(Tensor("file", "BYTES", (1,), [file])))
+
+
 def test_pictures_nobody_waits_for_are_not_decoded(model):
     request = ask(Tensor("file", "BYTES", (1,), [b"not a picture"]))
     with pytest.raises(ServeError, match="deadline") as caught:
@@ -197,6 +204,8 @@ def test_documents(model):
     assert [entry["optional"] for entry in config["input"]] == [False, True, True]
     assert config["parameters"]["format"] == {"string_value": "native"}
     assert "dynamic_batching" not in config
+    batched = Model("lenet", "1", model.session, max_batch=8).config()
+    assert batched["dynamic_batching"]["preferred_batch_size"] == [8]
 
 
 def member(native_session, image_shape, classes, output="logits", batch=None):
@@ -248,6 +257,7 @@ def test_a_member_that_answers_something_else(native_session, output):
 def test_a_static_artifact_takes_its_own_batch(native_session):
     model = member(native_session, (1, 32, 32), 10, batch=4)
     assert model.max_batch == 1
+    assert Model("member", "1", model.session, max_batch=8).max_batch == 1
     assert model.metadata()["inputs"][0]["shape"] == [4, 1, 32, 32]
     assert model.config()["max_batch_size"] == 0
     assert model.config()["input"][0]["dims"] == [4, 1, 32, 32]

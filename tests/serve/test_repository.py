@@ -361,7 +361,7 @@ def test_unloading_and_loading(models, serving):
     repository = serving(allow_model_control=True)
     told = []
     repository.on_control = lambda *control: told.append(control)
-    repository.unload("a", {"unload_dependents": True})
+    repository.unload("a")
     until(lambda: reason(repository) == "unloaded")
     assert refusal(repository.get, "a").code is Code.UNAVAILABLE
     assert repository.ready, "what somebody unloaded is not asked for"
@@ -382,6 +382,17 @@ def test_unloading_and_loading(models, serving):
     assert not repository.ready, "nothing is left that answers"
 
 
+def test_a_call_loads_once(models, serving):
+    put(models / "a" / "1")
+    told = Told()
+    repository = serving(metrics=told, allow_model_control=True)
+    repository.load("a")
+    repository.unload("a")
+    repository.load("a")
+    several_looks()
+    assert [what[0] for what in told.all].count("loaded") == 3
+
+
 def test_control_names_models_of_the_folder_alone(models, serving, tmp_path):
     put(models / "a" / "1")
     put(tmp_path / "outside" / "1")
@@ -389,11 +400,6 @@ def test_control_names_models_of_the_folder_alone(models, serving, tmp_path):
     for name in ("../outside", "", "a/1", str(models / "a")):
         for call in (repository.load, repository.unload):
             assert refusal(call, name).code is Code.NOT_FOUND
-    for parameters in ({"config": "{}"}, {"file:1/model.onnx": "AAAA"}, {"strange": 1}):
-        for call in (repository.load, repository.unload):
-            error = refusal(call, "a", parameters)
-            assert error.code is Code.MALFORMED
-            assert "the server's own folder alone" in str(error)
     put(models / "b" / "1")
     repository.load("b")
     assert repository.get("b")
@@ -435,3 +441,4 @@ def test_closing_closes_the_engines(models):
     assert "closed" in repr(session)
     assert not repository.ready
     assert refusal(repository.get, "a").code is Code.NOT_FOUND
+    assert refusal(repository.apply, "load", "a").code is Code.UNAVAILABLE

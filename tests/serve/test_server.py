@@ -1,6 +1,7 @@
 """The server's process: what it refuses, how long it waits, and how it ends."""
 
 import contextlib
+import http.client
 import json
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 
 import httpx
@@ -18,11 +20,22 @@ from processes import REPOSITORY
 
 import lenet_serve
 from lenet_runtime.errors import DeployError
+from lenet_serve.listening import take_no_more, taken_by
 from lenet_serve.server import ServerOptions, _fits, listen
 
 LIMITS = lenet_serve.Limits(
     body_bytes=20_000, header_bytes=2000, read_s=0.4, idle_s=0.8, connections=4
 )
+
+
+def until(holds):
+    """Wait until something holds."""
+    end = time.monotonic() + 10
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert holds()
+
+
 LONG = b"a" * 3000
 LIVE = request("GET", "/v2/health/live")
 INFER = "/v2/models/lenet/infer"
@@ -165,48 +178,36 @@ def test_connections_beyond_the_limit_are_503(server):
         (answer,) = parse(server.exchange(LIVE))
         assert answer[0] == 503
         assert answer[1]["retry-after"] == "1"
-    time.sleep(0.1)
+    until(lambda: not server.server.server_state.connections)
     assert server.ask("GET", "/livez")[0] == 200
 
 
 def test_bodies_of_all_connections_together_are_bounded():
-    limits = replace(LIMITS, received_bytes=12_000)
+    limits = replace(LIMITS, received_bytes=12_000, read_s=5.0)
     with (
         running(lenet_serve.Service([], limits=limits)) as server,
         server.connect() as client,
     ):
+        context = server.server._application.context
         client.sendall(request("POST", INFER, content_length=10_000) + bytes(9000))
-        time.sleep(0.1)
+        until(lambda: context.held_bytes == 9000)
         (answer,) = parse(server.exchange(request("POST", INFER, bytes(5000))))
         assert answer[0] == 503
         client.close()
-        time.sleep(0.1)
-        assert server.ask("POST", INFER, bytes(5000))[0] == 400
+        until(lambda: context.held_bytes == 0)
+        assert server.ask("POST", INFER, bytes(5000))[0] == 404  # no model, and no 503
 
 
-def test_who_hangs_up_costs_nothing_more(server, service, monkeypatch):
-    from concurrent.futures import Future
-
+@pytest.mark.parametrize("over_asgi", [False, True])
+def test_who_hangs_up_costs_nothing_more(service, monkeypatch, over_asgi):
     future = Future()
-    monkeypatch.setattr(service, "submit", lambda *_: future)
-    with server.connect() as client:
-        client.sendall(request("POST", INFER, BODY))
-        time.sleep(0.1)
-    time.sleep(0.1)
-    assert future.cancelled()
-
-
-def test_over_asgi_who_hangs_up_costs_nothing_more(service, monkeypatch):
-    from concurrent.futures import Future
-
-    future = Future()
-    monkeypatch.setattr(service, "submit", lambda *_: future)
-    with running(service, over_asgi=True) as server, server.connect() as client:
-        client.sendall(request("POST", INFER, BODY))
-        time.sleep(0.1)
-        client.close()
-        time.sleep(0.1)
-        assert future.cancelled()
+    asked = threading.Event()
+    monkeypatch.setattr(service, "submit", lambda *_: asked.set() or future)
+    with running(service, over_asgi=over_asgi) as server:
+        with server.connect() as client:
+            client.sendall(request("POST", INFER, BODY))
+            assert asked.wait(10)
+        until(future.cancelled)
 
 
 # The token.
@@ -308,11 +309,11 @@ def test_tls(service, certificate, over_asgi):
 
 
 def test_draining_says_so_and_answers_everything(service):
-    with running(service, drain_delay=0.4) as server, server.connect() as client:
+    with running(service, drain_delay=1.0) as server, server.connect() as client:
         client.sendall(LIVE)
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
         server.server.stop()
-        time.sleep(0.1)
+        until(lambda: service.draining)
         assert server.ask("GET", "/v2/health/live")[0] == 200
         ready = server.ask("GET", "/v2/health/ready")
         assert ready[0] == 503
@@ -358,21 +359,26 @@ def test_sigterm_loses_no_request(native_artifact):
     answered, lost, stop = [], [], threading.Event()
 
     def ask():
-        client = httpx.Client()
+        client = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
         while not stop.is_set():
             try:
-                answer = client.post(url + INFER, content=BODY)
-                answered.append(answer.status_code)
-            except httpx.ConnectError:  # closed, before anything was sent
+                client.connect() if client.sock is None else None
+            except OSError:  # closed, before anything was sent
                 return
-            except httpx.HTTPError as error:
+            try:
+                client.request("POST", INFER, BODY)
+                answer = client.getresponse()
+                answer.read()
+                answered.append(answer.status)
+            except (OSError, http.client.HTTPException) as error:
                 lost.append(error)
+                client.close()
             time.sleep(0.003)
 
     clients = [threading.Thread(target=ask) for _ in range(8)]
     for client in clients:
         client.start()
-    time.sleep(0.4)
+    until(lambda: len(answered) > 50)
     process.send_signal(signal.SIGTERM)
     code = process.wait(10)
     stop.set()
@@ -401,3 +407,19 @@ def test_a_uvicorn_of_another_make_serves_by_asgi(service, monkeypatch):
     assert _fits()
     monkeypatch.setattr(uvicorn.server, "ServerState", Other)
     assert not _fits()
+
+
+def test_who_comes_too_late_is_not_taken_and_reset():
+    """The kernel answers nobody any more, but finishes what it began."""
+    with listen(ServerOptions(http_port=0)) as listener:
+        address = listener.getsockname()
+        early = socket.create_connection(address)
+        take_no_more(listener)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(address, timeout=0.2)
+        (taken,) = taken_by(listener)
+        with early, taken:
+            early.sendall(b"a request")
+            assert taken.recv(100) == b"a request"
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)

@@ -1,5 +1,6 @@
 """`Service`: requests to models, without any network."""
 
+import json
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pytest
 from fake_engine import FakePredictor
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lenet_runtime import Session, load
 from lenet_serve import (
@@ -20,6 +23,7 @@ from lenet_serve import (
     StaticRepository,
     Tensor,
 )
+from lenet_serve.protocol import rest
 
 SECONDS = 30
 
@@ -235,6 +239,7 @@ def test_who_waits_is_told_when_the_deadline_passes(served, predictor, metrics):
         with pytest.raises(ServeError) as caught:
             served.infer(ask(value=2), time.monotonic() + 0.02)
         assert caught.value.code is Code.DEADLINE
+        assert served.repository.get("lenet").admission.requests == 1, "its place is not free"
         predictor.proceed.set()
         inline.result(SECONDS)
     metrics.last(2)
@@ -317,6 +322,45 @@ def test_the_server_describes_itself(served):
     document = served.metadata()
     assert document["name"] == "lenet-deploy"
     assert {"binary_tensor_data", "classification"} <= set(document["extensions"])
+
+
+SHAPES = st.sampled_from([(1, 1, 32, 32), (2, 28, 28), (1,), (1, 1), (3, 784), (1, 1024), (), (0,)])
+VALUES = st.sampled_from([0, 1, 255, 256, -1, 0.5, 1e39, True, None, "a", "iVBORw0KGgo", [], {}])
+
+
+@st.composite
+def almost_requests(draw):
+    """A request as the model takes it, but for what chance changed."""
+    shape = draw(SHAPES)
+    tensor = {
+        "name": draw(st.sampled_from(["images", "pixels", "file", "x"])),
+        "datatype": draw(st.sampled_from(["FP32", "UINT8", "BYTES", "FP64", "BOOL"])),
+        "shape": shape,
+        "data": [draw(VALUES)] * int(np.prod(shape)),
+    }
+    names = st.sampled_from(["logits", "probabilities", "labels", "x"])
+    parameters = st.dictionaries(
+        st.sampled_from(["classification", "binary_data", "content_type"]), VALUES, max_size=1
+    )
+    outputs = [
+        {"name": name, "parameters": draw(parameters)} for name in draw(st.lists(names, max_size=2))
+    ]
+    return {"inputs": [tensor], "outputs": outputs}
+
+
+@settings(max_examples=150, deadline=None)
+@given(almost_requests())
+def test_any_request_is_answered_or_refused_and_is_never_our_fault(native_session, document):
+    service = Service([Model("lenet", "1", native_session)], metrics=Recorder())
+    try:
+        request = rest.decode("lenet", "", json.dumps(document).encode(), None, Limits())
+        _, body = rest.encode(service.infer(request), request)
+    except ServeError as error:
+        code = error.code
+    else:
+        code = None
+        assert body.startswith(b'{"model_name":"lenet"')
+    assert code in (None, Code.MALFORMED)
 
 
 def test_many_threads_get_their_own_answers(served, metrics):

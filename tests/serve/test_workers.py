@@ -176,8 +176,9 @@ def test_a_worker_tells_all_others(fleet):
     heard.clear()
 
     def heard_by_its_successor():
-        number, *_, told = ask(three.port)
-        return number == teller and told == [f"from {teller}"]
+        with contextlib.suppress(ConnectionError):  # the kernel chose the one that dies
+            number, *_, told = ask(three.port)
+            return number == teller and told == [f"from {teller}"]
 
     three.until(heard_by_its_successor, "what was told before")
 

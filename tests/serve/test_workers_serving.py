@@ -102,11 +102,22 @@ def test_both_workers_answer_with_the_sum_and_log_what_they_answered(server):
     assert all(line["code"] == 200 and line["trace"] == TRACE[3:35] for line in lines)
 
 
-def test_a_refused_request_has_the_id_of_its_header(server):
-    answer = server.post("/v2/models/digits/infer", [], **{"X-Request-Id": "of a proxy"})
-    assert answer.status_code == 400
-    (line,) = [line for line in server.lines() if line.get("id") == "of a proxy"]
-    assert (line["code"], line["level"]) == (400, "WARNING")
+@pytest.mark.parametrize(
+    ("path", "headers", "code"),
+    [
+        ("/v2/models/digits/infer", {}, 400),
+        ("/v2/models/digits/infer", {"Content-Encoding": "br"}, 415),
+        ("/v2/models/digits/infer", {"Content-Encoding": "gzip"}, 400),
+        ("/v2/models/none/infer", {}, 404),
+        ("/nowhere", {}, 404),
+    ],
+)
+def test_a_refused_request_is_logged_with_the_id_of_its_header(server, path, headers, code):
+    name = f"refused {path} {headers}"
+    answer = server.post(path, [], **headers, **{"X-Request-Id": name})
+    assert answer.status_code == code
+    (line,) = [line for line in server.lines() if line.get("id") == name]
+    assert (line["code"], line["level"]) == (code, "WARNING")
 
 
 def test_what_a_killed_worker_counted_stays(server):

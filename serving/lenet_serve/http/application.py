@@ -7,9 +7,10 @@ import time
 from lenet_serve.errors import Code, ServeError, translated
 from lenet_serve.http.coding import check_coding, gzipped, inflate, too_large
 from lenet_serve.http.context import Context
-from lenet_serve.http.messages import Headers, Pending, Reply, Request, error_reply
+from lenet_serve.http.messages import Headers, Pending, Reply, Request, error_reply, names
 from lenet_serve.http.routes import ROUTES
 from lenet_serve.http.routing import Route, Table
+from lenet_serve.protocol.infer import InferRequest
 from lenet_serve.service import Service
 
 _TABLE = Table(ROUTES)
@@ -80,16 +81,32 @@ class Application:
         """
         try:
             request.begun_ns = time.perf_counter_ns()
+            request.body = self._checked(route, request, body)
+            reply = route.handler(self.context, request)
+        except Exception as error:
+            reply = error_reply(translated(error))
+        return reply if isinstance(reply, Pending) else self._sealed(reply, request)
+
+    def _checked(self, route: Route, request: Request, body: bytes) -> bytes:
+        try:
             if route.needs_body and not body and not _has_length(request.headers):
                 raise ServeError(
                     "body: expected one, and a Content-Length, found neither", Code.LENGTH_REQUIRED
                 )
             coding = request.headers.get(b"content-encoding")
-            request.body = inflate(body, coding, self.limits.body_bytes) if coding else body
-            reply = route.handler(self.context, request)
-        except Exception as error:
-            reply = error_reply(translated(error))
-        return reply if isinstance(reply, Pending) else self._sealed(reply, request)
+            return inflate(body, coding, self.limits.body_bytes) if coding else body
+        except ServeError as error:
+            self._count(error, request.method, request.headers)
+            raise
+
+    def _count(self, error: ServeError, method: str, headers: dict[bytes, bytes]) -> None:
+        """Count and log what no endpoint saw, if it may have been an inference."""
+        if method == "POST":
+            tag, trace = names(headers)
+            self.context.service.refused(
+                "", "", protocol="http", code=error.code,
+                request=InferRequest("", tag=tag, trace=trace),
+            )  # fmt: skip
 
     def finish(self, pending: Pending, request: Request) -> Reply:
         """Make the reply of a future that is done; never raises."""
@@ -102,6 +119,7 @@ class Application:
     def refuse_early(self, error: ServeError, method: str, headers: Headers) -> tuple[Reply, bool]:
         """The reply to a request whose body has not been read, and whether it has one."""
         own = dict(headers)
+        self._count(error, method, own)
         has_body = own.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in own
         return self._seal(error_reply(translated(error)), method, b""), has_body
 

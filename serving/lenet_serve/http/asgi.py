@@ -9,15 +9,13 @@ from lenet_serve.errors import ServeError
 from lenet_serve.http.application import Application, too_slow
 from lenet_serve.http.coding import too_large
 from lenet_serve.http.messages import Pending, Reply
+from lenet_serve.http.wire import CLOSE
 from lenet_serve.service import Service
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
 Send = Callable[[Scope], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-_CLOSE = (b"connection", b"close")
 
 
 class Disconnected(Exception):
@@ -42,8 +40,8 @@ def asgi(service: Service | Application, token: str | None = None) -> Asgi:
             except Disconnected:
                 return
             headers = reply.headers
-            if not keeps and headers[-1] != _CLOSE:
-                headers.append(_CLOSE)
+            if not keeps and headers[-1] != CLOSE:
+                headers.append(CLOSE)
             await send({"type": "http.response.start", "status": reply.status, "headers": headers})
             await send({"type": "http.response.body", "body": reply.body})
         else:  # a WebSocket: closing it before it is accepted is a 403

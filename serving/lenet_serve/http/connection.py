@@ -8,7 +8,6 @@ answered in their order.
 
 import asyncio
 import contextlib
-import http
 import logging
 from collections import deque
 from dataclasses import dataclass
@@ -21,14 +20,9 @@ from lenet_serve.http.application import Application, too_slow
 from lenet_serve.http.coding import too_large
 from lenet_serve.http.messages import Headers, Pending, Reply, Request
 from lenet_serve.http.routing import Route
+from lenet_serve.http.wire import CLOSE, CONTINUE, target, written
 
 _LOG = logging.getLogger("lenet_serve.http")
-_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-    for status in http.HTTPStatus
-}
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_CLOSE = (b"connection", b"close")
 _LINGER = 1.0  # seconds for a client to read the reply to a request that it is still sending
 
 
@@ -61,7 +55,7 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._parser = httptools.HttpRequestParser(self)
         self._calls: deque[_Call] = deque()  # behind the one that is waited for
-        self._waited: tuple[Pending, _Call] | None = None
+        self._waited: tuple[Pending, Request, _Call] | None = None
         self._call = _Call()  # the one that is being read
         self._url, self._headers = b"", Headers()
         self._body: bytes | bytearray = b""
@@ -182,7 +176,7 @@ class Connection(asyncio.Protocol):
         self._call = call = _Call()
         call.closes = version == "1.0" or not parser.should_keep_alive() or parser.should_upgrade()
         method = parser.get_method().decode("latin-1")
-        path, _, query = _target(self._url)
+        path, _, query = target(self._url)
         try:
             call.route, call.request = self._application.begin(method, path, query, self._headers)
         except ServeError as error:
@@ -194,7 +188,7 @@ class Connection(asyncio.Protocol):
         else:
             expected = call.request.headers.get(b"expect", b"")
             if expected.lower() == b"100-continue" and version != "1.0" and not self._waited:
-                self._transport.write(_CONTINUE)
+                self._transport.write(CONTINUE)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -250,7 +244,7 @@ class Connection(asyncio.Protocol):
             answer = self._application.answer(call.route, call.request, call.body)
             self._release(len(call.body))
             if isinstance(answer, Pending):
-                self._waited = answer, call
+                self._waited = answer, call.request, call
                 answer.future.add_done_callback(self._wake)
                 return
             reply = answer
@@ -264,9 +258,8 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         if self._waited is None:  # the client has gone
             return
-        (pending, call), self._waited = self._waited, None
-        assert call.request is not None
-        self._write(self._application.finish(pending, call.request), call)
+        (pending, request, call), self._waited = self._waited, None
+        self._write(self._application.finish(pending, request), call)
         while self._calls and not self._waited:
             self._run(self._calls.popleft())
         self._read_or_not()
@@ -286,16 +279,10 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def _write(self, reply: Reply, call: _Call) -> None:
-        lines = [_LINES[reply.status]]
-        for name, value in (*self._state.default_headers, *reply.headers):
-            lines += name, b": ", value, b"\r\n"
-        closes = reply.headers[-1] == _CLOSE  # says the application, which is about to end
-        if call.closes and not closes:
-            lines.append(b"connection: close\r\n")
-        lines += b"\r\n", reply.body
-        self._transport.write(b"".join(lines))
+        closes = call.closes or reply.headers[-1] == CLOSE  # the application is about to end
+        self._transport.write(written(reply, self._state.default_headers, closes))
         self._since = self._loop.time()
-        if closes or call.closes:
+        if closes:
             self._ignores = True
             self._calls.clear()
             self._end(call.lingers)
@@ -311,11 +298,3 @@ class Connection(asyncio.Protocol):
     def _release(self, size: int) -> None:
         self._held -= size
         self._application.context.held_bytes -= size
-
-
-def _target(url: bytes) -> tuple[bytes, bytes, bytes]:
-    """The path of a request's target, and its query."""
-    if not url.startswith(b"/"):  # a proxy's: http://host/path
-        _, found, rest = url.partition(b"://")
-        url = b"/" + rest.partition(b"/")[2] if found else url
-    return url.partition(b"?")

@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 
-from lenet_serve import documents, tracing
+from lenet_serve import documents
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.http.context import Context
-from lenet_serve.http.messages import Pending, Reply, Request, json_reply
+from lenet_serve.http.messages import Pending, Reply, Request, json_reply, names
 from lenet_serve.protocol import rest
 from lenet_serve.protocol.infer import InferRequest, InferResponse
 
@@ -21,14 +21,14 @@ _PROMETHEUS = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 
 def live(_: Context, __: Request) -> Reply:
     """Answer as long as the loop turns, whatever the models do."""
-    return Reply(200, [], b"")
+    return json_reply({"live": True})  # KServe's SDK reads it; Triton sends nothing
 
 
 def ready(context: Context, _: Request) -> Reply:
     """Say whether requests should be sent here: 503 while draining, or while a model is missing."""
     if not context.service.ready:
         raise ServeError("server: it is not ready", Code.UNAVAILABLE, retry_after=1)
-    return Reply(200, [], b"")
+    return json_reply({"ready": True})
 
 
 def server_metadata(context: Context, _: Request) -> Reply:
@@ -38,8 +38,8 @@ def server_metadata(context: Context, _: Request) -> Reply:
 
 def model_ready(context: Context, request: Request) -> Reply:
     """Say whether a model answers."""
-    context.service.repository.get(request.model, request.version)
-    return Reply(200, [], b"")
+    model = context.service.repository.get(request.model, request.version)
+    return json_reply({"name": model.name, "ready": True})
 
 
 def metadata(context: Context, request: Request) -> Reply:
@@ -67,8 +67,9 @@ def _infer(context: Context, request: Request) -> Reply:
 def _begin(context: Context, request: Request) -> Reply | Pending:
     service = context.service
     length = request.headers.get(_LENGTH)
-    tag, trace = _named(request)
+    tag, trace = names(request.headers)
     try:
+        service.repository.get(request.model, request.version)  # before work on a body for nobody
         asked = rest.decode(
             request.model,
             request.version,
@@ -96,13 +97,6 @@ def _begin(context: Context, request: Request) -> Reply | Pending:
 
     answer = service.submit(asked)
     return Pending(answer, then) if isinstance(answer, Future) else then(answer)
-
-
-def _named(request: Request) -> tuple[str, str]:
-    """What the headers call the request, and the trace that it belongs to."""
-    tag = request.headers.get(b"x-request-id", b"")
-    trace = request.headers.get(b"traceparent", b"")
-    return tag.decode("latin-1"), tracing.parse(trace) if trace else ""
 
 
 def index(context: Context, request: Request) -> Reply:

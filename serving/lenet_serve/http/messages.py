@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from lenet_serve import tracing
 from lenet_serve.errors import ServeError
 
 Headers = list[tuple[bytes, bytes]]  # names in lower case
@@ -62,6 +63,12 @@ class Request:
     version: str = ""
     body: bytes = b""
     begun_ns: int = 0
+
+
+def names(headers: dict[bytes, bytes]) -> tuple[str, str]:
+    """What headers call a request, ``X-Request-Id``, and the trace that it belongs to."""
+    tag, trace = headers.get(b"x-request-id", b""), headers.get(b"traceparent", b"")
+    return tag.decode("latin-1"), tracing.parse(trace) if trace else ""
 
 
 def json_reply(document: object, status: int = 200) -> Reply:

@@ -55,8 +55,8 @@ def _operation(route: Route, method: str) -> dict[str, Any]:
 def _answer(route: Route) -> dict[str, Any]:
     """What comes with 200; probes have no body."""
     answer: dict[str, Any] = {"description": route.summary}
-    if route.path == "/metrics":
-        answer["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    if kind := _TEXTS.get(route.path):
+        answer["content"] = {kind: {"schema": {"type": "string"}}}
     elif not route.is_public:
         name = "InferResponse" if route.path.endswith("/infer") else None
         schema = _reference(name) if name else {}
@@ -104,6 +104,12 @@ _SCHEMAS = {
         parameters=_PARAMETERS,
         outputs={"type": "array", "items": _reference("Tensor")},
     ),
+}
+_TEXTS = {
+    "/": "text/html",
+    "/docs": "text/html",
+    "/favicon.ico": "image/svg+xml",
+    "/metrics": "text/plain",
 }
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODIES: dict[str, dict[str, Any]] = {  # by the last word of a path

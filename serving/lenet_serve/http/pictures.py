@@ -1,6 +1,7 @@
 """``POST /v1/predict``: digits in picture files, for people with ``curl -F picture=@seven.png``."""
 
 import re
+import time
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from lenet_serve.errors import ServeError
 from lenet_serve.http.context import Context
 from lenet_serve.http.messages import Pending, Reply, Request, json_reply
-from lenet_serve.protocol.infer import InferRequest, RequestedOutput, Tensor
+from lenet_serve.protocol.infer import InferRequest, RequestedOutput, Tensor, Times
 
 _OUTPUTS = [RequestedOutput("labels"), RequestedOutput("probabilities")]
 
@@ -20,10 +21,13 @@ def predict(context: Context, request: Request) -> Pending:
 
 
 def _predict(context: Context, request: Request) -> Reply:
+    from urllib.parse import parse_qs
+
     service = context.service
     files = pictures(request)
     names = sorted({s.name for s in service.repository.index() if s.state == "READY"})
-    model = _asked_model(request.query) or (names[0] if len(names) == 1 else "")
+    query = parse_qs(request.query.decode("latin-1"))
+    model = query.get("model", [""])[0] or (names[0] if len(names) == 1 else "")
     if not model:
         raise ServeError(f"model: expected ?model= and one of {', '.join(names)}, found none")
     contents = [content for _, content in files]
@@ -37,7 +41,7 @@ def _predict(context: Context, request: Request) -> Reply:
     labels, probabilities = (tensor.data for tensor in answer.outputs)
     rows: NDArray[Any] = np.asarray(probabilities)
     known = service.repository.get(model).session.manifest.labels
-    predictions = [
+    predictions: list[dict[str, Any]] = [
         {
             "file": name,
             "label": bytes(label).decode(),
@@ -46,14 +50,22 @@ def _predict(context: Context, request: Request) -> Reply:
         }
         for (name, _), label, row in zip(files, labels, rows, strict=True)
     ]
+    if query.get("pixels") == ["true"] and asked.pixels is not None:
+        for prediction, pixels in zip(predictions, asked.pixels.tolist(), strict=True):
+            prediction["pixels"] = pixels  # what the network saw, before it was normalised
     document = {"model_name": answer.model, "model_version": answer.version}
-    return json_reply(document | answer.parameters | {"predictions": predictions})
+    reply = json_reply(document | answer.parameters | {"predictions": predictions})
+    reply.headers.append((b"server-timing", _timing(answer.times, request.begun_ns)))
+    return reply
 
 
-def _asked_model(query: bytes) -> str:
-    from urllib.parse import parse_qs
-
-    return parse_qs(query.decode("latin-1")).get("model", [""])[0]
+def _timing(times: Times, begun_ns: int) -> bytes:
+    """Where the time went, as the header ``Server-Timing`` says it: in milliseconds."""
+    parts = {
+        "total": time.perf_counter_ns() - begun_ns, "input": times.input_ns,
+        "queue": times.queue_ns, "infer": times.infer_ns, "output": times.output_ns,
+    }  # fmt: skip
+    return ", ".join(f"{name};dur={ns / 1e6:.4f}" for name, ns in parts.items()).encode()
 
 
 def pictures(request: Request) -> list[tuple[str, bytes]]:

@@ -1,6 +1,6 @@
 """The table of what is served: paths, methods, and who answers."""
 
-from lenet_serve.http import endpoints
+from lenet_serve.http import endpoints, pages
 from lenet_serve.http.context import Context
 from lenet_serve.http.messages import Reply, Request, json_reply
 from lenet_serve.http.openapi import document
@@ -24,7 +24,14 @@ def _openapi(_: Context, __: Request) -> Reply:
     return json_reply(document(ROUTES))
 
 
+def _docs(context: Context, _: Request) -> Reply:
+    return pages.docs(context, ROUTES)
+
+
 ROUTES = [
+    Route("/", _GET, pages.page, "A page to draw a digit on", is_public=True),
+    Route("/docs", _GET, _docs, "How to ask, for people", is_public=True),
+    Route("/favicon.ico", _GET, pages.icon, "The icon of these pages", is_public=True),
     *(
         Route(path, _GET, endpoints.live, "Whether the process runs", is_public=True)
         for path in ("/v2/health/live", "/livez", "/healthz")

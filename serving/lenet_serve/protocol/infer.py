@@ -73,6 +73,8 @@ class InferRequest:
         trace: W3C's ``traceparent``, as `lenet_serve.tracing.parse` accepts it; empty for none.
             An adapter sends it back with the answer.
         warnings: What is doubtful about each picture; `Model.images` writes it.
+        pixels: What was made of pixels or pictures, ``(N, h, w)`` or with three channels behind;
+            `Model.images` writes it.
     """
 
     model: str
@@ -87,6 +89,7 @@ class InferRequest:
     tag: str = ""
     trace: str = ""
     warnings: tuple[tuple[str, ...], ...] = ()
+    pixels: NDArray[Any] | None = None
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """`FolderRepository`: what is served from a folder, for those who ask for it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
@@ -107,43 +107,38 @@ class FolderRepository:
         """
         self._keeper.inbox.put(self._keeper.reload)
 
-    def load(self, name: str, parameters: Mapping[str, object] | None = None) -> None:
+    def load(self, name: str) -> None:
         """Load a model of the folder, again if it is loaded; for clients. Waits until it is done.
 
         Raises:
-            ServeError: Clients may not, the folder has no such model, the request has parameters,
-                or a version cannot be loaded; what was served before still is.
+            ServeError: Clients may not, the folder has no such model, or a version cannot be
+                loaded; what was served before still is.
         """
-        self._control("load", name, parameters or {}, ()).result()
+        self._control("load", name)
 
-    def unload(self, name: str, parameters: Mapping[str, object] | None = None) -> None:
+    def unload(self, name: str) -> None:
         """Serve a model no longer, until it is loaded; for clients. Its requests end well.
 
         Raises:
             ServeError: Clients may not, or the folder has no such model.
         """
-        self._control("unload", name, parameters or {}, ("unload_dependents",)).result()
+        self._control("unload", name)
 
     def apply(self, action: str, name: str) -> "Future[None]":
         """Do what a client asked another worker for, ``load`` or ``unload``; returns at once."""
+        if self._keeper.stopping:
+            raise self._keeper.stopped()
         done: Future[None] = Future()
         act = {"load": self._keeper.load, "unload": self._keeper.unload}[action]
         self._keeper.inbox.put(partial(act, name, done))
         return done
 
-    def _control(
-        self, action: str, name: str, parameters: Mapping[str, object], known: tuple[str, ...]
-    ) -> "Future[None]":
+    def _control(self, action: str, name: str) -> None:
         if not self.options.allow_model_control:
             raise ServeError(_CONTROL, Code.UNAVAILABLE)
-        if strange := sorted(parameters.keys() - set(known)):
-            raise ServeError(
-                f"parameters: expected {', '.join(known) or 'none'}, found {', '.join(strange)}; "
-                "models come from the server's own folder alone"
-            )
         done = self.apply(action, name)
         self.on_control(action, name)
-        return done
+        done.result()
 
     def close(self) -> None:
         """Serve nothing any more, and give the engines back; when no request is left."""

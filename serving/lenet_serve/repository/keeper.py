@@ -46,6 +46,7 @@ class Keeper:
         inbox: What it is to do next; putting something in is safe anywhere, in signals' handlers
             and finalizers, too.
         view: What there is.
+        stopping: Whether it does nothing more.
         settled: Set once all that lay there at the start was loaded, or failed.
     """
 
@@ -65,7 +66,7 @@ class Keeper:
         self._running = 0
         self._waiting: dict[str, list[Future[None]]] = {}
         self._closing: set[Model] = set()
-        self._stopping = False
+        self.stopping = False
 
     def start(self, found: Scan) -> None:
         """Begin with what lies in the folder."""
@@ -77,6 +78,11 @@ class Keeper:
         self.inbox.put(self._stop)
         if self._thread.is_alive():
             self._thread.join()
+
+    @staticmethod
+    def stopped() -> ServeError:
+        """What to say to whom asks for something when it has stopped."""
+        return ServeError("load and unload: the server stops", Code.UNAVAILABLE)
 
     @property
     def errors(self) -> list[DeployError]:
@@ -129,7 +135,7 @@ class Keeper:
     def _keep(self) -> None:
         poll_s = self._options.poll_seconds or threading.TIMEOUT_MAX
         next_look = time.monotonic() + poll_s
-        while not self._stopping:
+        while not self.stopping:
             act: Callable[[], None] = self.look
             with contextlib.suppress(Empty):
                 act = self.inbox.get(timeout=max(0.0, next_look - time.monotonic()))
@@ -141,11 +147,11 @@ class Keeper:
                 _log.exception("the repository failed to follow a change")
 
     def _stop(self) -> None:
-        self._stopping = True
+        self.stopping = True
         models = [entry.model for entry in self._versions.entries.values()]
         for waiting in self._waiting.values():
             for done in waiting:
-                done.set_exception(ServeError("the server stops", Code.UNAVAILABLE))
+                done.set_exception(self.stopped())
         self._versions = Versions(latest=False)
         self.view = self._versions.view()
         threads = [threading.Thread(target=m.close, daemon=True) for m in models if m]
@@ -156,10 +162,10 @@ class Keeper:
             thread.join(max(0.0, end - time.monotonic()))
 
     def _again(self, name: str | None) -> None:
-        """Look at the folder now; one model, or all, are due then, whether they changed or not."""
-        self.look(at_once=True)
+        """Have one model, or all, loaded as they are in the folder now, changed or not."""
         for (known, _), entry in self._versions.entries.items():
             entry.again = entry.again or name in (None, known)
+        self.look(at_once=True)
 
     def _take_over(self, found: Scan, *, at_once: bool) -> None:
         now, last, self._last = found.places, self._last, found.places

@@ -111,7 +111,9 @@ def _versions(model: Path, notes: list[str]) -> Iterator[tuple[int, Place]]:
         if _VERSION.fullmatch(folder.name):
             yield int(folder.name), _place(folder)
         else:
-            notes.append(f"{folder}: expected a version, a whole number from 1 without zeros first")
+            notes.append(
+                f"{folder}: expected a version, a whole number from 1 without leading zeros"
+            )
     if not folders and len(notes) == count:
         notes.append(f"{model}: expected versions in it ({_LAYOUT}), found nothing")
 
