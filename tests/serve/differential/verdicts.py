@@ -102,15 +102,12 @@ RULES: tuple[tuple[Rule, str], ...] = (
 
 
 def covers(ours: Any, triton: Any) -> bool:
-    """Whether ours holds all that Triton's does: each key, and each element in its place.
-
-    No body, as Triton has for live and ready, is covered by any.
-    """
+    """Whether ours holds all that Triton's does: each key, and each element in its place."""
     if isinstance(ours, dict) and isinstance(triton, dict):
         return all(key in ours and covers(ours[key], each) for key, each in triton.items())
     if isinstance(ours, list) and isinstance(triton, list):
         return len(ours) >= len(triton) and all(map(covers, ours, triton))
-    return triton is None or bool(ours == triton)
+    return bool(ours == triton)
 
 
 def markdown(verdicts: list[Verdict]) -> str:
