@@ -159,6 +159,14 @@ def test_garbage_and_methods_that_are_not_there(client):
     assert client.code("/other.Service/Method", b"")[0] == "UNIMPLEMENTED"
 
 
+def test_what_a_client_wrote_is_not_repeated_at_length(client):
+    for changes in ({"model_name": "n" * 99_999}, {"outputs": [{"name": "n" * 99_999}]}):
+        body = infer_request(**changes).SerializeToString()
+        code, details = client.code(f"{INFERENCE}ModelInfer", body)
+        assert code in ("NOT_FOUND", "INVALID_ARGUMENT")
+        assert len(details) <= 1000
+
+
 @pytest.mark.parametrize("size", [SMALL.body_bytes + 1, 4 * SMALL.body_bytes])
 def test_a_message_over_the_limit_is_refused(client, size):
     code, details = client.code(f"{INFERENCE}ModelInfer", bytes(size))

@@ -83,7 +83,7 @@ def test_parameters_are_read_and_one_without_a_value_is_refused():
     assert found.inputs[0].parameters == {"sure": True}
     assert [(output.name, output.classes) for output in found.outputs] == [("logits", 3)]
     message.parameters["empty"].SetInParent()
-    with pytest.raises(ServeError, match="'empty': expected a value, found none"):
+    with pytest.raises(ServeError, match="expected a value for each, found one without"):
         decode(message)
 
 

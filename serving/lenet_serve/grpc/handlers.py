@@ -22,6 +22,7 @@ _OPEN = (health.PREFIX, f"{rpc.PREFIX}ServerLive", f"{rpc.PREFIX}ServerReady")
 _STREAMS = 32  # open streams of one process, each of which takes a thread
 _QUIET_S, _HOLD_S = 0.05, 0.5
 _FOREVER_S = 1e6
+_LONGEST = 1000  # characters of what a client is told, since it may have written them
 _BUSY = ServeError(
     f"expected at most {_STREAMS} open streams, found more", Code.UNAVAILABLE, retry_after=1
 )
@@ -204,7 +205,7 @@ def _abort(context: grpc.ServicerContext, error: ServeError) -> None:
     if error.retry_after is not None:
         pushback = str(1000 * error.retry_after)
         context.set_trailing_metadata((("grpc-retry-pushback-ms", pushback),))
-    context.abort(grpc.StatusCode[error.code.grpc], str(error))
+    context.abort(grpc.StatusCode[error.code.grpc], str(error)[:_LONGEST])
 
 
 def _refusal(message: str, code: Code) -> grpc.RpcMethodHandler:

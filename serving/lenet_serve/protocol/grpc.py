@@ -50,7 +50,8 @@ def decode(body: bytes) -> InferRequest:
             f"found {len(raw)}"
         )
     inputs = [
-        _tensor(tensor, raw[index] if raw else None) for index, tensor in enumerate(message.inputs)
+        _tensor(tensor, raw[index] if raw else None, f"inputs[{index}]")
+        for index, tensor in enumerate(message.inputs)
     ]
     return InferRequest(
         message.model_name,
@@ -58,7 +59,7 @@ def decode(body: bytes) -> InferRequest:
         message.id,
         _parameters(message.parameters),
         inputs,
-        [_requested(output) for output in message.outputs] if message.outputs else [],
+        [_requested(output, f"outputs[{i}]") for i, output in enumerate(message.outputs)],
     )
 
 
@@ -79,9 +80,8 @@ def encode(response: InferResponse) -> bytes:
     return message.SerializeToString()  # type: ignore[no-any-return]
 
 
-def _tensor(message: Message, raw: bytes | None) -> Tensor:
+def _tensor(message: Message, raw: bytes | None, where: str) -> Tensor:
     name, datatype, shape = message.name, message.datatype, tuple(message.shape)
-    where = f"input {name!r}"
     check_shape(shape, where)
     parameters = _parameters(message.parameters)
     _refuse_shared_memory(parameters, where)
@@ -121,13 +121,12 @@ def _typed(message: Message, datatype: str, count: int, where: str) -> NDArray[A
     return narrow
 
 
-def _requested(message: Message) -> RequestedOutput:
+def _requested(message: Message, where: str) -> RequestedOutput:
     parameters = _parameters(message.parameters)
-    where = f"output {message.name!r}"
     _refuse_shared_memory(parameters, where)
     classes = parameters.get("classification", 0)
     if type(classes) is not int or classes < 0:
-        raise ServeError(f"{where}: expected a count as classification, found {classes!r}")
+        raise ServeError(f"{where}: expected a count as classification, found another value")
     return RequestedOutput(message.name, classes=classes)
 
 
@@ -136,7 +135,7 @@ def _parameters(messages: Mapping[str, Message]) -> dict[str, Parameter]:
     for name, message in messages.items() if messages else ():
         choice = message.WhichOneof("parameter_choice")
         if choice is None:
-            raise ServeError(f"parameter {name!r}: expected a value, found none")
+            raise ServeError("parameters: expected a value for each, found one without")
         parameters[name] = getattr(message, choice)
     return parameters
 
