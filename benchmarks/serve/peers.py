@@ -20,7 +20,11 @@ BASELINE = "Triton, our C"
 # slower event loops and parsers without the last two.
 FAST = ("numpy", "httptools", "uvloop")
 REQUIREMENTS = {
-    "MLServer": ("mlserver==1.7.1", *FAST),
+    "MLServer": (
+        "mlserver==1.7.1",
+        *FAST,
+        "uvloop<0.22",
+    ),  # with later ones its worker does not start
     "LitServe": ("litserve==0.2.19", *FAST),
     "BentoML": ("bentoml==1.4.40", *FAST),
 }

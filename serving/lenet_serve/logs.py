@@ -226,4 +226,4 @@ def sample(text: str) -> Fraction:
 
 def _quoted(text: str) -> str:
     """Text that others wrote: a bounded part, in quotes, every character printable ASCII."""
-    return encode_basestring_ascii(text[:_LONGEST]).replace("\x7f", "\\u007f")
+    return encode_basestring_ascii(text[:_LONGEST])

@@ -102,6 +102,11 @@ def _check_version(version: str) -> None:
         raise ServeError("model version: expected a number, found something else")
 
 
+def _check_repository(request: Message) -> None:
+    if request.repository_name:
+        raise ServeError("repository_name: expected none; there is one", Code.UNIMPLEMENTED)
+
+
 def _model_ready(service: Service, request: Message) -> Document:
     _check_version(request.version)
     try:
@@ -132,8 +137,7 @@ def _statistics(service: Service, request: Message) -> Document:
 
 
 def _index(service: Service, request: Message) -> Document:
-    if request.repository_name:
-        raise ServeError("repository_name: expected none, there is one", Code.UNIMPLEMENTED)
+    _check_repository(request)
     states = [
         {"name": s.name, "version": s.version, "state": s.state, "reason": s.reason}
         for s in service.repository.index()
@@ -143,6 +147,7 @@ def _index(service: Service, request: Message) -> Document:
 
 
 def _load(service: Service, request: Message) -> Document:
+    _check_repository(request)
     if request.parameters:  # a configuration, or files: what is served comes from the folder alone
         raise ServeError("parameters: expected none; models come from the server's folder alone")
     service.repository.load(request.model_name)
@@ -150,6 +155,7 @@ def _load(service: Service, request: Message) -> Document:
 
 
 def _unload(service: Service, request: Message) -> Document:
+    _check_repository(request)
     service.repository.unload(request.model_name)
     return {}
 

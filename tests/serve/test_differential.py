@@ -27,7 +27,7 @@ def test_nothing_is_worse_than_tritons(compared):
 def test_every_reason_is_needed(compared):
     """One that explains nothing any more would hide the next difference."""
     given = {f"{v.protocol} {v.case}" for v in compared if v.reason}
-    unused = REASONS.keys() - given - {"REST GET /"}  # the page, which may come later
+    unused = REASONS.keys() - given
     assert not unused
 
 

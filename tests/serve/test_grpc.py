@@ -114,11 +114,15 @@ def test_what_is_asked_of_the_server_and_its_models(client):
         ("ModelMetadata", {"name": "lenet", "version": "x"}, "INVALID_ARGUMENT"),
         ("ModelConfig", {"name": "nope"}, "NOT_FOUND"),
         ("ModelStatistics", {"name": "nope"}, "NOT_FOUND"),
+        ("RepositoryIndex", {"repository_name": "other"}, "UNIMPLEMENTED"),
         ("RepositoryModelLoad", {"model_name": "lenet"}, "UNAVAILABLE"),
+        ("RepositoryModelLoad", {"parameters": {"config": {"string_param": "{}"}}},
+         "INVALID_ARGUMENT"),
+        ("RepositoryModelUnload", {"model_name": "lenet"}, "UNAVAILABLE"),
         ("TraceSetting", {"settings": {"trace_level": {"value": ["TIMESTAMPS"]}}}, "UNIMPLEMENTED"),
         ("LogSettings", {"settings": {"log_info": {"bool_param": True}}}, "UNIMPLEMENTED"),
     ],
-)
+)  # fmt: skip
 def test_refused_calls(client, method, fields, code):
     assert client.code(INFERENCE + method, **fields)[0] == code
 
@@ -153,6 +157,14 @@ def test_garbage_and_methods_that_are_not_there(client):
     code, details = client.code(f"{INFERENCE}SystemSharedMemoryRegister", b"")
     assert (code, "expected one of ModelInfer" in details) == ("UNIMPLEMENTED", True)
     assert client.code("/other.Service/Method", b"")[0] == "UNIMPLEMENTED"
+
+
+def test_what_a_client_wrote_is_not_repeated_at_length(client):
+    for changes in ({"model_name": "n" * 99_999}, {"outputs": [{"name": "n" * 99_999}]}):
+        body = infer_request(**changes).SerializeToString()
+        code, details = client.code(f"{INFERENCE}ModelInfer", body)
+        assert code in ("NOT_FOUND", "INVALID_ARGUMENT")
+        assert len(details) <= 1000
 
 
 @pytest.mark.parametrize("size", [SMALL.body_bytes + 1, 4 * SMALL.body_bytes])

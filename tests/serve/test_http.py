@@ -7,6 +7,7 @@ import asyncio
 import gzip
 import io
 import json
+import tracemalloc
 import zlib
 
 import httpx
@@ -17,6 +18,7 @@ from PIL import Image
 
 import lenet_serve
 from lenet_runtime.images.digits import load_digits
+from lenet_serve.http.coding import inflate
 
 INFER = "/v2/models/lenet/infer"
 IMAGES = np.random.default_rng(0).normal(size=(2, 1, 32, 32)).astype(np.float32)
@@ -268,6 +270,16 @@ def test_what_is_long_is_compressed_where_that_is_asked_for(server, accepted, zi
     assert ("content-encoding" in headers) == zipped
     text = gzip.decompress(body) if zipped else body
     assert json.loads(text)["openapi"] == "3.1.0"
+
+
+def test_no_more_of_a_bomb_is_inflated_than_is_allowed():
+    bomb = gzip.compress(bytes(2**25), 9)
+    tracemalloc.start()
+    with pytest.raises(lenet_serve.ServeError, match="--max-body"):
+        inflate(bomb, b"gzip", 2**20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**23
 
 
 def png(*indices):

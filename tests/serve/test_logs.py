@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import time
 
 import pytest
 
@@ -78,7 +79,11 @@ def test_text_has_it_for_people():
 
 def test_time_is_of_utc(stream, monkeypatch):
     monkeypatch.setattr(logs.time, "time", lambda: 1_764_230_617.0625)
-    log()
+    with monkeypatch.context() as zone:
+        zone.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        log()
+    time.tzset()
     assert "2025-11-27T08:03:37.062Z" in stream.getvalue()
 
 

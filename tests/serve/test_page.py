@@ -182,15 +182,14 @@ def test_a_finger_draws_on_a_phone_and_nothing_is_cut_off(visit):
     )  # fmt: skip
     box = page.locator("#paper").bounding_box()
     finger = page.context.new_cdp_session(page)
-    for kind, points in (("touchStart", SEVEN[:1]), ("touchMove", SEVEN[1:]), ("touchEnd", [])):
-        for x, y in points or [(None, None)]:
-            touches = [
-                {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
-                for x, y in [(x, y)]
-                if x is not None
-            ]
-            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
-    assert answer(page) == "7"
+    points = np.linspace(ONE[0], ONE[1], 12) * box["width"] + [box["x"], box["y"]]
+    for i, (x, y) in enumerate(points.tolist()):
+        touch = {"type": "touchMove" if i else "touchStart", "touchPoints": [{"x": x, "y": y}]}
+        finger.send("Input.dispatchTouchEvent", touch)
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert answer(page) == "1"
+    (left, top), (right, bottom) = page.evaluate("[strokes[0][0], strokes[0].at(-1)]")
+    assert np.allclose([left, top, right, bottom], [*ONE[0], *ONE[1]], atol=0.02)
     assert page.evaluate("[scrollY, document.documentElement.scrollWidth]") == [0, 390]
 
 
@@ -201,6 +200,13 @@ def test_the_chart_follows_the_metrics(visit):
     until(page, "#p99", re.compile("ms|µs"))
     assert page.get_attribute("#p99s .line", "d").startswith("M")
     assert "L" in page.get_attribute("#rates .line", "d")
+    older, newer = ({"0.001": 5, "0.0025": 5, "+Inf": 5}, {"0.001": 95, "0.0025": 105, "+Inf": 105})
+    texts = [
+        "".join(f'lenet_request_seconds_bucket{{le="{bound}"}} {n}\n' for bound, n in look.items())
+        for look in (older, newer)
+    ]
+    p99 = page.evaluate("(texts) => percentile(...texts.map(counters))", texts)
+    assert p99 == pytest.approx(1 + 1.5 * 9 / 10)  # ms, as histogram_quantile has it
 
 
 def test_it_asks_for_the_token(visit, native_session):
@@ -222,6 +228,7 @@ def test_a_server_that_is_gone_is_told(visit, native_session):
     page.keyboard.press("Control+z")
     page.keyboard.press("7")
     until(page, "#note", re.compile("does not answer"))
+    page.close()
     assert all("ERR_CONNECTION_REFUSED" in error for error in page.errors)
     page.errors.clear()
 

@@ -73,7 +73,7 @@ def test_a_body_that_is_too_large_and_does_not_say_so(server):
 
 
 def test_the_answer_reaches_a_client_that_goes_on_sending(server):
-    """Were the connection closed at once, the kernel would throw the answer away."""
+    """It would be reset with the answer unread on some systems, were it closed at once."""
     with server.connect() as client:
         client.sendall(request("POST", INFER, content_length=30_000_000))
         sender = threading.Thread(target=send_for_ever, args=[client])

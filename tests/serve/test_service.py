@@ -1,6 +1,5 @@
 """`Service`: requests to models, without any network."""
 
-import json
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,8 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pytest
 from fake_engine import FakePredictor
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lenet_runtime import Session, load
 from lenet_serve import (
@@ -23,7 +20,6 @@ from lenet_serve import (
     StaticRepository,
     Tensor,
 )
-from lenet_serve.protocol import rest
 
 SECONDS = 30
 
@@ -300,6 +296,23 @@ def test_closing_a_model_waits_for_its_requests(served, fake_model, predictor):
     assert caught.value.code is Code.UNAVAILABLE
 
 
+def test_closing_a_service_answers_what_its_threads_have_begun(predictor, native_session):
+    session = Session(predictor, native_session.artifact, "fake")
+    fake_model = Model("lenet", "1", session, max_batch=1)
+    service = Service([fake_model], metrics=Recorder())
+    predictor.proceed.clear()
+    futures = [service.submit(ask(65, value=n)) for n in (1, 2, 3)]
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(service.close)
+        while fake_model.admission.enter(1, 1):  # until it is closed
+            fake_model.admission.leave(1, 1)
+        with pytest.raises(ServeError, match="shutting down"):
+            service.submit(ask(65))
+        predictor.proceed.set()
+        closing.result(SECONDS)
+    assert [value(future.result(0)) for future in futures] == [1, 2, 3]
+
+
 def test_a_request_that_meets_a_swap_goes_to_the_new_model(served, fake_model, native_session):
     """The repository gave the old model, which was closed before the request was admitted."""
     fake_model.close()
@@ -325,45 +338,6 @@ def test_the_server_describes_itself(served):
     document = served.metadata()
     assert document["name"] == "lenet-deploy"
     assert {"binary_tensor_data", "classification"} <= set(document["extensions"])
-
-
-SHAPES = st.sampled_from([(1, 1, 32, 32), (2, 28, 28), (1,), (1, 1), (3, 784), (1, 1024), (), (0,)])
-VALUES = st.sampled_from([0, 1, 255, 256, -1, 0.5, 1e39, True, None, "a", "iVBORw0KGgo", [], {}])
-
-
-@st.composite
-def almost_requests(draw):
-    """A request as the model takes it, but for what chance changed."""
-    shape = draw(SHAPES)
-    tensor = {
-        "name": draw(st.sampled_from(["images", "pixels", "file", "x"])),
-        "datatype": draw(st.sampled_from(["FP32", "UINT8", "BYTES", "FP64", "BOOL"])),
-        "shape": shape,
-        "data": [draw(VALUES)] * int(np.prod(shape)),
-    }
-    names = st.sampled_from(["logits", "probabilities", "labels", "x"])
-    parameters = st.dictionaries(
-        st.sampled_from(["classification", "binary_data", "content_type"]), VALUES, max_size=1
-    )
-    outputs = [
-        {"name": name, "parameters": draw(parameters)} for name in draw(st.lists(names, max_size=2))
-    ]
-    return {"inputs": [tensor], "outputs": outputs}
-
-
-@settings(max_examples=150, deadline=None)
-@given(almost_requests())
-def test_any_request_is_answered_or_refused_and_is_never_our_fault(native_session, document):
-    service = Service([Model("lenet", "1", native_session)], metrics=Recorder())
-    try:
-        request = rest.decode("lenet", "", json.dumps(document).encode(), None, Limits())
-        _, body = rest.encode(service.infer(request), request)
-    except ServeError as error:
-        code = error.code
-    else:
-        code = None
-        assert body.startswith(b'{"model_name":"lenet"')
-    assert code in (None, Code.MALFORMED)
 
 
 def test_many_threads_get_their_own_answers(served, metrics):

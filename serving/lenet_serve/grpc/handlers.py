@@ -22,6 +22,7 @@ _OPEN = (health.PREFIX, f"{rpc.PREFIX}ServerLive", f"{rpc.PREFIX}ServerReady")
 _STREAMS = 32  # open streams of one process, each of which takes a thread
 _QUIET_S, _HOLD_S = 0.05, 0.5
 _FOREVER_S = 1e6
+_LONGEST = 1000  # characters of what a client is told, since it may have written them
 _BUSY = ServeError(
     f"expected at most {_STREAMS} open streams, found more", Code.UNAVAILABLE, retry_after=1
 )
@@ -86,6 +87,10 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
             self._gate.set()
         self.health.close()
 
+    def close(self) -> None:
+        """End the threads of streams."""
+        self._streams.shutdown(wait=False)
+
     def _handler(self, path: str) -> grpc.RpcMethodHandler:
         if path == f"{health.PREFIX}Check":
             return self._unary(lambda body, context: self.health.check(body))
@@ -135,7 +140,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def _wait(self, context: grpc.ServicerContext) -> None:
         left = context.time_remaining()
-        if self._gate is not None and (left is None or left > 2 * _HOLD_S):
+        if self._gate is not None and (left is None or left > _HOLD_S + 2 * _QUIET_S):
             self._gate.wait(2 * _HOLD_S)
 
     def _infer(self, body: bytes, context: grpc.ServicerContext) -> bytes:
@@ -200,7 +205,7 @@ def _abort(context: grpc.ServicerContext, error: ServeError) -> None:
     if error.retry_after is not None:
         pushback = str(1000 * error.retry_after)
         context.set_trailing_metadata((("grpc-retry-pushback-ms", pushback),))
-    context.abort(grpc.StatusCode[error.code.grpc], str(error))
+    context.abort(grpc.StatusCode[error.code.grpc], str(error)[:_LONGEST])
 
 
 def _refusal(message: str, code: Code) -> grpc.RpcMethodHandler:

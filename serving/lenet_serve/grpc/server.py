@@ -16,8 +16,8 @@ from lenet_serve.service import Service
 if TYPE_CHECKING:
     from lenet_serve.server import ServerOptions
 
-
 _LOOK_S = 1.0  # between two looks at slow callers
+_MOST = 2**31 - 1  # grpcio's options are int32
 
 
 class GrpcServer:
@@ -53,7 +53,7 @@ class GrpcServer:
             handlers=(self._handlers,),
             options=[
                 # Twice what is accepted: what lies between is refused with the option's name.
-                ("grpc.max_receive_message_length", 2 * limits.body_bytes),
+                ("grpc.max_receive_message_length", min(2 * limits.body_bytes, _MOST)),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_metadata_size", limits.header_bytes),
                 ("grpc.absolute_max_metadata_size", limits.header_bytes),
@@ -123,6 +123,7 @@ class GrpcServer:
         self._handlers.release()
         stopped.wait()
         self._stopped.set()
+        self._handlers.close()
         self._pool.shutdown()
 
     def _look(self) -> None:

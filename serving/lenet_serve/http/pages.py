@@ -45,7 +45,8 @@ def docs(context: Context, routes: Iterable[Route]) -> Reply:
 
 
 def _row(route: Route) -> str:
-    cells = f"<code>{route.path}</code>", ", ".join(route.methods), escape(route.summary)
+    path = escape(route.path).replace("/", "/<wbr>")  # where a narrow screen may break it
+    cells = f"<code>{path}</code>", ", ".join(route.methods), escape(route.summary)
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from math import prod
-from struct import pack
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from lenet_serve.protocol.infer import (
     Tensor,
 )
 from lenet_serve.protocol.messages import Message, message_class, parse
-from lenet_serve.protocol.raw import check_shape
+from lenet_serve.protocol.raw import check_shape, from_raw, to_raw, unknown
 
 _REQUEST = message_class("inference.ModelInferRequest")
 _RESPONSE = message_class("inference.ModelInferResponse")
@@ -51,7 +50,8 @@ def decode(body: bytes) -> InferRequest:
             f"found {len(raw)}"
         )
     inputs = [
-        _tensor(tensor, raw[index] if raw else None) for index, tensor in enumerate(message.inputs)
+        _tensor(tensor, raw[index] if raw else None, f"inputs[{index}]")
+        for index, tensor in enumerate(message.inputs)
     ]
     return InferRequest(
         message.model_name,
@@ -59,7 +59,7 @@ def decode(body: bytes) -> InferRequest:
         message.id,
         _parameters(message.parameters),
         inputs,
-        [_requested(output) for output in message.outputs] if message.outputs else [],
+        [_requested(output, f"outputs[{i}]") for i, output in enumerate(message.outputs)],
     )
 
 
@@ -73,75 +73,32 @@ def encode(response: InferResponse) -> bytes:
             _OUTPUT(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
             for tensor in response.outputs
         ],
-        raw_output_contents=[_raw(tensor) for tensor in response.outputs],
+        raw_output_contents=[to_raw(tensor) for tensor in response.outputs],
     )
     for name, value in response.parameters.items():
         setattr(message.parameters[name], _CHOICES[type(value)], value)
     return message.SerializeToString()  # type: ignore[no-any-return]
 
 
-def _raw(tensor: Tensor) -> bytes:
-    if isinstance(tensor.data, bytes):
-        return tensor.data
-    if isinstance(tensor.data, list):
-        return b"".join(pack("<I", len(element)) + element for element in tensor.data)
-    return tensor.data.tobytes()
-
-
-def _tensor(message: Message, raw: bytes | None) -> Tensor:
-    name, datatype = message.name, message.datatype
-    where = f"input {name!r}"
-    if datatype not in _CONTENTS and datatype not in DTYPES:
-        raise ServeError(f"{where}: expected a datatype such as FP32, found {datatype!r}")
-    shape = check_shape(message.shape, where)
+def _tensor(message: Message, raw: bytes | None, where: str) -> Tensor:
+    name, datatype, shape = message.name, message.datatype, tuple(message.shape)
+    check_shape(shape, where)
     parameters = _parameters(message.parameters)
     _refuse_shared_memory(parameters, where)
-    count = prod(shape)
     if raw is None:
-        data = _typed(message, datatype, count, where)
+        data = _typed(message, datatype, prod(shape), where)
+        data = data if isinstance(data, list) else data.reshape(shape)
     elif message.HasField("contents"):
         raise ServeError(f"{where}: expected contents or raw_input_contents, found both")
-    elif datatype == "BYTES":
-        data = _elements(raw, count, where)
     else:
-        data = _array(raw, datatype, count, where)
-    if not isinstance(data, list):
-        data = data.reshape(shape)
+        data = from_raw(raw, datatype, shape, where)
     return Tensor(name, datatype, shape, data, parameters)
-
-
-def _array(raw: bytes, datatype: str, count: int, where: str) -> NDArray[Any]:
-    dtype = DTYPES[datatype]
-    if len(raw) != count * dtype.itemsize:
-        raise ServeError(
-            f"{where}: expected {count * dtype.itemsize} raw bytes, by its shape and datatype, "
-            f"found {len(raw)}"
-        )
-    if datatype == "BOOL" and raw.strip(b"\0\1"):
-        raise ServeError(f"{where}: expected bytes 0 and 1 for BOOL, found others")
-    return np.frombuffer(raw, dtype)
-
-
-def _elements(raw: bytes, count: int, where: str) -> list[bytes]:
-    """Split BYTES: each element behind its length, four bytes, little-endian."""
-    elements: list[bytes] = []
-    start = 0
-    while start < len(raw) and len(elements) <= count:
-        end = start + 4 + int.from_bytes(raw[start : start + 4], "little")
-        if start + 4 > len(raw) or end > len(raw):
-            raise ServeError(
-                f"{where}: expected BYTES, each element behind its length in four bytes, found "
-                f"an element that ends beyond the {len(raw)} bytes"
-            )
-        elements.append(raw[start + 4 : end])
-        start = end
-    if len(elements) != count:
-        raise ServeError(f"{where}: expected {count} BYTES, by its shape, found another number")
-    return elements
 
 
 def _typed(message: Message, datatype: str, count: int, where: str) -> NDArray[Any] | list[bytes]:
     field = _CONTENTS.get(datatype)
+    if field is None and datatype not in DTYPES:
+        raise unknown(datatype, where)
     if field is None:
         raise ServeError(f"{where}: expected {datatype} in raw_input_contents, found none there")
     others = [found.name for found, _ in message.contents.ListFields() if found.name != field]
@@ -164,13 +121,12 @@ def _typed(message: Message, datatype: str, count: int, where: str) -> NDArray[A
     return narrow
 
 
-def _requested(message: Message) -> RequestedOutput:
+def _requested(message: Message, where: str) -> RequestedOutput:
     parameters = _parameters(message.parameters)
-    where = f"output {message.name!r}"
     _refuse_shared_memory(parameters, where)
     classes = parameters.get("classification", 0)
     if type(classes) is not int or classes < 0:
-        raise ServeError(f"{where}: expected a count as classification, found {classes!r}")
+        raise ServeError(f"{where}: expected a count as classification, found another value")
     return RequestedOutput(message.name, classes=classes)
 
 
@@ -179,7 +135,7 @@ def _parameters(messages: Mapping[str, Message]) -> dict[str, Parameter]:
     for name, message in messages.items() if messages else ():
         choice = message.WhichOneof("parameter_choice")
         if choice is None:
-            raise ServeError(f"parameter {name!r}: expected a value, found none")
+            raise ServeError("parameters: expected a value for each, found one without")
         parameters[name] = getattr(message, choice)
     return parameters
 

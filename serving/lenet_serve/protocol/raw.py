@@ -91,9 +91,12 @@ def _elements(raw: bytes, count: int, where: str) -> list[bytes]:
         start = at + _LENGTH.size
         end = start + _LENGTH.unpack_from(raw, at)[0] if start <= len(raw) else start
         if end > len(raw):
-            raise ServeError(f"{where}: expected 4 bytes of length and so many bytes, found fewer")
+            raise ServeError(
+                f"{where}: expected BYTES, each element behind its length in four bytes, found an "
+                f"element that ends beyond the {len(raw)} bytes"
+            )
         elements.append(raw[start:end])
         at = end
     if len(elements) != count:
-        raise ServeError(f"{where}: expected {count} elements as shape says, found {len(elements)}")
+        raise ServeError(f"{where}: expected {count} BYTES as shape says, found {len(elements)}")
     return elements
