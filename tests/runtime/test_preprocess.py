@@ -341,4 +341,4 @@ def test_plain_pixels_import_nothing():
         "to_batch(pixels > 0, Preprocessing())\n"
         "print({*sys.modules} - before)\n"
     )
-    assert python(code).strip() == "set()"
+    assert python(code).stdout == "set()\n"
