@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
         self._state.connections.discard(self)
         self._ignores = True
         self._calls.clear()
-        self._release(self._held)
+        self._hold(-self._held)
         if self._waited:
             self._waited[0].future.cancel()
             self._waited = None
@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
         if self._ignores:
             return
         self._size += len(body)
-        self._release(-len(body))
+        self._hold(len(body))
         if self._size > self._limits.body_bytes:
             self._refuse(too_large(self._limits.body_bytes))
         elif not self._body:
@@ -242,7 +242,7 @@ class Connection(asyncio.Protocol):
             assert call.route is not None
             assert call.request is not None
             answer = self._application.answer(call.route, call.request, call.body)
-            self._release(len(call.body))
+            self._hold(-len(call.body))
             if isinstance(answer, Pending):
                 self._waited = answer, call.request, call
                 answer.future.add_done_callback(self._wake)
@@ -295,6 +295,6 @@ class Connection(asyncio.Protocol):
         self._transport.write_eof()
         self._loop.call_later(_LINGER, self._transport.close)
 
-    def _release(self, size: int) -> None:
-        self._held -= size
-        self._application.context.held_bytes -= size
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._application.context.held_bytes += size
