@@ -31,7 +31,9 @@ demo: $(VENV)/.ready ## Export, verify, classify real digits, and time: the whol
 	$(BIN)/lenet-deploy predict --artifact artifacts/onnx-fp32 --digits 6
 	$(BIN)/lenet-deploy bench artifacts/onnx-fp32
 
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+# Each process begins with a part of the files and helps out at the end: what a file's tests share is
+# then made once, and not in every process.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test: $(VENV)/.ready ## Pass the tests, on up to four cores
 	$(PYTEST)
