@@ -11,7 +11,8 @@ export LENET_DEPLOY_DATA_DIR ?= $(abspath ../shared/mnist)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test trials coverage fuzz lint types wheel check overhead bench-peers gpu-check clean
+.PHONY: help demo test trials coverage fuzz lint types wheel check overhead bench-peers \
+	bench-serve gpu-check test-triton clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +48,14 @@ coverage: $(VENV)/.ready ## Pass the tests and show what they run; half as long 
 fuzz: $(VENV)/.ready ## Random cases against the promises, a minute: FUZZ="--seconds 600 --only NAME"
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 
+TRITON_ARTIFACT := artifacts/triton/native-fp32
+
+$(TRITON_ARTIFACT): $(VENV)/.ready
+	$(BIN)/lenet-deploy export --format native -o $(dir $@)
+
+test-triton: $(TRITON_ARTIFACT) ## Odd requests to a real Triton (55 MB, once) and to ours; half a minute
+	$(BIN)/python -m tests.serve.differential $< --triton --page
+
 lint: $(VENV)/.ready ## Style and likely bugs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -75,9 +84,12 @@ $(PEERS)/.ready: pyproject.toml constraints.txt benchmarks/peers/requirements.tx
 bench-peers: $(PEERS)/.ready ## Ours against its peers; the first run takes the better part of an hour
 	$(PEERS)/bin/python -m benchmarks.peers --tune
 
+bench-serve: $(VENV)/.ready ## Ours against Triton and other servers, a quarter of an hour: SERVE=--quick
+	$(BIN)/python -m benchmarks.serve $(SERVE)
+
 # With what $(PYTHON) has: a GPU machine's own PyTorch, no network, nothing installed.
 gpu-check: ## Parity and latency of every backend on this machine's GPU, in six minutes
 	PYTHONPATH=.:export:runtime:benchmarks:serving$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m benchmarks.gpu_check $(GPU_CHECK)
 
 clean: ## Remove everything that make made
-	rm -rf $(VENV) artifacts dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .triton artifacts dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -25,8 +25,8 @@ from lenet_runtime.errors import BackendUnavailable
 
 # Fixtures of several files, in tests/helpers.
 pytest_plugins = (
-    "checkpoint_files", "fake_sessions", "function_engines", "native_files", "publishing",
-    "training_runs", "tuned_folders",
+    "checkpoint_files", "fake_sessions", "function_engines", "model_folders", "native_files",
+    "publishing", "training_runs", "tuned_folders",
 )  # fmt: skip
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would the processes that tests

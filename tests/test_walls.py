@@ -16,7 +16,7 @@ import lenet_runtime
 import lenet_serve
 
 ENGINES = {"onnx", "onnxruntime", "onnxscript", "tensorrt", "tensorrt_rtx", "torch", "torchvision"}
-SERVERS = {"google", "grpc", "httptools", "orjson", "uvicorn", "uvloop"}
+SERVERS = {"google", "grpc", "httptools", "opentelemetry", "orjson", "uvicorn", "uvloop"}
 HEAVY = ENGINES | SERVERS | {"matplotlib", "PIL", "plotly", "safetensors", "scipy"}
 PACKAGES = {
     p.__name__: p

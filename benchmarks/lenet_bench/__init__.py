@@ -12,7 +12,9 @@ memory out (scope ``host``). The method, in the order in which it matters:
 - Raw samples are kept, by slice. Percentiles are read off them; intervals come from a bootstrap
   over rounds, since samples of one slice share their moment and are not independent.
 
-On a GPU the steps of a call are timed as well, see `lenet_bench.gpu.harness`.
+On a GPU the steps of a call are timed as well, see `lenet_bench.gpu.harness`. All this is a closed
+loop: the next call comes once the last one was answered. `lenet_bench.openloop` sends requests at a
+rate, to sessions and to servers.
 
 ``lenet-deploy bench`` is its command.
 """

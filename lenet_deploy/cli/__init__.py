@@ -16,6 +16,7 @@ from lenet_deploy.cli.export import export
 from lenet_deploy.cli.inspect import inspect
 from lenet_deploy.cli.options import Quiet, with_quiet
 from lenet_deploy.cli.predict import predict
+from lenet_deploy.cli.serve import serve
 from lenet_deploy.cli.train import train
 from lenet_deploy.cli.tune import tune
 from lenet_deploy.cli.verify import verify
@@ -36,6 +37,8 @@ FAILURE, USAGE, PARITY, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
 _EXTRAS = {
     "torch": "export", "onnx": "export", "onnxscript": "export", "safetensors": "export",
     "matplotlib": "train", "torchvision": "train", "PIL": "cpu", "plotly": "bench",
+    "uvicorn": "serve", "httptools": "serve", "uvloop": "serve", "orjson": "serve",
+    "grpc": "grpc", "google": "grpc",
 }  # fmt: skip
 
 
@@ -143,6 +146,6 @@ def _root(
     """Compile LeNet for optimized inference: train, export, prove, run and time it."""
 
 
-for _command in (train, evaluate, export, verify, predict, bench, tune, inspect, doctor):
+for _command in (train, evaluate, export, verify, predict, bench, tune, serve, inspect, doctor):
     _class = BenchCommand if _command is bench else Command
     app.command(cls=_class)(with_quiet(_command))

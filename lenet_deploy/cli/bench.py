@@ -3,32 +3,30 @@
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from enum import Enum
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lenet_deploy.cli.bench_outputs import STDOUT, Outputs
-from lenet_deploy.cli.bench_pictures import bench_pictures
+from lenet_deploy.cli.bench_pictures import Scope, bench_pictures
+from lenet_deploy.cli.bench_server import Load, Scenario, bench_server
 from lenet_deploy.cli.bench_tables import print_gate, print_run
-from lenet_deploy.cli.console import notes, progress
+from lenet_deploy.cli.console import progress, share_done
 from lenet_deploy.cli.network_options import Network, with_network
-from lenet_deploy.cli.options import BatchSizes, Device, Seed, Trust, completing, integers_of
+from lenet_deploy.cli.options import (
+    BatchSizes,
+    Device,
+    Seed,
+    Trust,
+    completing,
+    integers_of,
+    with_flags,
+)
 from lenet_runtime import devices
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import DeployError, InputError
-
-
-class Scope(Enum):
-    """What a sample spans."""
-
-    session = "session"
-    pictures = "pictures"
-
 
 REGRESSION = 5  # exit code
 MOST_PERCENT = 1000  # of --fail-above; a gate that lets even more pass is none
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from lenet_bench.report import Run
 
 
+@with_flags(Load, "load")
 @with_network()
 def bench(
     artifacts: Annotated[
@@ -49,7 +48,9 @@ def bench(
         ),
     ] = None,
     *,
+    context: typer.Context,
     network: Network,
+    load: Load,
     batch_sizes: BatchSizes = "1,8,64,512",
     backend: Annotated[
         str,
@@ -138,11 +139,14 @@ def bench(
 
     Engines take turns in short slices, so that what slows the machine slows all of them;
     benchmarks/README.md describes the method. On a GPU the steps of a call are timed as well, with
-    CUDA graphs and without. Ctrl-C prints what was measured so far.
+    CUDA graphs and without. With --scenario server requests come at a rate, whether or not the last
+    one was answered, and servers are timed as well. Ctrl-C prints what was measured so far.
     """
     from lenet_bench import Settings
     from lenet_bench import field as measuring
     from lenet_bench.compare import compare, require_comparable
+    from lenet_bench.csv_report import csv_text
+    from lenet_bench.html.report import write_html
     from lenet_bench.report import read
     from lenet_deploy import benching
 
@@ -151,6 +155,7 @@ def bench(
     limit = share_of("10%" if fail_above is None else fail_above)
     sizes, outputs = integers_of(batch_sizes), Outputs(json_file, csv_file, html_file)
     settings = Settings(min_time, min_iterations, warmup, inputs, seed)
+    load.refuse_others(context)
     if scope is Scope.pictures:
         names, counts = _backends(backend), integers_of(threads, "--threads")
         if (
@@ -166,12 +171,10 @@ def bench(
                 "name the folder"
             )
         artifact = _named(artifacts)
-        load = {"backend": names[0], "device": device, "threads": counts[0], "trust": trust}
-        bench_pictures(artifact, settings, outputs, _bar, load)
+        how = {"backend": names[0], "device": device, "threads": counts[0], "trust": trust}
+        bench_pictures(artifact, settings, outputs, how)
         return
     outputs.check(baseline)
-    before = read(baseline) if baseline else None
-    data_set, digits, labels = _digits(data_dir)
     request = benching.Request(
         paths=_named(artifacts),
         backends=_backends(backend),
@@ -180,6 +183,11 @@ def bench(
         trust=trust,
         loads=network.load if network != Network() else None,
     )
+    if load.scenario is Scenario.server:
+        bench_server(request, load.settings(context, seed), load, outputs)
+        return
+    before = read(baseline) if baseline else None
+    data_set, digits, labels = _digits(data_dir)
     with ExitStack() as stack:
         with progress() as step:
             field = benching.gather(request, stack, step)
@@ -197,7 +205,12 @@ def bench(
         print_run(run)
     if run.gate is not None:
         print_gate(run, run.gate)
-    outputs.write(run)
+    outputs.write(run, csv_text, write_html)
+    _end(run, failure)
+
+
+def _end(run: "Run", failure: DeployError | None) -> None:
+    """End the command as what was measured says, once it is written."""
     if run.interrupted:
         raise KeyboardInterrupt
     if failure is not None:
@@ -264,11 +277,11 @@ def _measure(
     """
     from lenet_bench import field as measuring
 
-    with _bar() as bar:
+    with share_done() as bar:
         run = measuring.measure_calls(run, field, sizes, bar)
     try:
         if devices.parse(device).kind == "cuda" and not run.interrupted:
-            with _bar() as bar:
+            with share_done() as bar:
                 run = measuring.measure_steps(run, field, sizes, device, bar)
         with progress() as step:
             if cold_start and not run.interrupted:
@@ -282,12 +295,3 @@ def _measure(
     except DeployError as error:
         return run, error
     return run, None
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[str, float], None]]:
-    """A bar of progress on stderr; what it yields takes the step and the share done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=notes, transient=True) as bar:
-        task = bar.add_task("warming up", total=1.0)
-        yield lambda step, share: bar.update(task, description=step, completed=share)

@@ -3,19 +3,31 @@
 import dataclasses
 import json
 import tempfile
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from typer.core import TyperCommand
 
 from lenet_deploy.cli.console import note, plain, print_json
 from lenet_runtime.errors import InputError
 
-if TYPE_CHECKING:
-    from lenet_bench.report import Run
-
 STDOUT = Path("-")
+
+
+class Report(Protocol):
+    """A run that can be written."""
+
+    @property
+    def results(self) -> Sized:
+        """What was measured."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of the JSON report."""
+
+
+R = TypeVar("R", bound=Report)
 
 
 class BenchCommand(TyperCommand):
@@ -72,10 +84,16 @@ class Outputs:
 
             plotly()
 
-    def write(self, run: "Run") -> None:
-        """Write each report whole; of a run without results none, so that what is there stays."""
-        from lenet_bench.csv_report import csv_text
-        from lenet_bench.html.report import write_html
+    def write(
+        self, run: R, csv_text: Callable[[R], str], write_html: Callable[[R, Path], None]
+    ) -> None:
+        """Write each report whole; of a run without results none, so that what is there stays.
+
+        Args:
+            run: What was measured.
+            csv_text: Makes the text of the CSV.
+            write_html: Writes the page.
+        """
         from lenet_runtime.artifact.files import write_atomically
 
         if self.json == STDOUT:

@@ -2,15 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lenet_runtime
 from lenet_deploy import cache
 from lenet_deploy.cli.bench_outputs import STDOUT, Outputs
-from lenet_deploy.cli.console import note, plain, print_json, progress, stdout, table
+from lenet_deploy.cli.console import note, plain, print_json, progress, share_done, stdout, table
 from lenet_runtime.artifact.files import write_atomically
 from lenet_runtime.errors import InputError
 
@@ -18,14 +17,18 @@ if TYPE_CHECKING:
     from lenet_bench.harness import Settings
     from lenet_bench.pictures import Cost
 
-Bar = Callable[[], AbstractContextManager[Callable[[str, float], None]]]
+
+class Scope(Enum):
+    """What a sample spans."""
+
+    session = "session"
+    pictures = "pictures"
 
 
 def bench_pictures(
     paths: list[Path],
     settings: "Settings",
     outputs: Outputs,
-    bar: Bar,
     load: dict[str, Any],
 ) -> None:
     """Measure one session on drawn pictures, and print a table or write JSON.
@@ -34,7 +37,6 @@ def bench_pictures(
         paths: The artifact; empty for the bundled one.
         settings: How to measure.
         outputs: Where to write.
-        bar: Shows progress.
         load: Backend, device, threads and trust of `lenet_runtime.load`.
 
     Raises:
@@ -56,7 +58,7 @@ def bench_pictures(
         step("drawing pictures")
         files = pictures.drawn()
     with lenet_runtime.load(path, **load) as session:
-        with bar() as report:
+        with share_done() as report:
             costs = pictures.measure_pictures(session, files, settings, report)
         engine = f"{session.artifact.path.name} on {session.backend}"
     where = fingerprint(load["device"])

@@ -8,7 +8,14 @@ from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -183,6 +190,15 @@ def progress() -> Iterator[Callable[[str], None]]:
             bar.reset(task, description=f"{plain(step)} ...")
 
         yield show
+
+
+@contextlib.contextmanager
+def share_done() -> Iterator[Callable[[str, float], None]]:
+    """A bar of progress on stderr; what it yields takes the step and the share done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=notes, transient=True) as bar:
+        task = bar.add_task("warming up", total=1.0)
+        yield lambda step, share: bar.update(task, description=step, completed=share)
 
 
 def starting_pytorch(step: Callable[[str], None]) -> None:

@@ -1,17 +1,15 @@
 """Flags that say which network a command works on: its weights, and what weights do not say."""
 
-import functools
-import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lenet_deploy.cli.console import note, plain
-from lenet_deploy.cli.options import Checkpoint
+from lenet_deploy.cli.options import Checkpoint, with_flags
 from lenet_runtime.artifact import Manifest
 from lenet_runtime.errors import InputError
 
@@ -102,30 +100,7 @@ class Network:
 
 def with_network(*unused: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the flags of `Network` but the unused ones, in place of its ``network``."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        flags = [
-            inspect.Parameter(
-                f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=f.type
-            )
-            for f in fields(Network)
-            if f.name not in unused
-        ]
-
-        @functools.wraps(command)
-        def wrapper(**arguments: Any) -> None:
-            own = {flag.name: arguments.pop(flag.name) for flag in flags}
-            command(network=Network(**own), **arguments)
-
-        parameters = []
-        signature = inspect.signature(command)
-        for parameter in signature.parameters.values():
-            parameters += flags if parameter.name == "network" else [parameter]
-        wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
-        return wrapper
-
-    return decorate
+    return with_flags(Network, "network", *unused)
 
 
 def _size(text: str) -> tuple[int, int]:

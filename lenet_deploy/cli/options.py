@@ -1,5 +1,6 @@
 """Flags that several commands share."""
 
+import dataclasses
 import functools
 import inspect
 import re
@@ -158,6 +159,42 @@ def with_options_of_formats(command: Callable[..., None]) -> Callable[..., None]
         command.__annotations__[option.name] = kind
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return command
+
+
+def with_flags(
+    kind: type, name: str, *unused: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags that a dataclass declares, in place of one parameter.
+
+    Args:
+        kind: The dataclass: each field's type is that of a flag, and its default the flag's.
+        name: The command's parameter, which gets the dataclass.
+        unused: Fields that are no flags of this command.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        flags = [
+            inspect.Parameter(
+                f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type
+            )
+            for f in dataclasses.fields(kind)
+            if f.name not in unused
+        ]
+
+        @functools.wraps(command)
+        def wrapper(**arguments: Any) -> None:
+            own = {flag.name: arguments.pop(flag.name) for flag in flags}
+            command(**{name: kind(**own)}, **arguments)
+
+        parameters = []
+        signature = inspect.signature(command)
+        for parameter in signature.parameters.values():
+            parameters += flags if parameter.name == name else [parameter]
+        wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        return wrapper
+
+    return decorate
 
 
 def integers_of(text: str, flag: str = "--batch-sizes") -> tuple[int, ...]:

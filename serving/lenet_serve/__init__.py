@@ -10,15 +10,25 @@ from typing import TYPE_CHECKING, Any
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.limits import Limits
 from lenet_serve.model import Model
-from lenet_serve.protocol.infer import InferRequest, InferResponse, RequestedOutput, Tensor
+from lenet_serve.models import ModelState, Repository, StaticRepository
+from lenet_serve.protocol.infer import (
+    InferRequest,
+    InferResponse,
+    RequestedOutput,
+    Tensor,
+    Times,
+)
+from lenet_serve.recorder import Recorder
+from lenet_serve.repository import FolderRepository, RepositoryOptions
 from lenet_serve.service import Service
 
 if TYPE_CHECKING:
     from lenet_serve.http import asgi
 
 __all__ = [
-    "Code", "InferRequest", "InferResponse", "Limits", "Model", "RequestedOutput", "ServeError",
-    "Service", "Tensor", "asgi",
+    "Code", "FolderRepository", "InferRequest", "InferResponse", "Limits", "Model", "ModelState",
+    "Recorder", "Repository", "RepositoryOptions", "RequestedOutput", "ServeError", "Service",
+    "StaticRepository", "Tensor", "Times", "asgi",
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ class Limits:
 
     Attributes:
         body_bytes: Bytes of a request's body, and of what it inflates to.
+        received_bytes: Bytes of bodies that are being received, of all connections together.
         header_bytes: Bytes of a request's line and headers together.
         json_depth: Levels of brackets in a JSON body.
         rows: Images in a request.
@@ -20,6 +21,7 @@ class Limits:
     """
 
     body_bytes: int = 16 * 2**20
+    received_bytes: int = 256 * 2**20
     header_bytes: int = 32 * 2**10
     json_depth: int = 16
     rows: int = 4096

@@ -6,9 +6,10 @@ gives the dash, and the number of threads fills the marker or leaves it hollow.
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from lenet_bench.report import Run
 
@@ -93,16 +94,21 @@ class Look:
 
 def looks(run: Run) -> dict[str, Look]:
     """A look for each engine that was measured, in the order of measurement; no two are equal."""
+    return looks_of((result.engine for result in run.results), run.engines)
+
+
+def looks_of(names: Iterable[str], records: Mapping[str, Mapping[str, Any]]) -> dict[str, Look]:
+    """A look for each name, by what the records say of it."""
     chosen: dict[str, Look] = {}
-    for name in dict.fromkeys(result.engine for result in run.results):
+    for name in dict.fromkeys(names):
         taken = set(chosen.values())
-        chosen[name] = next(look for look in _candidates(run, name) if look not in taken)
+        own = _candidates(name, records.get(name, {}))
+        chosen[name] = next(look for look in own if look not in taken)
     return chosen
 
 
-def _candidates(run: Run, name: str) -> Iterator[Look]:
+def _candidates(name: str, details: Mapping[str, Any]) -> Iterator[Look]:
     """The engine's own look, then others of its hue, then others for as long as it takes."""
-    details = run.engines.get(name, {})
     backend = str(details.get("backend") or re.split("[: ]", name, maxsplit=1)[0])
     hue, marker = BACKENDS.get(backend) or _OTHERS[zlib.crc32(name.encode()) % len(_OTHERS)]
     dash = _DASHES.get(str(details.get("precision")), "solid")

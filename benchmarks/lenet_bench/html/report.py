@@ -81,7 +81,7 @@ def _facts(run: Run) -> Iterable[tuple[str, str]]:
     if when:
         yield "Measured", f'<time datetime="{escape(when)}">{escape(words.moment(when))}</time>'
     yield "Threads", escape(words.threads(run))
-    if load := words.load(run):
+    if load := words.load(run.fingerprint):
         yield "Load", escape(load)
     s = run.settings
     least = f"{s.min_seconds:g} s and {s.min_iterations:,} samples, input {s.inputs}"
@@ -193,9 +193,7 @@ def _closing(run: Run) -> Iterable[str]:
         yield "<h2>Engines</h2>"
         yield _records(run.engines, with_weights=len(words.weights(run)) > 1)
     yield '<h2>Machine and software</h2><div class="plots">'
-    for group, known in run.fingerprint.items():
-        rows = [row(words.name(key), [words.fact(key, known[key], group)]) for key in known]
-        yield as_table((group, ""), rows, "words")
+    yield from words.tables(run.fingerprint)
     yield "</div>"
 
 

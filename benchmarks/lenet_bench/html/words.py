@@ -1,8 +1,10 @@
 """What a report knows of the machine, the software and the run, in words."""
 
 import datetime
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lenet_bench.html.parts import as_table, row
 from lenet_bench.report import Run
 
 _NAMES = {
@@ -99,11 +101,18 @@ def weights(run: Run) -> list[str]:
     return sorted(set(filter(None, shas)))
 
 
-def load(run: Run) -> str:
+def load(fingerprint: Mapping[str, Any]) -> str:
     """How busy the machine was as the run began."""
-    state, machine = (run.fingerprint.get(group, {}) for group in ("state", "machine"))
+    state, machine = (fingerprint.get(group, {}) for group in ("state", "machine"))
     average, cores = state.get("load_average_1min"), machine.get("cores")
     return f"{average} on {cores} cores, in the minute before" if average is not None else ""
+
+
+def tables(fingerprint: Mapping[str, Any]) -> Iterable[str]:
+    """A table of HTML for each group of a fingerprint: machine, software and state."""
+    for group, known in fingerprint.items():
+        rows = [row(name(key), [fact(key, known[key], group)]) for key in known]
+        yield as_table((group, ""), rows, "words")
 
 
 def right(details: dict[str, Any]) -> str:

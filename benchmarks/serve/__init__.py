@@ -1,0 +1,1 @@
+"""Compares the server with its peers, by what an answered request costs: see README.md here."""

@@ -1,0 +1,179 @@
+"""A real Triton on this machine's CPU: unpacked from a wheel, started on loopback, ended.
+
+The wheel of nvidia-pytriton 0.7.0 (55 MB) holds tritonserver 2.51. It is unpacked, not installed,
+into `.triton/`, because its own requirements would replace NumPy. Needs Linux on x86-64, glibc
+2.35, gcc and, for the python backend, libpython3.X.so.1.0 of this Python.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+CACHE = ROOT / ".triton"
+WHEEL = "nvidia-pytriton==0.7.0"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+CONFIG = """\
+name: "{name}"
+backend: "{backend}"
+max_batch_size: 64
+input [{{ name: "images" data_type: TYPE_FP32 dims: [1, 32, 32] }}]
+output [{{ name: "logits" data_type: TYPE_FP32 dims: [10] }}]
+instance_group [{{ kind: KIND_CPU count: 1 }}]
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A Triton that runs: its ports on 127.0.0.1, its process, seconds from start to ready."""
+
+    http: int
+    grpc: int
+    pid: int
+    ready_s: float
+
+
+def install(cache: Path = CACHE) -> Path:
+    """Download and unpack the wheel, once; returns the folder of tritonserver."""
+    home = cache / "wheel" / "pytriton" / "tritonserver"
+    if not (home / ".ready").exists():
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", cache, WHEEL],
+            check=True,
+        )
+        (wheel,) = cache.glob("nvidia_pytriton-*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(cache / "wheel")
+        wheel.unlink()
+        stub = home / "backends" / "python" / "triton_python_backend_stub"
+        shutil.copy(home / "python_backend_stubs" / PYTHON / stub.name, stub)
+        for program in (home / "bin" / "tritonserver", stub):
+            program.chmod(0o755)
+        (home / ".ready").touch()
+    return home
+
+
+def c_model(repository: Path, artifact: Path, name: str = "lenet") -> None:
+    """Put our C into a model repository, as a backend of its own beside its config.pbtxt."""
+    folder = repository / name
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(CONFIG.format(name=name, backend="lenet"))
+    subprocess.run(
+        ["gcc", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", f"-I{artifact}", f"-I{HERE}",
+         "-o", folder / "libtriton_lenet.so", HERE / "triton_backend.c", artifact / "lenet.c"],
+        check=True,
+    )  # fmt: skip
+
+
+def python_model(
+    repository: Path, artifact: Path, name: str = "lenet", cache: Path = CACHE
+) -> None:
+    """Put our runtime behind Triton's python backend, in an environment with NumPy 1.
+
+    Raises:
+        OSError: This Python's shared library, which the backend's stub needs, is not here.
+    """
+    ctypes.CDLL(f"libpython{PYTHON}.so.1.0")
+    environment = cache / f"python-{PYTHON}"
+    if not (environment / ".ready").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True)
+        pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "numpy<2"]
+        subprocess.run(pip, check=True)
+        (environment / ".ready").touch()
+    folder = repository / name
+    (folder / "1").mkdir(parents=True)
+    shutil.copy(HERE / "triton_python.py", folder / "1" / "model.py")
+    parameters = {
+        "EXECUTION_ENV_PATH": environment, "ARTIFACT": artifact, "RUNTIME": ROOT / "runtime",
+    }  # fmt: skip
+    (folder / "config.pbtxt").write_text(
+        CONFIG.format(name=name, backend="python")
+        + "".join(
+            f"parameters: {{ key: {json.dumps(key)} "
+            f"value: {{ string_value: {json.dumps(str(value.resolve()))} }} }}\n"
+            for key, value in parameters.items()
+        )
+    )
+
+
+@contextlib.contextmanager
+def started(repository: Path, *options: str, prefix: tuple[str, ...] = ()) -> Iterator[Server]:
+    """Run Triton on a model repository; at the end it has a second for clients that stay.
+
+    Args:
+        repository: The folder of models.
+        options: More of its options.
+        prefix: Words before the command, such as ``taskset -c 1``.
+
+    Raises:
+        RuntimeError: It did not become ready within a minute; says what it logged.
+    """
+    home = install()
+    http, grpc, metrics = free_ports(3)
+    command = [
+        *prefix, str(home / "bin" / "tritonserver"), f"--model-repository={repository}",
+        f"--backend-directory={home / 'backends'}", "--exit-timeout-secs=1",
+        "--http-address=127.0.0.1", f"--http-port={http}",
+        "--grpc-address=127.0.0.1", f"--grpc-port={grpc}",
+        "--metrics-address=127.0.0.1", f"--metrics-port={metrics}", *options,
+    ]  # fmt: skip
+    shared = f"lenet-{http}-"  # memory that the python backend leaves behind in /dev/shm
+    command.append(f"--backend-config=python,shm-region-prefix-name={shared}")
+    log = repository.parent / f"{repository.name}.log"
+    begin = time.monotonic()
+    with log.open("wb") as file, subprocess.Popen(
+        command, stdout=file, stderr=file, start_new_session=True
+    ) as process:  # fmt: skip
+        try:
+            wait_ready(http, process, log)
+            yield Server(http, grpc, process.pid, time.monotonic() - begin)
+        finally:
+            end(process)
+            for region in Path("/dev/shm").glob(f"{shared}*"):
+                region.unlink()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a server that leads a session to end, and kill what is left of it."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_ready(
+    port: int, process: subprocess.Popen[bytes], log: Path, path: str = "/v2/health/ready"
+) -> None:
+    """Wait until a server that was started answers 200."""
+    for _ in range(6000):
+        if process.poll() is not None:
+            break
+        url = f"http://127.0.0.1:{port}{path}"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
+            return
+        time.sleep(0.01)
+    process.kill()
+    raise RuntimeError(f"{process.args!r} is not ready:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
