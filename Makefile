@@ -11,8 +11,8 @@ export LENET_DEPLOY_DATA_DIR ?= $(abspath ../shared/mnist)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage fuzz soak lint types wheel check overhead bench-peers bench-serve \
-	gpu-check test-triton clean
+.PHONY: help demo test trials coverage fuzz soak lint types wheel check overhead bench-peers \
+	bench-serve gpu-check test-triton clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,10 +32,15 @@ demo: $(VENV)/.ready ## Export, verify, classify real digits, and time: the whol
 	$(BIN)/lenet-deploy predict --artifact artifacts/onnx-fp32 --digits 6
 	$(BIN)/lenet-deploy bench artifacts/onnx-fp32
 
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+# Each process begins with a part of the files and helps out at the end: what a file's tests share is
+# then made once, and not in every process.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test: $(VENV)/.ready ## Pass the tests, on up to four cores
 	$(PYTEST)
+
+trials: $(VENV)/.ready ## Commands and loads where packages, files or streams are missing; as CI does
+	$(PYTEST) --override-ini python_files='trial_*.py' tests/trials
 
 coverage: $(VENV)/.ready ## Pass the tests and show what they run; half as long again
 	$(PYTEST) --cov --cov-report=term
@@ -71,7 +76,7 @@ wheel: $(VENV)/.ready ## Build dist/*.whl by way of the source distribution
 	rm -rf dist
 	$(BIN)/python -m build --quiet
 
-check: test lint types wheel ## Everything CI does but the clean-environment trial
+check: test trials lint types wheel ## Everything CI does but the clean-environment trial
 
 overhead: $(VENV)/.ready ## Cost of Session.run over bare onnxruntime, and of the import
 	$(BIN)/python benchmarks/overhead.py

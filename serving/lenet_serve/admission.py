@@ -19,7 +19,8 @@ class Admission:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._closed = False
         self.requests = self.rows = self.size = 0
 
@@ -30,7 +31,7 @@ class Admission:
             ServeError: Too much is under way; the client may try again.
         """
         limits = self._limits
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return False
             rows_then, size_then = self.rows + rows, self.size + size
@@ -49,15 +50,15 @@ class Admission:
 
     def leave(self, rows: int, size: int) -> None:
         """End a request that was admitted."""
-        with self._changed:
+        with self._lock:
             self.requests -= 1
             self.rows -= rows
             self.size -= size
             if self._closed and not self.requests:
-                self._changed.notify_all()
+                self._ended.notify_all()
 
     def close(self) -> None:
         """Admit nothing any more, and return when all that was admitted has ended."""
-        with self._changed:
+        with self._ended:
             self._closed = True
-            self._changed.wait_for(lambda: not self.requests)
+            self._ended.wait_for(lambda: not self.requests)

@@ -53,6 +53,9 @@ class Batcher:
         max_rows: Images in a batch that is put together; 1 for none, and then every caller runs
             the engine by itself.
         name: The thread's name.
+
+    Attributes:
+        batches: Whether requests are put together at all.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Batcher:
         name: str = "batcher",
     ) -> None:
         self._run, self._max_rows = run, max_rows
+        self.batches = max_rows > 1
         self._engine = threading.Lock()  # held by who runs it, where there are batches
         self._queue: deque[_Waiting] = deque()
         self._arrived = threading.Condition(threading.Lock())
@@ -69,18 +73,14 @@ class Batcher:
         self._thread: threading.Thread | None = None
         self._name = name
 
-    @property
-    def batches(self) -> bool:
-        """Whether requests are put together at all."""
-        return self._max_rows > 1
-
     def try_run(self, images: Images, deadline: float | None = None) -> Logits | None:
         """Run the engine here and now; None where others run it, or wait for it.
 
         Raises:
             ServeError: The deadline has passed.
         """
-        require_time(deadline)
+        if deadline is not None:
+            require_time(deadline)
         if not self.batches:
             return self._timed(images)
         if self._queue or not self._engine.acquire(blocking=False):

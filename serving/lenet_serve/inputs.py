@@ -115,7 +115,7 @@ class Inputs:
                 f"{len(raw)} bytes"
             )
         shape = (count, *self._shape)
-        data = np.frombuffer(raw, np.float32).reshape(shape).copy()  # aligned, and writable
+        data = np.ndarray(shape, np.float32, bytearray(raw))  # aligned, and writable
         return Tensor(IMAGES, DATATYPES[IMAGES], shape, data)
 
     def _check_rows(self, tensor: Tensor) -> None:

@@ -83,7 +83,7 @@ class RequestLog:
         self, sample: Fraction = Fraction(1), logger: logging.Logger | None = None
     ) -> None:
         self._logger = logger or logging.getLogger("lenet_serve.requests")
-        self._sample = sample.limit_denominator(10**6)
+        self._share = sample.limit_denominator(10**6).as_integer_ratio()
         self._requests = itertools.count()
         self._blank = logging.LogRecord(self._logger.name, 0, "", 0, "", (), None).__dict__
 
@@ -101,9 +101,8 @@ class RequestLog:
         """Log a request that has ended; see `lenet_serve.recorder.Recorder`."""
         if code is None:
             level, status = logging.INFO, 200 if protocol == "http" else "OK"
-            share = self._sample
-            number = next(self._requests) * share.numerator % share.denominator
-            if number >= share.numerator:
+            share, of = self._share
+            if next(self._requests) * share % of >= share:
                 return
         else:
             level = logging.ERROR if code is Code.INTERNAL else logging.WARNING

@@ -88,7 +88,7 @@ class Model:
         """Make the outputs that a request asks for of its logits ``(N, K)``."""
         outputs = self._outputs.of(request, logits)
         answer = InferResponse(self.name, self.version, request.id, outputs, rows=len(logits))
-        if doubts := _written(request.warnings):
+        if request.warnings and (doubts := _written(request.warnings)):
             answer.parameters["warnings"] = doubts
         return answer
 

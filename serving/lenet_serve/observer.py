@@ -26,7 +26,8 @@ class Observer(Metrics):
         tracer: Tracer | None = None,
     ) -> None:
         super().__init__(counters, worker)
-        self._log, self._tracer = log, tracer
+        # The log shows the span's trace.
+        self._others: list[Tracer | RequestLog] = [each for each in (tracer, log) if each]
 
     def record(
         self,
@@ -41,7 +42,6 @@ class Observer(Metrics):
     ) -> None:
         """Tell everyone of a request that has ended; see `lenet_serve.recorder.Recorder`."""
         super().record(model, version, protocol=protocol, code=code, rows=rows, times=times)
-        for other in (self._tracer, self._log):  # the log shows the span's trace
-            if other:
-                other.record(model, version, protocol=protocol, code=code, rows=rows,
-                             times=times, request=request)  # fmt: skip
+        for other in self._others:
+            other.record(model, version, protocol=protocol, code=code, rows=rows, times=times,
+                         request=request)  # fmt: skip

@@ -18,6 +18,7 @@ from lenet_serve.protocol.infer import InferRequest, InferResponse, Parameter, T
 from lenet_serve.recorder import Recorder
 
 INLINE_ROWS = 64  # images that are computed in the caller's thread, 0.1 ms of ``native``
+_RESERVED = frozenset(("sequence_start", "sequence_end", "timeout", "priority"))
 _THREADS = 2  # that decode pictures and compute what is larger
 EXTENSIONS = (
     "binary_tensor_data", "classification", "model_configuration", "model_repository",
@@ -201,7 +202,7 @@ class Service:
             request.begun_ns = time.perf_counter_ns()
         closed: Model | None = None
         try:
-            if request.parameters:
+            if not _RESERVED.isdisjoint(request.parameters):
                 deadline = _earlier(request.parameters, deadline)
             while True:
                 model = self.repository.get(request.model, request.version)

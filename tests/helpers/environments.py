@@ -167,6 +167,10 @@ def run_one(environment, words):
 
 
 if __name__ == "__main__":
+    # What `doctor` imports: 1.6 s, once and not in each of its forks.
+    import onnxscript  # noqa: F401
+    import torch._inductor.standalone_compile  # noqa: F401
+
     import lenet_deploy.__main__
     import lenet_deploy.cli
     import lenet_deploy.training.loop

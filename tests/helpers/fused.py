@@ -66,7 +66,7 @@ class Kernels:
             pytest.skip("the emulator needs g++")
         self.precision = precision
         path = Path(tempfile.mkdtemp(dir=_folder.name)) / "lenet.so"
-        flags = ["-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+        flags = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
         flags += ["-shared", "-fPIC", f"-DLENET_PRECISION={compiler.TYPES[precision]}"]
         flags += [f"-I{EMULATOR}", f"-I{source}", "-o", path]
         subprocess.run(["g++", *flags, EMULATOR / "driver.cpp"], check=True)

@@ -328,3 +328,17 @@ def test_arrays_need_no_pillow():
         "assert not [m for m in sys.modules if m.partition('.')[0] in ('PIL', 'torch')]"
     )
     python(code)
+
+
+def test_plain_pixels_import_nothing():
+    """NumPy imports `ma` when it is first used, which the first request would wait for."""
+    code = (
+        "import sys, numpy as np\n"
+        "from lenet_runtime.images.preprocess import Preprocessing, to_batch\n"
+        "before = {*sys.modules}\n"
+        "pixels = np.full((1, 28, 28), 200, np.uint8)\n"
+        "to_batch(pixels, Preprocessing())\n"
+        "to_batch(pixels > 0, Preprocessing())\n"
+        "print({*sys.modules} - before)\n"
+    )
+    assert python(code).stdout == "set()\n"

@@ -130,7 +130,7 @@ def to_pixels(
         return _from_pictures(images, preprocessing, image_shape)
     inner = _inner(preprocessing, image_shape)
     inverse = "~images" if images.dtype == np.bool_ else ""
-    if inverse and not isinstance(images, np.ma.MaskedArray):
+    if inverse and (type(images) is np.ndarray or not isinstance(images, np.ma.MaskedArray)):
         images = images.view(np.uint8) * np.uint8(255)
     if images.ndim == 2 and images.shape[1] == math.prod(inner):
         images = images.reshape(-1, *inner)

@@ -37,11 +37,14 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     Args:
         service: Who answers inference.
         token: See `lenet_serve.grpc.GrpcServer`.
+        on_wait: Called before a call waits for a batch.
     """
 
-    def __init__(self, service: Service, token: str | None) -> None:
+    def __init__(
+        self, service: Service, token: str | None, on_wait: Callable[[], object] = lambda: None
+    ) -> None:
         self.health = health.Health(service)
-        self._service = service
+        self._service, self._on_wait = service, on_wait
         self._expected = None if token is None else f"Bearer {token}".encode()
         # Four threads more, to say so to the stream that is too much.
         self._streams = ThreadPoolExecutor(_STREAMS + 4, thread_name_prefix="grpc-stream")
@@ -157,6 +160,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         trace, tag = metadata.get("traceparent", ""), metadata.get("x-request-id", "")
 
         def on_wait(future: Future[Any]) -> None:
+            self._on_wait()
             if not context.add_callback(future.cancel):  # the client has gone already
                 future.cancel()
 

@@ -29,7 +29,7 @@ class GrpcServer:
         tls: The certificate's chain and the private key, in PEM; None for neither.
         token: What each call's metadata must have as ``authorization: Bearer TOKEN``; None asks
             for none.
-        threads: Calls that are computed, or wait for a batch, at a time.
+        threads: Calls that are computed, or wait for a batch, at most at a time.
         reuse_port: Whether other processes may listen on the same port, to share its connections.
     """
 
@@ -44,8 +44,8 @@ class GrpcServer:
         reuse_port: bool = False,
     ) -> None:
         self._address, self._tls = address, tls
-        self._handlers = Handlers(service, token)
         self._pool = Threads(threads, "grpc")
+        self._handlers = Handlers(service, token, self._pool.grow)
         self._stopped = threading.Event()
         limits = service.limits
         self._server = grpc.server(
@@ -129,3 +129,4 @@ class GrpcServer:
     def _look(self) -> None:
         while not self._stopped.wait(_LOOK_S):
             self._handlers.look()
+            self._pool.look()

@@ -1,38 +1,59 @@
 """`Threads`: grpcio's pool of threads, with a third less to do for each call."""
 
+import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from queue import SimpleQueue
 from typing import Any
 
+_FIRST = 4  # threads at the start
+
 
 class Threads(Executor):
-    """Runs functions in a fixed number of threads, for `grpc.server`.
+    """Runs functions in few threads, for `grpc.server`, and in more while functions wait.
+
+    Threads take turns at Python's lock, so that many of them make a call dearer: with four it
+    costs a seventh less than with 32.
 
     `concurrent.futures.ThreadPoolExecutor` makes a future with a lock for each function. grpcio
     asks of one no more than to be told of the end, if at all, so 10 us of 125 a call can be spared.
 
     Args:
-        count: The threads.
+        most: The most threads there may be.
         name: What their names begin with.
     """
 
-    def __init__(self, count: int, name: str) -> None:
+    def __init__(self, most: int, name: str) -> None:
         self._queue: SimpleQueue[tuple[_Done, Callable[..., Any], tuple[Any, ...]] | None]
         self._queue = SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True)
-            for number in range(count)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._most, self._name = most, name
+        self._threads: list[threading.Thread] = []
+        self._growing = threading.Lock()
+        self._taken = itertools.count()
+        self._seen = -1  # functions that had been taken at the last look, looks among them
+        self.grow(_FIRST)
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> "_Done":  # type: ignore[override]
         """Run a function soon; the result is dropped, and it must not raise."""
         done = _Done()
         self._queue.put((done, function, arguments))
         return done
+
+    def grow(self, count: int = 1) -> None:
+        """Start more threads, as far as there may be more: a function is going to wait."""
+        with self._growing:
+            for number in range(len(self._threads), min(len(self._threads) + count, self._most)):
+                name = f"{self._name}-{number}"
+                self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+                self._threads[-1].start()
+
+    def look(self) -> None:
+        """Double the threads where none has taken a function since the last look."""
+        taken = next(self._taken)
+        if self._queue.qsize() and taken == self._seen + 1:
+            self.grow(len(self._threads))
+        self._seen = taken
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Run what was submitted, and end the threads."""
@@ -45,6 +66,7 @@ class Threads(Executor):
     def _work(self) -> None:
         while (task := self._queue.get()) is not None:
             done, function, arguments = task
+            next(self._taken)
             function(*arguments)
             done.end()
             del task, done, function, arguments  # they hold a message until the next one comes

@@ -1,7 +1,6 @@
 """`Application`: what is answered to a request, whoever carries it."""
 
 import hmac
-import re
 import time
 
 from lenet_serve.errors import Code, ServeError, translated
@@ -14,7 +13,6 @@ from lenet_serve.protocol.infer import InferRequest
 from lenet_serve.service import Service
 
 _TABLE = Table(ROUTES)
-_DIGITS = re.compile(rb"[0-9]{1,20}")
 
 
 class Application:
@@ -65,7 +63,7 @@ class Application:
         if b"content-encoding" in own:
             check_coding(own[b"content-encoding"])
         if (length := own.get(b"content-length")) is not None:
-            if not _DIGITS.fullmatch(length):
+            if not length.isdigit() or len(length) > 20:
                 raise ServeError("Content-Length: expected a number, found another text")
             if int(length) > self.limits.body_bytes:
                 raise too_large(self.limits.body_bytes)
@@ -80,11 +78,13 @@ class Application:
         """
         try:
             request.begun_ns = time.perf_counter_ns()
-            request.body = self._checked(route, request, body)
+            if not body or b"content-encoding" in request.headers:
+                body = self._checked(route, request, body)
+            request.body = body
             reply = route.handler(self.context, request)
         except Exception as error:
             reply = error_reply(translated(error))
-        return reply if isinstance(reply, Pending) else self._sealed(reply, request)
+        return reply if isinstance(reply, Pending) else self._seal(reply, request)
 
     def _checked(self, route: Route, request: Request, body: bytes) -> bytes:
         try:
@@ -113,17 +113,15 @@ class Application:
             reply = pending.then(pending.future.result())
         except Exception as error:
             reply = error_reply(translated(error))
-        return self._sealed(reply, request)
+        return self._seal(reply, request)
 
     def refuse_early(self, error: ServeError, method: str, headers: Headers) -> tuple[Reply, bool]:
         """The reply to a request whose body has not been read, and whether it has one."""
         own = dict(headers)
         self._count(error, method, own)
         has_body = own.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in own
-        return self._seal(error_reply(translated(error)), method, b""), has_body
-
-    def _sealed(self, reply: Reply, request: Request) -> Reply:
-        return self._seal(reply, request.method, request.headers.get(b"accept-encoding", b""))
+        refusal = Request(method, {}, b"")  # which accepts no coding
+        return self._seal(error_reply(translated(error)), refusal), has_body
 
     def _check_token(self, headers: dict[bytes, bytes]) -> None:
         if self._token is None:
@@ -135,16 +133,17 @@ class Application:
                 "Authorization: expected Bearer and this server's token", Code.UNAUTHENTICATED
             )
 
-    def _seal(self, reply: Reply, method: str, accepted: bytes) -> Reply:
+    def _seal(self, reply: Reply, request: Request) -> Reply:
         """Compress where that is asked for, say the length, and whether this is about to end."""
         body, headers = reply.body, reply.headers
+        accepted = request.headers.get(b"accept-encoding")
         if accepted and (smaller := gzipped(body, accepted)) is not None:
             body = smaller
             headers += (b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")
         headers.append((b"content-length", b"%d" % len(body)))
         if self.context.service.draining:
             headers.append((b"connection", b"close"))
-        if method == "HEAD":
+        if request.method == "HEAD":
             body = b""
         return reply if body is reply.body else Reply(reply.status, headers, body)
 

@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._state.connections.discard(self)
         self._ignores, self._body, self._parser = True, b"", None  # nothing waits for a collection
         self._calls.clear()
-        self._release(self._held)
+        self._hold(-self._held)
         if self._waited:
             self._waited[0].future.cancel()
             self._waited = None
@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
         if self._ignores:
             return
         self._size += len(body)
-        self._release(-len(body))
+        self._hold(len(body))
         if self._size > self._limits.body_bytes:
             self._refuse(too_large(self._limits.body_bytes))
         elif self._application.context.held_bytes > self._limits.received_bytes:
@@ -244,7 +244,7 @@ class Connection(asyncio.Protocol):
                 self._waited = answer, call.request, call
                 answer.future.add_done_callback(self._wake)
                 return
-            self._release(len(call.body))
+            self._hold(-len(call.body))
             reply = answer
         self._write(reply, call)
 
@@ -257,7 +257,7 @@ class Connection(asyncio.Protocol):
         if self._waited is None:  # the client has gone
             return
         (pending, request, call), self._waited = self._waited, None
-        self._release(len(call.body))
+        self._hold(-len(call.body))
         self._write(self._application.finish(pending, request), call)
         while self._calls and not self._waited:
             self._run(self._calls.popleft())
@@ -294,6 +294,6 @@ class Connection(asyncio.Protocol):
         self._transport.write_eof()
         self._loop.call_later(_LINGER, self._transport.close)
 
-    def _release(self, size: int) -> None:
-        self._held -= size
-        self._application.context.held_bytes -= size
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._application.context.held_bytes += size

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from urllib.parse import unquote_to_bytes
 
 from lenet_serve.errors import Code, ServeError
@@ -33,7 +33,7 @@ class Route:
     needs_body: bool = False
     is_public: bool = False
 
-    @property
+    @cached_property
     def allowed(self) -> tuple[str, ...]:
         """The methods, HEAD among them."""
         return (*self.methods, "HEAD") if "GET" in self.methods else self.methods

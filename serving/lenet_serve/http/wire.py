@@ -5,7 +5,7 @@ from http import HTTPStatus
 from lenet_serve.http.messages import Headers, Reply
 
 _LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus
 }
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLOSE = (b"connection", b"close")
@@ -19,13 +19,10 @@ def written(reply: Reply, defaults: Headers, closes: bool) -> bytes:
         defaults: Headers of all replies.
         closes: Whether the connection ends with it.
     """
-    lines = [_LINES[reply.status]]
-    for name, value in (*defaults, *reply.headers):
-        lines += name, b": ", value, b"\r\n"
+    headers = [*defaults, *reply.headers]
     if closes and reply.headers[-1] != CLOSE:
-        lines.append(b"connection: close\r\n")
-    lines += b"\r\n", reply.body
-    return b"".join(lines)
+        headers.append(CLOSE)
+    return b"\r\n".join([_LINES[reply.status], *map(b": ".join, headers), b"", reply.body])
 
 
 def target(url: bytes) -> tuple[bytes, bytes, bytes]:

@@ -91,11 +91,11 @@ def _numbers(data: list[Any], datatype: str, where: str, body: bytes) -> NDArray
         if datatype not in _CODES:
             raise ServeError(f"{where}: {datatype} has no form in JSON; send binary data")
         if datatype == "UINT8":  # bytes do the same, in two thirds of the time
-            numbers = np.frombuffer(bytearray(data), dtype)
+            packed = bytearray(data)
         else:
             packed = bytearray(len(data) * dtype.itemsize)
             struct.pack_into(f"={len(data)}{_CODES[datatype]}", packed, 0, *data)
-            numbers = np.frombuffer(packed, dtype)
+        numbers = np.frombuffer(packed, dtype)
     except (TypeError, ValueError, OverflowError, struct.error) as error:
         raise _wrong(data, datatype, where) from error
     # Python takes true for 1. Looking at every type costs as much as all else here, so first a

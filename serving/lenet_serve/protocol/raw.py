@@ -68,7 +68,7 @@ def from_raw(
         raise ServeError(f"{where}: expected bytes 0 and 1 for BOOL, found others")
     if not count:
         return np.empty(shape, dtype)
-    return np.frombuffer(raw, dtype).reshape(shape).copy()
+    return np.ndarray(shape, dtype, bytearray(raw))
 
 
 def to_raw(tensor: Tensor) -> bytes:

@@ -45,7 +45,8 @@ def decode(
     if not text and binary:
         return InferRequest(model, version, inputs=[Tensor("", "", (), bytes(binary))], binary=True)
     document = parse(text)
-    _check_unknown(document, _REQUEST, limits.json_depth - 1)
+    if not document.keys() <= _REQUEST:
+        _check_unknown(document, _REQUEST, limits.json_depth - 1)
     own_id = document.get("id")
     if own_id is None:
         own_id = ""
@@ -163,7 +164,8 @@ def _input(
     """One input, and how many of the binary data's bytes are its own."""
     if type(value) is not dict:
         raise ServeError(f"{where}: expected an object, found {kind(value)}")
-    _check_unknown(value, _INPUT, limits.json_depth - 3)
+    if not value.keys() <= _INPUT:
+        _check_unknown(value, _INPUT, limits.json_depth - 3)
     name, datatype = _string(value, "name", where), _string(value, "datatype", where)
     dimensions = value.get("shape")
     if type(dimensions) is not list:
@@ -193,7 +195,8 @@ def _input(
 def _output(value: Any, where: str, by_default: bool, limits: Limits) -> RequestedOutput:
     if type(value) is not dict:
         raise ServeError(f"{where}: expected an object, found {kind(value)}")
-    _check_unknown(value, _OUTPUT, limits.json_depth - 3)
+    if not value.keys() <= _OUTPUT:
+        _check_unknown(value, _OUTPUT, limits.json_depth - 3)
     name, parameters = _string(value, "name", where), _parameters(value, f"{where}.")
     if "shared_memory_region" in parameters:
         raise ServeError(f"{where}: this server has no shared memory")
@@ -254,12 +257,11 @@ def _flag(parameters: dict[str, Parameter], key: str, where: str, *, default: bo
 
 def _check_unknown(value: dict[str, Any], known: frozenset[str], depth: int) -> None:
     """Refuse what is nested too deep in what the protocol does not know and nobody reads."""
-    if not value.keys() <= known:
-        level = [value[key] for key in value.keys() - known]
-        while level := [each for each in level if type(each) in (list, dict)]:
-            depth -= 1
-            if depth < 0:
-                raise ServeError("body: expected fewer levels of brackets (--max-json-depth)")
-            level = [
-                inner for each in level for inner in (each.values() if type(each) is dict else each)
-            ]
+    level = [value[key] for key in value.keys() - known]
+    while level := [each for each in level if type(each) in (list, dict)]:
+        depth -= 1
+        if depth < 0:
+            raise ServeError("body: expected fewer levels of brackets (--max-json-depth)")
+        level = [
+            inner for each in level for inner in (each.values() if type(each) is dict else each)
+        ]
