@@ -39,7 +39,7 @@ class Admission:
             if full and self.requests:
                 raise ServeError(
                     f"busy: expected at most {limits.queued_rows} images (--max-queue) and "
-                    f"{limits.queued_bytes} bytes (--max-queue-memory) under way, found "
+                    f"{limits.queued_bytes} bytes (--queue-memory) under way, found "
                     f"{rows_then} and {size_then} with this request; try again",
                     Code.UNAVAILABLE,
                     retry_after=1,

@@ -173,6 +173,18 @@ def test_options_are_those_of_the_command():
             assert written[name] == str(default), name
 
 
+def test_errors_name_options_that_there_are():
+    known = {name for param in SERVE.params for name in param.opts}
+    folder = REPOSITORY / "serving" / "lenet_serve"
+    named = {
+        (path.name, name)
+        for path in folder.rglob("*.py")
+        for name in re.findall(r"\((--[a-z-]+)\)", path.read_text())
+    }
+    assert len(named) > 5
+    assert {name for _, name in named} <= known, named
+
+
 def test_metrics_are_those_that_are_served(server):
     section = PAGE[PAGE.index("\n## Metrics") : PAGE.index("\n## Logs")]
     written = re.findall(r"`((?:lenet|nv|process)_\w+)`", section)
