@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lenet_bench.gpu.result import FIGURES
@@ -15,8 +16,12 @@ _DETAILS = (
 
 def csv_text(run: Run) -> str:
     """One line per engine and batch size, without raw samples, which are in the JSON."""
+    return as_csv([_row(run, result) for result in run.results])
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of equal keys, below a line of these; nothing where there are no rows."""
     buffer = io.StringIO()
-    rows = [_row(run, result) for result in run.results]
     if rows:
         writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
         writer.writeheader()

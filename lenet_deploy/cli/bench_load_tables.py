@@ -54,7 +54,7 @@ def _print_rates(run: "LoadRun") -> None:
 
 
 def _cells(result: "RateResult", limit: float | None) -> tuple[str, ...]:
-    stalls = result.stalls()
+    stalls = result.stalls
     longest = max((stall.ms for stall in stalls), default=0.0)
     verdict = {True: "yes", False: "no", None: "unsure"}[
         None if limit is None else result.holds(limit)
@@ -86,7 +86,7 @@ def _print_found(run: "LoadRun") -> None:
         caption="interval: from the highest rate that held to the lowest above it that did not",
     )  # fmt: skip
     for found in run.found:
-        rows.add_row(plain(found.target), _rate(found), interval(found))
+        rows.add_row(plain(found.target), _rate(found), found.interval)
     stdout.print(rows)
     for found in run.found:
         if found.ended_by:
@@ -96,9 +96,3 @@ def _print_found(run: "LoadRun") -> None:
 def _rate(found: "Found") -> str:
     text = "none" if found.rate is None else f"{found.rate:,.0f}"
     return text if found.complete else f"{text} so far"
-
-
-def interval(found: "Found") -> str:
-    """From the highest rate that held to the lowest that did not."""
-    high = "no bound" if found.high is None else f"{found.high:,.0f}"
-    return f"{found.low:,.0f} to {high}"

@@ -174,12 +174,12 @@ def test_it_finds_the_stall_that_the_closed_loop_does_not():
     result = measured(7000, seconds=10.0, stall=5 * MS)
     assert result.percentile_us(99) > 1000
     assert result.percentile_us(99.9) > 4500
-    stalls = result.stalls()
+    stalls = result.stalls
     assert len(stalls) in (9, 10)
     assert all(stall.ms == pytest.approx(5, abs=0.2) for stall in stalls)
     assert all(20 < stall.requests < 60 for stall in stalls)
     assert np.diff([stall.second for stall in stalls]) == pytest.approx(1.0, abs=0.1)
-    assert measured(7000, seconds=10.0).stalls() == []
+    assert measured(7000, seconds=10.0).stalls == []
 
 
 def test_percentiles_are_samples_and_end_where_those_do():

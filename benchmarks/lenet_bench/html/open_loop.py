@@ -72,9 +72,8 @@ def _found(run: LoadRun) -> Iterable[str]:
     rows = []
     for found in run.found:
         rate = "none" if found.rate is None else f"{found.rate:,.0f}"
-        high = "no bound" if found.high is None else f"{found.high:,.0f}"
         so_far = "" if found.complete else found.ended_by or "the search was cut short"
-        rows.append(row(found.target, [rate, f"{found.low:,.0f} to {high}", so_far]))
+        rows.append(row(found.target, [rate, found.interval, so_far]))
     yield as_table(("target", "requests/s", "interval", ""), rows)
     yield (
         '<p class="note">The interval is from the highest rate that surely held to the lowest above'
@@ -139,7 +138,7 @@ def _cells(result: RateResult) -> Iterable[str]:
             yield digits(value)
         else:
             yield "refused" if result.is_refused(percent) else "-"
-    stalls = result.stalls()
+    stalls = result.stalls
     yield f"{len(stalls):,}"
     yield digits(max(stall.ms for stall in stalls)) if stalls else "-"
     yield digits(result.late_p99_us)

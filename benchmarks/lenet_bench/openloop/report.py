@@ -1,12 +1,11 @@
 """`LoadRun`: all of a run, and its JSON and CSV; ``benchmarks/README.md`` has the schema."""
 
-import csv
 import dataclasses
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lenet_bench.csv_report import as_csv
 from lenet_bench.openloop.measure import LoadSettings
 from lenet_bench.openloop.result import RateResult
 from lenet_bench.openloop.search import Found
@@ -93,7 +92,7 @@ def _samples(result: RateResult) -> dict[str, Any]:
             [int(ns) if ok else None for ns, ok in zip(w.latency, w.answered, strict=True)]
             for w in result.windows
         ],
-        "stalls_ms": [dataclasses.asdict(stall) for stall in result.stalls()],
+        "stalls_ms": [dataclasses.asdict(stall) for stall in result.stalls],
         "errors": sorted({error for window in result.windows for error in window.errors}),
     }
 
@@ -106,13 +105,7 @@ _DETAILS = (
 
 def csv_text(run: LoadRun) -> str:
     """One line per target and rate, without raw samples, which are in the JSON."""
-    buffer = io.StringIO()
-    rows = [_line(run, result) for result in run.results]
-    if rows:
-        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return buffer.getvalue()
+    return as_csv([_line(run, result) for result in run.results])
 
 
 def _line(run: LoadRun, result: RateResult) -> dict[str, str]:

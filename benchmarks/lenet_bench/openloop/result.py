@@ -147,6 +147,7 @@ class RateResult:
         over = int((self.latency_ns - self.late_ns > limit_us * 1e3).sum())
         return early_stopping.fails(over, self.count)
 
+    @cached_property
     def stalls(self) -> list[Stall]:
         """Every time in which requests waited and none was answered, in order.
 
@@ -165,7 +166,7 @@ class RateResult:
 
     def statistics(self) -> dict[str, Any]:
         """The figures of the reports; every key carries its unit."""
-        stalls = self.stalls()
+        stalls = self.stalls
         return {
             "requests": self.count,
             "discarded_windows": self.discarded,

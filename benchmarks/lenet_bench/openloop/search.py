@@ -41,6 +41,12 @@ class Found:
     complete: bool
     ended_by: str | None = None
 
+    @property
+    def interval(self) -> str:
+        """The interval in words, in requests a second."""
+        high = "no bound" if self.high is None else f"{self.high:,.0f}"
+        return f"{self.low:,.0f} to {high}"
+
 
 @dataclass
 class Search:
