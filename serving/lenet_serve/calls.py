@@ -1,15 +1,31 @@
 """`Call`: one request from its admission until it is counted."""
 
 import time
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from lenet_serve.batching import Images, Logits
-from lenet_serve.errors import Code, translated
+from lenet_serve.errors import Code, ServeError, translated
 from lenet_serve.inputs import require_finite
 from lenet_serve.model import Model
 from lenet_serve.protocol.infer import InferRequest, InferResponse, Times
 from lenet_serve.recorder import Recorder
+
+
+def waited(future: Future[InferResponse], deadline: float | None) -> InferResponse:
+    """Wait for the answer, until the deadline of `time.monotonic` at most.
+
+    Raises:
+        ServeError: The deadline has passed, and the request is dropped; its client gave it up; or
+            what the future raises.
+    """
+    try:
+        return future.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    except TimeoutError as error:
+        future.cancel()
+        raise ServeError("deadline: it passed before the answer", Code.DEADLINE) from error
+    except CancelledError as error:
+        raise ServeError("call: its client has gone", Code.CANCELLED) from error
 
 
 class Call:
@@ -55,9 +71,7 @@ class Call:
                 return None
             response = self._answer(logits)
         except Exception as error:
-            refusal = translated(error)
-            self._end(refusal.code)
-            raise refusal from error
+            raise self._refused(error) from error
         self._end(None)
         return response
 
@@ -68,13 +82,9 @@ class Call:
             ServeError: The request is refused. The call has ended.
         """
         try:
-            images = self._prepared()
-            if self.model.session.check_finite:
-                require_finite(images)
+            images = self._finite()
         except Exception as error:
-            refusal = translated(error)
-            self._end(refusal.code)
-            raise refusal from error
+            raise self._refused(error) from error
         self.wait()
         future = self.model.batcher.submit(images, self.deadline, self._answer)
         future.add_done_callback(self.settle)
@@ -94,13 +104,10 @@ class Call:
             ServeError: The request is refused, or the engine failed.
         """
         try:
-            images = self._prepared()
-            logits = self.model.batcher.try_run(images, self.deadline)
+            logits = self.model.batcher.try_run(self._prepared(), self.deadline)
             if logits is None:
-                if self.model.session.check_finite:
-                    require_finite(images)
                 waiting: Future[Logits] = self.model.batcher.submit(
-                    images, self.deadline, lambda logits: logits
+                    self._finite(), self.deadline, lambda logits: logits
                 )
                 logits = waiting.result()
             return self._answer(logits)
@@ -122,6 +129,19 @@ class Call:
             self._ready_ns = time.perf_counter_ns()
             self._times.input_ns = self._ready_ns - begun
         return self._images
+
+    def _finite(self) -> Images:
+        """The images, looked at before they are computed with others'."""
+        images = self._prepared()
+        if self.model.session.check_finite:
+            require_finite(images)
+        return images
+
+    def _refused(self, error: Exception) -> ServeError:
+        """End the call by an error; what the client is told of it."""
+        refusal = translated(error)
+        self._end(refusal.code)
+        return refusal
 
     def _answer(self, logits: Logits) -> InferResponse:
         times = self._times

@@ -56,6 +56,16 @@ def run_row(images: int) -> int:
     return images if images <= EXACT else min(58 + (images - 1).bit_length(), RUNS - 1)
 
 
+def codes(cells: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """An entry's requests by protocol and code, ``(PROTOCOLS, CODES)``."""
+    return cells[CODE:RUN].reshape(len(PROTOCOLS), len(CODES))
+
+
+def runs(cells: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """An entry's requests and the engine's nanoseconds, ``(RUNS, 2)``."""
+    return cells[RUN:].reshape(RUNS, 2)
+
+
 class Counters:
     """The shared memory, a block for each worker.
 

@@ -1,6 +1,7 @@
-"""What processes use, from Linux's /proc; elsewhere nothing is said of it."""
+"""What processes use, from Linux's /proc, where there is one, and what ends them."""
 
 import os
+import signal
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,14 @@ def usage(pid: int) -> Usage | None:
         virtual_bytes=int(fields[20]),
         open_fds=open_fds,
     )
+
+
+def signal_name(number: int) -> str:
+    """What a signal is called, such as ``SIGKILL``."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one without a name, of those for real time
+        return f"signal {number}"
 
 
 @cache

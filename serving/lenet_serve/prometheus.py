@@ -48,12 +48,12 @@ def _triton(lines: list[str], models: Sequence[tuple[Labels, Cells]]) -> None:
     prefix = "nv_inference_"
     for name, text, samples in (
         ("request_success", "Number of successful inference requests",
-         each(lambda cells: _codes(cells)[:, 0].sum())),
+         each(lambda cells: c.codes(cells)[:, 0].sum())),
         ("request_failure", "Number of failed inference requests", _failures(models)),
         ("count", "Number of inferences performed, each image of a batch for itself",
          each(lambda cells: cells[c.ROWS])),
         ("exec_count", "Number of model executions performed, each batch as one",
-         each(lambda cells: _runs(cells)[1:, 0].sum())),
+         each(lambda cells: c.runs(cells)[1:, 0].sum())),
         ("request_duration_us", "Cumulative duration of requests in microseconds",
          each(lambda cells: cells[c.REQUEST_NS] // np.uint64(1000))),
         ("queue_duration_us", "Cumulative time in the queue in microseconds",
@@ -61,7 +61,7 @@ def _triton(lines: list[str], models: Sequence[tuple[Labels, Cells]]) -> None:
         ("compute_input_duration_us", "Cumulative time to prepare inputs in microseconds",
          each(lambda cells: cells[c.INPUT_NS] // np.uint64(1000))),
         ("compute_infer_duration_us", "Cumulative time in the engine in microseconds",
-         each(lambda cells: _runs(cells)[:, 1].sum() // np.uint64(1000))),
+         each(lambda cells: c.runs(cells)[:, 1].sum() // np.uint64(1000))),
         ("compute_output_duration_us", "Cumulative time to make outputs in microseconds",
          each(lambda cells: cells[c.OUTPUT_NS] // np.uint64(1000))),
     ):  # fmt: skip
@@ -74,7 +74,7 @@ def _triton(lines: list[str], models: Sequence[tuple[Labels, Cells]]) -> None:
 def _failures(models: Sequence[tuple[Labels, Cells]]) -> Samples:
     for labels, cells in models:
         counts = dict.fromkeys(("REJECTED", "CANCELED", "BACKEND", "OTHER"), 0)
-        for code, count in zip(c.CODES[1:], _codes(cells)[:, 1:].sum(axis=0), strict=True):
+        for code, count in zip(c.CODES[1:], c.codes(cells)[:, 1:].sum(axis=0), strict=True):
             counts[_REASONS.get(code, "OTHER") if code else "OTHER"] += int(count)
         yield from ((labels | {"reason": reason}, n) for reason, n in counts.items())
 
@@ -117,7 +117,8 @@ def _house(lines: list[str], counters: Counters) -> None:
     restarts = heads[:, c.RESTARTS : c.RESTARTS + c.SIGNALS].sum(axis=0)
     _family(lines, "lenet_worker_restarts_total", "counter",
             "Workers that ended by themselves and were started again.",
-            [({"reason": _reason(number)}, int(count)) for number, count in enumerate(restarts)
+            [({"reason": processes.signal_name(number) if number else "exit"}, int(count))
+             for number, count in enumerate(restarts)
              if count or number in (0, signal.SIGKILL)])  # fmt: skip
     _processes(lines, counters, [int(pid) for pid in heads[:, c.PID]])
 
@@ -137,25 +138,8 @@ def _processes(lines: list[str], counters: Counters, pids: list[int]) -> None:
         _family(lines, f"process_{name}", kind, text, [s for s in samples if s[1] is not None])
 
 
-def _reason(number: int) -> str:
-    if not number:
-        return "exit"
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a signal without a name, of those for real time
-        return f"signal {number}"
-
-
-def _codes(cells: Cells) -> Cells:
-    return cells[c.CODE : c.RUN].reshape(len(c.PROTOCOLS), len(c.CODES))
-
-
-def _runs(cells: Cells) -> Cells:
-    return cells[c.RUN :].reshape(c.RUNS, 2)
-
-
 def _seconds(cells: Cells) -> dict[str, float]:
-    compute = cells[c.INPUT_NS] + _runs(cells)[:, 1].sum() + cells[c.OUTPUT_NS]
+    compute = cells[c.INPUT_NS] + c.runs(cells)[:, 1].sum() + cells[c.OUTPUT_NS]
     sums = {"request": cells[c.REQUEST_NS], "queue": cells[c.QUEUE_NS], "compute": compute}
     return {name: float(ns) / 1e9 for name, ns in sums.items()}
 
@@ -163,7 +147,7 @@ def _seconds(cells: Cells) -> dict[str, float]:
 def _statuses(labels: Labels, cells: Cells) -> Samples:
     """By the label that a client saw; several of our codes are one status of gRPC."""
     answered = {"http": "200", "grpc": "OK"}
-    for protocol, row in zip(c.PROTOCOLS, _codes(cells), strict=True):
+    for protocol, row in zip(c.PROTOCOLS, c.codes(cells), strict=True):
         counts = {answered[protocol]: int(row[0])}
         for code, count in zip(Code, row[1:], strict=True):
             status = str(code.http) if protocol == "http" else code.grpc
@@ -174,7 +158,7 @@ def _statuses(labels: Labels, cells: Cells) -> Samples:
 
 
 def _batches(cells: Cells, sizes: list[int]) -> tuple[list[int], int]:
-    counts = _runs(cells)[:, 0]
+    counts = c.runs(cells)[:, 0]
     rows = [c.run_row(size) for size in sizes]
     edges = [1, *(row + 1 for row in rows), c.RUNS]
     each = [int(counts[a:b].sum()) for a, b in pairwise(edges)]

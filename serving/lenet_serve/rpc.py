@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
 
 from lenet_serve import documents, tracing
+from lenet_serve.calls import waited
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.protocol import grpc as codec
-from lenet_serve.protocol.infer import InferRequest, InferResponse
+from lenet_serve.protocol.infer import InferRequest
 from lenet_serve.protocol.messages import METHODS, Message, parse
 from lenet_serve.service import Service
 
@@ -82,18 +83,8 @@ def infer(
     response = service.submit(request, deadline)
     if isinstance(response, Future):
         on_wait(response)
-        response = _waited(response, deadline)
+        response = waited(response, deadline)
     return codec.encode(response)
-
-
-def _waited(future: Future[InferResponse], deadline: float | None) -> InferResponse:
-    try:
-        return future.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
-    except TimeoutError as error:
-        future.cancel()
-        raise ServeError("deadline: it passed before the answer", Code.DEADLINE) from error
-    except CancelledError as error:
-        raise ServeError("call: its client has gone", Code.CANCELLED) from error
 
 
 def _check_version(version: str) -> None:
@@ -128,29 +119,17 @@ def _config(service: Service, request: Message) -> Document:
 
 def _statistics(service: Service, request: Message) -> Document:
     _check_version(request.version)
-    if request.name:
-        model = service.repository.get(request.name, request.version)
-        models = [(model.name, model.version)]
-    else:
-        models = [(s.name, s.version) for s in service.repository.index() if s.state == "READY"]
-    return {"model_stats": [service.metrics.statistics(*model) for model in models]}
+    return {"model_stats": service.statistics(request.name, request.version)}
 
 
 def _index(service: Service, request: Message) -> Document:
     _check_repository(request)
-    states = [
-        {"name": s.name, "version": s.version, "state": s.state, "reason": s.reason}
-        for s in service.repository.index()
-        if s.state == "READY" or not request.ready
-    ]
-    return {"models": states}
+    return {"models": service.index(only_ready=request.ready)}
 
 
 def _load(service: Service, request: Message) -> Document:
     _check_repository(request)
-    if request.parameters:  # a configuration, or files: what is served comes from the folder alone
-        raise ServeError("parameters: expected none; models come from the server's folder alone")
-    service.repository.load(request.model_name)
+    service.load(request.model_name, request.parameters)
     return {}
 
 

@@ -219,7 +219,7 @@ class Server(uvicorn.Server):
 
 
 def _fits() -> bool:
-    """Whether this uvicorn has what `Connection` takes from it; tried with 0.34 to 0.54."""
+    """Whether this uvicorn has what `Connection` takes from it; tried with 0.54."""
     from uvicorn.server import ServerState
 
     state: Any = ServerState()

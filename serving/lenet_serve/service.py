@@ -2,12 +2,12 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import lenet_runtime
-from lenet_serve.calls import Call
+from lenet_serve.calls import Call, waited
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.inputs import FILE
 from lenet_serve.limits import Limits
@@ -107,6 +107,43 @@ class Service:
         versions = [state.version for state in states if state.state == "READY"]
         return model.metadata() | {"versions": versions}
 
+    def index(self, *, only_ready: bool = False) -> list[dict[str, str]]:
+        """V2's index of the repository: every version of every model, or those that are ready."""
+        return [
+            {"name": s.name, "version": s.version, "state": s.state, "reason": s.reason}
+            for s in self.repository.index()
+            if s.state == "READY" or not only_ready
+        ]
+
+    def statistics(self, name: str = "", version: str = "") -> list[dict[str, Any]]:
+        """V2's statistics of a model; without a name, those of all versions that are ready.
+
+        Raises:
+            ServeError: See `Repository.get`.
+        """
+        if name:
+            model = self.repository.get(name, version)
+            models = [(model.name, model.version)]
+        else:
+            models = [(s.name, s.version) for s in self.repository.index() if s.state == "READY"]
+        return [self.metrics.statistics(*model) for model in models]
+
+    def load(self, name: str, parameters: Mapping[str, Any]) -> None:
+        """Load a model, or what is new of it; see `Repository.load`.
+
+        Args:
+            name: The model's name.
+            parameters: What the client sent with it, a configuration, or files: there may be none.
+
+        Raises:
+            ServeError: There are parameters, or see `Repository.load`.
+        """
+        if parameters:
+            raise ServeError(
+                "parameters: expected none; models come from the server's folder alone"
+            )
+        self.repository.load(name)
+
     def submit(
         self, request: InferRequest, deadline: float | None = None
     ) -> InferResponse | Future[InferResponse]:
@@ -143,13 +180,7 @@ class Service:
         answer = call.inline()
         if answer is not None:
             return answer
-        future = call.queued()
-        try:
-            left = None if call.deadline is None else max(0.0, call.deadline - time.monotonic())
-            return future.result(left)
-        except TimeoutError as error:
-            future.cancel()
-            raise ServeError("deadline: it passed before the answer", Code.DEADLINE) from error
+        return waited(call.queued(), call.deadline)
 
     def refused(
         self,

@@ -13,9 +13,8 @@ def statistics(model: str, version: str, cells: NDArray[np.uint64]) -> dict[str,
 
     ``batch_stats`` lists runs of up to 64 images, with the engine's time alone.
     """
-    runs = cells[c.RUN :].reshape(c.RUNS, 2)
+    runs = c.runs(cells)
     requests = runs[:, 0].sum()
-    codes = cells[c.CODE : c.RUN].reshape(len(c.PROTOCOLS), len(c.CODES))
     return {
         "name": model,
         "version": version,
@@ -24,7 +23,7 @@ def statistics(model: str, version: str, cells: NDArray[np.uint64]) -> dict[str,
         "execution_count": int(runs[1:, 0].sum()),
         "inference_stats": {
             "success": _duration(requests, cells[c.REQUEST_NS]),
-            "fail": _duration(codes[:, 1:].sum(), cells[c.FAIL_NS]),
+            "fail": _duration(c.codes(cells)[:, 1:].sum(), cells[c.FAIL_NS]),
             "queue": _duration(requests, cells[c.QUEUE_NS]),
             "compute_input": _duration(requests, cells[c.INPUT_NS]),
             "compute_infer": _duration(requests, runs[:, 1].sum()),

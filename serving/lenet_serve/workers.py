@@ -20,6 +20,7 @@ from typing import Any
 
 from lenet_serve import counters as c
 from lenet_serve.counters import Counters, shared_memory
+from lenet_serve.processes import signal_name
 
 _log = logging.getLogger(__name__)
 _STOP = (signal.SIGTERM, signal.SIGINT)
@@ -252,7 +253,7 @@ class _Supervisor:
         pid, code = worker.end()
         head = self._counters.head(worker.number)
         self._counters.cells[head + c.PID] = 0
-        how = f"by {_signal_name(-code)}" if code < 0 else f"with exit code {code}"
+        how = f"by {signal_name(-code)}" if code < 0 else f"with exit code {code}"
         what = f"worker {worker.number} (pid {pid}) ended {how}"
         if worker.error:
             what = f"{what}: {worker.error}"
@@ -285,10 +286,3 @@ class _Supervisor:
             # One that is not ready has no handler, and SIGHUP would end it.
             if worker.popen and (worker.ready or number != signal.SIGHUP):
                 worker.popen.send_signal(number)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-import orjson
-
 from lenet_serve import documents
 from lenet_serve.errors import Code, ServeError
 from lenet_serve.http.context import Context
@@ -105,20 +103,13 @@ def index(context: Context, request: Request) -> Reply:
     only_ready = asked.get("ready", False)
     if not isinstance(only_ready, bool):
         raise ServeError("ready: expected true or false, found something else")
-    states = [
-        {"name": s.name, "version": s.version, "state": s.state, "reason": s.reason}
-        for s in context.service.repository.index()
-        if s.state == "READY" or not only_ready
-    ]
-    return json_reply(states)
+    return json_reply(context.service.index(only_ready=only_ready))
 
 
 def load(context: Context, request: Request) -> Pending:
     """Load a model, or what is new of it, in a thread."""
     parameters = _document(request).get("parameters", {})
-    if parameters:  # a configuration, or files: what is served comes from the folder alone
-        raise ServeError("parameters: expected none; models come from the server's folder alone")
-    return _in_thread(context, context.service.repository.load, request.model)
+    return _in_thread(context, context.service.load, request.model, parameters)
 
 
 def unload(context: Context, request: Request) -> Pending:
@@ -127,32 +118,19 @@ def unload(context: Context, request: Request) -> Pending:
     return _in_thread(context, context.service.repository.unload, request.model)
 
 
-def _in_thread(context: Context, function: Callable[[str], None], model: str) -> Pending:
-    return Pending(context.threads.submit(function, model), lambda _: Reply(200, [], b""))
+def _in_thread(context: Context, function: Callable[..., None], *arguments: Any) -> Pending:
+    return Pending(context.threads.submit(function, *arguments), lambda _: Reply(200, [], b""))
 
 
 def _document(request: Request) -> dict[str, Any]:
     """The body as a JSON object; an empty one where there is no body."""
-    if not request.body:
-        return {}
-    try:
-        document = orjson.loads(request.body)
-    except ValueError as error:
-        raise ServeError("body: expected a JSON object, found other text") from error
-    if not isinstance(document, dict):
-        raise ServeError("body: expected a JSON object, found another value")
-    return document
+    return rest.parse(request.body) if request.body else {}
 
 
 def statistics(context: Context, request: Request) -> Reply:
     """Tell a model's counts and times, or those of all models."""
-    service = context.service
-    if request.model:
-        model = service.repository.get(request.model, request.version)
-        models = [(model.name, model.version)]
-    else:
-        models = [(s.name, s.version) for s in service.repository.index() if s.state == "READY"]
-    return json_reply({"model_stats": [service.metrics.statistics(*model) for model in models]})
+    own = context.service.statistics(request.model, request.version)
+    return json_reply({"model_stats": own})
 
 
 def metrics(context: Context, _: Request) -> Reply:
