@@ -29,6 +29,12 @@ COMMANDS = [
     if line
 ]
 DIGITS = load_digits()
+OPTIONS = {
+    "uvicorn": ["--port", "0"],
+    # gunicorn loses a SIGTERM to a worker that is starting, and waits its graceful
+    # timeout, 30 s by default, before it kills that worker.
+    "gunicorn": ["--bind", "127.0.0.1:0", "--log-level", "info", "--graceful-timeout", "5"],
+}
 LISTENING = re.compile(r"(?:Listening at|running on):? (http://127\.0\.0\.1:\d+)")
 
 
@@ -124,10 +130,7 @@ def test_a_server_answers_as_the_page_starts_it(folder, command, labels):
     name, *words = command.split()
     pytest.importorskip(name, reason=f"{name} is not installed; it is in the group dev")
     pytest.importorskip("fastapi")
-    port = (
-        ["--port", "0"] if name == "uvicorn" else ["--bind", "127.0.0.1:0", "--log-level", "info"]
-    )
-    line = [sys.executable, "-m", name, *words, *port]
+    line = [sys.executable, "-m", name, *words, *OPTIONS[name]]
     with subprocess.Popen(line, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         killer = threading.Timer(120, process.kill)  # readline has no timeout
         killer.start()
