@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from lenet_deploy import __version__
+from lenet_deploy.cli.batch import batch
 from lenet_deploy.cli.bench import bench
 from lenet_deploy.cli.bench_outputs import BenchCommand
 from lenet_deploy.cli.doctor import doctor
@@ -15,6 +16,7 @@ from lenet_deploy.cli.evaluate import evaluate
 from lenet_deploy.cli.export import export
 from lenet_deploy.cli.inspect import inspect
 from lenet_deploy.cli.options import Quiet, with_quiet
+from lenet_deploy.cli.package import package
 from lenet_deploy.cli.predict import predict
 from lenet_deploy.cli.serve import serve
 from lenet_deploy.cli.train import train
@@ -37,6 +39,7 @@ FAILURE, USAGE, PARITY, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
 _EXTRAS = {
     "torch": "export", "onnx": "export", "onnxscript": "export", "safetensors": "export",
     "matplotlib": "train", "torchvision": "train", "PIL": "cpu", "plotly": "bench",
+    "pyarrow": "batch", "ray": "ray",
     "uvicorn": "serve", "httptools": "serve", "uvloop": "serve", "orjson": "serve",
     "grpc": "grpc", "google": "grpc",
 }  # fmt: skip
@@ -146,6 +149,9 @@ def _root(
     """Compile LeNet for optimized inference: train, export, prove, run and time it."""
 
 
-for _command in (train, evaluate, export, verify, predict, bench, tune, serve, inspect, doctor):
+for _command in (
+    train, evaluate, export, verify, predict, batch, bench, tune, serve, package, inspect,
+    doctor,
+):  # fmt: skip
     _class = BenchCommand if _command is bench else Command
     app.command(cls=_class)(with_quiet(_command))
