@@ -1,7 +1,9 @@
 """A server from its options to its end: one process, or several behind one port."""
 
 import contextlib
+import ctypes
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,6 +19,10 @@ from lenet_serve.server import Server, ServerOptions, listen, url
 from lenet_serve.service import Service
 from lenet_serve.worker import Worker
 from lenet_serve.workers import reserve, supervise
+
+# Of glibc's malloc, which else gives threads up to eight heaps a core, each of which keeps what it
+# once grew to: a worker's memory rose for as long as large requests came. The number is malloc.h's.
+_M_ARENA_MAX, _ARENAS = -8, 2
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ def launch(plan: Plan, say: Callable[[str], None]) -> int:
 def _service(
     plan: Plan, worker: Worker | None = None
 ) -> Iterator[tuple[Service, FolderRepository]]:
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(_M_ARENA_MAX, _ARENAS)
     counters, number = (worker.counters, worker.number) if worker else (None, None)
     logs.configure(plan.log_format or "text", worker=number)
     log = RequestLog(plan.log_sample if plan.log_format else Fraction(0))

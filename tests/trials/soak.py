@@ -42,8 +42,8 @@ CALL = "/inference.GRPCInferenceService/ModelInfer"
 DIGITS = 20
 KILL_S, RELOAD_S, THINK_S = 9.0, 2.0, 0.004
 STRAY = 0.01  # share of answers after which a client connects anew, perhaps to another worker
-# A worker's, all the time; and from the middle to the end of a run that is long enough for the
-# worst of all clients to have come in its first half.
+# A worker's, all the time; and of its median, from the second to the last quarter of a run that is
+# long enough for the worst of all clients to have come before.
 MOST_MIB, GROWTH_MIB, LONG_S = 200.0, 8.0, 300.0
 
 
@@ -260,8 +260,13 @@ def report(soak, sizes, left, code, errors):
         print(
             f"RSS at the {when} ({at:.0f} s): supervisor, worker 0: {own[0]:.1f}, {own[1]:.1f} MiB"
         )
-    grown = max(size[2] for size in sizes[middle:]) - max(size[2] for size in sizes[: middle + 1])
-    print(f"worker 0 grew by {grown:.1f} MiB in the second half; {len(left)} zombies, "
+    early, late = (
+        np.median([size[2] for size in quarter])
+        for quarter in (sizes[middle // 2 : middle + 1], sizes[middle + middle // 2 :])
+    )
+    grown = late - early
+    print(f"worker 0's median RSS: {early:.1f} MiB in the second quarter, {late:.1f} in the last; "
+          f"{len(left)} zombies, "
           f"{len(errors)} tracebacks in the log, exit code {code}")  # fmt: skip
     print(f"{len(soak.faults)} faults")
     for fault in soak.faults[:10]:
