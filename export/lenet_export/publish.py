@@ -40,6 +40,14 @@ def check_target(target: Path, force: bool) -> None:
         return
     if target.is_symlink() or not target.is_dir():
         raise ArtifactError(f"{target}: expected a folder or nothing, found another kind of file")
+    if os.path.ismount(target):
+        raise ArtifactError(f"{target}: a volume is mounted here; choose another output")
+    if (target / MANIFEST_NAME).is_symlink():
+        raise ArtifactError(
+            f"{target}: expected an artifact's own files, found links, as volumes of Kubernetes and "
+            "caches by content hold them: whoever put them there replaces them; choose another "
+            "output"
+        )
     if not any(target.iterdir()):
         return
     if not _is_ours(target):
@@ -159,7 +167,7 @@ def _move(folder: Path, target: Path, force: bool) -> None:
         folder.rename(target)
     except OSError as error:
         in_the_way = errno.ENOTEMPTY, errno.EEXIST, errno.EXDEV  # the last of an overlay's layer
-        if error.errno not in in_the_way or not target.is_dir() or os.path.ismount(target):
+        if error.errno not in in_the_way or not target.is_dir():
             raise
         check_target(target, force)  # it may have appeared an instant ago
         _exchange(folder, target)

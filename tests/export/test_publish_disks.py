@@ -130,7 +130,7 @@ def test_a_rename_across_a_mount_point_says_so(new, tmp_path):
     """The target is a disk of its own: a folder cannot be moved onto it."""
     with (
         mounted(tmp_path / "disk", "size=2m") as disk,
-        pytest.raises(ArtifactError, match="cannot publish"),
+        pytest.raises(ArtifactError, match="a volume is mounted here; choose another"),
     ):
         put(new, disk)
     assert names(tmp_path) == ["disk", "new"]

@@ -2,7 +2,8 @@
 
 Its arguments are two artifacts of one network that answer differently, such as native-fp32 and
 native-int8. Clients keep their connections; each answer is compared to the bit with those of the
-two artifacts. Every fifth time the server is told by SIGHUP, else it looks by itself.
+two artifacts. Every fifth time the server is told by SIGHUP, else it looks by itself. With
+``--volume`` it is replaced as kubelet replaces a ConfigMap's files, once all have seen the last.
 """
 
 import argparse
@@ -19,9 +20,12 @@ import time
 from pathlib import Path
 
 import lenet_runtime
-from lenet_export.publish import publish, staging
+from lenet_export import publish
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing, to_batch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
+from volumes import contents, kubelet
 
 PATH = "/v2/models/lenet/infer"
 SECONDS = 30  # that a replacement may take
@@ -81,18 +85,23 @@ class Load:
             thread.join()
 
 
-def replace(target, artifact):
+def replace_volume(target, artifact):
+    """Set ``..data`` anew."""
+    kubelet(target, contents(artifact))
+
+
+def replace_folder(target, artifact):
     """Publish a copy as an export does."""
-    with staging(target) as folder:
+    with publish.staging(target) as folder:
         shutil.copytree(artifact, folder, dirs_exist_ok=True)
-        publish(folder, target, force=True)
+        publish.publish(folder, target, force=True)
 
 
 def resident_mib(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
 
 
-def trial(artifacts, served, reloads, clients, workers):
+def trial(artifacts, served, replace, reloads, clients, workers):
     """Serve `served`, replace it, and say what came of it."""
     images = to_batch(load_digits().images[:1], Preprocessing())
     logits = []
@@ -103,7 +112,7 @@ def trial(artifacts, served, reloads, clients, workers):
     replace(served, artifacts[0])
     command = [sys.executable, "-m", "lenet_deploy", "serve", str(served), "--trust",
                "--http-port", "0", "--grpc-port", "off", "--drain-delay", "0",
-               "--workers", str(workers)]  # fmt: skip
+               "--poll-seconds", "0.1", "--workers", str(workers)]  # fmt: skip
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         for line in server.stderr:
             if found := re.search(r"ready: http://127.0.0.1:(\d+)", line):
@@ -138,11 +147,13 @@ def main():
     parser.add_argument("--reloads", type=int, default=100)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--volume", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         served = Path(folder) / "served"
         numbers = options.reloads, options.clients, options.workers
-        sys.exit(not trial(options.artifacts, served, *numbers))
+        how = replace_volume if options.volume else replace_folder
+        sys.exit(not trial(options.artifacts, served, how, *numbers))
 
 
 if __name__ == "__main__":

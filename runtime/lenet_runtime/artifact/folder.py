@@ -4,6 +4,7 @@ Every file that the manifest lists is there as it was when it was hashed; one th
 refused. What else lies in the folder is not looked at.
 """
 
+import contextlib
 import itertools
 import os
 from collections.abc import Mapping
@@ -47,18 +48,19 @@ class Artifact:
                 file, or was changed.
         """
         for exchanges in itertools.count():
-            read_from = None
+            read_from: list[tuple[int, int, int]] = []
             try:
                 with files.opened_directory(path) as directory:
-                    read_from = _identity(os.fstat(directory))
+                    read_from = _identity(".", directory)
                     artifact, damage = cls._read_from(directory, Path(path))
                 if damage:
                     raise ArtifactError("; ".join(damage.values()))
                 return artifact
             except ArtifactError:
-                # If an export, or a link that was set anew, replaced the folder while it was read,
-                # half of what was read is the old artifact's. The new one is whole.
-                if exchanges == _MAX_EXCHANGES or _identity_of(path) == read_from:
+                # If an export, or a link that was set anew, replaced the folder or what its files
+                # are links to while they were read, half of it is the old artifact's. The new one
+                # is whole.
+                if exchanges == _MAX_EXCHANGES or _identity(path) == read_from:
                     raise
         raise AssertionError  # not reached
 
@@ -116,14 +118,17 @@ def _read(directory: int, name: str, entry: FileEntry, bytes_left: int, folder: 
     return data
 
 
-def _identity(status: os.stat_result) -> tuple[int, int, int]:
-    """Which folder this is, as it is: a new one may get the number of a deleted one."""
-    return status.st_dev, status.st_ino, status.st_ctime_ns
+def _identity(
+    folder: str | os.PathLike[str], directory: int | None = None
+) -> list[tuple[int, int, int]]:
+    """Which folder this is and which manifest lies there; less where they are not.
 
-
-def _identity_of(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
-    """The identity of the folder that `path` leads to at this moment; None for none."""
-    try:
-        return _identity(Path(path).stat())
-    except (OSError, ValueError):
-        return None
+    A folder does not change where its files are links and what those lead through is set anew. A
+    new file may get the number of a deleted one, so the time counts as well.
+    """
+    identity: list[tuple[int, int, int]] = []
+    with contextlib.suppress(OSError, ValueError):
+        for path in (Path(folder), Path(folder) / MANIFEST_NAME):
+            status = os.stat(path, dir_fd=directory)
+            identity.append((status.st_dev, status.st_ino, status.st_ctime_ns))
+    return identity

@@ -30,7 +30,8 @@ class Place:
     Attributes:
         path: The artifact's folder; the version's own where it holds no artifact.
         signature: Equal in two scans where nothing was changed in between: the folder's identity,
-            and each file's name, number, size and time.
+            and each file's name, number, size and time of its last change. That is ctime: what
+            copies files may set mtime to the old one's, and a right to read changes ctime alone.
         problem: Why no artifact can be loaded from here; empty where one may.
     """
 
@@ -127,7 +128,7 @@ def _folders(folder: Path, notes: list[str], rule: str) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         seen = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda e: e.name)
     for entry in seen:
-        if entry.is_dir():
+        if (folder / entry.name).is_dir():  # an entry's own raises for a link to itself
             yield folder / entry.name
         else:
             kind = "a link that leads nowhere" if entry.is_symlink() else "a file"
@@ -160,11 +161,11 @@ def _signature(folder: Path) -> tuple[object, ...]:
         for entry in entries:
             try:
                 s = entry.stat()  # of what a link leads to
-            except FileNotFoundError:
+            except OSError:  # a link to nowhere, or to itself; whether it matters, the load tells
                 files.append((entry.name, 0, 0, 0))
             else:
-                files.append((entry.name, s.st_ino, s.st_size, s.st_mtime_ns))
-    return status.st_dev, status.st_ino, status.st_mtime_ns, tuple(sorted(files))
+                files.append((entry.name, s.st_ino, s.st_size, s.st_ctime_ns))
+    return status.st_dev, status.st_ino, status.st_ctime_ns, tuple(sorted(files))
 
 
 def nothing_to_serve(root: Path, found: Scan) -> ArtifactError:
