@@ -44,8 +44,8 @@ def check_target(target: Path, force: bool) -> None:
         raise ArtifactError(f"{target}: a volume is mounted here; choose another output")
     if (target / MANIFEST_NAME).is_symlink():
         raise ArtifactError(
-            f"{target}: expected an artifact's own files, found links, as volumes of Kubernetes and "
-            "caches by content hold them: whoever put them there replaces them; choose another "
+            f"{target}: expected an artifact's own files, found links, as volumes of Kubernetes "
+            "and caches by content hold them: whoever put them there replaces them; choose another "
             "output"
         )
     if not any(target.iterdir()):

@@ -121,6 +121,6 @@ def test_an_export_leaves_what_others_publish(tmp_path, old, new):
     cached = hugging_face(tmp_path / "cache", old)
     before = snapshot(tmp_path)
     for target in (volume, cached):
-        with pytest.raises(ArtifactError, match="own files, found links.*choose another output"):
+        with pytest.raises(ArtifactError, match=r"own files, found links.*choose another output"):
             put(new, target, force=True)
     assert snapshot(tmp_path) == before

@@ -1,0 +1,1 @@
+"""A fleet of `lenet-deploy serve`, simulated by discrete events with measured service times."""
