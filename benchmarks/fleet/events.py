@@ -95,7 +95,7 @@ def autoscale(fleet: "Fleet", target: float) -> Process:
     many; and fewer only where that was wanted for five minutes. Those that are starting count.
     """
     size, samples = fleet.scenario.replicas, round(PERIOD_S / SAMPLE_S)
-    wanted: list[tuple[float, int]] = []
+    wanted = [(fleet.env.now, size)]
     while True:
         total = 0
         for _ in range(samples):
@@ -103,7 +103,8 @@ def autoscale(fleet: "Fleet", target: float) -> Process:
             total += sum(replica.ongoing for replica in fleet.replicas)
         exact = total / samples / target
         near = abs(exact / size - 1) <= TOLERANCE
-        now = size if near else min(max(math.ceil(exact), 1), MOST_TIMES * size, fleet.scenario.most)
+        most = min(MOST_TIMES * size, fleet.scenario.most)
+        now = size if near else min(max(math.ceil(exact), 1), most)
         wanted = [(t, n) for t, n in wanted if t > fleet.env.now - LOOK_BACK_S]
         wanted.append((fleet.env.now, now))
         new = now if now >= size else min(size, max(n for _, n in wanted))

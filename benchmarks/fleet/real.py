@@ -37,8 +37,15 @@ class _Connection:
         self.open()
 
     def open(self) -> None:
-        self._buffer = b""
-        self.socket = socket.create_connection(("127.0.0.1", self._port), _PATIENCE_S)
+        self._buffer, end = b"", time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                self.socket = socket.create_connection(("127.0.0.1", self._port), _PATIENCE_S)
+                break
+            except OSError:  # in the queue of a worker that dies
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.001)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def close(self) -> None:
@@ -65,6 +72,7 @@ def ask(
     message: bytes,
     due: Floats,
     connections: int,
+    *,
     act: Callable[[], object] | None = None,
     act_at: float = float("inf"),
     ready: Callable[[], object] | None = None,
@@ -196,7 +204,7 @@ def ports(pid: int, state: str) -> list[int]:
     inodes = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
-            inodes.add(os.readlink(link).removeprefix("socket:[").removesuffix("]"))
+            inodes.add(str(link.readlink()).removeprefix("socket:[").removesuffix("]"))
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return [int(r[1].partition(":")[2], 16) for r in rows if r[3] == state and r[9] in inodes]
 

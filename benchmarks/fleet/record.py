@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,15 +56,17 @@ def record(arguments: argparse.Namespace) -> Path:
     name, message = list(messages.items())[-1]
     with real.serving(arguments.artifact, 2, CORES) as server:
         body = document["bodies"][name]
+        body["slower_beside_another"] = slowdown(server, message, body)
         document["validation"] += held(arguments, server, name, message, body, workers=2)
     document["dying_ms"] = dying_ms(arguments)
     for seed in range(arguments.kills):
         dying = document["dying_ms"] / 1e3
-        document["kills"].append(killed(arguments, name, message, body, dying, seed))
+        document["kills"].append(killed(arguments, name, message, body, dying=dying, seed=seed))
     document["load_average_1min_after"] = fingerprint()["state"]["load_average_1min"]
     level = before["machine"]["cpu_level"]
     path: Path = arguments.json or RESULTS / f"fleet-{level}-{document['date']}.json"
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    # Flat, so that a sample is no line.
+    path.write_text(json.dumps(document) + "\n")
     return path
 
 
@@ -81,9 +84,9 @@ def service(server: real.Server, message: bytes) -> Document:
     mean = 1 / statistics.median(window.answered_per_second for window in busy)
     single = [real.ask(server.port, message, np.zeros(1000), 1) for _ in range(CLOSED_LOOPS)]
     alone = np.concatenate([np.diff(np.sort(window.latency)) for window in single])
-    overhead = max(float(np.median(alone)) - mean, 0.0)
     shares = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    quantiles = np.quantile(np.maximum(alone - overhead, mean / 10), shares)
+    quantiles = np.quantile(alone, shares)
+    overhead = float(quantiles.mean()) - mean
     due = poisson(0.1 / mean, 0.5, 99)
     rare = [real.ask(server.port, message, due, CONNECTIONS) for _ in range(CLOSED_LOOPS)]
     usual = statistics.median(float(np.median(window.latency)) for window in rare)
@@ -92,14 +95,22 @@ def service(server: real.Server, message: bytes) -> Document:
         "bytes": len(message), "capacity_per_s": round(1 / mean),
         "cpu_us": round(cpu_us, 1), "mean_us": round(mean * 1e6, 1),
         "overhead_us": round(overhead * 1e6, 1), "wake_us": round(wake * 1e6, 1),
-        "service_us": [round(float(one) * 1e6, 1) for one in quantiles],
+        "service_us": [round(float(one - overhead) * 1e6, 1) for one in quantiles],
     }  # fmt: skip
 
 
-def scenario(body: Document, **options: Any) -> Scenario:
-    """A scenario of requests that were measured; times in seconds."""
+def slowdown(server: real.Server, message: bytes, body: Document) -> float:
+    """How much longer a request takes where the other core is busy, too: with its worker and us."""
+    real.ask(server.port, message, np.zeros(500), 16)
+    busy = [real.ask(server.port, message, np.zeros(1000), 16) for _ in range(CLOSED_LOOPS)]
+    most = statistics.median(window.answered_per_second for window in busy)
+    return round(float(2 * body["capacity_per_s"] / most), 3)
+
+
+def scenario(body: Document, *, slower: float = 1.0, **options: Any) -> Scenario:
+    """A scenario of requests that were measured, or so many times slower; times in seconds."""
     measured = {"overhead": body["overhead_us"] / 1e6, "wake": body["wake_us"] / 1e6}
-    return Scenario(np.array(body["service_us"]) / 1e6, **measured | options)
+    return Scenario(np.array(body["service_us"]) * slower / 1e6, **measured | options)
 
 
 def held(
@@ -108,14 +119,17 @@ def held(
     name: str,
     message: bytes,
     body: Document,
+    *,
     workers: int = 1,
 ) -> Iterator[Document]:
     """Open loops, measured and simulated, at shares of what the workers can answer.
 
     Many short windows, and medians over them: what others do on the machine spoils a few.
     """
+    slower = body["slower_beside_another"] if workers > 1 else 1.0
     for load in LOADS:
-        rate = load * workers * body["capacity_per_s"]
+        print(f"{name}, {workers} workers, {load:.0%}", file=sys.stderr, flush=True)
+        rate = load * workers * body["capacity_per_s"] / slower
         windows = []
         for seed in range(arguments.windows):
             due = poisson(rate, max(arguments.seconds, LEAST_REQUESTS / rate), seed)
@@ -126,7 +140,7 @@ def held(
             )  # fmt: skip
             simulated = simulate(
                 scenario(body, arrivals=due, workers=workers, balance="connections",
-                         connections=tuple(split), seed=seed)
+                         connections=tuple(split), slower=slower, seed=seed)
             )  # fmt: skip
             windows.append(
                 figures("measured", took) | figures("simulated", simulated)
@@ -145,7 +159,13 @@ def figures(kind: str, answers: Answers) -> dict[str, float]:
 
 
 def killed(
-    arguments: argparse.Namespace, name: str, message: bytes, body: Document, dying: float, seed: int
+    arguments: argparse.Namespace,
+    name: str,
+    message: bytes,
+    body: Document,
+    *,
+    dying: float,
+    seed: int,
 ) -> Document:
     """One of two workers is killed, at a rate of 0.8 of what one can answer."""
     with real.serving(arguments.artifact, 2, CORES) as server:

@@ -98,7 +98,7 @@ class Fleet:
         if scenario.balance == "connections":
             workers = [worker for replica in self.replicas for worker in replica.workers]
             ends = [w for w, n in zip(workers, scenario.connections, strict=True) for _ in range(n)]
-            self.random.shuffle(ends)  # type: ignore[arg-type]
+            self.random.shuffle(ends)
             self._connections = Connections(self.env, ends, self.replicas, self.random)
         due = arrivals(scenario, self.random) if scenario.arrivals is None else scenario.arrivals
         self.outcome = Outcome(due, np.full(len(due), np.inf))
@@ -150,16 +150,17 @@ class Fleet:
         pool = self._connections
         worker = (yield from pool.take()) if pool else self._balancer.choose()
         done = worker.offer() if worker else None
+        answered = False
         if done is None:
             self.outcome.refused += bool(worker and worker.alive)
             self.outcome.broken += not (worker and worker.alive)
-            answered = False
         else:
-            answered = yield done
+            yield done
+            answered = bool(done.value)
             self.outcome.broken += not answered
         if pool and worker:
             pool.give_back(worker)
-        return bool(answered)
+        return answered
 
 
 def simulate(scenario: Scenario) -> Outcome:

@@ -1,14 +1,8 @@
-"""What was recorded, as Markdown; and how large a fleet must be, by the simulation."""
+"""What was recorded, as Markdown: service times, and the simulation beside the real thing."""
 
 from typing import Any
 
-import numpy as np
-
-from benchmarks.fleet.record import Document, scenario
-from benchmarks.fleet.simulate import simulate
-
-LATE = 0.1  # of p99: beyond it the generator was the limit, as `lenet_bench.openloop` has it
-LOADS = (0.5, 0.7, 0.8, 0.9, 0.95)
+Document = dict[str, Any]
 
 
 def recorded(document: Document) -> str:
@@ -21,7 +15,8 @@ def recorded(document: Document) -> str:
         f"{document['fingerprint']['state']['load_average_1min']} before. "
         f"`{document['command']}`",
         "",
-        "| request | bytes | service us, mean | CPU us | beside us | waking us | a worker's most /s |",
+        "| request | bytes | service us, mean | CPU us | beside us | waking us | a worker's "
+        "most /s |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, body in document["bodies"].items():
@@ -72,46 +67,11 @@ def knee(rows: list[dict[str, Any]], kind: str) -> int:
 def kills(document: Document) -> list[str]:
     """How many requests the death of a worker cost."""
     runs = document["kills"]
-    measured, simulated = ([run[f"{kind}_lost"] for run in runs] for kind in ("measured", "simulated"))
+    kinds = ("measured", "simulated")
+    measured, simulated = ([run[f"{kind}_lost"] for run in runs] for kind in kinds)
     return [
         f"One of two workers killed, {runs[0]['rate']:,} requests/s, clients that do not retry, "
         f"{len(runs)} times: lost {sum(measured)} ({', '.join(map(str, measured))}), simulated "
         f"{sum(simulated)} ({', '.join(map(str, simulated))}). A killed worker's sockets stay open "
         f"for {document['dying_ms']} ms."
     ]
-
-
-def latencies(document: Document, name: str, workers: int, seed: int = 0) -> str:
-    """p99 by load and number of workers behind the best and the plainest balancer."""
-    body = document["bodies"][name]
-    lines = [
-        "| load | " + " | ".join(f"1 worker{'' if n == 1 else f' of {n}'}" for n in (1,)) + " |",
-    ]
-    lines = ["| load | policy | p50 us | p99 us | p99.9 us |", "|---:|---|---:|---:|---:|"]
-    for load in LOADS:
-        for policy in ("round-robin", "two-choices", "least"):
-            rate = load * workers * body["capacity_per_s"]
-            outcome = simulate(scenario(body, rates=((0, rate),), seconds=60_000 / rate,
-                                        replicas=workers, balance=policy, seed=seed))  # fmt: skip
-            cells = " | ".join(f"{outcome.percentile_us(p):,.0f}" for p in (50, 99, 99.9))
-            lines.append(f"| {load} | {policy} | {cells} |")
-    return "\n".join(lines)
-
-
-def cores(document: Document, name: str, rate: float, p99_us: float, seed: int = 0) -> int:
-    """The least number of workers whose p99 stays below a limit, each with a core, by bisection.
-
-    At most 300,000 requests are simulated, so `rate` is that of a cell of the fleet, not of all.
-    """
-    body = document["bodies"][name]
-    seconds = 60_000 / rate
-    low, high = 0, int(np.ceil(rate / body["capacity_per_s"] * 4)) + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if middle < rate / body["capacity_per_s"]:
-            low = middle
-            continue
-        outcome = simulate(scenario(body, rates=((0, rate),), seconds=seconds, replicas=middle,
-                                    balance="two-choices", seed=seed))  # fmt: skip
-        low, high = (low, middle) if outcome.percentile_us(99) <= p99_us else (middle, high)
-    return high
