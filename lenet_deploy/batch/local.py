@@ -7,9 +7,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import lenet_runtime
-from lenet_deploy.batch.arrow import predict_arrow
 from lenet_deploy.batch.job import Job
-from lenet_deploy.batch.sources import PICTURE_COLUMN, Part, read
+from lenet_deploy.batch.parts import Part
+from lenet_deploy.batch.sources import answers
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,11 @@ class Settings:
 
     Attributes:
         artifact: An exported folder.
-        column: Column of pictures or pixels, of inputs that have columns.
-        keep: Columns to repeat in the output.
         top_k: Classes to rank.
         trust: Whether an artifact that runs code may be loaded.
     """
 
     artifact: Path
-    column: str
-    keep: tuple[str, ...] = ()
     top_k: int = 3
     trust: bool = False
 
@@ -45,12 +41,7 @@ class Worker:
 
     def __call__(self, part: Part) -> tuple[int, int, int]:
         """Write a part: its number, its rows, and how many of them are errors."""
-        settings = self._settings
-        column = PICTURE_COLUMN if part.kind == "pictures" else settings.column
-        batches = predict_arrow(
-            read(part, settings.column, list(settings.keep)),
-            self._session, column=column, top_k=settings.top_k,
-        )  # fmt: skip
+        batches = answers(part, self._session, self._settings.top_k)
         return part.number, *self._job.write(part.number, batches)
 
 

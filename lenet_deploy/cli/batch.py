@@ -20,7 +20,9 @@ def batch(
         Path, typer.Option("--output", "-o", help="Folder of the answers.", metavar="DIR")
     ],
     *,
-    column: Annotated[str, typer.Option(help="Column of pictures or pixels.")] = "pixels",
+    column: Annotated[
+        str | None, typer.Option(help="Column of pictures or pixels. Default: the one that fits.")
+    ] = None,
     keep: Annotated[list[str] | None, typer.Option(help="Columns to repeat.")] = None,
     artifact: Annotated[
         Path | None,
@@ -35,12 +37,16 @@ def batch(
     """Label many pictures, on all cores, exactly once."""
     from lenet_deploy.batch import job, local, sources
 
-    parts = sources.plan(inputs)
+    parts = sources.plan(inputs, column, keep or ())
     with progress() as step:
         path = artifact or cache.default_artifact(progress=step)
-    settings = local.Settings(path, column, tuple(keep or ()), top_k, trust)
+    settings = local.Settings(path, top_k, trust)
     digest = lenet_runtime.Artifact.open(path).manifest.weights_sha256
-    document = {"inputs": ",".join(inputs), "column": column, "weights_sha256": digest}
+    document = {
+        "inputs": ",".join(inputs),
+        "parts": sources.fingerprint(parts),
+        "weights_sha256": digest,
+    }
     with job.opened(output, document, force=force, resume=resume) as own:
         done = own.done()
         left = [part for part in parts if part.number not in done]
