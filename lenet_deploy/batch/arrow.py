@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 import lenet_runtime
-from lenet_deploy.batch.columns import Decoded, Decoder, find_column, is_of_pictures
+from lenet_deploy.batch.columns import find_column, is_of_pictures
+from lenet_deploy.batch.decoding import Decoded, Decoder
 from lenet_runtime import Session
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.prediction import Prediction
@@ -140,7 +141,7 @@ def _judged(
     manifest = session.manifest
     for _, pixels in first.groups:
         to_pixels(pixels, manifest.preprocessing, manifest.image_shape)
-    wrong = [error for error in first.errors.values() if not error.endswith("found null")]
+    wrong = [error for error in first.errors.values() if not error.endswith(" null")]
     if wrong and not first.groups:
         raise InputError(f"{column}: not one of the first {len(rows)} rows is right: {wrong[0]}")
     return itertools.chain(taken, stream)

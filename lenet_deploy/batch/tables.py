@@ -115,9 +115,12 @@ def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 @contextmanager
 def _stream(file: File) -> Iterator[pa.RecordBatchStreamReader]:
-    with reading(file, "an Arrow stream"), file.open() as stream:
-        with pa.ipc.open_stream(stream) as reader:
-            yield reader
+    with (
+        reading(file, "an Arrow stream"),
+        file.open() as stream,
+        pa.ipc.open_stream(stream) as reader,
+    ):
+        yield reader
 
 
 def _stream_schema(file: File) -> pa.Schema:
