@@ -6,9 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
-
-pq = pytest.importorskip("pyarrow.parquet")
 from batch_jobs import PARTS, ROWS, digest, rows_of, serially, write_pictures, write_pixels
 
 from lenet_deploy import batch
@@ -88,15 +87,17 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(
     monkeypatch.setitem(running.ENGINES, "local", lambda address: serially)
     expected = digest(folder)
     assert len(copies) > 20
+    late = set()
     for step, copy in copies:
         try:
             summary = batch.run([pixels], named(copy, output), resume=True)
-        except InputError as error:  # it was killed before it had begun
-            assert force and "is another job's" in str(error), step
-            assert len(batch.run([pixels], named(copy, output), force=True).first_errors) == 0
-            continue
+        except InputError:  # it was killed before it had begun: the old output is there
+            assert force, step
+            summary = batch.run([pixels], named(copy, output), force=True)
+            late.add(step)
         assert summary.rows == PARTS * ROWS, step
         assert digest(copy) == expected, step
+    assert len(late) <= 4
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -169,7 +170,7 @@ def test_other_inputs_and_another_artifact_are_another_job(
     with pytest.raises(InputError, match="artifact was"):
         batch.run([pixels], output, artifact=other, resume=True)
     write_pixels(tmp_path / "in", rows=ROWS + 1)
-    with pytest.raises(InputError, match="inputs was .*rows was 120 and is 123"):
+    with pytest.raises(InputError, match=r"inputs was .*rows was 120 and is 123"):
         batch.run([pixels], output, artifact=onnx_artifact.path, resume=True)
 
 

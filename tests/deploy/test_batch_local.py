@@ -5,8 +5,6 @@ import shutil
 import signal
 
 import pytest
-
-pytest.importorskip("pyarrow")
 from batch_jobs import PARTS, ROWS, Deadly, write_pixels
 
 from lenet_deploy import bundled_artifact
