@@ -160,16 +160,14 @@ def _schema(file: File) -> pa.Schema:
 
 def _pieces(file: File, _: str) -> Iterator[Piece]:
     with _opened(file) as (stream, gzipped):
-        if gzipped:  # can only be read from its front
-            yield Piece(None)
-            return
         stop = start = _layout(stream).start
         stream.seek(start)
         first = rows = 0
         for block in chain(_blocks(stream, None), [b""]):
             stop += len(block)
             rows += _count(block) if block else 0
-            if rows and (not block or stop - start >= _PART):
+            # What is gzipped can only be read from its front.
+            if rows and (not block or (stop - start >= _PART and not gzipped)):
                 yield Piece(rows, start, stop, first)
                 start, first, rows = stop, first + rows, 0
 

@@ -1,7 +1,7 @@
 """What a job reads: any inputs, cut into parts, and a part's record batches.
 
     parts = plan(["digits/*.parquet"])
-    batches = answers(parts[0], session)
+    batches = answers(parts[0], read(parts[0]), session)
 
 A part is what one worker answers in one file: 1,024 pictures, some row groups of a Parquet file,
 some record batches of an Arrow file, rows of NPY and IDX, a range of bytes of CSV. What is
@@ -96,11 +96,19 @@ def fingerprint(parts: Iterable[Part]) -> str:
     return digest.hexdigest()
 
 
-def answers(part: Part, session: Session, top_k: int | None = None) -> Iterator[pa.RecordBatch]:
-    """What `predict_arrow` answers to a part: ``path``, ``row``, the kept columns, its own.
+def answers(
+    part: Part, batches: Iterable[pa.RecordBatch], session: Session, top_k: int | None = None
+) -> Iterator[pa.RecordBatch]:
+    """What `predict_arrow` answers to a part: ``path``, ``row``, kept columns, then its own.
 
     ``row`` is the row in the file, from 0, and null for a picture. A kept column that is named as
     one of these is called ``input_NAME``.
+
+    Args:
+        part: The part.
+        batches: What `read` reads of it, by way of another thread perhaps.
+        session: The session.
+        top_k: Classes to rank.
 
     Raises:
         InputError: As `read`; or the pixels are refused as a whole, see `arrow`.
@@ -108,7 +116,7 @@ def answers(part: Part, session: Session, top_k: int | None = None) -> Iterator[
     """
     column = kept_name(part.column, _OURS)
     try:
-        yield from predict_arrow(read(part), session, column=column, top_k=top_k, judge=part.judge)
+        yield from predict_arrow(batches, session, column=column, top_k=top_k, judge=part.judge)
     except InputError as error:
         if str(error).startswith(part.files[0].name):
             raise
@@ -129,19 +137,10 @@ def read(part: Part) -> Iterator[pa.RecordBatch]:
         return
     row = part.first
     names = [*PLACE.names, *(kept_name(name, _OURS) for name in (*part.keep, part.column))]
-    for batch in _ahead(_READERS[part.kind].read(part)):
+    for batch in _READERS[part.kind].read(part):
         place = [pa.repeat(part.file.name, len(batch)), pa.array(np.arange(row, row + len(batch)))]
         row += len(batch)
         yield pa.RecordBatch.from_arrays([*place, *batch.columns], names)
-
-
-def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same batches, each read on another thread while the one before it is answered."""
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, batches, None)
-        while (batch := following.result()) is not None:
-            following = pool.submit(next, batches, None)
-            yield batch
 
 
 def _is_listed(name: str) -> bool:
