@@ -79,7 +79,7 @@ def predict_arrow(
     first = next(stream, None)
     if first is None:
         return
-    stream = itertools.chain([first], stream)
+    stream = _alike(itertools.chain([first], stream), first.schema)
     column = find_column(first.schema, column)
     schema = answer_schema(first.schema, column, keep)
     names = [name for name in first.schema.names if name != column] if keep is None else keep
@@ -93,8 +93,6 @@ def predict_arrow(
     if judge and not is_of_pictures(first.schema.field(column).type):
         stream = _judged(stream, column, decoder, artifact)
     for batch in stream:
-        if batch.schema != first.schema:
-            raise InputError(f"expected batches of {first.schema}, found one of {batch.schema}")
         answers = _answers(artifact, decoder(batch.column(column)), len(batch), top_k)
         yield pa.RecordBatch.from_arrays(
             [*(batch.column(name) for name in names), *answers], schema=schema
@@ -127,6 +125,13 @@ def answer_schema(schema: pa.Schema, column: str, keep: Sequence[str] | None = N
 def kept_name(name: str, ours: pa.Schema = ANSWER) -> str:
     """What an answer calls a column of the input: ``input_label`` if it is named as one of ours."""
     return f"input_{name}" if name in ours.names else name
+
+
+def _alike(stream: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for batch in stream:
+        if batch.schema != schema:
+            raise InputError(f"expected batches of {schema}, found one of {batch.schema}")
+        yield batch
 
 
 def _judged(

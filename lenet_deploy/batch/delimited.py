@@ -68,6 +68,7 @@ def _layout(stream: BinaryIO) -> _Layout:
         raise ValueError("it has no rows")
     layout = _Layout(start, columns, label, pa.float64(), whole=True)
     pixels = _columns(sample, layout)[-1].flatten().to_numpy(zero_copy_only=False)
+    pixels = np.nan_to_num(pixels)  # missing ones
     if (pixels % 1).any():
         if pixels.max() > 1:
             raise ValueError("expected whole numbers of 0 to 255, or fractions of 0 to 1")

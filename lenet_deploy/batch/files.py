@@ -1,8 +1,10 @@
 """Files of this machine or behind any URL that fsspec opens: found, opened, known again."""
 
 import glob
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -10,7 +12,9 @@ from lenet_deploy import matching
 from lenet_runtime.errors import BackendUnavailable, InputError
 
 # What says that a file is another one than before, by the names that fsspec's file systems use.
-_STAMPS = ("mtime", "LastModified", "last_modified", "updated", "ETag", "etag", "md5", "CRC")
+_STAMPS = (
+    "ETag", "etag", "md5", "CRC", "mtime", "LastModified", "last_modified", "updated", "created",
+)  # fmt: skip
 # The package that brings a protocol, where its name is not the protocol's extra of fsspec.
 _PACKAGES = {
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs",
@@ -40,8 +44,9 @@ class File:
         """The absolute path, or the URL."""
         return self.name if "://" in self.name else str(Path(self.folder, self.name))
 
-    def open(self) -> BinaryIO:
-        """Open it for reading.
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """A block that reads it.
 
         Raises:
             InputError: It is gone, cannot be read, or is not the file that was planned.
@@ -57,19 +62,13 @@ class File:
             raise InputError(
                 f"{self.name}: has changed since the job was planned; start anew with force=True"
             )
-        return self.open_unchecked()
-
-    def open_unchecked(self) -> BinaryIO:
-        """Open it for reading, whatever has become of it.
-
-        Raises:
-            OSError: It cannot be opened.
-            BackendUnavailable: As `find`.
-        """
         if "://" not in self.name:
-            return Path(self.path).open("rb")
-        system, path = _system(self.name)
-        return cast(BinaryIO, system.open(path, "rb"))
+            with Path(self.path).open("rb") as stream:
+                yield stream
+            return
+        system, path = _system(self.name)  # which must live as long as the stream
+        with system.open(path, "rb") as stream:
+            yield stream
 
 
 def find(argument: str, listed: Callable[[str], bool]) -> list[File]:
@@ -115,9 +114,11 @@ def _of_url(url: str, listed: Callable[[str], bool] = lambda _: True) -> list[Fi
         if entry["type"] == "file":
             name = str(entry["name"])
             name = name if "://" in name else f"{scheme}://{name}{chain}"
-            stamp = " ".join(str(entry[key]) for key in _STAMPS if entry.get(key) is not None)
+            stamps = (entry[key] for key in _STAMPS if entry.get(key) is not None)
+            stamp = next(stamps, "")
+            stamp = stamp.timestamp() if isinstance(stamp, datetime) else stamp
             files.append(
-                File(name, "", int(entry["size"] or 0), stamp or str(entry.get("created")))
+                File(name, "", int(entry["size"] or 0), str(stamp)))
             )
     if not files:
         raise InputError(missing)

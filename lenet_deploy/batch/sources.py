@@ -70,9 +70,12 @@ def plan(
             column is missing or is of another type than in the first file.
         BackendUnavailable: A URL needs a package that is missing.
     """
-    files = {file.path: file for name in inputs for file in find(name, _is_listed)}.values()
-    for file in files:
-        check(file.path)
+    named: dict[str, File] = {}
+    for name in inputs:
+        for file in find(name, _is_listed):
+            check(file.path)
+            named.setdefault(file.path, file)
+    files = named.values()
     others = [file for file in files if not is_picture(_name(file))]
     with ThreadPoolExecutor(8) as pool:  # what is far away is asked at once
         kinds = dict(zip(others, pool.map(_kind, others), strict=True))
