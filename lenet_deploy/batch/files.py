@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from lenet_deploy import matching
-from lenet_runtime.errors import BackendUnavailable, InputError
+from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, first_line
 
 # What says that a file is another one than before, by the names that fsspec's file systems use.
 _STAMPS = (
@@ -53,7 +53,11 @@ class File:
             BackendUnavailable: As `find`.
         """
         try:
-            now = _of_url(self.name)[0] if "://" in self.name else _of_path(Path(self.path), "")
+            if "://" in self.name:
+                system, path = _system(self.name)  # which must live as long as the stream
+                now = _of_entry(self.name, system.info(path))
+            else:
+                now = _of_path(Path(self.path), "")
         except FileNotFoundError as error:
             raise InputError(f"{self.name}: is gone since the job was planned") from error
         except OSError as error:
@@ -66,7 +70,6 @@ class File:
             with Path(self.path).open("rb") as stream:
                 yield stream
             return
-        system, path = _system(self.name)  # which must live as long as the stream
         with system.open(path, "rb") as stream:
             yield stream
 
@@ -89,6 +92,10 @@ def find(argument: str, listed: Callable[[str], bool]) -> list[File]:
         raise InputError(f"{argument}: no such file") from error
     except OSError as error:
         raise InputError(f"{argument}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # file systems raise their clients' own, such as missing credentials
+        if isinstance(error, DeployError) or "://" not in argument:
+            raise
+        raise InputError(f"{argument}: cannot be read ({first_line(error)})") from error
 
 
 def _of_path(path: Path, folder: str) -> File:
@@ -96,9 +103,9 @@ def _of_path(path: Path, folder: str) -> File:
     return File(str(path), folder, status.st_size, str(status.st_mtime_ns))
 
 
-def _of_url(url: str, listed: Callable[[str], bool] = lambda _: True) -> list[File]:
+def _of_url(url: str, listed: Callable[[str], bool]) -> list[File]:
     system, path = _system(url)
-    if glob.has_magic(path):
+    if glob.has_magic(path) and not system.exists(path):
         entries: Iterable[Mapping[str, Any]] = system.glob(path, detail=True).values()
         missing = "no file matches"
     elif (entry := system.info(path))["type"] == "directory":
@@ -106,23 +113,23 @@ def _of_url(url: str, listed: Callable[[str], bool] = lambda _: True) -> list[Fi
         entries = [child for child in children if listed(Path(child["name"]).name)]
         missing = "expected pictures, found none in this folder"
     else:
-        entries, missing = [entry], ""
-    scheme, rest = url.split("://", 1)
-    chain = "".join(rest.partition("::")[1:])  # as in zip://*.png::s3://bucket/scans.zip
-    files = []
-    for entry in entries:
-        if entry["type"] == "file":
-            name = str(entry["name"])
-            name = name if "://" in name else f"{scheme}://{name}{chain}"
-            stamps = (entry[key] for key in _STAMPS if entry.get(key) is not None)
-            stamp = next(stamps, "")
-            stamp = stamp.timestamp() if isinstance(stamp, datetime) else stamp
-            files.append(
-                File(name, "", int(entry["size"] or 0), str(stamp)))
-            )
+        entries, missing = [entry], "no such file"
+    files = [_of_entry(url, entry) for entry in entries if entry["type"] == "file"]
     if not files:
         raise InputError(missing)
     return sorted(files, key=lambda file: file.name)
+
+
+def _of_entry(url: str, entry: Mapping[str, Any]) -> File:
+    """The file that a file system's entry is of, which was found by way of a URL."""
+    scheme, rest = url.split("://", 1)
+    name = str(entry["name"])
+    if "://" not in name:
+        chain = "".join(rest.partition("::")[1:])  # as in zip://*.png::s3://bucket/scans.zip
+        name = f"{scheme}://{name}{chain}"
+    stamp = next((entry[key] for key in _STAMPS if entry.get(key) is not None), "")
+    stamp = stamp.timestamp() if isinstance(stamp, datetime) else stamp
+    return File(name, "", int(entry["size"] or 0), str(stamp))
 
 
 def _system(url: str) -> tuple[Any, str]:
