@@ -19,6 +19,7 @@ from lenet_deploy.batch.tables import Reader
 
 _BLOCK = 2**20  # bytes that are parsed at once
 _PART = 32 * _BLOCK
+_LINE = 16 * _BLOCK  # bytes that a line may have
 _KNOWN = 2**20  # bytes at the beginning that say what the columns are
 
 
@@ -103,8 +104,8 @@ def _blocks(stream: BinaryIO, size: int | None) -> Iterator[bytes]:
             yield rest + data[:end]
             rest = b""
         rest += data[end:]
-        if len(rest) > 16 * _BLOCK:
-            raise ValueError("a line of more than 16 MiB")
+        if len(rest) > _LINE:
+            raise ValueError(f"a line of more than {_LINE} bytes")
     if rest.strip():
         yield rest
 
