@@ -17,9 +17,9 @@ from lenet_deploy.batch.files import File
 from lenet_deploy.batch.parts import Part, Piece, reading
 from lenet_deploy.batch.tables import Reader
 
-_BLOCK = 2**20  # bytes that are parsed at once
-_PART = 32 * _BLOCK
-_LINE = 16 * _BLOCK  # bytes that a line may have
+_BLOCK = 4 * 2**20  # bytes that are parsed at once
+_PART = 8 * _BLOCK
+_LINE = 4 * _BLOCK  # bytes that a line may have
 _KNOWN = 2**20  # bytes at the beginning that say what the columns are
 
 

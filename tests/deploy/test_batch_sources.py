@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import struct
+import tracemalloc
 
 import batch_inputs
 import pyarrow as pa
@@ -227,6 +229,24 @@ def test_a_missing_number_in_csv_is_a_row_with_an_error(session, there):
         3: "expected pixels of 0 to 255, found a pixel that is null",
         5: "expected pixels of 0 to 255, found 300",
     }
+
+
+def test_a_huge_file_takes_no_memory(there):
+    """Three gigabytes, which are a hole on the disk, planned and read from near its end."""
+    rows = 4_000_000
+    with (there / "huge-idx3-ubyte").open("wb") as file:
+        file.write(struct.pack(">BBBB3I", 0, 0, 8, 3, rows, 28, 28))
+        file.truncate(16 + rows * 784)
+    tracemalloc.start()
+    try:
+        planned = plan(["huge-idx3-ubyte"])
+        batch = next(read(planned[-1]))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(part.rows for part in planned) == rows
+    assert batch.column("row")[0].as_py() == planned[-1].first > 3_900_000
+    assert peak < 8 * 2**20
 
 
 def test_what_is_read_at_once_is_bounded(there, small):
