@@ -1,5 +1,6 @@
 """`run`: a whole job, from what users name to the answers in their place."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -191,7 +192,9 @@ def _refuse_output_among(inputs: Sequence[str], place: Output) -> None:
     if not place.path.is_file():
         return
     for name in inputs:
-        paths = [] if "://" in name else matching.match(name, lambda own: own == place.path.name)
+        paths: list[Path] = []
+        with contextlib.suppress(InputError, OSError):  # which planning will say
+            paths = matching.match(name, lambda own: own == place.path.name)
         if any(path.name == place.path.name and path.resolve() == place.path for path in paths):
             raise InputError(
                 f"output: {place.path} is one of the inputs that {name} names; name an output "
