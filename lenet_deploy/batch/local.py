@@ -225,10 +225,13 @@ def serve() -> None:
 
         for done in worker.each(iter(control.recv, None), report):
             control.send(("done", done))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+    except EOFError:
         os._exit(1)
     except Exception as error:
-        control.send(("error", _portable(error)))
+        try:
+            control.send(("error", _portable(error)))
+        except OSError:  # there is no parent any more, which may well be the error
+            os._exit(1)
 
 
 def _leave_with(socket: int) -> None:
