@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from lenet_deploy.batch.job import PartDone, Parts
 from lenet_deploy.batch.parts import Part
 from lenet_deploy.batch.worker import Report, Settings, Worker
+from lenet_runtime import cpu
 from lenet_runtime.errors import DeployError
 from lenet_serve.processes import signal_name
 
@@ -31,7 +32,7 @@ _DEATHS = 2  # of processes, until a part is held to be their cause
 
 
 def run(
-    parts: Iterable[Part], settings: Settings, output: Parts, *, workers: int, report: Report
+    parts: Iterable[Part], settings: Settings, output: Parts, *, workers: int | None, report: Report
 ) -> Iterator[PartDone]:
     """Write parts on processes; yields each as it is done.
 
@@ -39,7 +40,7 @@ def run(
         parts: The parts, of which few are taken at a time.
         settings: What to do with them.
         output: What writes them.
-        workers: Processes. A single part is written by this process, which takes no start.
+        workers: Processes; None for as many as the cores that are ours. A single part is written by this process, which takes no start.
         report: Is told of the rows, and their errors, of all parts that are under way.
 
     Raises:
@@ -55,7 +56,7 @@ def run(
         return
     with contextlib.ExitStack() as stack:
         pool = _Pool(itertools.chain(first, waiting), settings, output, stack)
-        pool.start(workers)
+        pool.start(workers or cpu.usable_cores())
         while pool.processes:
             yield from pool.heard()
             report(*pool.under_way())
@@ -201,9 +202,9 @@ def _lost(part: Part, code: int) -> str:
         if code == -signal.SIGKILL
         else "a file that it reads may be at fault: try them alone, or leave them out"
     )
-    files = part.paths[0] + (f" and {len(part.paths) - 1} more" if len(part.paths) > 1 else "")
+    more = f" and {len(part.files) - 1} more" * (len(part.files) > 1)
     return (
-        f"part {part.number} ({part.rows} rows of {files}): two workers ended in it, the last by "
+        f"part {part.number} ({part.files[0].name}{more}): two workers ended in it, the last by "
         f"{how}; {advice}; nothing that was done is lost: go on with resume=True"
     )
 
@@ -224,10 +225,13 @@ def serve() -> None:
 
         for done in worker.each(iter(control.recv, None), report):
             control.send(("done", done))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+    except EOFError:
         os._exit(1)
     except Exception as error:
-        control.send(("error", _portable(error)))
+        try:
+            control.send(("error", _portable(error)))
+        except OSError:  # there is no parent any more, which may well be the error
+            os._exit(1)
 
 
 def _leave_with(socket: int) -> None:

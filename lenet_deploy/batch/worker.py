@@ -11,12 +11,12 @@ import pyarrow as pa
 import lenet_runtime
 from lenet_deploy.batch.job import PartDone, Parts
 from lenet_deploy.batch.parts import Part
-from lenet_deploy.batch.sources import answers, read
+from lenet_deploy.batch.sources import answers
 from lenet_runtime import Artifact
 
 T = TypeVar("T")
 Report = Callable[[int, int], None]
-_AHEAD = 4  # batches that are read before they are wanted: 3 MB of pixels
+_AHEAD = 8  # batches that wait to be written
 
 
 @dataclass(frozen=True)
@@ -62,22 +62,19 @@ class Worker:
     def each(
         self, parts: Iterable[Part], report: Callable[[Part, int, int], None]
     ) -> Iterator[PartDone]:
-        """The same for parts one after another, of which the next is read meanwhile."""
-        items = ahead(_items(parts))
+        """The same for parts one after another: each is written while the next is answered."""
+        items = ahead(self._answers(parts))
         for part, _ in items:
-            batches = answers(
-                part, iter(lambda: next(items)[1], None), self._session, self._settings.top_k
-            )
+            batches = iter(lambda: next(items)[1], None)
             yield self._parts.write(part.number, _counted(part, batches, report))
 
-
-def _items(parts: Iterable[Part]) -> Iterator[tuple[Part, pa.RecordBatch | None]]:
-    """Each part with None, each of its batches, and None again."""
-    for part in parts:
-        yield part, None
-        for batch in read(part):
-            yield part, batch
-        yield part, None
+    def _answers(self, parts: Iterable[Part]) -> Iterator[tuple[Part, pa.RecordBatch | None]]:
+        """Each part with None, each batch of its answers, and None again."""
+        for part in parts:
+            yield part, None
+            for batch in answers(part, self._session, self._settings.top_k):
+                yield part, batch
+            yield part, None
 
 
 def _counted(

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 from batch_jobs import PARTS, ROWS, Deadly, write_pixels
@@ -56,7 +57,9 @@ def test_a_part_that_ends_two_processes_is_named(number, advice, begin, parts, m
     with pytest.raises(DeployError) as error:
         list(begin(parts))
     text = str(error.value)
-    assert text.startswith(f"part 1 ({ROWS} rows of {parts[0].paths[0]}): two workers ended in it")
+    assert text.startswith(
+        f"part 1 ({parts[0].file.name[:-11]}001.parquet): two workers ended in it"
+    )
     assert f"the last by {number.name}" in text
     assert advice in text
     assert text.endswith("go on with resume=True")
@@ -79,9 +82,9 @@ def test_few_parts_are_taken_at_a_time_of_however_many(begin, parts):
     assert most <= 5  # two for each process, and the one that takes the place of this
 
 
-def test_an_error_of_a_process_is_raised_here(begin, parts, tmp_path):
-    shutil.rmtree(tmp_path / "in")
-    with pytest.raises(InputError, match="is gone since the job was planned"):
+def test_an_error_of_a_process_is_raised_here(begin, parts):
+    Path(parts[0].file.path).write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="has changed since the job was planned"):
         list(begin(parts))
 
 

@@ -17,28 +17,29 @@ from lenet_deploy.batch.worker import Worker
 PARTS, ROWS = 3, 40
 
 
-def write_pixels(folder, parts=PARTS, rows=ROWS, name="pixels.parquet"):
-    """A Parquet file of pixels, of a part for each row group."""
+def write_pixels(folder, parts=PARTS, rows=ROWS):
+    """A folder of Parquet files of pixels, each of which is a part; returns the folder."""
     pixels = np.random.default_rng(7).integers(0, 256, parts * rows * 784, np.uint8)
-    values = pa.FixedSizeListArray.from_arrays(pa.array(pixels), 784)
-    return _write(folder / name, values, rows)
+    return _write(folder, pa.FixedSizeListArray.from_arrays(pa.array(pixels), 784), rows)
 
 
-def write_pictures(folder, bad, parts=PARTS, rows=ROWS, name="pixels.parquet"):
-    """The same of pictures' files; those of the rows `bad` are none."""
+def write_pictures(folder, bad, parts=PARTS, rows=ROWS):
+    """The same of pictures' files; those of the rows `bad`, counted over all, are none."""
     pixels = np.zeros((28, 28), np.uint8)
     pixels[6:22, 13:16] = 255
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     values = [b"no picture" if row in bad else file.getvalue() for row in range(parts * rows)]
-    return _write(folder / name, pa.array(values, pa.binary()), rows)
+    return _write(folder, pa.array(values, pa.binary()), rows)
 
 
-def _write(path, values, rows):
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write(folder, values, rows):
+    folder.mkdir(parents=True, exist_ok=True)
     table = pa.table({"id": list(range(len(values))), "pixels": values})
-    pq.write_table(table, path, row_group_size=rows)
-    return path
+    for number in range(len(values) // rows):
+        path = folder / f"pixels-{number:03}.parquet"
+        pq.write_table(table.slice(number * rows, rows), path)
+    return folder
 
 
 def digest(output):
@@ -80,7 +81,7 @@ class Deadly:
 
     def __init__(self, part, marks, times=1, number=signal.SIGKILL):
         self._arguments = part, marks, times, number
-        self.number, self.rows, self.paths = part.number, part.rows, part.paths
+        self.number, self.files = part.number, part.files
 
     def __reduce__(self):
         return arrive, self._arguments
