@@ -39,7 +39,8 @@ def run(
         parts: The parts, of which few are taken at a time.
         settings: What to do with them.
         output: What writes them.
-        workers: Processes; None for as many as the cores that are ours. A single part is written by this process, which takes no start.
+        workers: Processes; None for as many as the cores that are ours. A
+            single part is written by this process, which takes no start.
         report: Is told of the rows, and their errors, of all parts that are under way.
 
     Raises:
