@@ -103,17 +103,25 @@ def kinds(arguments, session, folder):
     for kind in ("binary", "lists"):
         source = folder / kind
         write_parquet(source, pixels, kind)
-        yield f"Parquet, {kind}", len(pixels), {
-            "session": own,
-            "plain loop": lambda source=source: loop_parquet(session, source),
-            **batches(arguments, source, folder),
-        }
+        yield (
+            f"Parquet, {kind}",
+            len(pixels),
+            {
+                "session": own,
+                "plain loop": lambda source=source: loop_parquet(session, source),
+                **batches(arguments, source, folder),
+            },
+        )
     source = folder / "png"
     write_pictures(source, pixels[: arguments.pictures])
-    yield "PNG", arguments.pictures, {
-        "plain loop": lambda: loop_pictures(session, source),
-        **batches(arguments, source, folder),
-    }
+    yield (
+        "PNG",
+        arguments.pictures,
+        {
+            "plain loop": lambda: loop_pictures(session, source),
+            **batches(arguments, source, folder),
+        },
+    )
 
 
 def batches(arguments, source, folder):
@@ -129,7 +137,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("artifact")
     parser.add_argument("--trust", action="store_true")
-    parser.add_argument("--data-dir", default="../shared/mnist", help="holds t10k-images-idx3-ubyte")
+    parser.add_argument(
+        "--data-dir", default="../shared/mnist", help="holds t10k-images-idx3-ubyte"
+    )
     parser.add_argument("--rows", type=int, default=600_000)
     parser.add_argument("--pictures", type=int, default=6_000)
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,7 +1,7 @@
 """What a job reads: any inputs, cut into parts, and a part's record batches.
 
     parts = plan(["digits/*.parquet"])
-    batches = answers(parts[0], session)
+    batches = answers(parts[0], read(parts[0]), session)
 
 A part is what one worker answers in one file: 1,024 pictures, some row groups of a Parquet file,
 some record batches of an Arrow file, rows of NPY and IDX, a range of bytes of CSV. What is
@@ -10,9 +10,8 @@ compressed as a whole, `.gz` and NPZ, can only be read from its front, so it is 
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import PurePath
 
@@ -51,6 +50,7 @@ def plan(
     inputs: Sequence[str],
     column: str | None = None,
     keep: Sequence[str] = (),
+    check: Callable[[str], None] = lambda path: None,
 ) -> list[Part]:
     """The parts of all inputs, in the inputs' order; of each input its files are sorted.
 
@@ -63,6 +63,7 @@ def plan(
         column: Column of pictures or pixels in files that have named columns. Default: the one
             that can be meant.
         keep: Columns to repeat in the answers, which all files must have.
+        check: Is told the path of each file before any is opened, and may raise.
 
     Raises:
         InputError: An input names no file; a file is none of the known kinds, empty or damaged; a
@@ -72,6 +73,7 @@ def plan(
     named: dict[str, File] = {}
     for name in inputs:
         for file in find(name, _is_listed):
+            check(file.path)
             named.setdefault(file.path, file)
     files = named.values()
     others = [file for file in files if not is_picture(_name(file))]
@@ -109,11 +111,19 @@ def fingerprint(parts: Iterable[Part]) -> str:
     return digest.hexdigest()
 
 
-def answers(part: Part, session: Session, top_k: int | None = None) -> Iterator[pa.RecordBatch]:
+def answers(
+    part: Part, batches: Iterable[pa.RecordBatch], session: Session, top_k: int | None = None
+) -> Iterator[pa.RecordBatch]:
     """What `predict_arrow` answers to a part: ``path``, ``row``, kept columns, then its own.
 
     ``row`` is the row in the file, from 0, and null for a picture. A kept column that is named as
-    one of these is called ``input_NAME``. Another thread reads while this one answers.
+    one of these is called ``input_NAME``.
+
+    Args:
+        part: The part.
+        batches: What `read` reads of it, by way of another thread perhaps.
+        session: The session.
+        top_k: Classes to rank.
 
     Raises:
         InputError: As `read`; or the pixels are refused as a whole, see `arrow`.
@@ -121,8 +131,7 @@ def answers(part: Part, session: Session, top_k: int | None = None) -> Iterator[
     """
     column = kept_name(part.column, _OURS)
     try:
-        with _ahead(read(part)) as batches:
-            yield from predict_arrow(batches, session, column=column, top_k=top_k, judge=part.judge)
+        yield from predict_arrow(batches, session, column=column, top_k=top_k, judge=part.judge)
     except InputError as error:
         if str(error).startswith(part.files[0].name):
             raise
@@ -156,21 +165,6 @@ def _is_listed(name: str) -> bool:
     return PurePath(name).suffix.lower() in (".parquet", ".pq", ".arrow", ".feather") or is_picture(
         name
     )
-
-
-@contextmanager
-def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[Iterator[pa.RecordBatch]]:
-    """The same batches, each of which is read while the one before is answered."""
-    with ThreadPoolExecutor(1) as pool:
-        ready = pool.submit(next, batches, None)
-
-        def each() -> Iterator[pa.RecordBatch]:
-            nonlocal ready
-            while (batch := ready.result()) is not None:
-                ready = pool.submit(next, batches, None)
-                yield batch
-
-        yield each()
 
 
 def _name(file: File) -> str:

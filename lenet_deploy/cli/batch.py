@@ -21,8 +21,8 @@ def batch(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Pictures, folders (their own files), globs, which may be quoted, or URLs of "
-            "these; Parquet, Arrow, IDX, CSV of 784 columns, NPY, NPZ.",
+            help="Pictures, Parquet, Arrow, IDX, NPY, NPZ, CSV; folders (their own files) or "
+            "globs, which may be quoted; URLs, such as s3://bucket/*.parquet.",
             metavar="INPUT...",
             show_default=False,
         ),

@@ -31,7 +31,7 @@ def there(tmp_path, monkeypatch):
 
 
 def read_all(inputs, session):
-    return pa.Table.from_batches(b for p in plan(inputs) for b in answers(p, session))
+    return pa.Table.from_batches(b for p in plan(inputs) for b in answers(p, read(p), session))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_pictures_that_change_after_planning_are_rows_with_errors(session, there
     (there / "2.png").write_bytes(b"no picture")
     (there / "3.png").unlink()
     (there / "3.png").mkdir()
-    (batch,) = answers(part, session)
+    (batch,) = answers(part, read(part), session)
     errors = batch.column("error").to_pylist()
     assert errors[0] is errors[4] is None
     assert errors[1] == "is gone since the job was planned"
