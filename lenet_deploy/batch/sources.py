@@ -1,6 +1,7 @@
 """What a job reads: inputs cut into parts, each of which any worker can read by itself."""
 
 import glob
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,3 +98,17 @@ def read(part: Part, column: str, keep: list[str]) -> Iterator[pa.RecordBatch]:
                 [*place.columns, *batch.columns],
                 schema=pa.schema([*place.schema, *batch.schema]),
             )
+
+
+def fingerprint(parts: list[Part]) -> str:
+    """What a job's inputs are: their names, sizes and times of change."""
+    digest = hashlib.sha256()
+    last = None
+    for part in parts:
+        digest.update(repr((part.kind, part.rows, part.start, part.first)).encode())
+        for path in part.paths:
+            if path != last:
+                status = Path(path).stat()
+                digest.update(repr((path, status.st_size, status.st_mtime_ns)).encode())
+                last = path
+    return digest.hexdigest()
