@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from lenet_deploy.batch.job import PartDone, Parts
 from lenet_deploy.batch.sources import Part
 from lenet_deploy.batch.worker import Report, Settings, Worker
+from lenet_runtime import cpu
 from lenet_runtime.errors import DeployError
 from lenet_serve.processes import signal_name
 
@@ -31,7 +32,7 @@ _DEATHS = 2  # of processes, until a part is held to be their cause
 
 
 def run(
-    parts: Iterable[Part], settings: Settings, output: Parts, *, workers: int, report: Report
+    parts: Iterable[Part], settings: Settings, output: Parts, *, workers: int | None, report: Report
 ) -> Iterator[PartDone]:
     """Write parts on processes; yields each as it is done.
 
@@ -39,7 +40,8 @@ def run(
         parts: The parts, of which few are taken at a time.
         settings: What to do with them.
         output: What writes them.
-        workers: Processes. A single part is written by this process, which takes no start.
+        workers: Processes; None for one on each core that is ours. A single part is written by this
+            process, which takes no start.
         report: Is told of the rows, and their errors, of all parts that are under way.
 
     Raises:
@@ -55,7 +57,7 @@ def run(
         return
     with contextlib.ExitStack() as stack:
         pool = _Pool(itertools.chain(first, waiting), settings, output, stack)
-        pool.start(workers)
+        pool.start(workers or cpu.usable_cores())
         while pool.processes:
             yield from pool.heard()
             report(*pool.under_way())

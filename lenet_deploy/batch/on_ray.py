@@ -60,9 +60,9 @@ def run(
     if not work:
         return
     with connected(address, cpus=workers) as ray:
-        paths = [output.folder, *(part.paths[0] for part in (work[0], work[-1]))]
+        inputs = [Path(p.paths[0]) for p in (work[0], work[-1]) if "://" not in p.paths[0]]
         try:
-            check_nodes(ray, [path for path in map(Path, paths) if "://" not in str(path)])
+            check_nodes(ray, [output.folder, *inputs])
             actors = min(workers or int(ray.cluster_resources().get("CPU", 1)), len(work))
             for row in _answers(ray, work, settings, output, actors):
                 yield pickle.loads(row["done"])  # noqa: S301  our own actors'

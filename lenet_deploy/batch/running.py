@@ -15,7 +15,7 @@ from lenet_deploy.batch.placing import Output, opened, output_of
 from lenet_deploy.batch.sources import Part
 from lenet_deploy.batch.tally import Progress, Tally, joining
 from lenet_deploy.batch.worker import Report, Settings
-from lenet_runtime import Artifact, cpu
+from lenet_runtime import Artifact
 from lenet_runtime.errors import DeployError, InputError, expected_one_of
 from lenet_runtime.version import __version__
 
@@ -54,7 +54,7 @@ class Engine(Protocol):
         settings: Settings,
         output: Parts,
         *,
-        workers: int,
+        workers: int | None,
         report: Report,
     ) -> Iterator[PartDone]:
         """Write the parts in any order, each once at least; yield each that is done."""
@@ -105,7 +105,7 @@ def run(
         top_k: Classes to rank.
         to: Kind of the files of a folder: ``parquet`` (the default), ``csv`` or ``jsonl``.
         trust: Whether an artifact that runs code may be loaded.
-        workers: Processes. Default: the cores that affinity and the cgroup allow.
+        workers: Processes. Default: the cores that affinity and the cgroup allow, or the cluster's.
         max_errors: Rows with an error, those of earlier runs too, above which the job stops.
             Default: any number.
         force: Replace an earlier output, once this one is whole.
@@ -144,7 +144,7 @@ def run(
             assert job is not None
             left = (part for part in parts if part.number not in tally.done)
             results = partial(
-                execute, left, settings, job.parts, workers=workers or cpu.usable_cores(),
+                execute, left, settings, job.parts, workers=workers,
                 report=tally.under_way,
             )  # fmt: skip
             totals = _answer(place, job, tally, len(parts), results) | {"parts": len(parts)}
