@@ -56,7 +56,6 @@ def prepare(address: str | None) -> None:
     What Ray reads when it is imported is set here: it reports to nobody.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else it warns of Ray Data's own doing
     if address is None:
         # Else Ray listens on the machine's outward address, whatever address it is told.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
