@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -290,7 +291,9 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        number = re.search(r"\[errno (\d+)\]", str(error))  # pyarrow's have it in the text alone
+        reason = os.strerror(int(number[1])) if number else error.strerror or error
         raise DeployError(
-            f"{path}: cannot be written ({error.strerror or error}); make room or let this user "
-            "write there, then go on with resume=True"
+            f"{path}: cannot be written ({reason}); make room or let this user write there, then "
+            "go on with resume=True"
         ) from error

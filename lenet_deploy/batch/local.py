@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, Pipe, wait
 
 from lenet_deploy.batch.job import PartDone, Parts
-from lenet_deploy.batch.sources import Part
+from lenet_deploy.batch.parts import Part
 from lenet_deploy.batch.worker import Report, Settings, Worker
 from lenet_runtime import cpu
 from lenet_runtime.errors import DeployError
@@ -40,8 +40,7 @@ def run(
         parts: The parts, of which few are taken at a time.
         settings: What to do with them.
         output: What writes them.
-        workers: Processes; None for one on each core that is ours. A single part is written by this
-            process, which takes no start.
+        workers: Processes; None for as many as the cores that are ours. A single part is written by this process, which takes no start.
         report: Is told of the rows, and their errors, of all parts that are under way.
 
     Raises:
@@ -203,9 +202,9 @@ def _lost(part: Part, code: int) -> str:
         if code == -signal.SIGKILL
         else "a file that it reads may be at fault: try them alone, or leave them out"
     )
-    files = part.paths[0] + (f" and {len(part.paths) - 1} more" if len(part.paths) > 1 else "")
+    more = f" and {len(part.files) - 1} more" * (len(part.files) > 1)
     return (
-        f"part {part.number} ({part.rows} rows of {files}): two workers ended in it, the last by "
+        f"part {part.number} ({part.files[0].name}{more}): two workers ended in it, the last by "
         f"{how}; {advice}; nothing that was done is lost: go on with resume=True"
     )
 

@@ -235,25 +235,24 @@ def opened(
         InputError: There is an output already, or it is not of this job, or not one of ours.
         DeployError: Another process works on it, or the folder cannot be written.
     """
-    unfinished = _admit(output, document, force=force, resume=resume)
-    finished = output.finished()
-    if resume and not unfinished and finished and finished["totals"]:
-        yield None, finished["totals"]
-        return
+    _admit(output, document, force=force, resume=resume)
     parts = Parts(output.work / key(document), output.format, json.dumps(document), ranks)
     with locked(output.work):
         # Again: what there was may have changed until nobody else could change it.
         unfinished = _admit(output, document, force=force, resume=resume)
-        job = Job(output.work, parts)
+        job, finished = Job(output.work, parts), output.finished()
         if unfinished and resume:
-            totals = unfinished["totals"]
-        else:
-            with writing(output.work):
-                clear(output.work)
-            totals = None
-        if totals is None:
-            job.begin(document)
-        yield job, totals
+            if unfinished["totals"] is None:
+                job.begin(document)
+            yield job, unfinished["totals"]
+            return
+        with writing(output.work):
+            clear(output.work)
+        if resume and finished and finished["totals"]:
+            yield None, finished["totals"]
+            return
+        job.begin(document)
+        yield job, None
 
 
 def _admit(

@@ -1,5 +1,6 @@
 """`run`: a whole job, from what users name to the answers in their place."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from lenet_deploy import cache
+from lenet_deploy import cache, matching
 from lenet_deploy.batch import local, sources
 from lenet_deploy.batch.job import Job, PartDone, Parts, clear, writing
+from lenet_deploy.batch.parts import Part
 from lenet_deploy.batch.placing import Output, opened, output_of
-from lenet_deploy.batch.sources import Part
 from lenet_deploy.batch.tally import Progress, Tally, joining
 from lenet_deploy.batch.worker import Report, Settings
 from lenet_runtime import Artifact
@@ -81,7 +82,7 @@ def run(
     output: str | os.PathLike[str],
     *,
     artifact: str | os.PathLike[str] | None = None,
-    column: str = "pixels",
+    column: str | None = None,
     keep: Sequence[str] = (),
     top_k: int = 3,
     to: str | None = None,
@@ -97,10 +98,11 @@ def run(
     """Label many pictures exactly once, however often the job is killed and resumed.
 
     Args:
-        inputs: Files and globs, see `sources.plan`.
+        inputs: Files, folders, globs and URLs, see `sources.plan`.
         output: ``labels.parquet``, ``.csv`` or ``.jsonl``; or a folder, of a file for each part.
         artifact: An exported folder. Default: the bundled network.
-        column: Column of pictures or pixels, of inputs that have columns.
+        column: Column of pictures or pixels, of files that have columns. Default: the one that
+            fits.
         keep: Columns to repeat in the output.
         top_k: Classes to rank.
         to: Kind of the files of a folder: ``parquet`` (the default), ``csv`` or ``jsonl``.
@@ -126,18 +128,18 @@ def run(
         raise InputError("force: starts anew, and resume=True goes on; pass one of them")
     execute = ENGINES[engine](address)
     place = output_of(output, to)
-    parts = sources.plan(list(inputs))
-    _refuse_output_among(parts, place)
+    _refuse_output_among(inputs, place)
+    parts = sources.plan(inputs, column, keep)
     opened_artifact = Artifact.open(artifact or cache.default_artifact())
-    settings = Settings(opened_artifact, column, tuple(keep), top_k, trust)
-    rows = sum(part.rows for part in parts)
+    settings = Settings(opened_artifact, top_k, trust)
+    rows = [part.rows for part in parts if part.rows is not None]
     document = {
         "lenet_deploy": __version__, "artifact": opened_artifact.digest,
-        "inputs": sources.fingerprint(parts), "rows": rows,
+        "inputs": sources.fingerprint(parts),
         "column": column, "keep": list(keep), "top_k": top_k, "format": place.format,
     }  # fmt: skip
     ranks = min(top_k, len(opened_artifact.manifest.labels))
-    tally = Tally(rows, max_errors, progress)
+    tally = Tally(sum(rows) if len(rows) == len(parts) else None, max_errors, progress)
     with opened(place, document, ranks, force=force, resume=resume) as (job, earlier):
         totals = earlier
         if totals is None:
@@ -185,12 +187,16 @@ def _answer(
     return totals
 
 
-def _refuse_output_among(parts: Sequence[Part], place: Output) -> None:
-    """Refuse to read what is to be written."""
-    for part in parts:
-        for path in part.paths:
-            if place.path in (own := Path(path).resolve(), *own.parents):
-                raise InputError(
-                    f"output: {place.path} is, or holds, one of the inputs, {path}; name an output "
-                    "that the inputs' names do not match"
-                )
+def _refuse_output_among(inputs: Sequence[str], place: Output) -> None:
+    """Refuse to read what is to be written: an output of before that the inputs' names match."""
+    if not place.path.is_file():
+        return
+    for name in inputs:
+        paths: list[Path] = []
+        with contextlib.suppress(InputError, OSError):  # which planning will say
+            paths = matching.match(name, lambda own: own == place.path.name)
+        if any(path.name == place.path.name and path.resolve() == place.path for path in paths):
+            raise InputError(
+                f"output: {place.path} is one of the inputs that {name} names; name an output "
+                "that no input matches"
+            )

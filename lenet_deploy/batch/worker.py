@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 import lenet_runtime
-from lenet_deploy.batch.arrow import predict_arrow
 from lenet_deploy.batch.job import PartDone, Parts
-from lenet_deploy.batch.sources import PICTURE_COLUMN, Part, read
+from lenet_deploy.batch.parts import Part
+from lenet_deploy.batch.sources import answers
 from lenet_runtime import Artifact
 
 T = TypeVar("T")
 Report = Callable[[int, int], None]
-_AHEAD = 4  # batches that are read before they are wanted: 3 MB of pixels
+_AHEAD = 8  # batches that wait to be written
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,11 @@ class Settings:
     Attributes:
         artifact: The artifact itself, so that all workers compute with the same bytes, whatever
             becomes of its folder meanwhile.
-        column: Column of pictures or pixels, of inputs that have columns.
-        keep: Columns to repeat in the output.
         top_k: Classes to rank.
         trust: Whether an artifact that runs code may be loaded.
     """
 
     artifact: Artifact
-    column: str
-    keep: tuple[str, ...] = ()
     top_k: int = 3
     trust: bool = False
 
@@ -66,25 +62,19 @@ class Worker:
     def each(
         self, parts: Iterable[Part], report: Callable[[Part, int, int], None]
     ) -> Iterator[PartDone]:
-        """The same for parts one after another, of which the next is read meanwhile."""
-        settings = self._settings
-        items = ahead(_items(parts, settings))
+        """The same for parts one after another: each is written while the next is answered."""
+        items = ahead(self._answers(parts))
         for part, _ in items:
-            column = PICTURE_COLUMN if part.kind == "pictures" else settings.column
             batches = iter(lambda: next(items)[1], None)
-            answers = predict_arrow(batches, self._session, column=column, top_k=settings.top_k)
-            yield self._parts.write(part.number, _counted(part, answers, report))
+            yield self._parts.write(part.number, _counted(part, batches, report))
 
-
-def _items(
-    parts: Iterable[Part], settings: Settings
-) -> Iterator[tuple[Part, pa.RecordBatch | None]]:
-    """Each part with None, each of its batches, and None again."""
-    for part in parts:
-        yield part, None
-        for batch in read(part, settings.column, list(settings.keep)):
-            yield part, batch
-        yield part, None
+    def _answers(self, parts: Iterable[Part]) -> Iterator[tuple[Part, pa.RecordBatch | None]]:
+        """Each part with None, each batch of its answers, and None again."""
+        for part in parts:
+            yield part, None
+            for batch in answers(part, self._session, self._settings.top_k):
+                yield part, batch
+            yield part, None
 
 
 def _counted(

@@ -21,7 +21,8 @@ def batch(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Pictures, Parquet files, or globs of them, which may be quoted.",
+            help="Pictures, folders (their own files), globs, which may be quoted, or URLs of these; "
+            "Parquet, Arrow, IDX, CSV of 784 columns, NPY, NPZ.",
             metavar="INPUT...",
             show_default=False,
         ),
@@ -41,9 +42,13 @@ def batch(
         typer.Option(help="An exported folder. Default: the bundled network.", metavar="DIR"),
     ] = None,
     column: Annotated[
-        str,
-        typer.Option(help="Column of pictures or pixels, of inputs that have columns."),
-    ] = "pixels",
+        str | None,
+        typer.Option(
+            help="Column of pictures or pixels, of files that have columns. Default: the one that "
+            "fits.",
+            metavar="COLUMN",
+        ),
+    ] = None,
     keep: Annotated[
         list[str] | None,
         typer.Option(help="Column to repeat in the output; may be given often.", metavar="COLUMN"),

@@ -85,10 +85,10 @@ class Replica:
     def __init__(self, options: RepositoryOptions) -> None:
         self._options, self._limits, self._metrics = options, Limits(), RayMetrics()
         # The models come with `reconfigure`, which Ray Serve calls before the first request.
-        self._service = Service([], limits=self._limits, metrics=self._metrics)
+        self.service = Service([], limits=self._limits, metrics=self._metrics)
 
     def __serve_build_asgi_app__(self) -> Asgi:
-        return asgi(self._service)
+        return asgi(self.service)
 
     async def reconfigure(self, user_config: dict[str, str]) -> None:
         """Serve an artifact in place of the one before, which answers until the new one does.
@@ -109,7 +109,7 @@ class Replica:
         except BaseException:
             repository.close()
             raise
-        before, self._service.repository = self._service.repository, repository
+        before, self.service.repository = self.service.repository, repository
         before.close()
 
     def check_health(self) -> None:
@@ -118,8 +118,8 @@ class Replica:
         Raises:
             InputError: Nobody said what to serve.
         """
-        if not self._service.index():
+        if not self.service.index():
             raise InputError("args or user_config: expected an artifact, found none")
 
     def __del__(self) -> None:
-        self._service.close()
+        self.service.close()
