@@ -1,7 +1,6 @@
 """A Ray cluster for a command: one that runs already, or one of this machine for its time."""
 
 import contextlib
-import importlib.util
 import logging
 import os
 import re
@@ -9,6 +8,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, first_line
@@ -59,7 +59,7 @@ def prepare(address: str | None) -> None:
     if address is None:
         # Else Ray listens on the machine's outward address, whatever address it is told.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    if importlib.util.find_spec("ray") is None:
+    if find_spec("ray") is None:
         raise BackendUnavailable(f"this needs Ray, which is not installed; {pip_install('ray')}")
     version = installed("ray") or "0"
     if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < OLDEST:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_deploy.batch.job import PartDone, Parts
-from lenet_deploy.batch.sources import Part
+from lenet_deploy.batch.parts import Part
 from lenet_deploy.batch.worker import Report, Settings, Worker
 from lenet_deploy.cluster import connected
 from lenet_runtime.errors import DeployError, InputError, first_line
@@ -60,7 +60,8 @@ def run(
     if not work:
         return
     with connected(address, cpus=workers) as ray:
-        inputs = [Path(p.paths[0]) for p in (work[0], work[-1]) if "://" not in p.paths[0]]
+        firsts = [part.files[0].path for part in (work[0], work[-1]) if part.files]
+        inputs = [Path(path) for path in firsts if "://" not in path]
         try:
             check_nodes(ray, [output.folder, *inputs])
             actors = min(workers or int(ray.cluster_resources().get("CPU", 1)), len(work))

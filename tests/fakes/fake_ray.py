@@ -78,7 +78,7 @@ class Dataset:
 
 def install(monkeypatch, nodes=("10.0.0.1",)):
     """A cluster of nodes; returns the module `ray`, whose `log` is what was called."""
-    ray, serve, util, metrics = (ModuleType(n) for n in ("ray", "ray.serve", "util", "metrics"))
+    ray, serve, util, metrics, exceptions = (ModuleType("fake") for _ in range(5))
     made = []
 
     def metric(*arguments):
@@ -100,7 +100,7 @@ def install(monkeypatch, nodes=("10.0.0.1",)):
         ActorPoolStrategy=lambda size: size,
         DataContext=SimpleNamespace(get_current=SimpleNamespace),
     )
-    ray.serve, ray.util = serve, util
+    ray.serve, ray.util, exceptions.RayServeException = serve, util, RuntimeError
     serve.Application, serve.ingress = Deployment, lambda: lambda target: target
     serve.deployment = lambda **options: Deployment(options)
     util.metrics = metrics
@@ -109,10 +109,12 @@ def install(monkeypatch, nodes=("10.0.0.1",)):
     )
     metrics.Counter = metrics.Gauge = metrics.Histogram = metric
     for name, module in {
-        "ray": ray, "ray.serve": serve, "ray.util": util, "ray.util.metrics": metrics,
+        "ray": ray, "ray.serve": serve, "ray.serve.exceptions": exceptions, "ray.util": util,
+        "ray.util.metrics": metrics,
     }.items():  # fmt: skip
         monkeypatch.setitem(sys.modules, name, module)
     for name in ("lenet_serve.ray", "lenet_serve.ray_metrics"):
         monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(cluster, "find_spec", lambda name: name)
     monkeypatch.setattr(cluster, "installed", lambda _: "2.60.0")
     return ray
