@@ -103,9 +103,9 @@ def test_a_job_on_ray_is_the_local_engines(ray, tmp_path, source, exported, monk
     for engine in ("local", "ray"):
         batch.run([str(source)], tmp_path / f"{engine}.parquet", engine=engine, **options)
         monkeypatch.setattr(tables, "PART", 4)  # then three parts
-    tables = [pq.read_table(tmp_path / f"{engine}.parquet") for engine in ("local", "ray")]
-    assert tables[0].num_rows == 10
-    assert tables[0].equals(tables[1])
+    answers = [pq.read_table(tmp_path / f"{engine}.parquet") for engine in ("local", "ray")]
+    assert answers[0].num_rows == 10
+    assert answers[0].equals(answers[1])
     assert ray.log[0]["address"] == "local"
     assert ray.log[-1] == "shutdown"
 
