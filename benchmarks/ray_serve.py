@@ -127,7 +127,7 @@ def batches(artifact, rounds):
             for piece in pq.ParquetFile(source).iter_batches(1024):
                 pixels = piece.column("pixels").flatten().to_numpy().reshape(-1, 28, 28)
                 answer = session.predict(pixels)
-                tables.append(pa.table({"label": answer.class_labels}))
+                tables.append(pa.table({"label": answer.labels}))
             pq.write_table(pa.concat_tables(tables), output)
 
     def engine(name, **more):

@@ -30,6 +30,7 @@ from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing, to_batch
 
 sys.path.insert(0, str(Path(__file__).parent))
+from cluster_examples import check
 from ray_processes import BIN, called, cluster, free_port, listens_outside, wait_for
 
 INFER = "/v2/models/lenet/infer"
@@ -292,35 +293,17 @@ def jobs(own, artifact, scratch):
         assert pq.read_table(output).equals(table)
         say(f"{victim} of {len(actors)} actors killed after {done} parts of {PARTS}: all rows "
             f"equal the local engine's, in order; {printed.splitlines()[-1]}")  # fmt: skip
-    map_batches(source, artifact, table)
+    example(own, artifact)
     twice = subprocess.run(command, capture_output=True, text=True, check=False)
     assert twice.returncode == 2, twice.stderr
     say(f"run twice: exit code 2, {twice.stderr.splitlines()[-1]}")
 
 
-def map_batches(source, artifact, table):
-    """docs/batch.md's example of Ray Data."""
-    import ray.data
-
-    from lenet_deploy.batch import predict_arrow
-
-    class Predict:
-        def __init__(self, artifact):
-            self.session = lenet_runtime.load(artifact, threads=1, trust=True)
-
-        def __call__(self, table):
-            batches = predict_arrow(table.to_batches(), self.session, column="pixels")
-            return pa.Table.from_batches(batches)
-
-    answers = ray.data.read_parquet(str(source)).map_batches(
-        Predict, fn_constructor_args=(artifact,), batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=2),
-    )  # fmt: skip
-    answered = pa.concat_tables(ray.get(answers.to_arrow_refs())).sort_by("id")
-    assert answered.num_rows == table.num_rows
-    for name in ("id", "label", "probability"):
-        assert answered[name].to_pylist() == table[name].to_pylist()
-    say(f"predict_arrow by Ray Data's map_batches: {answered.num_rows} rows, equal")
+def example(own, artifact):
+    """docs/batch-clusters.md's example of Ray Data."""
+    os.environ["RAY_ADDRESS"] = own.address  # of which its driver is another one
+    (folder := own.folder / "example").mkdir()
+    say(f"over_ray.py: {check('over_ray.py', artifact, folder)} rows, equal to the session's")
 
 
 def done_parts(folder):
