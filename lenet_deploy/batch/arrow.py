@@ -148,7 +148,10 @@ def _judged(
         to_pixels(pixels, manifest.preprocessing, manifest.image_shape)
     wrong = [error for error in first.errors.values() if not error.endswith(" null")]
     if wrong and not first.groups:
-        raise InputError(f"{column}: not one of the first {len(rows)} rows is right: {wrong[0]}")
+        advice = "; divide them by 255 if 255 is ink" if "floats" in wrong[0] else ""
+        raise InputError(
+            f"{column}: not one of the first {len(rows)} rows is right: {wrong[0]}{advice}"
+        )
     return itertools.chain(taken, stream)
 
 

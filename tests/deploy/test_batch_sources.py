@@ -7,6 +7,7 @@ import tracemalloc
 
 import batch_inputs
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from batch_inputs import DIGITS, FILES, LABELS, N, png
 
@@ -88,6 +89,20 @@ def test_columns_are_kept(session, there, small, name, keep, kept, expected):
     table = labels_of(session, plan([name], keep=[keep]))
     assert table.schema.names[:3] == ["path", "row", kept]
     assert table[kept].to_pylist() == expected
+
+
+def test_a_data_set_of_hugging_face(session, there, small):
+    """Pictures in structs, and a column called ``label``, as ours is."""
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = [{"bytes": png(digit), "path": None} for digit in DIGITS]
+    images = pa.table({"image": pa.array(rows, kind), "label": LABELS})
+    pa.parquet.write_table(images, there / "train.parquet", row_group_size=10)
+    planned = plan(["train.parquet"], keep=["label"])
+    assert [part.rows for part in planned] == [10] * 4
+    table = labels_of(session, planned)
+    assert table["input_label"].to_pylist() == LABELS.tolist()
+    pictures = session.predict([png(digit) for digit in DIGITS])
+    assert table["label"].to_pylist() == [answer["label"] for answer in pictures]
 
 
 def test_pictures_of_a_folder(session, there, small):
