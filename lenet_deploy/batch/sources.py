@@ -219,17 +219,24 @@ def _of_pictures(files: Sequence[File]) -> Iterator[Part]:
 
 
 def _read_pictures(part: Part) -> Iterator[pa.RecordBatch]:
-    size, chunk = 0, []
-    for file in part.files:
+    for files in _chunks(part.files):
+        with ThreadPoolExecutor(8) as pool:
+            fetch = pool.map if "://" in files[0].name else map
+            pictures = pa.array(list(fetch(_read_picture, files)), _PICTURE)
+        paths, rows = pa.array([file.name for file in files]), pa.nulls(len(files), pa.int64())
+        yield pa.RecordBatch.from_arrays([paths, rows, pictures], [*PLACE.names, part.column])
+
+
+def _chunks(files: Sequence[File]) -> Iterator[list[File]]:
+    """Neighbours of which no more is in memory than `BYTES`, unless one alone is larger."""
+    chunk: list[File] = []
+    for file in files:
+        if chunk and (len(chunk) == 64 or sum(f.size for f in chunk) + file.size > BYTES):
+            yield chunk
+            chunk = []
         chunk.append(file)
-        size += file.size
-        if size > BYTES or len(chunk) == 64 or file is part.files[-1]:
-            pictures = [_read_picture(file) for file in chunk]
-            place = [[file.name for file in chunk], pa.nulls(len(chunk), pa.int64())]
-            yield pa.RecordBatch.from_arrays(
-                [*map(pa.array, place), pa.array(pictures, _PICTURE)], [*PLACE.names, part.column]
-            )
-            size, chunk = 0, []
+    if chunk:
+        yield chunk
 
 
 def _read_picture(file: File) -> dict[str, bytes | str]:
