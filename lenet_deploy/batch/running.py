@@ -106,7 +106,7 @@ def run(
         top_k: Classes to rank.
         to: Kind of the files of a folder: ``parquet`` (the default), ``csv`` or ``jsonl``.
         trust: Whether an artifact that runs code may be loaded.
-        workers: Processes. Default: the cores that affinity and the cgroup allow.
+        workers: Processes. Default: the cores that affinity and the cgroup allow, or the cluster's.
         max_errors: Rows with an error, those of earlier runs too, above which the job stops.
             Default: any number.
         force: Replace an earlier output, once this one is whole.
