@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
+from lenet_runtime.cpu import usable_cores
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, first_line
 from lenet_runtime.version import installed, pip_install
 
@@ -25,7 +26,7 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
     Args:
         address: ``auto`` for the cluster that this machine is part of, or ``HOST:PORT``; None
             starts one on this machine, on its loopback alone, and ends it.
-        cpus: The cores of a cluster that is started; None for those there are.
+        cpus: The cores of a cluster that is started; None for those that are ours.
 
     Raises:
         BackendUnavailable: Ray is not installed, or too old.
@@ -40,13 +41,17 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
         if address is None:
             folder = tempfile.mkdtemp(prefix="lenet-ray-")  # short: sockets lie in it
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            options |= {"_temp_dir": folder, "include_dashboard": False, "num_cpus": cpus}
+            options |= {
+                "_temp_dir": folder,
+                "include_dashboard": False,
+                "num_cpus": cpus or usable_cores(),
+            }
+        stack.callback(ray.shutdown)  # also of what Ctrl-C left half begun
         try:
             ray.init(logging_level=logging.ERROR, **options)
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             place = f"at {address}" if address else "on this machine"
             raise DeployError(f"Ray: no cluster to use {place}: {first_line(error)}") from error
-        stack.callback(ray.shutdown)
         yield ray
 
 
