@@ -5,10 +5,13 @@ import logging
 import os
 import re
 import shutil
+import signal
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from lenet_runtime.cpu import usable_cores
@@ -16,7 +19,7 @@ from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, fi
 from lenet_runtime.version import installed, pip_install
 
 OLDEST = (2, 60)  # what was tried; the names of Ray's options change every few months
-_CONNECT_S = 5.0
+_CONNECT_S, _LEAVE_S = 5.0, 3.0
 
 
 @contextlib.contextmanager
@@ -46,13 +49,45 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
                 "include_dashboard": False,
                 "num_cpus": cpus or usable_cores(),
             }
-        stack.callback(ray.shutdown)  # also of what Ctrl-C left half begun
+        stack.callback(_shut_down, ray, is_own=address is None)  # also what Ctrl-C left half begun
         try:
             ray.init(logging_level=logging.ERROR, **options)
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             place = f"at {address}" if address else "on this machine"
             raise DeployError(f"Ray: no cluster to use {place}: {first_line(error)}") from error
         yield ray
+
+
+def _shut_down(ray: Any, *, is_own: bool) -> None:
+    """Leave the cluster; of one's own, end what is left: after Ctrl-C, Ray forgets its agents."""
+    started = _descendants() if is_own else {}
+    ray.shutdown()
+    end = time.monotonic() + _LEAVE_S
+    while started and time.monotonic() < end:
+        time.sleep(0.05)
+        started = {pid: began for pid, began in started.items() if _began(pid) == began}
+    for pid in started:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _descendants() -> dict[int, str]:
+    """The processes that descend from this one, and when each began."""
+    found = [os.getpid()]
+    for pid in found:
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += map(int, task.read_text().split())
+    return {pid: _began(pid) for pid in found[1:]}
+
+
+def _began(pid: int) -> str:
+    """What tells a process from another one that gets its number; empty where it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
 
 
 def prepare(address: str | None) -> None:
