@@ -6,8 +6,8 @@ parts, an engine (`local`, `on_ray`) has them answered by `worker.Worker`s, and 
 see to it that each row is written exactly once. `run` is all of it.
 """
 
-from lenet_deploy.batch.arrow import predict_arrow
+from lenet_deploy.batch.arrow import answer_schema, predict_arrow
 from lenet_deploy.batch.running import ENGINES, Summary, run
 from lenet_deploy.batch.tally import Progress
 
-__all__ = ["ENGINES", "Progress", "Summary", "predict_arrow", "run"]
+__all__ = ["ENGINES", "Progress", "Summary", "answer_schema", "predict_arrow", "run"]

@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 import lenet_runtime
-from lenet_deploy.batch.columns import Decoded, Decoder, find_column, is_of_pictures
+from lenet_deploy.batch.columns import find_column, is_of_pictures
+from lenet_deploy.batch.decoding import Decoded, Decoder
 from lenet_runtime import Session
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.prediction import Prediction
@@ -78,7 +79,7 @@ def predict_arrow(
     first = next(stream, None)
     if first is None:
         return
-    stream = itertools.chain([first], stream)
+    stream = _alike(itertools.chain([first], stream), first.schema)
     column = find_column(first.schema, column)
     schema = answer_schema(first.schema, column, keep)
     names = [name for name in first.schema.names if name != column] if keep is None else keep
@@ -92,8 +93,6 @@ def predict_arrow(
     if judge and not is_of_pictures(first.schema.field(column).type):
         stream = _judged(stream, column, decoder, artifact)
     for batch in stream:
-        if batch.schema != first.schema:
-            raise InputError(f"expected batches of {first.schema}, found one of {batch.schema}")
         answers = _answers(artifact, decoder(batch.column(column)), len(batch), top_k)
         yield pa.RecordBatch.from_arrays(
             [*(batch.column(name) for name in names), *answers], schema=schema
@@ -128,6 +127,13 @@ def kept_name(name: str, ours: pa.Schema = ANSWER) -> str:
     return f"input_{name}" if name in ours.names else name
 
 
+def _alike(stream: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for batch in stream:
+        if batch.schema != schema:
+            raise InputError(f"expected batches of {schema}, found one of {batch.schema}")
+        yield batch
+
+
 def _judged(
     stream: Iterator[pa.RecordBatch], column: str, decoder: Decoder, session: Session
 ) -> Iterator[pa.RecordBatch]:
@@ -140,9 +146,12 @@ def _judged(
     manifest = session.manifest
     for _, pixels in first.groups:
         to_pixels(pixels, manifest.preprocessing, manifest.image_shape)
-    wrong = [error for error in first.errors.values() if not error.endswith("found null")]
+    wrong = [error for error in first.errors.values() if not error.endswith(" null")]
     if wrong and not first.groups:
-        raise InputError(f"{column}: not one of the first {len(rows)} rows is right: {wrong[0]}")
+        advice = "; divide them by 255 if 255 is ink" if "floats" in wrong[0] else ""
+        raise InputError(
+            f"{column}: not one of the first {len(rows)} rows is right: {wrong[0]}{advice}"
+        )
     return itertools.chain(taken, stream)
 
 

@@ -17,8 +17,9 @@ from lenet_deploy.batch.files import File
 from lenet_deploy.batch.parts import Part, Piece, reading
 from lenet_deploy.batch.tables import Reader
 
-_BLOCK = 2**20  # bytes that are parsed at once
-_PART = 32 * _BLOCK
+_BLOCK = 4 * 2**20  # bytes that are parsed at once
+_PART = 8 * _BLOCK
+_LINE = 4 * _BLOCK  # bytes that a line may have
 _KNOWN = 2**20  # bytes at the beginning that say what the columns are
 
 
@@ -68,6 +69,7 @@ def _layout(stream: BinaryIO) -> _Layout:
         raise ValueError("it has no rows")
     layout = _Layout(start, columns, label, pa.float64(), whole=True)
     pixels = _columns(sample, layout)[-1].flatten().to_numpy(zero_copy_only=False)
+    pixels = np.nan_to_num(pixels)  # missing ones
     if (pixels % 1).any():
         if pixels.max() > 1:
             raise ValueError("expected whole numbers of 0 to 255, or fractions of 0 to 1")
@@ -102,8 +104,8 @@ def _blocks(stream: BinaryIO, size: int | None) -> Iterator[bytes]:
             yield rest + data[:end]
             rest = b""
         rest += data[end:]
-        if len(rest) > 16 * _BLOCK:
-            raise ValueError("a line of more than 16 MiB")
+        if len(rest) > _LINE:
+            raise ValueError(f"a line of more than {_LINE} bytes")
     if rest.strip():
         yield rest
 
@@ -160,16 +162,14 @@ def _schema(file: File) -> pa.Schema:
 
 def _pieces(file: File, _: str) -> Iterator[Piece]:
     with _opened(file) as (stream, gzipped):
-        if gzipped:  # can only be read from its front
-            yield Piece(None)
-            return
         stop = start = _layout(stream).start
         stream.seek(start)
         first = rows = 0
         for block in chain(_blocks(stream, None), [b""]):
             stop += len(block)
             rows += _count(block) if block else 0
-            if rows and (not block or stop - start >= _PART):
+            # What is gzipped can only be read from its front.
+            if rows and (not block or (stop - start >= _PART and not gzipped)):
                 yield Piece(rows, start, stop, first)
                 start, first, rows = stop, first + rows, 0
 

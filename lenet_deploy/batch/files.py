@@ -1,16 +1,20 @@
 """Files of this machine or behind any URL that fsspec opens: found, opened, known again."""
 
 import glob
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from lenet_deploy import matching
-from lenet_runtime.errors import BackendUnavailable, InputError
+from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, first_line
 
 # What says that a file is another one than before, by the names that fsspec's file systems use.
-_STAMPS = ("mtime", "LastModified", "last_modified", "updated", "ETag", "etag", "md5", "CRC")
+_STAMPS = (
+    "ETag", "etag", "md5", "CRC", "mtime", "LastModified", "last_modified", "updated", "created",
+)  # fmt: skip
 # The package that brings a protocol, where its name is not the protocol's extra of fsspec.
 _PACKAGES = {
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs",
@@ -40,15 +44,20 @@ class File:
         """The absolute path, or the URL."""
         return self.name if "://" in self.name else str(Path(self.folder, self.name))
 
-    def open(self) -> BinaryIO:
-        """Open it for reading.
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """A block that reads it.
 
         Raises:
             InputError: It is gone, cannot be read, or is not the file that was planned.
             BackendUnavailable: As `find`.
         """
         try:
-            now = _of_url(self.name)[0] if "://" in self.name else _of_path(Path(self.path), "")
+            if "://" in self.name:
+                system, path = _system(self.name)  # which must live as long as the stream
+                now = _of_entry(self.name, system.info(path))
+            else:
+                now = _of_path(Path(self.path), "")
         except FileNotFoundError as error:
             raise InputError(f"{self.name}: is gone since the job was planned") from error
         except OSError as error:
@@ -57,19 +66,12 @@ class File:
             raise InputError(
                 f"{self.name}: has changed since the job was planned; start anew with force=True"
             )
-        return self.open_unchecked()
-
-    def open_unchecked(self) -> BinaryIO:
-        """Open it for reading, whatever has become of it.
-
-        Raises:
-            OSError: It cannot be opened.
-            BackendUnavailable: As `find`.
-        """
         if "://" not in self.name:
-            return Path(self.path).open("rb")
-        system, path = _system(self.name)
-        return cast(BinaryIO, system.open(path, "rb"))
+            with Path(self.path).open("rb") as stream:
+                yield stream
+            return
+        with system.open(path, "rb") as stream:
+            yield stream
 
 
 def find(argument: str, listed: Callable[[str], bool]) -> list[File]:
@@ -90,6 +92,10 @@ def find(argument: str, listed: Callable[[str], bool]) -> list[File]:
         raise InputError(f"{argument}: no such file") from error
     except OSError as error:
         raise InputError(f"{argument}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # file systems raise their clients' own, such as missing credentials
+        if isinstance(error, DeployError) or "://" not in argument:
+            raise
+        raise InputError(f"{argument}: cannot be read ({first_line(error)})") from error
 
 
 def _of_path(path: Path, folder: str) -> File:
@@ -97,9 +103,9 @@ def _of_path(path: Path, folder: str) -> File:
     return File(str(path), folder, status.st_size, str(status.st_mtime_ns))
 
 
-def _of_url(url: str, listed: Callable[[str], bool] = lambda _: True) -> list[File]:
+def _of_url(url: str, listed: Callable[[str], bool]) -> list[File]:
     system, path = _system(url)
-    if glob.has_magic(path):
+    if glob.has_magic(path) and not system.exists(path):
         entries: Iterable[Mapping[str, Any]] = system.glob(path, detail=True).values()
         missing = "no file matches"
     elif (entry := system.info(path))["type"] == "directory":
@@ -107,28 +113,30 @@ def _of_url(url: str, listed: Callable[[str], bool] = lambda _: True) -> list[Fi
         entries = [child for child in children if listed(Path(child["name"]).name)]
         missing = "expected pictures, found none in this folder"
     else:
-        entries, missing = [entry], ""
-    scheme, rest = url.split("://", 1)
-    chain = "".join(rest.partition("::")[1:])  # as in zip://*.png::s3://bucket/scans.zip
-    files = []
-    for entry in entries:
-        if entry["type"] == "file":
-            name = str(entry["name"])
-            name = name if "://" in name else f"{scheme}://{name}{chain}"
-            stamp = " ".join(str(entry[key]) for key in _STAMPS if entry.get(key) is not None)
-            files.append(
-                File(name, "", int(entry["size"] or 0), stamp or str(entry.get("created")))
-            )
+        entries, missing = [entry], "no such file"
+    files = [_of_entry(url, entry) for entry in entries if entry["type"] == "file"]
     if not files:
         raise InputError(missing)
     return sorted(files, key=lambda file: file.name)
+
+
+def _of_entry(url: str, entry: Mapping[str, Any]) -> File:
+    """The file that a file system's entry is of, which was found by way of a URL."""
+    scheme, rest = url.split("://", 1)
+    name = str(entry["name"])
+    if "://" not in name:
+        chain = "".join(rest.partition("::")[1:])  # as in zip://*.png::s3://bucket/scans.zip
+        name = f"{scheme}://{name}{chain}"
+    stamp = next((entry[key] for key in _STAMPS if entry.get(key) is not None), "")
+    stamp = stamp.timestamp() if isinstance(stamp, datetime) else stamp
+    return File(name, "", int(entry["size"] or 0), str(stamp))
 
 
 def _system(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path in it."""
     scheme = url.partition("://")[0]
     try:
-        import fsspec
+        import fsspec.core  # type: ignore[import-untyped]
 
         return cast(tuple[Any, str], fsspec.core.url_to_fs(url))
     except ImportError as error:

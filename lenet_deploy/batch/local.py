@@ -24,7 +24,6 @@ from lenet_deploy.batch.parts import Part
 from lenet_deploy.batch.worker import Report, Settings, Worker
 from lenet_runtime import cpu
 from lenet_runtime.errors import DeployError
-from lenet_serve.processes import signal_name
 
 _AT_ONCE = 2  # parts that a process has
 _REPORT_S = 0.2
@@ -40,7 +39,8 @@ def run(
         parts: The parts, of which few are taken at a time.
         settings: What to do with them.
         output: What writes them.
-        workers: Processes; None for as many as the cores that are ours. A single part is written by this process, which takes no start.
+        workers: Processes; None for as many as the cores that are ours. A
+            single part is written by this process, which takes no start.
         report: Is told of the rows, and their errors, of all parts that are under way.
 
     Raises:
@@ -196,6 +196,8 @@ class _Pool:
 
 
 def _lost(part: Part, code: int) -> str:
+    from lenet_serve.processes import signal_name  # 40 ms, which workers must not pay
+
     how = signal_name(-code) if code < 0 else f"exit code {code}"
     advice = (
         "if that was for want of memory, take fewer workers"
@@ -225,10 +227,13 @@ def serve() -> None:
 
         for done in worker.each(iter(control.recv, None), report):
             control.send(("done", done))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+    except EOFError:
         os._exit(1)
     except Exception as error:
-        control.send(("error", _portable(error)))
+        try:
+            control.send(("error", _portable(error)))
+        except OSError:  # there is no parent any more, which may well be the error
+            os._exit(1)
 
 
 def _leave_with(socket: int) -> None:

@@ -23,7 +23,7 @@ class Part:
         files: Many pictures, or one file of another kind.
         column: Column of pictures or pixels in the batches that `sources.read` makes of it.
         keep: Columns to repeat, as the file calls them.
-        rows: Rows, or pictures; None where only reading tells, as of gzipped CSV.
+        rows: Rows, or pictures.
         start: Where the part begins in its file: a row group, a record batch, a row or a byte.
         stop: Where it ends, exclusive.
         first: Row of the file that is the part's first, from 0.
@@ -35,11 +35,16 @@ class Part:
     files: tuple[File, ...]
     column: str
     keep: tuple[str, ...] = ()
-    rows: int | None = None
+    rows: int = 0
     start: int = 0
     stop: int = 0
     first: int = 0
     judge: bool = False
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Absolute paths, or URLs, of the files."""
+        return tuple(file.path for file in self.files)
 
     @property
     def file(self) -> File:
@@ -51,7 +56,7 @@ class Part:
 class Piece:
     """A piece of a file, as a part will hold it: `Part.rows`, `start`, `stop` and `first`."""
 
-    rows: int | None
+    rows: int
     start: int = 0
     stop: int = 0
     first: int = 0

@@ -1,15 +1,14 @@
 """`run`: a whole job, from what users name to the answers in their place."""
 
-import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from lenet_deploy import cache, matching
+from lenet_deploy import cache
 from lenet_deploy.batch import local, sources
 from lenet_deploy.batch.job import Job, PartDone, Parts, clear, writing
 from lenet_deploy.batch.parts import Part
@@ -70,7 +69,7 @@ def _local(address: str | None) -> Engine:
 def _ray(address: str | None) -> Engine:
     from lenet_deploy.batch.on_ray import run
 
-    return partial(run, address=address)
+    return functools.partial(run, address=address)
 
 
 # What makes an engine, for the address that the user gave; imports belong inside.
@@ -101,7 +100,7 @@ def run(
         inputs: Files, folders, globs and URLs, see `sources.plan`.
         output: ``labels.parquet``, ``.csv`` or ``.jsonl``; or a folder, of a file for each part.
         artifact: An exported folder. Default: the bundled network.
-        column: Column of pictures or pixels, of files that have columns. Default: the one that
+        column: Column of pictures or pixels, of inputs that have columns. Default: the one that
             fits.
         keep: Columns to repeat in the output.
         top_k: Classes to rank.
@@ -128,24 +127,23 @@ def run(
         raise InputError("force: starts anew, and resume=True goes on; pass one of them")
     execute = ENGINES[engine](address)
     place = output_of(output, to)
-    _refuse_output_among(inputs, place)
-    parts = sources.plan(inputs, column, keep)
+    parts = sources.plan(inputs, column, keep, functools.partial(_refuse_output_among, place))
     opened_artifact = Artifact.open(artifact or cache.default_artifact())
     settings = Settings(opened_artifact, top_k, trust)
-    rows = [part.rows for part in parts if part.rows is not None]
+    rows = sum(part.rows for part in parts)
     document = {
         "lenet_deploy": __version__, "artifact": opened_artifact.digest,
-        "inputs": sources.fingerprint(parts),
+        "inputs": sources.fingerprint(parts), "rows": rows,
         "column": column, "keep": list(keep), "top_k": top_k, "format": place.format,
     }  # fmt: skip
     ranks = min(top_k, len(opened_artifact.manifest.labels))
-    tally = Tally(sum(rows) if len(rows) == len(parts) else None, max_errors, progress)
+    tally = Tally(rows, max_errors, progress)
     with opened(place, document, ranks, force=force, resume=resume) as (job, earlier):
         totals = earlier
         if totals is None:
             assert job is not None
             left = (part for part in parts if part.number not in tally.done)
-            results = partial(
+            results = functools.partial(
                 execute, left, settings, job.parts, workers=workers,
                 report=tally.under_way,
             )  # fmt: skip
@@ -187,16 +185,21 @@ def _answer(
     return totals
 
 
-def _refuse_output_among(inputs: Sequence[str], place: Output) -> None:
-    """Refuse to read what is to be written: an output of before that the inputs' names match."""
-    if not place.path.is_file():
+def _refuse_output_among(place: Output, path: str) -> None:
+    """Refuse to read what is to be written."""
+    if "://" in path:
         return
-    for name in inputs:
-        paths: list[Path] = []
-        with contextlib.suppress(InputError, OSError):  # which planning will say
-            paths = matching.match(name, lambda own: own == place.path.name)
-        if any(path.name == place.path.name and path.resolve() == place.path for path in paths):
-            raise InputError(
-                f"output: {place.path} is one of the inputs that {name} names; name an output "
-                "that no input matches"
-            )
+    folder, name = os.path.split(path)
+    above = _folders_above(folder)
+    if place.path in above or (place.path.name == name and place.path.parent == above[0]):
+        raise InputError(
+            f"output: {place.path} is, or holds, one of the inputs, {path}; name an output that "
+            "the inputs' names do not match"
+        )
+
+
+@functools.lru_cache(maxsize=4096)
+def _folders_above(folder: str) -> tuple[Path, ...]:
+    """A folder and those that it is in, without links; of a million pictures few folders' are."""
+    path = Path(folder).resolve()
+    return (path, *path.parents)

@@ -1,7 +1,7 @@
 """What a job reads: any inputs, cut into parts, and a part's record batches.
 
     parts = plan(["digits/*.parquet"])
-    batches = answers(parts[0], session)
+    batches = answers(parts[0], read(parts[0]), session)
 
 A part is what one worker answers in one file: 1,024 pictures, some row groups of a Parquet file,
 some record batches of an Arrow file, rows of NPY and IDX, a range of bytes of CSV. What is
@@ -10,7 +10,7 @@ compressed as a whole, `.gz` and NPZ, can only be read from its front, so it is 
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import PurePath
@@ -22,12 +22,12 @@ from lenet_deploy.batch import arrays, delimited, tables
 from lenet_deploy.batch.arrow import ANSWER, kept_name, predict_arrow
 from lenet_deploy.batch.columns import find_column
 from lenet_deploy.batch.files import File, find
-from lenet_deploy.batch.parts import BYTES, PICTURES, Part, Piece, reading
+from lenet_deploy.batch.parts import BYTES, PICTURES, Part, reading
 from lenet_runtime import Session
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.files import is_picture
 
-PICTURE_COLUMN = "picture"
+PICTURE_COLUMN, _PICTURES = "picture", "pictures"
 PLACE = pa.schema([("path", pa.string()), ("row", pa.int64())])
 _PICTURE = pa.struct([("bytes", pa.binary()), ("error", pa.string())])
 _NAMED = ("parquet", "arrow", "arrow stream")  # kinds whose columns have names of their own
@@ -46,42 +46,57 @@ _MAGICS = {
 }  # fmt: skip
 
 
-def plan(inputs: Sequence[str], column: str | None = None, keep: Sequence[str] = ()) -> list[Part]:
+def plan(
+    inputs: Sequence[str],
+    column: str | None = None,
+    keep: Sequence[str] = (),
+    check: Callable[[str], None] = lambda path: None,
+) -> list[Part]:
     """The parts of all inputs, in the inputs' order; of each input its files are sorted.
 
-    It reads names and what files say of themselves, no pixels, but of CSV, whose lines it counts.
-    A file that several inputs name is taken once. Names of pictures stay in memory, some 300 bytes
-    each.
+    It reads names and what files say of themselves, no pixels; but it counts the lines of CSV, and
+    the rows of what has no index. A file that several inputs name is taken once. Names of pictures
+    stay in memory, some 300 bytes each, and twice that while this runs.
 
     Args:
         inputs: Files, folders (for their own files), globs, or fsspec's URLs of these.
         column: Column of pictures or pixels in files that have named columns. Default: the one
             that can be meant.
         keep: Columns to repeat in the answers, which all files must have.
+        check: Is told the path of each file before any is opened, and may raise.
 
     Raises:
         InputError: An input names no file; a file is none of the known kinds, empty or damaged; a
             column is missing or is of another type than in the first file.
         BackendUnavailable: A URL needs a package that is missing.
     """
-    files = {file.path: file for name in inputs for file in find(name, _is_listed)}
+    named: dict[str, File] = {}
+    for name in inputs:
+        for file in find(name, _is_listed):
+            check(file.path)
+            named.setdefault(file.path, file)
+    files = named.values()
+    others = [file for file in files if not is_picture(_name(file))]
     with ThreadPoolExecutor(8) as pool:  # what is far away is asked at once
-        kinds = list(pool.map(_kind, files.values()))
-        schemas = pool.map(_schema, files.values(), kinds)
-        columns = _columns(files.values(), kinds, schemas, column, tuple(keep))
-        pieces = list(pool.map(_pieces, files.values(), kinds, columns))
+        kinds = dict(zip(others, pool.map(_kind, others), strict=True))
+        tables = [file for file, kind in kinds.items() if kind != _PICTURES]
+        schemas = pool.map(lambda file: _READERS[kinds[file]].schema(file), tables)
+        columns = _columns(kinds, dict(zip(tables, schemas, strict=True)), column, keep)
+        cuts = pool.map(lambda f: list(_READERS[kinds[f]].pieces(f, columns[f])), tables)
+        pieces = dict(zip(tables, cuts, strict=True))
+    if keep and len(tables) < len(files):
+        raise InputError(f"keep: pictures have no columns to repeat, found {', '.join(keep)}")
     parts: list[Part] = []
     judged: set[str] = set()
-    for kind, group in itertools.groupby(zip(kinds, files.values(), columns, pieces, strict=True),
-                                         key=lambda entry: entry[0]):  # fmt: skip
-        if kind == "pictures":
-            parts += _of_pictures([file for _, file, _, _ in group])
+    for kind, group in itertools.groupby(files, lambda file: kinds.get(file, _PICTURES)):
+        if kind == _PICTURES:
+            parts += _of_pictures([*group])
             continue
-        for _, file, name, cuts in group:
-            for piece in cuts:
+        for file in group:
+            for p in pieces[file]:
                 parts.append(
-                    Part(0, kind, (file,), name, tuple(keep), piece.rows, piece.start, piece.stop,
-                         piece.first, judge=kind not in judged)
+                    Part(0, kind, (file,), columns[file], tuple(keep), p.rows, p.start, p.stop,
+                         p.first, judge=kind not in judged)
                 )  # fmt: skip
                 judged.add(kind)
     return [replace(part, number=number) for number, part in enumerate(parts)]
@@ -96,11 +111,19 @@ def fingerprint(parts: Iterable[Part]) -> str:
     return digest.hexdigest()
 
 
-def answers(part: Part, session: Session, top_k: int | None = None) -> Iterator[pa.RecordBatch]:
-    """What `predict_arrow` answers to a part: ``path``, ``row``, the kept columns, its own.
+def answers(
+    part: Part, batches: Iterable[pa.RecordBatch], session: Session, top_k: int | None = None
+) -> Iterator[pa.RecordBatch]:
+    """What `predict_arrow` answers to a part: ``path``, ``row``, kept columns, then its own.
 
     ``row`` is the row in the file, from 0, and null for a picture. A kept column that is named as
     one of these is called ``input_NAME``.
+
+    Args:
+        part: The part.
+        batches: What `read` reads of it, by way of another thread perhaps.
+        session: The session.
+        top_k: Classes to rank.
 
     Raises:
         InputError: As `read`; or the pixels are refused as a whole, see `arrow`.
@@ -108,7 +131,7 @@ def answers(part: Part, session: Session, top_k: int | None = None) -> Iterator[
     """
     column = kept_name(part.column, _OURS)
     try:
-        yield from predict_arrow(read(part), session, column=column, top_k=top_k, judge=part.judge)
+        yield from predict_arrow(batches, session, column=column, top_k=top_k, judge=part.judge)
     except InputError as error:
         if str(error).startswith(part.files[0].name):
             raise
@@ -124,24 +147,15 @@ def read(part: Part) -> Iterator[pa.RecordBatch]:
         InputError: A file of many rows is damaged, gone, or another than when the job was planned.
         BackendUnavailable: As `plan`.
     """
-    if part.kind == "pictures":
+    if part.kind == _PICTURES:
         yield from _read_pictures(part)
         return
     row = part.first
     names = [*PLACE.names, *(kept_name(name, _OURS) for name in (*part.keep, part.column))]
-    for batch in _ahead(_READERS[part.kind].read(part)):
+    for batch in _READERS[part.kind].read(part):
         place = [pa.repeat(part.file.name, len(batch)), pa.array(np.arange(row, row + len(batch)))]
         row += len(batch)
         yield pa.RecordBatch.from_arrays([*place, *batch.columns], names)
-
-
-def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same batches, each read on another thread while the one before it is answered."""
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, batches, None)
-        while (batch := following.result()) is not None:
-            following = pool.submit(next, batches, None)
-            yield batch
 
 
 def _is_listed(name: str) -> bool:
@@ -153,61 +167,55 @@ def _is_listed(name: str) -> bool:
     )
 
 
+def _name(file: File) -> str:
+    """The file's own name, in lower case, of a path or a URL."""
+    return PurePath(file.name.partition("::")[0]).name.lower()
+
+
 def _kind(file: File) -> str:
-    """The kind of a file: by its name, or by its first bytes."""
-    name = file.name.partition("::")[0].lower()
-    kind = _SUFFIXES.get(PurePath(name.removesuffix(".gz")).suffix, "")
-    if not kind and is_picture(PurePath(name).name):
-        return "pictures"
+    """The kind of a file that no picture is named like: by its name, or by its first bytes."""
+    kind = _SUFFIXES.get(PurePath(_name(file).removesuffix(".gz")).suffix, "")
     with reading(file, "a file that can be read"), file.open() as stream:
         start = arrays.unzipped(stream).read(16)
     if kind and not start:
         raise InputError(f"{file.name}: expected {kind}, found an empty file")
     if kind in ("", "arrow"):
         kind = next((k for magic, k in _MAGICS.items() if start.startswith(magic)), kind)
-    return kind or "pictures"
-
-
-def _schema(file: File, kind: str) -> pa.Schema:
-    return _READERS[kind].schema(file) if kind in _READERS else pa.schema([])
+    return kind or _PICTURES
 
 
 def _columns(
-    files: Iterable[File], kinds: Sequence[str], schemas: Iterable[pa.Schema], column: str | None,
+    kinds: Mapping[File, str], schemas: Mapping[File, pa.Schema], column: str | None,
     keep: Sequence[str],
-) -> list[str]:  # fmt: skip
+) -> dict[File, str]:  # fmt: skip
     """The column of each file. One name means one type in all files, and kept ones are in each."""
-    columns: list[str] = []
+    columns: dict[File, str] = {}
     known: dict[str, tuple[pa.DataType, str]] = {}
-    for file, kind, schema in zip(files, kinds, schemas, strict=True):
-        where = f"{file.name}: "
-        name = PICTURE_COLUMN
-        if kind != "pictures":
-            name = find_column(schema, column if kind in _NAMED else arrays.COLUMN, where)
-        for own in [*keep, *([name] if kind in _NAMED else [])]:
+    for file, schema in schemas.items():
+        is_named = kinds[file] in _NAMED
+        name = find_column(schema, column if is_named else arrays.COLUMN, f"{file.name}: ")
+        for own in [*keep, *([name] if is_named else [])]:
             if own not in schema.names:
-                there = ", ".join(schema.names) or "none, as of every picture"
-                raise InputError(f"{where}expected a column {own!r} to keep, found {there}")
-            kind_here = schema.field(own).type
-            kind_known, elsewhere = known.setdefault(own, (kind_here, file.name))
-            if kind_here != kind_known:
                 raise InputError(
-                    f"{where}expected {own!r} of {kind_known}, as in {elsewhere}, found {kind_here}"
+                    f"{file.name}: expected a column {own!r} to keep, found "
+                    f"{', '.join(schema.names)}"
                 )
-        if kind in _NAMED:
+            kind = schema.field(own).type
+            first, elsewhere = known.setdefault(own, (kind, file.name))
+            if kind != first:
+                raise InputError(
+                    f"{file.name}: expected {own!r} of {first}, as in {elsewhere}, found {kind}"
+                )
+        if is_named:
             column = name
-        columns.append(name)
+        columns[file] = name
     return columns
-
-
-def _pieces(file: File, kind: str, column: str) -> list[Piece]:
-    return list(_READERS[kind].pieces(file, column)) if kind in _READERS else []
 
 
 def _of_pictures(files: Sequence[File]) -> Iterator[Part]:
     for start in range(0, len(files), PICTURES):
         chunk = tuple(files[start : start + PICTURES])
-        yield Part(0, "pictures", chunk, PICTURE_COLUMN, (), len(chunk))
+        yield Part(0, _PICTURES, chunk, PICTURE_COLUMN, (), len(chunk))
 
 
 def _read_pictures(part: Part) -> Iterator[pa.RecordBatch]:

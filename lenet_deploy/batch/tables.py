@@ -1,6 +1,6 @@
 """Parquet and Arrow IPC (Feather): files that have named columns."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 from lenet_deploy.batch.columns import is_of_pictures
 from lenet_deploy.batch.files import File
 from lenet_deploy.batch.parts import BYTES, PART, PICTURES, ROWS, Part, Piece, reading
+
+_MANY = 64  # blocks of a file that all become parts
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,12 @@ class Reader:
     read: Callable[[Part], Iterator[pa.RecordBatch]]
 
 
-def gather(rows: Iterator[int], least: int) -> Iterator[Piece]:
-    """Pieces of neighbouring blocks with this many rows, each of at least `least` rows."""
-    start = first = total = 0
-    stop = 0
+def _gather(rows: Sequence[int], least: int) -> Iterator[Piece]:
+    """A piece for each block of rows; of more than `_MANY`, for neighbours of at least `least`."""
+    start = stop = first = total = 0
     for stop, count in enumerate(rows, 1):
         total += count
-        if total >= least:
+        if total >= least or (total and len(rows) <= _MANY):
             yield Piece(total, start, stop, first)
             start, first, total = stop, first + total, 0
     if total:
@@ -59,7 +60,7 @@ def _parquet_pieces(file: File, column: str) -> Iterator[Piece]:
     with _parquet(file) as table:
         least = _least(table.schema_arrow, column)
         groups = [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
-    yield from gather(iter(groups), least)
+    yield from _gather(groups, least)
 
 
 def _parquet_read(part: Part) -> Iterator[pa.RecordBatch]:
@@ -96,7 +97,7 @@ def _arrow_pieces(file: File, column: str) -> Iterator[Piece]:
     least = _least(_arrow_schema(file), column)
     with _arrow(file, []) as reader:
         rows = [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
-    yield from gather(iter(rows), least)
+    yield from _gather(rows, least)
 
 
 def _arrow_read(part: Part) -> Iterator[pa.RecordBatch]:
@@ -115,9 +116,12 @@ def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 @contextmanager
 def _stream(file: File) -> Iterator[pa.RecordBatchStreamReader]:
-    with reading(file, "an Arrow stream"), file.open() as stream:
-        with pa.ipc.open_stream(stream) as reader:
-            yield reader
+    with (
+        reading(file, "an Arrow stream"),
+        file.open() as stream,
+        pa.ipc.open_stream(stream) as reader,
+    ):
+        yield reader
 
 
 def _stream_schema(file: File) -> pa.Schema:
@@ -126,7 +130,8 @@ def _stream_schema(file: File) -> pa.Schema:
 
 
 def _stream_pieces(file: File, column: str) -> Iterator[Piece]:
-    yield Piece(None)
+    with _stream(file) as reader:
+        yield Piece(sum(batch.num_rows for batch in reader))
 
 
 def _stream_read(part: Part) -> Iterator[pa.RecordBatch]:

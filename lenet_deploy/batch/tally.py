@@ -17,13 +17,13 @@ class Progress:
 
     Attributes:
         rows: Rows that are done, those of earlier runs too.
-        total: Rows of the job; None where only reading all of it tells.
+        total: Rows of the job.
         errors: Rows with an error among those done.
         rows_before: Rows that an earlier run had done.
     """
 
     rows: int
-    total: int | None
+    total: int
     errors: int
     rows_before: int
 
@@ -32,7 +32,7 @@ class Tally:
     """Counts rows and errors.
 
     Args:
-        total: See `Progress`.
+        total: Rows of the job.
         max_errors: Errors above which the job stops; None for any number.
         show: Is told of the progress.
 
@@ -45,7 +45,7 @@ class Tally:
     """
 
     def __init__(
-        self, total: int | None, max_errors: int | None, show: Callable[[Progress], None]
+        self, total: int, max_errors: int | None, show: Callable[[Progress], None]
     ) -> None:
         self._total, self._max_errors, self._show = total, max_errors, show
         self.rows = self.errors = self.rows_before = 0

@@ -11,7 +11,7 @@ import pyarrow as pa
 import lenet_runtime
 from lenet_deploy.batch.job import PartDone, Parts
 from lenet_deploy.batch.parts import Part
-from lenet_deploy.batch.sources import answers
+from lenet_deploy.batch.sources import answers, read
 from lenet_runtime import Artifact
 
 T = TypeVar("T")
@@ -62,19 +62,36 @@ class Worker:
     def each(
         self, parts: Iterable[Part], report: Callable[[Part, int, int], None]
     ) -> Iterator[PartDone]:
-        """The same for parts one after another: each is written while the next is answered."""
-        items = ahead(self._answers(parts))
+        """The same for parts one after another: one is written, the next answered, one read."""
+        items = ahead(self._answers(ahead(_items(parts))))
         for part, _ in items:
-            batches = iter(lambda: next(items)[1], None)
+            batches = _until_none(items)
             yield self._parts.write(part.number, _counted(part, batches, report))
 
-    def _answers(self, parts: Iterable[Part]) -> Iterator[tuple[Part, pa.RecordBatch | None]]:
-        """Each part with None, each batch of its answers, and None again."""
-        for part in parts:
+    def _answers(
+        self, items: Iterator[tuple[Part, pa.RecordBatch | None]]
+    ) -> Iterator[tuple[Part, pa.RecordBatch | None]]:
+        """What `_items` yields, with answers in place of what was read."""
+        for part, _ in items:
             yield part, None
-            for batch in answers(part, self._session, self._settings.top_k):
+            for batch in answers(part, _until_none(items), self._session, self._settings.top_k):
                 yield part, batch
             yield part, None
+
+
+def _until_none(
+    items: Iterator[tuple[Part, pa.RecordBatch | None]],
+) -> Iterator[pa.RecordBatch]:
+    return iter(lambda: next(items)[1], None)
+
+
+def _items(parts: Iterable[Part]) -> Iterator[tuple[Part, pa.RecordBatch | None]]:
+    """Each part with None, each of its batches, and None again."""
+    for part in parts:
+        yield part, None
+        for batch in read(part):
+            yield part, batch
+        yield part, None
 
 
 def _counted(

@@ -21,8 +21,8 @@ def batch(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Pictures, folders (their own files), globs, which may be quoted, or URLs of these; "
-            "Parquet, Arrow, IDX, CSV of 784 columns, NPY, NPZ.",
+            help="Pictures, Parquet, Arrow, IDX, NPY, NPZ, CSV; folders (their own files) or "
+            "globs, which may be quoted; URLs, such as s3://bucket/*.parquet.",
             metavar="INPUT...",
             show_default=False,
         ),
@@ -32,7 +32,7 @@ def batch(
         typer.Option(
             "--output",
             "-o",
-            help="labels.parquet, .csv or .jsonl; or a folder, of one file for each part.",
+            help="A name that ends in .parquet, .csv or .jsonl; or a folder, of many files.",
             metavar="FILE|DIR",
         ),
     ],
@@ -57,8 +57,8 @@ def batch(
     to: Annotated[
         str | None,
         typer.Option(
-            help="Kind of a folder's files. Default: parquet.",
-            metavar="|".join(_KINDS),
+            help=f"Kind of a folder's files: {', '.join(_KINDS)}. Default: {_KINDS[0]}.",
+            metavar="KIND",
             autocompletion=completing(*_KINDS),
         ),
     ] = None,
@@ -99,8 +99,9 @@ def batch(
 ) -> None:
     """Label many pictures, on all cores, each exactly once.
 
-    A picture or a row that cannot be read is answered with its error. What is killed, at whatever
-    moment, goes on with --resume.
+    A row that cannot be read is answered with its error.
+
+    A job that was killed, whenever that was, goes on with --resume.
 
     lenet-deploy batch 'scans/**/*.png' -o labels.parquet
 

@@ -24,9 +24,8 @@ def rate(rows: int, seconds: float) -> str:
 
 def _text(rows: "Rows", seconds: float) -> str:
     new = rows.rows - rows.rows_before
-    total = "" if rows.total is None else f" of {rows.total:,}"
-    text = f"{rows.rows:,}{total} rows, {rate(new, seconds)}"
-    if new and rows.total is not None and rows.total > rows.rows:
+    text = f"{rows.rows:,} of {rows.total:,} rows, {rate(new, seconds)}"
+    if new and rows.total > rows.rows:
         left = timedelta(seconds=round((rows.total - rows.rows) * seconds / new))
         text += f", {left} left"
     return text + (f", {rows.errors:,} errors" if rows.errors else "")

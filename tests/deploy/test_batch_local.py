@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-from pathlib import Path
 
 import pytest
 from batch_jobs import PARTS, ROWS, Deadly, write_pixels
@@ -82,9 +81,9 @@ def test_few_parts_are_taken_at_a_time_of_however_many(begin, parts):
     assert most <= 5  # two for each process, and the one that takes the place of this
 
 
-def test_an_error_of_a_process_is_raised_here(begin, parts):
-    Path(parts[0].file.path).write_bytes(b"PAR1")
-    with pytest.raises(InputError, match="has changed since the job was planned"):
+def test_an_error_of_a_process_is_raised_here(begin, parts, tmp_path):
+    shutil.rmtree(tmp_path / "in")
+    with pytest.raises(InputError, match="is gone since the job was planned"):
         list(begin(parts))
 
 

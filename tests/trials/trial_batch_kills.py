@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from batch_jobs import child_environment, digest, write_pixels
@@ -90,6 +91,46 @@ def test_random_kills_lose_and_double_nothing(tmp_path):
 def digest_of(folder, layout):
     assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
     return digest(folder / layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_ctrl_c_ends_at_once_and_leaves_a_job_to_resume(layout, tmp_path):
+    """To all processes of the terminal, as a terminal sends it; without a traceback from any."""
+    pixels = str(write_pixels(tmp_path / "in", parts=40, rows=ROWS))
+    output = f"{tmp_path}/{layout}"
+    for wait_s in (0.5, 1.5, 3.0):
+        job = start(pixels, output, "--resume")
+        time.sleep(wait_s)
+        began = time.monotonic()
+        os.killpg(job.pid, signal.SIGINT)
+        error = job.communicate(timeout=LIMIT_S)[1]
+        print(f"{layout}: {time.monotonic() - began:.2f} s after Ctrl-C: {error!r}")
+        assert "Traceback" not in error
+        assert job.returncode in (130, 0)
+        assert "interrupted" in error or job.returncode == 0
+    job = start(pixels, output, "--resume")
+    assert job.wait(LIMIT_S) == 0, job.stderr.read()
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    pixels = str(write_pixels(tmp_path / "in", parts=40, rows=ROWS))
+    job = start(pixels, f"{tmp_path}/labels.csv")
+    while len(children := workers_of(job.pid)) < 2:
+        time.sleep(0.05)
+    os.kill(job.pid, signal.SIGKILL)
+    job.communicate(timeout=LIMIT_S)
+    began = time.monotonic()
+    while any(is_running(child) for child in children):
+        assert time.monotonic() - began < 10
+        time.sleep(0.01)
+    print(f"the workers ended {time.monotonic() - began:.2f} s after their parent")
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
