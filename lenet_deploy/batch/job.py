@@ -5,7 +5,7 @@ killed and when.
         _job.json                   what the job is, and once all parts are there its totals
         KEY/                        named after what the job is: a process that was left behind by
                                     another job finds no folder to write to
-            part-000000.parquet     the answers of a part: whole, since it was renamed to this
+            part-000000.csv         the answers of a part: whole, since it was renamed to this
             .part-000000.TOKEN      a part that is being written, or was when its process died
             done.jsonl              a line for each part: what counts is what is listed here
 
@@ -59,7 +59,7 @@ class Parts:
 
     Attributes:
         folder: Where they are.
-        format: A key of `outputs.FORMATS`.
+        format: A key of `outputs.FORMATS`, or `outputs.PART_OF_PARQUET`.
         document: What the job is, JSON.
         ranks: Classes that ``top`` ranks.
     """

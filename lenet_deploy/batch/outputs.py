@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from lenet_runtime.errors import DeployError, InputError
 
+PART_OF_PARQUET = "arrow"
 METADATA, TOTALS = "lenet_deploy", "lenet_deploy_totals"
 _ROW_GROUP, _BUFFER_BYTES = 2**17, 2**25  # rows, or bytes, that are written at once
 _COPY_BYTES = 2**20
@@ -75,12 +77,12 @@ class Parquet(Table):
         self._kept, self._rows, self._bytes = [], 0, 0
 
     def append(self, path: Path) -> None:
-        """Add all rows of another file."""
-        with pq.ParquetFile(path) as file:
-            if self._writer is not None and file.schema_arrow != self._writer.schema:
-                raise _other_columns(path, self._writer.schema.names, file.schema_arrow.names)
-            for batch in file.iter_batches(_ROW_GROUP):
-                self.write(batch)
+        """Add all rows of an `Arrow` file."""
+        with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as file:
+            if self._writer is not None and file.schema != self._writer.schema:
+                raise _other_columns(path, self._writer.schema.names, file.schema.names)
+            for index in range(file.num_record_batches):
+                self.write(file.get_batch(index))
 
     def close(self, totals: Mapping[str, int] | None = None) -> None:
         """End the file."""
@@ -93,6 +95,24 @@ class Parquet(Table):
         self._flush()
         self._writer.add_key_value_metadata({TOTALS: json.dumps(totals)})
         self._writer.close()
+
+
+class Arrow(Table):
+    """What a `Parquet` is joined from, 100 bytes a row: to encode it twice takes longer."""
+
+    _writer: Any = None
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows."""
+        if self._writer is None:
+            self._writer = pa.ipc.new_file(self._path, batch.schema)
+        self._writer.write_batch(batch)
+
+    def close(self, totals: Mapping[str, int] | None = None) -> None:
+        """End the file."""
+        if self._writer is not None:
+            with contextlib.nullcontext() if totals is not None else contextlib.suppress(OSError):
+                self._writer.close()
 
 
 class _Text(Table):
@@ -144,7 +164,12 @@ class JsonLines(_Text):
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows."""
-        lines = [_line(row) for row in batch.to_pylist()]
+        columns = [
+            _rankings(values) if name == "top" else values.to_pylist()
+            for name, values in zip(batch.schema.names, batch.columns, strict=True)
+        ]
+        names = batch.schema.names
+        lines = [_line(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
         self._file.write("".join(lines).encode())
 
     def append(self, path: Path) -> None:
@@ -161,7 +186,7 @@ FORMATS: dict[str, Callable[[Path, str, int], Table]] = {
 @contextlib.contextmanager
 def table(format: str, path: Path, document: str, ranks: int) -> Iterator[Table]:
     """A file of answers, for `Table.close` at the end of the block; else it is broken off."""
-    own = FORMATS[format](path, document, ranks)
+    own = (FORMATS | {PART_OF_PARQUET: Arrow})[format](path, document, ranks)
     try:
         yield own
     except BaseException:
@@ -209,6 +234,20 @@ def _flat(batch: pa.RecordBatch, ranks: int) -> pa.Table:
         else:
             columns[name] = values
     return pa.table(columns)
+
+
+def _rankings(values: pa.ListArray) -> list[list[dict[str, Any]] | None]:
+    """What `to_pylist` returns, in a third of the time."""
+    flat = values.flatten()
+    labels, probabilities = flat.field("label").to_pylist(), flat.field("probability").to_pylist()
+    entries = iter(
+        [
+            {"label": label, "probability": probability}
+            for label, probability in zip(labels, probabilities, strict=True)
+        ]
+    )
+    lengths = values.value_lengths().to_pylist()
+    return [None if n is None else list(itertools.islice(entries, n)) for n in lengths]
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ from lenet_deploy.batch.job import (
     write_json,
     writing,
 )
-from lenet_deploy.batch.outputs import FORMATS, read_metadata, table
+from lenet_deploy.batch.outputs import FORMATS, PART_OF_PARQUET, read_metadata, table
 from lenet_runtime.artifact.files import sync_folder
 from lenet_runtime.errors import InputError, expected_one_of
 
@@ -49,6 +49,11 @@ class Output:
 
     path: Path
     format: str
+
+    @property
+    def part_format(self) -> str:
+        """The kind of the parts."""
+        return self.format
 
     @property
     def work(self) -> Path:
@@ -100,6 +105,11 @@ class _OneFile(Join):
 
 class File(Output):
     """One file. What says of CSV and JSON lines whose they are is ``NAME.job.json`` beside them."""
+
+    @property
+    def part_format(self) -> str:
+        """The kind of the parts."""
+        return PART_OF_PARQUET if self.format == "parquet" else self.format
 
     @property
     def work(self) -> Path:
@@ -236,7 +246,7 @@ def opened(
         DeployError: Another process works on it, or the folder cannot be written.
     """
     _admit(output, document, force=force, resume=resume)
-    parts = Parts(output.work / key(document), output.format, json.dumps(document), ranks)
+    parts = Parts(output.work / key(document), output.part_format, json.dumps(document), ranks)
     with locked(output.work):
         # Again: what there was may have changed until nobody else could change it.
         unfinished = _admit(output, document, force=force, resume=resume)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lenet_deploy.cli.batch_progress import job_progress, rate
-from lenet_deploy.cli.console import name, print_json, stderr, stdout, warn
+from lenet_deploy.cli.console import name, plain, print_json, stdout, warn
 from lenet_deploy.cli.options import Json, Trust, completing
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ def _document(summary: "Summary") -> dict[str, Any]:
 def _print(summary: "Summary") -> None:
     for path, row, text in summary.first_errors:
         where = name(path) if row is None else f"{name(path)}, row {row}"
-        stderr.print(f"{where}: {name(text)}", style="yellow", markup=False, highlight=False)
+        warn(f"[yellow]{plain(where)}: {plain(text)}[/]")
     if summary.errors > len(summary.first_errors) > 0:
-        stderr.print(f"... {summary.errors:,} errors in all", style="yellow", highlight=False)
+        warn(f"[yellow]... {summary.errors:,} errors in all[/]")
     new = summary.rows - summary.rows_before
     words = f"{summary.rows:,} rows, {summary.errors:,} of them errors, in {name(summary.output)}"
     if summary.rows and not new:

@@ -57,7 +57,7 @@ def rows_of(output):
     return ds.dataset(output).to_table().to_pylist()
 
 
-def serially(parts, settings, output, *, workers, report):
+def serially(parts, settings, output, *, workers=1, report=lambda rows, errors: None):
     """An engine without processes: part after part, in this one."""
     worker = Worker(settings, output)
     for part in parts:
