@@ -3,7 +3,7 @@
 `TARGETS` is a plain table: a platform touches its own file, its templates in `files/`, and its row.
 """
 
-from lenet_deploy.packaging import compose, docker, kserve, kubernetes, systemd
+from lenet_deploy.packaging import compose, docker, kserve, kubernetes, monitoring, systemd
 from lenet_deploy.packaging.target import Package, Target, write
 from lenet_runtime.formats import Option
 
@@ -17,6 +17,7 @@ TARGETS: dict[str, Target] = {
         kubernetes.TARGET,
         kserve.TARGET,
         systemd.TARGET,
+        monitoring.TARGET,
     )
 }
 
