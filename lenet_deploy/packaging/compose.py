@@ -18,7 +18,7 @@ def _steps(package: Package, folder: Path) -> tuple[str, ...]:
 
 TARGET = Target(
     "compose",
-    "a compose.yaml that serves the artifact on one machine, and reloads it",
+    "a container on one machine, with the artifact beside it",
     _files,
     (service.IMAGE, service.PORT),
     _steps,

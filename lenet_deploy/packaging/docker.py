@@ -41,7 +41,7 @@ def _steps(package: Package, folder: Path) -> tuple[str, ...]:
 
 TARGET = Target(
     "docker",
-    "a Dockerfile of a small image that serves the artifact, without shell or root",
+    "a Dockerfile of a small image without shell or root",
     _files,
     (service.IMAGE, WHEEL),
     _steps,

@@ -125,7 +125,7 @@ def _steps(package: Package, folder: Path) -> tuple[str, ...]:
 
 TARGET = Target(
     "monitoring",
-    "Prometheus rules with their test, a Grafana dashboard, a ServiceMonitor",
+    "Prometheus rules and their test, Grafana dashboard",
     _files,
     (service.PORT,),
     _steps,

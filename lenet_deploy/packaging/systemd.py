@@ -24,7 +24,7 @@ def _steps(package: Package, folder: Path) -> tuple[str, ...]:
 
 TARGET = Target(
     "systemd",
-    "a unit that serves the artifact on one machine, sandboxed",
+    "a sandboxed unit for one machine",
     _files,
     (service.PORT,),
     _steps,

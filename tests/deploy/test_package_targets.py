@@ -185,6 +185,19 @@ def test_kubernetes_takes_the_manifests(packages):
         validator.validate(document, "1.32", strict=True)
 
 
+def test_the_container_of_kserve_is_one_of_kubernetes(packages):
+    validator = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")
+    runtime, service = (documents(packages["kserve"] / f"{name}.yaml")[0]
+                        for name in ("runtime", "service"))  # fmt: skip
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+           "spec": {"containers": runtime["spec"]["containers"]}}  # fmt: skip
+    validator.validate(pod, "1.32", strict=True)
+    asked = service["spec"]["predictor"]["model"]
+    assert asked["modelFormat"]["name"] == runtime["spec"]["supportedModelFormats"][0]["name"]
+    assert asked["runtime"] == runtime["metadata"]["name"]
+    assert asked["protocolVersion"] in runtime["spec"]["protocolVersions"]
+
+
 def test_pods_have_no_rights(packages):
     """Pod Security's level "restricted", and a little more."""
     pod = documents(packages["kubernetes"] / "deployment.yaml")[0]["spec"]["template"]["spec"]
