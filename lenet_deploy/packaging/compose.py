@@ -9,7 +9,7 @@ from lenet_deploy.packaging.target import Package, Target, filled
 
 def _files(package: Package) -> Mapping[str, bytes]:
     content = {"compose.yaml": filled("compose/compose.yaml", service.values(package))}
-    return content | package.artifact_files("models/artifact")
+    return content | package.artifact_files(f"models/{service.folder_of(package)}")
 
 
 def _steps(package: Package, folder: Path) -> tuple[str, ...]:

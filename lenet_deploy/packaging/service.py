@@ -94,6 +94,11 @@ def image(package: Package) -> str:
     return str(package.options.get("image", default))
 
 
+def folder_of(package: Package) -> str:
+    """The artifact's folder, by the name that ``lenet-deploy export -o`` gives it."""
+    return f"{package.artifact.manifest.format}-{package.artifact.manifest.precision}"
+
+
 def port_of(package: Package) -> int:
     """The port of REST."""
     return int(package.options.get("port", 8000))
@@ -118,6 +123,8 @@ def values(package: Package) -> dict[str, object]:
         "TAG": package.artifact.digest[:_DIGEST_CHARACTERS],
         "EXTRA": extras(package),
         "FORMAT": package.artifact.manifest.format,
+        "PRECISION": package.artifact.manifest.precision,
+        "FOLDER": folder_of(package),
         "PORT": port,
         "GRPC_PORT": port + 1,
         "REPLICAS": replicas,

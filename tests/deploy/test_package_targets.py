@@ -10,9 +10,10 @@ import pytest
 import typer.main
 from cli_helper import run
 from packages import checker, outcome, written
+from processes import REPOSITORY
 
 from lenet_deploy.cli import app
-from lenet_deploy.packaging import TARGETS, Package, service, write
+from lenet_deploy.packaging import TARGETS, Package, options, service, write
 from lenet_runtime import Artifact
 from lenet_runtime.errors import InputError
 from lenet_serve import server
@@ -285,3 +286,35 @@ def test_promtool_understands_every_query_of_the_dashboard(packages, tmp_path):
 
     assert check(panels) == 0
     assert check([panels[0] + ")"]) == 1
+
+
+def test_the_page_has_every_option_and_target():
+    page = (REPOSITORY / "docs" / "package.md").read_text()
+    rows = re.findall(r"^\| `(--[a-z-]+)`(?:, `-o`)? \|([^|]*)\|", page, re.M)
+    shown = {flag: owners.strip() for flag, owners in rows}
+    command = typer.main.get_command(app).commands["package"]
+    flags = {p.opts[0] for p in command.params if p.opts[0].startswith("--")} - {
+        "--quiet",
+        "--help",
+    }
+    ours = {option.flag: names for option, names in options().items()}
+    for flag in flags - ours.keys():
+        assert shown[flag] in ("", "all")
+    for flag, names in ours.items():
+        if set(names) & {*SERVING, "monitoring"}:
+            assert set(shown[flag].split(", ")) == set(names) & {*SERVING, "monitoring"}, flag
+    for name in (*SERVING, "monitoring"):
+        assert f"\n## {name}\n" in page
+        assert f"| [`{name}`](#{name}) | {TARGETS[name].summary} |" in page
+
+
+def test_the_commands_of_the_page_are_ours():
+    page = (REPOSITORY / "docs" / "package.md").read_text()
+    lines = re.findall(r"^lenet-deploy package (.*)$", page, re.M)
+    command = typer.main.get_command(app).commands["package"]
+    assert {
+        command.make_context("package", shlex.split(line)).params["target"] for line in lines
+    } == {
+        *SERVING,
+        "monitoring",
+    }
