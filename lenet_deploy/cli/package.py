@@ -30,6 +30,23 @@ def package(
         typer.Option("--output", "-o", help="Default: packages/TARGET.", metavar="DIR"),
     ] = None,
     name: Annotated[str, typer.Option(help="What clients call the model.")] = "lenet",
+    flavour: Annotated[
+        str,
+        typer.Option(
+            help="Of triton: native, our C, or the backend of the format; or python, our runtime.",
+            metavar="native|onnxruntime|tensorrt|python",
+            autocompletion=completing("native", "onnxruntime", "tensorrt", "python"),
+            show_default="by format",
+        ),
+    ] = "",
+    environment: Annotated[
+        str,
+        typer.Option(
+            help="Of triton's python: the environment to run in, on Triton's machine.",
+            metavar="DIR",
+            show_default="the image's own Python",
+        ),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier package.")] = False,
 ) -> None:
     """Write what Triton, Kubernetes, Docker and others need to serve an artifact."""
@@ -37,5 +54,6 @@ def package(
         raise InputError(f"target: {expected_one_of(TARGETS, target)}")
     folder = output or Path("packages") / target
     opened = Artifact.open(artifact)
-    for path in write(TARGETS[target], Package(opened, name, {}), folder, force=force):
+    options = {"flavour": flavour, "environment": environment}
+    for path in write(TARGETS[target], Package(opened, name, options), folder, force=force):
         stdout.print(str(path), highlight=False, soft_wrap=True)

@@ -3,9 +3,9 @@
 `TARGETS` is a plain table: a platform touches its own file, its templates in `files/`, and its row.
 """
 
-from lenet_deploy.packaging import systemd
+from lenet_deploy.packaging import systemd, triton
 from lenet_deploy.packaging.target import Package, Target, write
 
 __all__ = ["TARGETS", "Package", "Target", "write"]
 
-TARGETS: dict[str, Target] = {target.name: target for target in (systemd.TARGET,)}
+TARGETS: dict[str, Target] = {target.name: target for target in (systemd.TARGET, triton.TARGET)}
