@@ -95,13 +95,16 @@ static TRITONSERVER_Error *gather(TRITONBACKEND_Input *input, uint64_t bytes, ui
         TRY(TRITONBACKEND_InputBuffer(input, i, &buffer, &size, &type, &id));
         if (type == TRITONSERVER_MEMORY_GPU)
             return invalid("images: expected CPU memory, found a GPU's");
-        *images = buffer;
-        if (buffers == 1 && (uintptr_t)buffer % sizeof(float) == 0) return NULL;
-        if (!*copy && !(*copy = malloc(bytes)))
-            return internal("out of memory");
-        memcpy(*copy + filled, buffer, size);
+        if (size > bytes - filled) return invalid("images: more bytes than their shape says");
         filled += size;
+        if (filled == bytes && filled == size && (uintptr_t)buffer % sizeof(float) == 0) {
+            *images = buffer;
+            return NULL;
+        }
+        if (!*copy && !(*copy = malloc(bytes))) return internal("out of memory");
+        memcpy(*copy + filled - size, buffer, size);
     }
+    if (filled != bytes) return invalid("images: fewer bytes than their shape says");
     *images = (const float *)*copy;
     return NULL;
 }
@@ -122,10 +125,10 @@ static TRITONSERVER_Error *answer(TRITONBACKEND_Request *request, TRITONBACKEND_
     TRY(TRITONBACKEND_RequestInputByIndex(request, 0, &input));
     TRY(TRITONBACKEND_InputProperties(input, NULL, &datatype, &shape, &dims, &bytes, &buffers));
     /* Triton has checked this against config.pbtxt, which may be another network's. */
-    if (datatype != TRITONSERVER_TYPE_FP32 || dims != 4 ||
-        bytes != (uint64_t)shape[0] * LENET_PIXELS * sizeof(float))
+    *batch = bytes / (LENET_PIXELS * sizeof(float));
+    if (datatype != TRITONSERVER_TYPE_FP32 || dims != 4 || (uint64_t)shape[0] != *batch ||
+        bytes % (LENET_PIXELS * sizeof(float)) != 0)
         return invalid("images: expected FP32 of this network's shape; config.pbtxt is another's");
-    *batch = (uint64_t)shape[0];
     TRY(gather(input, bytes, buffers, &images, copy));
     TRY(TRITONBACKEND_RequestOutputCount(request, &outputs));
     if (outputs == 0) return NULL;
