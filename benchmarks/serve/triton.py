@@ -60,11 +60,22 @@ def install(cache: Path = CACHE) -> Path:
     return home
 
 
-def packaged(repository: Path, artifact: Path, flavour: str = "native") -> None:
-    """Write the model repository that `lenet-deploy package --target triton` makes."""
-    environment = str(python_environment()) if flavour == "python" else ""
+def packaged(
+    repository: Path,
+    artifact: Path,
+    flavour: str = "native",
+    name: str = "lenet",
+    environment: str = "",
+) -> None:
+    """Add a model to a repository, as `lenet-deploy package --target triton` makes it."""
+    if flavour == "python" and not environment:
+        environment = str(python_environment())
     options = {"flavour": flavour, "environment": environment}
-    write(TARGETS["triton"], Package(Artifact.open(artifact), "lenet", options), repository)
+    staged = repository.with_name(f".{name}")
+    write(TARGETS["triton"], Package(Artifact.open(artifact), name, options), staged)
+    repository.mkdir(exist_ok=True)
+    (staged / name).rename(repository / name)
+    staged.rmdir()
 
 
 def python_environment(cache: Path = CACHE) -> Path:
@@ -80,9 +91,13 @@ def python_environment(cache: Path = CACHE) -> Path:
         pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "numpy<2"]
         subprocess.run(pip, check=True)
         (environment / ".ready").touch()
-    packages = environment / "lib" / f"python{PYTHON}" / "site-packages"
-    (packages / "lenet.pth").write_text(f"{ROOT / 'runtime'}\n")
+    (packages(environment) / "lenet.pth").write_text(f"{ROOT / 'runtime'}\n")
     return environment
+
+
+def packages(environment: Path) -> Path:
+    """The site-packages of an environment."""
+    return environment / "lib" / f"python{PYTHON}" / "site-packages"
 
 
 @contextlib.contextmanager
