@@ -90,12 +90,11 @@ def _native(package: Package) -> Parts:
             "triton: expected a C compiler to make the backend with, found none; install gcc "
             "(Debian: apt install gcc) or set CC; or pass flavour='python', which needs none"
         ) from error
-    contents = package.artifact.contents
-    network = {name: contents[name].decode() for name in ("lenet.c", "lenet.h")}
+    network = {name: package.artifact.read(name).decode() for name in ("lenet.c", "lenet.h")}
     sources = _backend_sources(network["lenet.h"], str(package.artifact.path))
     library = compiler.build_library(c_compiler, network | sources, LIBRARY, _HIDDEN)
     flags = [flag for flag in compiler.FLAGS if not flag.startswith("-W")]
-    words = ["gcc", *flags, "-shared", _HIDDEN, "-o", LIBRARY, "triton_backend.c", "lenet.c"]
+    words = ["gcc", *flags, "-shared", _HIDDEN, "-o", LIBRARY, "lenet.c", _SOURCES[0]]
     values = {
         "COMPILER": f"{c_compiler.name} {c_compiler.version}", "COMMAND": shlex.join(words),
     }  # fmt: skip

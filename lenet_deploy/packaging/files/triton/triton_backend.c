@@ -2,7 +2,7 @@
  *
  * Linux and glibc 2.17 or later; nothing but libc is linked. Compile it where it lies:
  *
- *     gcc -std=c11 -O2 -fPIC -shared -fvisibility=hidden -o libtriton_lenet.so triton_backend.c lenet.c
+ *     gcc -std=c11 -O2 -fPIC -shared -fvisibility=hidden -o libtriton_lenet.so lenet.c triton_backend.c
  *
  * The model takes one input, FP32 (N, C, H, W), and answers one output, FP32 (N, K), under the
  * names of its config.pbtxt. Any Triton whose backend API is 1.4 or later (2021) loads it.
