@@ -75,7 +75,7 @@ def packaged(
     write(TARGETS["triton"], Package(Artifact.open(artifact), name, options), staged)
     repository.mkdir(exist_ok=True)
     (staged / name).rename(repository / name)
-    staged.rmdir()
+    shutil.rmtree(staged)
 
 
 def python_environment(cache: Path = CACHE) -> Path:

@@ -5,7 +5,14 @@
 
 from lenet_deploy.packaging import systemd, triton
 from lenet_deploy.packaging.target import Package, Target, write
+from lenet_runtime.formats import Option
 
-__all__ = ["TARGETS", "Package", "Target", "write"]
+__all__ = ["TARGETS", "Package", "Target", "options", "write"]
 
 TARGETS: dict[str, Target] = {target.name: target for target in (systemd.TARGET, triton.TARGET)}
+
+
+def options() -> dict[Option, list[str]]:
+    """Every option, with the names of the targets that have it."""
+    every = dict.fromkeys(own for target in TARGETS.values() for own in target.options)
+    return {own: [t.name for t in TARGETS.values() if own in t.options] for own in every}

@@ -6,7 +6,7 @@ from lenet_deploy.packaging.target import Package, Target, filled
 
 
 def _files(package: Package) -> Mapping[str, bytes]:
-    return {f"{package.name}.service": filled("systemd/serve.service", {"NAME": package.name})}
+    return {f"{package.name}.service": filled("systemd/lenet.service", {"NAME": package.name})}
 
 
 TARGET = Target("systemd", "a unit that serves the artifact on one machine", _files)

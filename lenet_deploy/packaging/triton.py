@@ -8,11 +8,12 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from lenet_deploy.packaging.target import FILES, Package, Target, filled
+from lenet_deploy.packaging.target import TEMPLATES, Package, Target, filled
 from lenet_export import compiler
 from lenet_runtime import __version__
-from lenet_runtime.artifact import MANIFEST_NAME, Manifest
+from lenet_runtime.artifact import Manifest
 from lenet_runtime.errors import (
     ArtifactError,
     BackendUnavailable,
@@ -20,8 +21,7 @@ from lenet_runtime.errors import (
     expected_one_of,
     printable,
 )
-from lenet_runtime.formats import FORMATS
-from lenet_serve.repository.scanning import check_name
+from lenet_runtime.formats import FORMATS, Option
 
 MAX_BATCH = 1024  # images; as many as the default profile of a TensorRT engine takes
 LIBRARY = "libtriton_lenet.so"
@@ -34,16 +34,14 @@ Parts = tuple[dict[str, bytes], bytes]  # files beside the artifact's, and the e
 
 
 def _files(package: Package) -> Mapping[str, bytes]:
-    check_name(package.name)
-    manifest = package.artifact.manifest
-    flavour = _flavour(package)
+    flavour, model, version = _flavour(package), package.name, f"{package.name}/1"
     beside, end = _PARTS[flavour](package)
-    version = {MANIFEST_NAME: manifest.to_bytes(), **package.artifact.contents, **beside}
-    labels = "".join(f"{printable(label, keep='')}\n" for label in manifest.labels)
+    labels = (printable(label, keep="") for label in package.artifact.manifest.labels)
     return {
-        f"{package.name}/config.pbtxt": _config(package, flavour) + end,
-        f"{package.name}/labels.txt": labels.encode(),
-        **{f"{package.name}/1/{name}": data for name, data in version.items()},
+        f"{model}/config.pbtxt": _config(package, flavour) + end,
+        f"{model}/labels.txt": "".join(f"{label}\n" for label in labels).encode(),
+        **package.artifact_files(version),
+        **{f"{version}/{name}": data for name, data in beside.items()},
     }
 
 
@@ -109,7 +107,7 @@ def _backend_sources(header: str, where: str) -> dict[str, str]:
         raise ArtifactError(f"{where}: lenet.h is of another version; export the artifact again")
     prefix, sources = match[1], {}
     for name in _SOURCES:
-        text = (FILES / "triton" / name).read_text()
+        text = (TEMPLATES / "triton" / name).read_text()
         text = re.sub(r"\blenet_", f"{prefix}_", text)
         sources[name] = re.sub(r"\bLENET_", f"{prefix.upper()}_", text)
     return sources
@@ -124,7 +122,7 @@ def _python(package: Package) -> Parts:
         "ENVIRONMENT": line if path else f"#   {line}",
         "TRUST": str(manifest.runs_code).lower(),
     }
-    model = (FILES / "triton" / "model.py").read_bytes()
+    model = (TEMPLATES / "triton" / "model.py").read_bytes()
     return {"model.py": model}, filled("triton/python.pbtxt", values)
 
 
@@ -163,6 +161,21 @@ def _check_profile(manifest: Manifest) -> None:
 _PARTS: dict[str, Callable[[Package], Parts]] = {
     "native": _native, "python": _python, "onnxruntime": _onnxruntime, "tensorrt": _tensorrt,
 }  # fmt: skip
-TARGET = Target(
-    "triton", "a model repository; with flavour='python' of our runtime in any format", _files
-)
+_OPTIONS = (
+    Option(
+        "flavour", "--flavour", "What runs the artifact in Triton: native, our C as a backend; the "
+        "backend of its format; or python, our runtime. Default: by the artifact's format.",
+        "|".join(_PARTS), values=tuple(_PARTS),
+    ),
+    Option(
+        "environment", "--environment", "Of the flavour python: the environment, on Triton's "
+        "machine, that has lenet-deploy. Default: the Python of Triton's image.", "DIR",
+    ),
+)  # fmt: skip
+
+
+def _steps(package: Package, folder: Path) -> tuple[str, ...]:
+    return (f"tritonserver --model-repository={shlex.quote(str(folder.absolute()))}",)
+
+
+TARGET = Target("triton", "a model repository for NVIDIA's Triton", _files, _OPTIONS, _steps)
