@@ -163,9 +163,9 @@ _PARTS: dict[str, Callable[[Package], Parts]] = {
 }  # fmt: skip
 _OPTIONS = (
     Option(
-        "flavour", "--flavour", "What runs the artifact in Triton: native, our C as a backend; the "
-        "backend of its format; or python, our runtime. Default: by the artifact's format.",
-        "|".join(_PARTS), values=tuple(_PARTS),
+        "flavour", "--flavour", "What runs it in Triton: native (our C as a backend), onnxruntime, "
+        "tensorrt, or python (our runtime). Default: by the artifact's format.", "NAME",
+        values=tuple(_PARTS),
     ),
     Option(
         "environment", "--environment", "Of the flavour python: the environment, on Triton's "

@@ -1,6 +1,6 @@
 """What `lenet-deploy package --target triton` makes, served by a real Triton 2.51 on the CPU.
 
-    python -m tests.trials.triton_trial NATIVE_FP32 NATIVE_INT8
+    python -m tests.trials.triton_trial NATIVE_FP32 NATIVE_INT8 [NATIVE_BF16]
 
 Both flavours, JSON, binary and gRPC, dynamic batches, another network, wrong requests, and
 environments that lack something. Each line that it prints was checked; the first that is wrong
@@ -30,26 +30,20 @@ from lenet_runtime.images.preprocess import Preprocessing, to_batch
 
 PROTOCOLS = {"HTTP": tritonclient.http, "gRPC": tritonclient.grpc}
 LABELS = ("é", "two words", "c", "d", "e", "f", "g")
+KINDS = {"c": "native", "python": "python"}  # by what names begin with: the flavour
 OPTIONS = ("--strict-readiness=false", "--exit-on-error=false", "--model-control-mode=explicit")
 
 
-def main(fp32: Path, int8: Path) -> None:
-    """Serve all of them in one Triton, and ask."""
+def main(*artifacts: Path) -> None:
+    """Serve each of them in both flavours in one Triton, and ask."""
     with tempfile.TemporaryDirectory(prefix="triton-") as scratch:
         repository, other = Path(scratch) / "models", Path(scratch) / "other"
         export_other(other)
-        bare, wrong = Path(scratch) / "bare", sys.prefix
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
-        packages = triton.packages(triton.python_environment())
-        (triton.packages(bare) / "numpy.pth").write_text(
-            f"{packages}\n"
-        )  # whose own .pth is not read
-        artifacts = {"c-fp32": fp32, "c-int8": int8, "python-fp32": fp32, "python-int8": int8}
-        good = artifacts | {"c-other": other, "python-other": other}
+        good = {f"{kind}-{name_of(a)}": a for kind in KINDS for a in (*artifacts, other)}
         for name, artifact in good.items():
-            triton.packaged(repository, artifact, name.replace("c-", "native-").split("-")[0], name)
-        triton.packaged(repository, fp32, "python", "bare", str(bare))
-        triton.packaged(repository, fp32, "python", "numpy-2", wrong)
+            triton.packaged(repository, artifact, KINDS[name.partition("-")[0]], name)
+        triton.packaged(repository, other, "python", "bare", str(bare(Path(scratch) / "bare")))
+        triton.packaged(repository, other, "python", "numpy-2", sys.prefix)
         with triton.started(repository, *OPTIONS, "--load-model=*") as server:
             clients = {
                 "HTTP": tritonclient.http.InferenceServerClient(f"127.0.0.1:{server.http}"),
@@ -62,7 +56,21 @@ def main(fp32: Path, int8: Path) -> None:
                     together(clients["gRPC"], name, session)
                     refusals(clients["gRPC"], name, session)
             classes(clients, "c-other", "python-other")
-            new_version(clients["gRPC"], repository / "c-fp32", int8)
+            new_version(clients["gRPC"], repository / f"c-{name_of(artifacts[0])}", artifacts[1])
+
+
+def name_of(artifact: Path) -> str:
+    """An artifact's precision; that of the other network is its name."""
+    precision = lenet_runtime.Artifact.open(artifact).manifest.precision
+    return artifact.name if artifact.name == "other" else precision
+
+
+def bare(folder: Path) -> Path:
+    """An environment with NumPy and without our runtime."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    packages = triton.packages(triton.python_environment())  # whose own .pth is not read again
+    (triton.packages(folder) / "numpy.pth").write_text(f"{packages}\n")
+    return folder
 
 
 def export_other(folder: Path) -> None:
@@ -224,4 +232,4 @@ def say(name: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:3]))
+    main(*map(Path, sys.argv[1:]))
