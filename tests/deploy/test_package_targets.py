@@ -32,7 +32,7 @@ def artifacts(exported):
 def packages(artifacts, tmp_path_factory):
     """Each of our own targets, of a native artifact."""
     folder = tmp_path_factory.mktemp("packages")
-    names = (*SERVING, "monitoring")
+    names = (*SERVING, "monitoring", "ray")
     return {name: written(name, artifacts["native"], folder / name) for name in names}
 
 
@@ -302,9 +302,11 @@ def test_the_page_has_every_option_and_target():
     for flag in flags - ours.keys():
         assert shown[flag] in ("", "all")
     for flag, names in ours.items():
-        if set(names) & {*SERVING, "monitoring"}:
-            assert set(shown[flag].split(", ")) == set(names) & {*SERVING, "monitoring"}, flag
-    for name in (*SERVING, "monitoring"):
+        if set(names) & {*SERVING, "monitoring", "ray"}:
+            assert set(shown[flag].split(", ")) == set(names) & {*SERVING, "monitoring", "ray"}, (
+                flag
+            )
+    for name in (*SERVING, "monitoring", "ray"):
         assert f"\n## {name}\n" in page
         assert f"| [`{name}`](#{name}) | {TARGETS[name].summary} |" in page
 
@@ -318,6 +320,7 @@ def test_the_commands_of_the_page_are_ours():
     } == {
         *SERVING,
         "monitoring",
+        "ray",
     }
 
 
