@@ -5,17 +5,21 @@ import logging
 import os
 import re
 import shutil
+import signal
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+from lenet_runtime.cpu import usable_cores
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, first_line
 from lenet_runtime.version import installed, pip_install
 
 OLDEST = (2, 60)  # what was tried; the names of Ray's options change every few months
-_CONNECT_S = 5.0
+_CONNECT_S, _LEAVE_S = 5.0, 3.0
 
 
 @contextlib.contextmanager
@@ -25,7 +29,7 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
     Args:
         address: ``auto`` for the cluster that this machine is part of, or ``HOST:PORT``; None
             starts one on this machine, on its loopback alone, and ends it.
-        cpus: The cores of a cluster that is started; None for those there are.
+        cpus: The cores of a cluster that is started; None for those that are ours.
 
     Raises:
         BackendUnavailable: Ray is not installed, or too old.
@@ -40,14 +44,50 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
         if address is None:
             folder = tempfile.mkdtemp(prefix="lenet-ray-")  # short: sockets lie in it
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            options |= {"_temp_dir": folder, "include_dashboard": False, "num_cpus": cpus}
+            options |= {
+                "_temp_dir": folder,
+                "include_dashboard": False,
+                "num_cpus": cpus or usable_cores(),
+            }
+        stack.callback(_shut_down, ray, is_own=address is None)  # also what Ctrl-C left half begun
         try:
             ray.init(logging_level=logging.ERROR, **options)
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             place = f"at {address}" if address else "on this machine"
             raise DeployError(f"Ray: no cluster to use {place}: {first_line(error)}") from error
-        stack.callback(ray.shutdown)
         yield ray
+
+
+def _shut_down(ray: Any, *, is_own: bool) -> None:
+    """Leave the cluster; of one's own, end what is left: after Ctrl-C, Ray forgets its agents."""
+    started = _descendants() if is_own else {}
+    ray.shutdown()
+    end = time.monotonic() + _LEAVE_S
+    while started and time.monotonic() < end:
+        time.sleep(0.05)
+        started = {pid: began for pid, began in started.items() if _began(pid) == began}
+    for pid in started:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _descendants() -> dict[int, str]:
+    """The processes that descend from this one, and when each began."""
+    found = [os.getpid()]
+    for pid in found:
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += map(int, task.read_text().split())
+    return {pid: _began(pid) for pid in found[1:]}
+
+
+def _began(pid: int) -> str:
+    """What tells a process from another one that gets its number; empty where it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
 
 
 def prepare(address: str | None) -> None:

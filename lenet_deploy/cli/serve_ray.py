@@ -1,10 +1,12 @@
 """`lenet-deploy serve --engine ray`: the service as an application of a Ray cluster."""
 
+import re
 import signal
 from collections.abc import Callable
 from typing import Any
 
 from lenet_deploy.cluster import connected, prepare
+from lenet_runtime.cpu import usable_cores
 from lenet_runtime.errors import DeployError, InputError, first_line
 from lenet_serve.listening import ServerOptions, listen
 
@@ -56,19 +58,31 @@ def run(
     from lenet_serve.ray import app
 
     application, name = app(args), args.get("name") or "lenet"
-    with listen(ServerOptions(host, port)) as listener:
+    with listen(ServerOptions(host, port)) as listener:  # whose error says what is wrong
         port = listener.getsockname()[1]
-    signals = {signal.SIGTERM, signal.SIGINT}
-    with connected(address):
-        signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # `sigwait` takes them
+    least = int(args["replicas"].partition("..")[0])
+    with connected(address, cpus=max(usable_cores(), least)):
+        serve.start(http_options={"host": host, "port": port})
+        if name in serve.status().applications:
+            raise InputError(f"name: the cluster serves an application {name!r} already")
         try:
-            serve.start(http_options={"host": host, "port": port})
             serve.run(application, name=name, route_prefix="/")
-            say(f"ready: http://{host}:{port} on Ray, as the application {name}")
+            signals = {signal.SIGTERM, signal.SIGINT}
+            signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # `sigwait` takes them
+            where = f"http://{host}:{port}" if address is None else f"Ray Serve of {address}"
+            say(f"ready: {where}, application {name}")
             signal.sigwait(signals)
         except (RuntimeError, ValueError, RayServeException) as error:
-            raise DeployError(f"Ray Serve: {first_line(error)}") from error
+            reason = _reason(serve.status().applications.get(name)) or first_line(error)
+            raise DeployError(f"Ray Serve: {reason}") from error
         finally:
             serve.delete(name)
             if address is None:
                 serve.shutdown()
+
+
+def _reason(application: Any) -> str:
+    """Our own error among the traces that a deployment failed with; empty where there is none."""
+    deployments = application.deployments.values() if application else ()
+    said = "\n".join(deployment.message for deployment in deployments)
+    return "".join(re.findall(r"^lenet_runtime\.errors\.\w+: (.*)$", said, re.MULTILINE)[-1:])

@@ -3,13 +3,34 @@
 `TARGETS` is a plain table: a platform touches its own file, its templates in `files/`, and its row.
 """
 
-from lenet_deploy.packaging import ray, systemd
+from lenet_deploy.packaging import (
+    compose,
+    docker,
+    kserve,
+    kubernetes,
+    monitoring,
+    ray,
+    systemd,
+    triton,
+)
 from lenet_deploy.packaging.target import Package, Target, write
 from lenet_runtime.formats import Option
 
 __all__ = ["TARGETS", "Package", "Target", "options", "write"]
 
-TARGETS: dict[str, Target] = {target.name: target for target in (ray.TARGET, systemd.TARGET)}
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        docker.TARGET,
+        compose.TARGET,
+        kubernetes.TARGET,
+        kserve.TARGET,
+        systemd.TARGET,
+        triton.TARGET,
+        ray.TARGET,
+        monitoring.TARGET,
+    )
+}
 
 
 def options() -> dict[Option, list[str]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lenet_export import publish
 from lenet_runtime import Artifact
-from lenet_runtime.artifact import MANIFEST_NAME, files
+from lenet_runtime.artifact import MANIFEST_NAME, MAX_MANIFEST_BYTES, files
 from lenet_runtime.errors import ArtifactError, InputError
 from lenet_runtime.formats import Option
 from lenet_runtime.version import __version__
@@ -59,14 +59,13 @@ class Package:
         """The artifact as files of the package, below `folder`: the bytes that were hashed.
 
         Raises:
-            ArtifactError: Another program wrote the manifest.
+            ArtifactError: The manifest is another one now, or gone.
         """
-        manifest = self.artifact.manifest.to_bytes()
+        path = self.artifact.path
+        with files.opened_directory(path) as directory:
+            manifest = files.read_regular(directory, MANIFEST_NAME, MAX_MANIFEST_BYTES, path)
         if files.sha256(manifest) != self.artifact.digest:
-            raise ArtifactError(
-                f"{self.artifact.path / MANIFEST_NAME}: expected it as lenet-deploy writes it, "
-                f"found it laid out anew; {files.AGAIN}"
-            )
+            raise ArtifactError(f"{path}: was replaced while it was packaged; package it again")
         contents = {MANIFEST_NAME: manifest, **self.artifact.contents}
         return {f"{folder}/{name}": data for name, data in contents.items()}
 
@@ -81,7 +80,7 @@ class Target:
         files: The files by their path in the package: the content of each. What begins with
             ``#!`` can be executed.
         options: What it can be told.
-        steps: Commands that apply the package once it is in a folder.
+        steps: Commands that apply the package in a folder, whose name a shell can read.
     """
 
     name: str

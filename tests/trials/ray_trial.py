@@ -34,7 +34,8 @@ from cluster_examples import check
 from ray_processes import BIN, called, cluster, free_port, listens_outside, wait_for
 
 INFER = "/v2/models/lenet/infer"
-CLIENTS, PARTS, ROWS = 4, 8, 32768  # the fewest rows that a part has
+LIMIT_S = 300  # twice what it takes on a busy machine of two cores
+CLIENTS, PARTS, ROWS = 4, 6, 32768  # the fewest rows that a part has
 RAW = {"binary_data_output": True}
 
 
@@ -318,6 +319,9 @@ def main():
     parser.add_argument("--only", choices=["serve", "batch"])
     arguments = parser.parse_args()
     artifacts = [path.resolve() for path in arguments.artifacts]
+    for number in (signal.SIGALRM, signal.SIGTERM):  # what was started is ended then, too
+        signal.signal(number, lambda number, _: sys.exit(f"ended by {signal.Signals(number).name}"))
+    signal.alarm(LIMIT_S)
     with cluster(cpus=3) as own:
         say(f"a cluster at {own.address}")
         scratch = own.folder / "trial"
