@@ -156,7 +156,7 @@ def with_options(
                 help=option.help,
                 metavar=option.metavar,
                 autocompletion=completing(*option.values) if option.values else None,
-                rich_help_panel=f"Options of {' and '.join(owners)}",
+                rich_help_panel="Options of " + " and ".join(", ".join(owners).rsplit(", ", 1)),
             )
             kind = Annotated[str | None, flag]
             parameters.append(

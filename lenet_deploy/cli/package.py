@@ -1,5 +1,6 @@
 """`lenet-deploy package`: an artifact with the files that a platform wants around it."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,7 +62,7 @@ def package(
         return
     for path in paths:
         stdout.print(shown(path), highlight=False, soft_wrap=True, markup=False)
-    say_next(*chosen.steps(content, folder))
+    say_next(*chosen.steps(content, Path(shlex.quote(str(folder)))))
 
 
 # Each target on a line of its own: \b keeps the lines of a paragraph apart.

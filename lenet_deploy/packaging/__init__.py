@@ -3,7 +3,15 @@
 `TARGETS` is a plain table: a platform touches its own file, its templates in `files/`, and its row.
 """
 
-from lenet_deploy.packaging import compose, docker, kserve, kubernetes, systemd, triton
+from lenet_deploy.packaging import (
+    compose,
+    docker,
+    kserve,
+    kubernetes,
+    monitoring,
+    systemd,
+    triton,
+)
 from lenet_deploy.packaging.target import Package, Target, write
 from lenet_runtime.formats import Option
 
@@ -18,6 +26,7 @@ TARGETS: dict[str, Target] = {
         kserve.TARGET,
         systemd.TARGET,
         triton.TARGET,
+        monitoring.TARGET,
     )
 }
 

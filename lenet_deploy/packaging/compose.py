@@ -9,7 +9,7 @@ from lenet_deploy.packaging.target import Package, Target, filled
 
 def _files(package: Package) -> Mapping[str, bytes]:
     content = {"compose.yaml": filled("compose/compose.yaml", service.values(package))}
-    return content | package.artifact_files("models/artifact")
+    return content | package.artifact_files(f"models/{service.folder_of(package)}")
 
 
 def _steps(package: Package, folder: Path) -> tuple[str, ...]:
@@ -18,7 +18,7 @@ def _steps(package: Package, folder: Path) -> tuple[str, ...]:
 
 TARGET = Target(
     "compose",
-    "a compose.yaml that serves the artifact on one machine, and reloads it",
+    "a container on one machine, with the artifact beside it",
     _files,
     (service.IMAGE, service.PORT),
     _steps,

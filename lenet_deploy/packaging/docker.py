@@ -14,24 +14,24 @@ WHEEL = Option(
     "wheel", "--wheel", "The wheel of lenet-deploy, which is copied into the package, since no "
     "index has it; make wheel builds it.", "FILE", Path,
 )  # fmt: skip
-_WHEEL_NAME = f"lenet_deploy-{__version__}-py3-none-any.whl"
+WHEEL_NAME = f"lenet_deploy-{__version__}-py3-none-any.whl"
 
 
 def _files(package: Package) -> Mapping[str, bytes]:
     values = service.values(package) | {
-        "WHEEL": _WHEEL_NAME,
+        "WHEEL": WHEEL_NAME,
         "PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
     }
     content = {
         name: filled(f"docker/{name}", values)
         for name in ("Dockerfile", ".dockerignore", "assemble.py")
     }
-    content["constraints.txt"] = service.constraints(service.extra(package).split(","))
+    content["constraints.txt"] = service.constraints(service.extras(package).split(","))
     wheel = package.options.get("wheel")
-    if wheel is None or wheel.name != _WHEEL_NAME:
+    if wheel is None or wheel.name != WHEEL_NAME:
         found = f"found {wheel.name!r}" if wheel else "which no index has; make wheel builds it"
-        raise InputError(f'wheel: expected {_WHEEL_NAME}, {found}; pass wheel="dist/{_WHEEL_NAME}"')
-    content[_WHEEL_NAME] = wheel.read_bytes()
+        raise InputError(f'wheel: expected {WHEEL_NAME}, {found}; pass wheel="dist/{WHEEL_NAME}"')
+    content[WHEEL_NAME] = wheel.read_bytes()
     return content | package.artifact_files("artifact")
 
 
@@ -41,7 +41,7 @@ def _steps(package: Package, folder: Path) -> tuple[str, ...]:
 
 TARGET = Target(
     "docker",
-    "a Dockerfile of a small image that serves the artifact, without shell or root",
+    "a Dockerfile of a small image without shell or root",
     _files,
     (service.IMAGE, WHEEL),
     _steps,

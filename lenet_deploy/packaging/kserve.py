@@ -21,7 +21,7 @@ def _steps(package: Package, folder: Path) -> tuple[str, ...]:
 
 TARGET = Target(
     "kserve",
-    "ServingRuntime (v2, grpc-v2) and InferenceService, with the artifact for its volume",
+    "ServingRuntime (v2, grpc-v2) and InferenceService",
     _files,
     (service.IMAGE, service.REPLICAS, service.MAX_REPLICAS),
     _steps,

@@ -23,7 +23,7 @@ def _steps(package: Package, folder: Path) -> tuple[str, ...]:
 
 TARGET = Target(
     "kubernetes",
-    "Deployment, Service, autoscaler, disruption budget and network policy",
+    "manifests of what serves, scales, and is reached",
     _files,
     (service.IMAGE, service.REPLICAS, service.MAX_REPLICAS, service.PORT),
     _steps,

@@ -49,7 +49,7 @@ PORT = Option(
 )  # fmt: skip
 
 
-def extra(package: Package) -> str:
+def extras(package: Package) -> str:
     """The extras of lenet-deploy that serve this artifact.
 
     Raises:
@@ -79,10 +79,29 @@ def dns_name(package: Package) -> str:
     return package.name
 
 
+def made_by(package: Package) -> str:
+    """What each file says of its origin."""
+    manifest, digest = package.artifact.manifest, package.artifact.digest[:_DIGEST_CHARACTERS]
+    return (
+        f"Made by lenet-deploy {__version__} from the artifact {digest} "
+        f"({manifest.format} {manifest.precision})."
+    )
+
+
 def image(package: Package) -> str:
     """The image's name, whose tag says which artifact is in it unless another was asked for."""
     default = f"{package.name}:{package.artifact.digest[:_DIGEST_CHARACTERS]}"
     return str(package.options.get("image", default))
+
+
+def folder_of(package: Package) -> str:
+    """The artifact's folder, by the name that ``lenet-deploy export -o`` gives it."""
+    return f"{package.artifact.manifest.format}-{package.artifact.manifest.precision}"
+
+
+def port_of(package: Package) -> int:
+    """The port of REST."""
+    return int(package.options.get("port", 8000))
 
 
 def values(package: Package) -> dict[str, object]:
@@ -91,20 +110,21 @@ def values(package: Package) -> dict[str, object]:
     Raises:
         InputError: The artifact's format or the name does not fit.
     """
-    port = package.options.get("port", 8000)
+    port = port_of(package)
     replicas = package.options.get("replicas", 2)
     most = package.options.get("max_replicas", 4 * replicas)
     if most < replicas:
         raise InputError(f"max_replicas: expected at least {replicas} (--replicas), found {most}")
-    manifest, why = package.artifact.manifest, trust.reason(package.artifact)
+    why = trust.reason(package.artifact)
     return {
-        "MADE_BY": f"Made by lenet-deploy {__version__} from the artifact "
-        f"{package.artifact.digest[:_DIGEST_CHARACTERS]} ({manifest.format} {manifest.precision}).",
+        "MADE_BY": made_by(package),
         "NAME": dns_name(package),
         "IMAGE": image(package),
         "TAG": package.artifact.digest[:_DIGEST_CHARACTERS],
-        "EXTRA": extra(package),
-        "FORMAT": manifest.format,
+        "EXTRA": extras(package),
+        "FORMAT": package.artifact.manifest.format,
+        "PRECISION": package.artifact.manifest.precision,
+        "FOLDER": folder_of(package),
         "PORT": port,
         "GRPC_PORT": port + 1,
         "REPLICAS": replicas,

@@ -11,12 +11,13 @@ from lenet_runtime.version import __version__
 def _files(package: Package) -> Mapping[str, bytes]:
     values = service.values(package) | {"VERSION": __version__}
     unit = filled("systemd/lenet.service", values)
-    return {f"{package.name}.service": unit} | package.artifact_files("artifact")
+    return {f"{package.name}.service": unit} | package.artifact_files(service.folder_of(package))
 
 
 def _steps(package: Package, folder: Path) -> tuple[str, ...]:
     return (
-        f"mkdir -p /srv/{package.name} && cp -r {folder}/artifact /srv/{package.name}/",
+        f"mkdir -p /srv/{package.name} && cp -r {folder / service.folder_of(package)} "
+        f"/srv/{package.name}/",
         f"cp {folder}/{package.name}.service /etc/systemd/system/",
         f"systemctl daemon-reload && systemctl enable --now {package.name}",
     )
@@ -24,7 +25,7 @@ def _steps(package: Package, folder: Path) -> tuple[str, ...]:
 
 TARGET = Target(
     "systemd",
-    "a unit that serves the artifact on one machine, sandboxed",
+    "a sandboxed unit for one machine",
     _files,
     (service.PORT,),
     _steps,

@@ -80,7 +80,7 @@ class Target:
         files: The files by their path in the package: the content of each. What begins with
             ``#!`` can be executed.
         options: What it can be told.
-        steps: Commands that apply the package once it is in a folder.
+        steps: Commands that apply the package in a folder, whose name a shell can read.
     """
 
     name: str

@@ -19,17 +19,17 @@ from pathlib import Path
 
 # Of the standard library, and of what was installed.
 UNUSED = [
-    "__pycache__", "site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip",
-    "lib2to3", "pydoc_data", "sqlite3", "curses", "venv", "config-*", "_test*", "_ctypes_test*",
-    "_tkinter*", "_sqlite3*", "_dbm*", "_gdbm*", "_curses*", "readline*", "xxlimited*",
-    "_crypt*", "crypt*", "nis.*", "ossaudiodev*", "spwd*", "_xxtestfuzz*",
-    "pip", "pip-*", "setuptools*", "pkg_resources", "_distutils_hack", "distutils*", "wheel", "wheel-*",
-    "*.pyi", "*.pyx", "*.pxd", "*.a", "*.h",
+    "__pycache__", "site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo",
+    "ensurepip", "lib2to3", "pydoc_data", "sqlite3", "curses", "venv", "config-*", "_test*",
+    "_ctypes_test*", "_tkinter*", "_sqlite3*", "_dbm*", "_gdbm*", "_curses*", "readline*",
+    "xxlimited*", "_xxtestfuzz*", "_crypt*", "crypt*", "nis.*", "ossaudiodev*", "spwd*",
+    "pip", "pip-*", "setuptools*", "pkg_resources", "_distutils_hack", "distutils*", "wheel",
+    "wheel-*", "*.pyi", "*.pyx", "*.pxd", "*.a", "*.h",
 ]  # fmt: skip
 USER = 65532  # who has no rights anywhere; the number that distroless images use, too
 
 
-def copy_python(root):
+def copy_python(root: Path) -> None:
     """The interpreter, its standard library and the packages, at the places that it knows."""
     binary = Path(sys.executable).resolve()
     packages = sysconfig.get_path("platlib")
@@ -45,12 +45,12 @@ def copy_python(root):
     compileall.compile_dir(root, quiet=2, stripdir=root, invalidation_mode=unchecked)
 
 
-def inside(root, path):
+def inside(root: Path, path: str | Path) -> Path:
     """Where the file of this path lies below `root`."""
     return root / str(path).lstrip("/")
 
 
-def copy(path, root):
+def copy(path: str | Path, root: Path) -> None:
     """Copy a file to its own path below `root`, with what links lead to."""
     there = inside(root, path)
     if not there.exists():
@@ -58,7 +58,7 @@ def copy(path, root):
         shutil.copy2(path, there)
 
 
-def is_elf(path):
+def is_elf(path: Path) -> bool:
     """Whether this is a program or a library."""
     if path.is_symlink() or not path.is_file():
         return False
@@ -66,7 +66,7 @@ def is_elf(path):
         return file.read(4) == b"\x7fELF"
 
 
-def copy_libraries(root):
+def copy_libraries(root: Path) -> None:
     """What the dynamic loader finds for each program and library, and the loader."""
     elf = [path for path in root.rglob("*") if is_elf(path)]
     # Of the originals: those in `root` may lead to each other, or to nothing yet.
@@ -80,7 +80,7 @@ def copy_libraries(root):
         copy("/etc/ld.so.cache", root)
 
 
-def strip(root):
+def strip(root: Path) -> None:
     """Drop symbols that only debuggers read, a fifth of it all.
 
     Not of what wheels vendor in NAME.libs: patchelf wrote those, and strip breaks some.
@@ -90,7 +90,7 @@ def strip(root):
         subprocess.run(["strip", "--strip-unneeded", *own], check=True)
 
 
-def make_system_files(root):
+def make_system_files(root: Path) -> None:
     """The folders that an engine mounts things on, and a user's name."""
     for name in ("dev", "proc", "sys", "tmp", "etc"):
         (root / name).mkdir(exist_ok=True)
@@ -99,7 +99,7 @@ def make_system_files(root):
     (root / "etc/group").write_text(f"serve:x:{USER}:\n")
 
 
-def main(root):
+def main(root: Path) -> None:
     """Assemble the root, and say its size."""
     os.umask(0o022)
     root.mkdir(parents=True)
