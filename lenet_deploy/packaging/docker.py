@@ -36,7 +36,8 @@ def _files(package: Package) -> Mapping[str, bytes]:
 
 
 def _steps(package: Package, folder: Path) -> tuple[str, ...]:
-    return (f"docker build --tag {service.image(package)} {folder}",)
+    system = f"linux/{service.architecture(package)}"
+    return (f"docker build --platform {system} --tag {service.image(package)} {folder}",)
 
 
 TARGET = Target(

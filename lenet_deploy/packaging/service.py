@@ -1,6 +1,7 @@
 """What all targets that start `lenet-deploy serve` share: values of templates, and options."""
 
 import importlib.metadata
+import platform
 import re
 from collections.abc import Callable, Iterable
 
@@ -99,6 +100,13 @@ def folder_of(package: Package) -> str:
     return f"{package.artifact.manifest.format}-{package.artifact.manifest.precision}"
 
 
+def architecture(package: Package) -> str:
+    """The processor's architecture by containers' names: the artifact's, else this machine's."""
+    name = (package.artifact.manifest.requirements.platform or platform.machine()).lower()
+    known = {"x86_64": "amd64", "aarch64": "arm64"}
+    return next((short for long, short in known.items() if name.endswith(long)), name)
+
+
 def port_of(package: Package) -> int:
     """The port of REST."""
     return int(package.options.get("port", 8000))
@@ -125,6 +133,7 @@ def values(package: Package) -> dict[str, object]:
         "FORMAT": package.artifact.manifest.format,
         "PRECISION": package.artifact.manifest.precision,
         "FOLDER": folder_of(package),
+        "ARCHITECTURE": architecture(package),
         "PORT": port,
         "GRPC_PORT": port + 1,
         "REPLICAS": replicas,

@@ -1,5 +1,6 @@
 """Each target's files, held against the platforms' own checkers and against our server."""
 
+import dataclasses
 import importlib.metadata
 import itertools
 import json
@@ -318,3 +319,17 @@ def test_the_commands_of_the_page_are_ours():
         *SERVING,
         "monitoring",
     }
+
+
+@pytest.mark.parametrize(
+    ("platform", "shown"), [("linux-x86_64", "amd64"), ("linux-aarch64", "arm64")]
+)
+def test_code_runs_on_nodes_of_its_own_architecture(artifacts, tmp_path, platform, shown):
+    manifest = artifacts["native"].manifest
+    needs = dataclasses.replace(manifest.requirements, platform=platform)
+    manifest = dataclasses.replace(manifest, requirements=needs)
+    artifact = dataclasses.replace(artifacts["native"], manifest=manifest)
+    folder = written("kubernetes", artifact, tmp_path / "p")
+    (deployment,) = documents(folder / "deployment.yaml")
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"kubernetes.io/arch": shown}
