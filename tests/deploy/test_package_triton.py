@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from artifact_files import read_all, write_artifact
-from cli_helper import run
+from cli_helper import run, run_alone
 from samples import noise
 
 from lenet_deploy.packaging import TARGETS, Package, write
@@ -208,6 +208,12 @@ def test_a_machine_without_a_compiler_is_told_of_the_other_flavour(
     assert not (tmp_path / "models").exists()
     run(*command, "--flavour", "python")
     assert "already" in run(*command, "--flavour", "python", code=2).stderr
+
+
+def test_a_machine_that_only_serves_packages_too(native_artifact, tmp_path):
+    words = ("package", native_artifact.path, "--target", "triton", "-o", tmp_path / "models")
+    run_alone(*map(str, words), without=("torch", "onnx", "uvicorn", "grpc"))
+    assert (tmp_path / "models" / "lenet" / "1" / "libtriton_lenet.so").is_file()
 
 
 # ---- model.py, without Triton
