@@ -93,13 +93,13 @@ def ours(work: Work, *options: str) -> Iterator[triton.Server]:
         yield server
 
 
-def triton_with(model: Callable[[Path, Path], None]) -> Start:
+def triton_with(flavour: str) -> Start:
     """Triton, with one of our two ways to be its model."""
 
     @contextlib.contextmanager
     def start(work: Work) -> Iterator[triton.Server]:
         repository = work.scratch / "models"
-        model(repository, work.artifact)
+        triton.packaged(repository, work.artifact, flavour)
         with triton.started(repository, prefix=work.prefix) as server:
             yield server
 
@@ -154,8 +154,8 @@ def environment(name: str) -> Path:
 
 PEERS: dict[str, Peer] = {
     OURS: Peer(ours, ("JSON", "pixels JSON", "binary", "gRPC")),
-    BASELINE: Peer(triton_with(triton.c_model), ("JSON", "binary", "gRPC")),
-    "Triton, our runtime": Peer(triton_with(triton.python_model), ("JSON", "binary", "gRPC")),
+    BASELINE: Peer(triton_with("native"), ("JSON", "binary", "gRPC")),
+    "Triton, our runtime": Peer(triton_with("python"), ("JSON", "binary", "gRPC")),
     "MLServer": Peer(partial(mlserver, workers=1), ("JSON", "gRPC")),  # its default
     "MLServer, no workers": Peer(partial(mlserver, workers=0), ("JSON", "gRPC")),
     "LitServe": Peer(litserve, ("JSON",)),

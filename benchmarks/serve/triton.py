@@ -7,7 +7,6 @@ into `.triton/`, because its own requirements would replace NumPy. Needs Linux o
 
 import contextlib
 import ctypes
-import json
 import os
 import shutil
 import signal
@@ -21,19 +20,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lenet_deploy.packaging import TARGETS, Package, write
+from lenet_runtime import Artifact
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CACHE = ROOT / ".triton"
 WHEEL = "nvidia-pytriton==0.7.0"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-CONFIG = """\
-name: "{name}"
-backend: "{backend}"
-max_batch_size: 64
-input [{{ name: "images" data_type: TYPE_FP32 dims: [1, 32, 32] }}]
-output [{{ name: "logits" data_type: TYPE_FP32 dims: [10] }}]
-instance_group [{{ kind: KIND_CPU count: 1 }}]
-"""
 
 
 @dataclass(frozen=True)
@@ -66,22 +60,26 @@ def install(cache: Path = CACHE) -> Path:
     return home
 
 
-def c_model(repository: Path, artifact: Path, name: str = "lenet") -> None:
-    """Put our C into a model repository, as a backend of its own beside its config.pbtxt."""
-    folder = repository / name
-    (folder / "1").mkdir(parents=True)
-    (folder / "config.pbtxt").write_text(CONFIG.format(name=name, backend="lenet"))
-    subprocess.run(
-        ["gcc", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", f"-I{artifact}", f"-I{HERE}",
-         "-o", folder / "libtriton_lenet.so", HERE / "triton_backend.c", artifact / "lenet.c"],
-        check=True,
-    )  # fmt: skip
-
-
-def python_model(
-    repository: Path, artifact: Path, name: str = "lenet", cache: Path = CACHE
+def packaged(
+    repository: Path,
+    artifact: Path,
+    flavour: str = "native",
+    name: str = "lenet",
+    environment: str = "",
 ) -> None:
-    """Put our runtime behind Triton's python backend, in an environment with NumPy 1.
+    """Add a model to a repository, as `lenet-deploy package --target triton` makes it."""
+    if flavour == "python" and not environment:
+        environment = str(python_environment())
+    options = {"flavour": flavour, "environment": environment}
+    staged = repository.with_name(f".{name}")
+    write(TARGETS["triton"], Package(Artifact.open(artifact), name, options), staged)
+    repository.mkdir(exist_ok=True)
+    (staged / name).rename(repository / name)
+    shutil.rmtree(staged)
+
+
+def python_environment(cache: Path = CACHE) -> Path:
+    """Make an environment for the python backend, once: our runtime, and the NumPy it reads.
 
     Raises:
         OSError: This Python's shared library, which the backend's stub needs, is not here.
@@ -93,20 +91,13 @@ def python_model(
         pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "numpy<2"]
         subprocess.run(pip, check=True)
         (environment / ".ready").touch()
-    folder = repository / name
-    (folder / "1").mkdir(parents=True)
-    shutil.copy(HERE / "triton_python.py", folder / "1" / "model.py")
-    parameters = {
-        "EXECUTION_ENV_PATH": environment, "ARTIFACT": artifact, "RUNTIME": ROOT / "runtime",
-    }  # fmt: skip
-    (folder / "config.pbtxt").write_text(
-        CONFIG.format(name=name, backend="python")
-        + "".join(
-            f"parameters: {{ key: {json.dumps(key)} "
-            f"value: {{ string_value: {json.dumps(str(value.resolve()))} }} }}\n"
-            for key, value in parameters.items()
-        )
-    )
+    (packages(environment) / "lenet.pth").write_text(f"{ROOT / 'runtime'}\n")
+    return environment
+
+
+def packages(environment: Path) -> Path:
+    """The site-packages of an environment."""
+    return environment / "lib" / f"python{PYTHON}" / "site-packages"
 
 
 @contextlib.contextmanager

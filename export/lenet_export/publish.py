@@ -17,7 +17,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from lenet_runtime.artifact import GOLDEN_NAME, MANIFEST_NAME, Artifact, files
@@ -148,20 +148,34 @@ def publish(folder: Path, target: Path, force: bool) -> Artifact:
     if strays := staged.unlisted():  # readers would pass them over, and nobody would miss them
         raise ArtifactError(f"{target}: not listed in the manifest that was built: {strays}")
     check_target(target, force)
+    move(folder, target, lambda: check_target(target, force))
+    # Not opened again: what somebody puts there in this instant is not what we made.
+    return dataclasses.replace(staged, path=target)
+
+
+def move(folder: Path, target: Path, check: Callable[[], None]) -> None:
+    """Move the staged `folder`, whatever it holds, to `target`, and on disk.
+
+    Args:
+        folder: What `staging` made.
+        target: Its new place.
+        check: Raises where what lies at `target` at this moment may not be replaced.
+
+    Raises:
+        ArtifactError: `target` cannot be replaced.
+    """
     try:
         files.sync_folder(folder)
-        _move(folder, target, force)
+        _move(folder, target, check)
         files.sync_folder(target.parent)
     except OSError as error:
         raise ArtifactError(
             f"{target}: cannot publish ({error.strerror or error}); what was there before is "
             "unchanged; choose another output"
         ) from error
-    # Not opened again: what somebody puts there in this instant is not what we made.
-    return dataclasses.replace(staged, path=target)
 
 
-def _move(folder: Path, target: Path, force: bool) -> None:
+def _move(folder: Path, target: Path, check: Callable[[], None]) -> None:
     try:
         # POSIX replaces an empty folder and refuses one that holds something.
         folder.rename(target)
@@ -169,7 +183,7 @@ def _move(folder: Path, target: Path, force: bool) -> None:
         in_the_way = errno.ENOTEMPTY, errno.EEXIST, errno.EXDEV  # the last of an overlay's layer
         if error.errno not in in_the_way or not target.is_dir():
             raise
-        check_target(target, force)  # it may have appeared an instant ago
+        check()  # it may have appeared an instant ago
         _exchange(folder, target)
 
 

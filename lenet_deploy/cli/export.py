@@ -21,7 +21,7 @@ from lenet_deploy.cli.options import (
     device_names,
     integers_of,
     precision_names,
-    with_options_of_formats,
+    with_options,
 )
 from lenet_export import single
 from lenet_runtime import formats
@@ -39,7 +39,7 @@ _OTHER_PRECISIONS = {
 
 
 @with_network()
-@with_options_of_formats
+@with_options(formats.options())
 def export(
     ctx: typer.Context,
     *,

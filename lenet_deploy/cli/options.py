@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -138,27 +138,39 @@ def with_quiet(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-def with_options_of_formats(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with a flag for each option of a format in place of its ``**flags``."""
-    signature = inspect.signature(command)
-    parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    for option, owners in formats.options().items():
-        flag = typer.Option(
-            option.flag,
-            help=option.help,
-            metavar=option.metavar,
-            autocompletion=completing(*option.values) if option.values else None,
-            rich_help_panel=f"Options of {' and '.join(owners)}",
-        )
-        kind = Annotated[str | None, flag]
-        parameters.append(
-            inspect.Parameter(
-                option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind
+def with_options(
+    options: Mapping[formats.Option, Sequence[str]],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a flag for each option in place of its ``**flags``.
+
+    Args:
+        options: The options of formats or targets, with the names of those that have it.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command)
+        parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        for option, owners in options.items():
+            flag = typer.Option(
+                option.flag,
+                help=option.help,
+                metavar=option.metavar,
+                autocompletion=completing(*option.values) if option.values else None,
+                rich_help_panel="Options of " + " and ".join(", ".join(owners).rsplit(", ", 1)),
             )
+            kind = Annotated[str | None, flag]
+            parameters.append(
+                inspect.Parameter(
+                    option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind
+                )
+            )
+            command.__annotations__[option.name] = kind
+        command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=parameters
         )
-        command.__annotations__[option.name] = kind
-    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return command
+        return command
+
+    return decorate
 
 
 def with_flags(

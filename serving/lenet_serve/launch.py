@@ -13,6 +13,7 @@ from lenet_runtime.errors import DeployError
 from lenet_serve import logs, tracing
 from lenet_serve.limits import Limits
 from lenet_serve.logs import RequestLog
+from lenet_serve.notify import notify
 from lenet_serve.observer import Observer
 from lenet_serve.repository import FolderRepository, RepositoryOptions
 from lenet_serve.server import Server, ServerOptions, listen, url
@@ -52,7 +53,8 @@ def launch(plan: Plan, say: Callable[[str], None]) -> int:
 
     Args:
         plan: What is to be done.
-        say: Called once all answers, with a line that tells the addresses.
+        say: Called once all answers, with a line that tells the addresses; systemd is told then,
+            too, where it waits for it.
 
     Returns:
         The exit code: 0 after a drain.
@@ -60,11 +62,16 @@ def launch(plan: Plan, say: Callable[[str], None]) -> int:
     Raises:
         DeployError: An address cannot be listened on, or there is nothing to serve.
     """
+
+    def ready(line: str) -> None:
+        say(line)
+        notify("READY=1")
+
     if plan.workers > 1:
-        return _several(plan, say)
+        return _several(plan, ready)
     listener = listen(plan.server)  # first, as what takes no time and fails most often
     with listener, _service(plan) as (service, repository):
-        _run(Server(service, plan.server), listener, repository, say)
+        _run(Server(service, plan.server), listener, repository, ready)
     return 0
 
 

@@ -10,7 +10,8 @@ from cli_helper import run
 from native_c import request, sources_of
 from samples import digits
 
-from lenet_export.formats.native import build, compiler, write_source
+from lenet_export import compiler
+from lenet_export.formats.native import build, write_source
 from lenet_export.network import weights
 from lenet_runtime import load
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError, InputError
@@ -90,7 +91,7 @@ def test_no_compiler_names_the_way_without_one(tools):
 def test_a_compiler_that_fails_is_quoted(tools, script, message):
     tools(gcc=script)
     with pytest.raises(DeployError, match=message):
-        compiler.build_library(compiler.find(), SOURCES)
+        compiler.build_library(compiler.find(), SOURCES, "lenet.so")
 
 
 def test_a_compiler_that_cannot_run_is_an_error(tools):
@@ -100,11 +101,11 @@ def test_a_compiler_that_cannot_run_is_an_error(tools):
         compiler.find()
 
 
-def test_python_headers_are_asked_for(tools, tmp_path, monkeypatch):
+def test_python_headers_are_asked_for(tools, tmp_path, monkeypatch, net):
     tools(gcc="true")
     monkeypatch.setattr(compiler.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
     with pytest.raises(BackendUnavailable, match=r"Python\.h.*--source-only"):
-        compiler.build_library(compiler.find(), SOURCES)
+        build(request(net))
 
 
 def test_build_asks_for_a_compiler_before_it_works(tools, net):

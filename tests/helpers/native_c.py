@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import nn
 
+from lenet_export.compiler import FLAGS as BUILD_FLAGS
 from lenet_export.formats.native import PRECISIONS, generate
-from lenet_export.formats.native.compiler import FLAGS as BUILD_FLAGS
 from lenet_export.network.quantize import calibration_batch
 from lenet_export.request import Request
 from lenet_runtime import cpu

@@ -59,7 +59,7 @@ def ask_triton(artifact: Path) -> dict[str, run.Answers]:
 
     with tempfile.TemporaryDirectory(prefix="triton-") as scratch:
         repository = Path(scratch) / "models"
-        triton.c_model(repository, artifact)
+        triton.packaged(repository, artifact)
         with triton.started(repository) as server:
             return run.steady(run.answers(server.http, server.grpc))
 

@@ -110,7 +110,7 @@ CALLS: dict[str, Call] = {
     "wrong shape": of(shape=(1, 1, 16, 64)),
     "negative shape": of(shape=(-1, 1, 32, 32)),
     "batch 0": infer((b"",), inputs=[tensor(shape=(0, 1, 32, 32))]),
-    "batch 65": infer((RAW * 65,), inputs=[tensor(shape=(65, 1, 32, 32))]),
+    "batch 1025": infer((RAW * 1025,), inputs=[tensor(shape=(1025, 1, 32, 32))]),
     "no inputs": infer((), inputs=[]),
     "unknown model": infer((RAW,), "nope"),
     "empty model": infer((RAW,), ""),

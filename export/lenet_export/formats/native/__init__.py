@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lenet_export.formats.native import assembly, compiler, fp32, int8, member, stages
+from lenet_export import compiler
+from lenet_export.formats.native import assembly, fp32, int8, member, stages
 from lenet_export.formats.native.assembly import Program
 from lenet_export.formats.native.isa import BASE, BF16, BF16_FLAGS, NONE, V3, V4, VNNI, Level
 from lenet_export.network import layers, weights
@@ -31,7 +32,9 @@ from lenet_runtime import cpu
 from lenet_runtime.artifact import Requirements, files
 from lenet_runtime.artifact.requirements import this_platform
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, InputError, expected_one_of
+from lenet_runtime.formats import FORMATS
 
+LIBRARY = FORMATS["native"].files[0]
 DEFAULT_ISA = "x86-64-v4"
 
 
@@ -116,11 +119,14 @@ def build(request: Request) -> Build:
     c_compiler = compiler.find()
     program = _program(request)
     sources = assembly.sources(program, request)
-    library = compiler.build_library(c_compiler, sources | assembly.python_module(request))
+    library = compiler.build_library(
+        c_compiler, sources | assembly.python_module(request), LIBRARY,
+        f"-I{compiler.python_headers()}",
+    )  # fmt: skip
     kernels = _kernels(program)
     titles = dict.fromkeys(title for kernel in kernels.values() for title in kernel[1:])
     return Build(
-        {name: text.encode() for name, text in sources.items()} | {compiler.LIBRARY: library},
+        {name: text.encode() for name, text in sources.items()} | {LIBRARY: library},
         Requirements("cpu", "native", ", ".join(titles), cpu_isa=flags, platform=this_platform()),
         {
             "torch": str(torch.__version__),

@@ -8,13 +8,12 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
-from lenet_runtime.formats import FORMATS
 
-LIBRARY = FORMATS["native"].files[0]
 _CANDIDATES = ("gcc", "clang", "cc")
 # The kernels name their instructions themselves, so no -march, no -ffast-math and no -O3 (which
 # unrolls the dense layers to no one's gain).
@@ -98,35 +97,35 @@ def python_headers() -> Path:
     return folder
 
 
-def build_library(compiler: Compiler, sources: dict[str, str]) -> bytes:
+def build_library(compiler: Compiler, sources: Mapping[str, str], name: str, *flags: str) -> bytes:
     """Compile the C files of `sources` into one shared library.
 
     Args:
         compiler: the one that `find` chose.
         sources: C files and headers by name.
+        name: the library's.
+        flags: more flags.
 
     Raises:
-        BackendUnavailable: Python's headers are not installed.
         DeployError: the compiler failed; its own words are in the message.
     """
-    headers = python_headers()
     link = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-    with tempfile.TemporaryDirectory(prefix="lenet-export-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="lenet-export-") as temporary:
+        folder = Path(temporary)
         for file, text in sources.items():
             (folder / file).write_text(text, encoding="utf-8")
         # Names without a folder: nothing of this machine gets into the library.
         done = _run(
             [
-                *compiler.command, *FLAGS, "-shared", f"-I{headers}", *link,
-                "-o", LIBRARY, *(file for file in sources if file.endswith(".c")),
+                *compiler.command, *FLAGS, "-shared", *flags, *link,
+                "-o", name, *(file for file in sources if file.endswith(".c")),
             ],
             folder,
         )  # fmt: skip
-        if done.returncode or not (folder / LIBRARY).is_file():
+        if done.returncode or not (folder / name).is_file():
             words = (done.stderr or done.stdout).strip()[-2000:] or "it made no library"
             raise DeployError(f"native: {shlex.join(compiler.command)} failed: {words}")
-        return (folder / LIBRARY).read_bytes()
+        return (folder / name).read_bytes()
 
 
 def _run(command: list[str], folder: Path | None) -> "subprocess.CompletedProcess[str]":
