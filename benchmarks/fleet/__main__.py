@@ -25,7 +25,7 @@ def main() -> int:
     elif arguments.action == "table":
         print(table.recorded(costs.newest()))
     elif arguments.action == "page":
-        page.write(arguments.core_price, arguments.gpu_price)
+        page.write(arguments.core_price, arguments.gpu_price, quick=arguments.quick)
     else:
         print(simulated(arguments))
     return 0
@@ -48,6 +48,7 @@ def parse() -> argparse.Namespace:
     doc.add_argument("--core-price", type=float, default=costs.CORE_PRICE, metavar="PRICE",
                      help="of a core for an hour; default %(default)s, an example")  # fmt: skip
     doc.add_argument("--gpu-price", type=float, default=costs.GPU_PRICE, metavar="PRICE")
+    doc.add_argument("--quick", action="store_true", help="only what needs no simulation")
     one = actions.add_parser("simulate", help="one scenario")
     one.add_argument("--request", default="binary", metavar="NAME", help="binary, or '24 as JSON'")
     one.add_argument("--rate", type=float, required=True, metavar="N", help="requests a second")

@@ -11,6 +11,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 PEERS = "peers-x86-64-v4-2026-11-24.json"
 GPU = "nvidia-h100-80gb-hbm3-2026-11-27.json"
 SERVE = "serve-x86-64-v4-2026-11-27.json"
+RAY = "ray-x86-64-v4-2026-11-27.json"
 CORE_PRICE, GPU_PRICE = 0.04, 3.00  # of an hour: examples
 MILLION, BILLION, DAY_S, HOUR_S = 10**6, 10**9, 86_400, 3600
 CPU_ROWS = {
@@ -36,6 +37,35 @@ def newest() -> dict[str, Any]:
     return read(max(path.name for path in RESULTS.glob("fleet-*.json")))
 
 
+def image_us(engine: str, batch: int) -> float:
+    """Microseconds of a core for an image, by the engine's name in `CPU_ROWS`."""
+    calls = {(r["peer"], r["batch_size"]): r["p50_us"] for r in read(PEERS)["results"]}
+    return float(calls[CPU_ROWS[engine], batch]) / batch
+
+
+def server_us(body: str) -> float:
+    """Microseconds of a server's CPU for a request, by the body's name in `BODIES`."""
+    ours = [r for r in read(SERVE)["results"] if r["peer"] == "lenet-deploy"]
+    return float({r["body"]: r["cpu_us"] for r in ours if r["connections"] == 16}[BODIES[body]])
+
+
+def savings() -> str:
+    """What a change saves of a request's CPU."""
+    json_us, pixels, binary, grpc = map(server_us, BODIES)
+    native, many = image_us("native", 1), newest()["bodies"]["24 as JSON"]["mean_us"] / 24
+    changes = {
+        "JSON of 1,024 floats to binary tensors": (json_us, binary),
+        "JSON of floats to `pixels` in JSON, with 85% less bytes": (json_us, pixels),
+        "one digit a request, `pixels` in JSON, to 24 in one (a digit)": (pixels, many),
+        "gRPC to binary tensors over HTTP": (grpc, binary),
+        "of it, `ort-cpu` to `native`": (image_us("ort-cpu", 1), native),
+        "of it, `native` to `native` int8": (native, image_us("native int8", 1)),
+    }
+    lines = ["| what you change | us before | us after |", "|---|---:|---:|"]
+    lines += [f"| {name} | {old:.3g} | {new:.3g} |" for name, (old, new) in changes.items()]
+    return "\n".join(lines)
+
+
 def compute(core_price: float = CORE_PRICE, gpu_price: float = GPU_PRICE) -> str:
     """What the network alone costs, by engine and batch."""
     lines = [
@@ -43,10 +73,9 @@ def compute(core_price: float = CORE_PRICE, gpu_price: float = GPU_PRICE) -> str
         "second | price of 10^6 pictures |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    peers = {(r["peer"], r["batch_size"]): r["p50_us"] for r in read(PEERS)["results"]}
-    for name, peer in CPU_ROWS.items():
+    for name in CPU_ROWS:
         for batch in (1, 512):
-            lines.append(_row(name, batch, peers[peer, batch] / batch, core_price))
+            lines.append(_row(name, batch, image_us(name, batch), core_price))
     latency = read(GPU)["latency"]
     calls = {(r["engine"], r["batch_size"]): r["p50_us"] for r in latency["results"]}
     alone = {
@@ -75,12 +104,9 @@ def serving(core_price: float = CORE_PRICE) -> str:
         "second | Gbit/s in, at 10^6 a second | price of 10^6 requests |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    ours = {r["body"]: r for r in read(SERVE)["results"]
-            if r["peer"] == "lenet-deploy" and r["connections"] == 16}  # fmt: skip
-    network = next(r["p50_us"] for r in read(PEERS)["results"]
-                   if (r["peer"], r["batch_size"]) == (CPU_ROWS["native"], 1))  # fmt: skip
-    for name, body in BODIES.items():
-        us = ours[body]["cpu_us"]
+    network = image_us("native", 1)
+    for name in BODIES:
+        us = server_us(name)
         size = BODY_BYTES[name]
         lines.append(
             f"| {name} | {size:,} | {us:.0f} | {network / us:.0%} | "
