@@ -55,7 +55,7 @@ def savings() -> str:
     native, many = image_us("native", 1), newest()["bodies"]["24 as JSON"]["mean_us"] / 24
     changes = {
         "JSON of 1,024 floats to binary tensors": (json_us, binary),
-        "JSON of floats to `pixels` in JSON, with 85% less bytes": (json_us, pixels),
+        "JSON of floats to `pixels` in JSON, with 85% fewer bytes": (json_us, pixels),
         "one digit a request, `pixels` in JSON, to 24 in one (a digit)": (pixels, many),
         "gRPC to binary tensors over HTTP": (grpc, binary),
         "of it, `ort-cpu` to `native`": (image_us("ort-cpu", 1), native),
@@ -92,9 +92,13 @@ def compute(core_price: float = CORE_PRICE, gpu_price: float = GPU_PRICE) -> str
 
 
 def _row(name: str, batch: int, us: float, price: float) -> str:
-    per_day, per_second = BILLION * us / MILLION / DAY_S, us
+    per_day = BILLION * us / MILLION / DAY_S
     cost = f"{us / HOUR_S * price:.6f}"
-    return f"| {name} | {batch:,} | {us:.3g} | {per_day:.2g} | {per_second:.2g} | {cost} |"
+    return f"| {name} | {batch:,} | {us:.3g} | {_short(per_day)} | {_short(us)} | {cost} |"
+
+
+def _short(number: float) -> str:
+    return f"{number:.2g}" if number < 10 else f"{number:,.0f}"
 
 
 def serving(core_price: float = CORE_PRICE) -> str:
@@ -110,7 +114,7 @@ def serving(core_price: float = CORE_PRICE) -> str:
         size = BODY_BYTES[name]
         lines.append(
             f"| {name} | {size:,} | {us:.0f} | {network / us:.0%} | "
-            f"{us * BILLION / MILLION / DAY_S:.2g} | {us:.0f} | {size * 8 / 1000:.0f} | "
+            f"{_short(us * BILLION / MILLION / DAY_S)} | {us:.0f} | {size * 8 / 1000:.0f} | "
             f"{us / HOUR_S * core_price:.5f} |"
         )
     return "\n".join(lines)
