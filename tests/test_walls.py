@@ -16,7 +16,7 @@ import lenet_runtime
 import lenet_serve
 
 ENGINES = {"onnx", "onnxruntime", "onnxscript", "tensorrt", "tensorrt_rtx", "torch", "torchvision"}
-SERVERS = {"google", "grpc", "httptools", "opentelemetry", "orjson", "uvicorn", "uvloop"}
+SERVERS = {"google", "grpc", "httptools", "opentelemetry", "orjson", "ray", "uvicorn", "uvloop"}
 HEAVY = ENGINES | SERVERS | {"matplotlib", "PIL", "plotly", "safetensors", "scipy"}
 PACKAGES = {
     p.__name__: p
@@ -155,6 +155,13 @@ def test_only_backends_import_engines(name):
     """An engine is imported inside the one room that needs it."""
     roots = {root(imported) for imported in graph()[name]}
     assert not roots & ENGINES or name.startswith("lenet_runtime.backends.")
+
+
+def test_ray_stays_in_its_rooms():
+    """All else runs where it is not installed."""
+    rooms = {"lenet_deploy.batch.on_ray", "lenet_deploy.cli.serve_ray", "lenet_deploy.cluster",
+             "lenet_serve.ray", "lenet_serve.ray_metrics"}  # fmt: skip
+    assert {name for name in sources() if "ray" in {root(each) for each in graph()[name]}} <= rooms
 
 
 @pytest.mark.parametrize("name", sorted(sources()))

@@ -1,130 +1,301 @@
-"""A job's folder: each part is written exactly once, whatever is killed and when.
+"""A job's working folder: each part is written once and the answers appear whole, whatever is
+killed and when.
 
-    out/_job.json             what the job is; a job of something else is refused
-    out/part-000000.parquet   the answers of a part: whole, since it was renamed into its place
-    out/.part-000000.TOKEN    a part that is being written, or was when its process was killed
-    out/_SUCCESS              written last: all parts are there
+    .labels.parquet.job/            beside a file of answers; ``out/.job/`` inside a folder of them
+        _job.json                   what the job is, and once all parts are there its totals
+        KEY/                        named after what the job is: a process that was left behind by
+                                    another job finds no folder to write to
+            part-000000.csv         the answers of a part: whole, since it was renamed to this
+            .part-000000.TOKEN      a part that is being written, or was when its process died
+            done.jsonl              a line for each part: what counts is what is listed here
 
-Names that begin with ``_`` or ``.`` are passed over by Spark, Arrow and all who read such folders.
+A part's bytes depend on the job alone, so it does no harm if a part is written twice. The folder is
+deleted when the answers are in their place, see `placing`.
 """
 
 import contextlib
+import errno
 import fcntl
+import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from lenet_runtime.errors import DeployError, InputError
+from lenet_deploy.batch.outputs import table
+from lenet_runtime.artifact.files import sync_folder
+from lenet_runtime.errors import DeployError
 
-JOB, SUCCESS = "_job.json", "_SUCCESS"
+JOB, DONE = "_job.json", "done.jsonl"
+SHOWN = 5  # errors of rows that are repeated at the end
 
 
-class Job:
-    """One output folder while a process works on it.
+@dataclass(frozen=True)
+class PartDone:
+    """What became of a part.
 
-    Args:
-        folder: The folder.
-        metadata: What each part's own metadata says of the job, text by name.
+    Attributes:
+        number: The part's number.
+        rows: Rows that were written.
+        errors: How many of them have an error instead of a label.
+        first: The first errors: path, row or None, text.
     """
 
-    def __init__(self, folder: Path, metadata: Mapping[str, str]) -> None:
-        self.folder, self.metadata = folder, dict(metadata)
+    number: int
+    rows: int
+    errors: int
+    first: tuple[tuple[str, int | None, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Writes parts, on any process or machine that sees the folder.
+
+    Attributes:
+        folder: Where they are.
+        format: A key of `outputs.FORMATS`, or `outputs.PART_OF_PARQUET`.
+        document: What the job is, JSON.
+        ranks: Classes that ``top`` ranks.
+    """
+
+    folder: Path
+    format: str
+    document: str
+    ranks: int
 
     def path(self, number: int) -> Path:
         """Where the answers of a part are, once they are whole."""
-        return self.folder / f"part-{number:06}.parquet"
+        return self.folder / f"part-{number:06}.{self.format}"
 
-    def write(self, number: int, batches: Iterable[pa.RecordBatch]) -> tuple[int, int]:
-        """Write a part, on any process or machine: rows, and how many of them are errors.
+    def write(self, number: int, batches: Iterable[pa.RecordBatch]) -> PartDone:
+        """Write a part; one without rows has no file.
 
         Raises:
             DeployError: The disk is full or cannot be written; there is no such part then.
         """
         path = self.path(number)
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        draft = path.with_name(f".{path.stem}.{secrets.token_hex(8)}")
         rows = errors = 0
+        first: list[tuple[str, int | None, str]] = []
         try:
-            with contextlib.ExitStack() as stack:
-                writer = None
-                for batch in batches:
-                    if writer is None:
-                        schema = batch.schema.with_metadata(self.metadata)
-                        writer = stack.enter_context(pq.ParquetWriter(draft, schema))
-                    writer.write_batch(batch)
+            with writing(path), table(self.format, draft, self.document, self.ranks) as file:
+                for batch in _reading(batches):
+                    file.write(batch)
                     rows += len(batch)
-                    errors += len(batch) - batch.column("error").null_count
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
-            draft.rename(path)
-        except OSError as error:
-            raise DeployError(
-                f"{path}: cannot be written ({error.strerror or error}); make room, then go on "
-                "with resume=True"
-            ) from error
+                    bad = len(batch) - batch.column("error").null_count
+                    if bad and len(first) < SHOWN:
+                        first += _first_errors(batch)
+                    errors += bad
+                file.close({"rows": rows, "errors": errors})
+                if rows:
+                    put(draft, path)
+        except _InputLost as error:
+            raise error.args[0] from error
         finally:
             draft.unlink(missing_ok=True)
-        return rows, errors
+        return PartDone(number, rows, errors, tuple(first[:SHOWN]))
 
-    def done(self) -> set[int]:
-        """Numbers of the parts that are written."""
-        return {int(path.stem.partition("-")[2]) for path in self.folder.glob("part-*.parquet")}
+
+class Job:
+    """A working folder that this process alone works in.
+
+    Args:
+        folder: The working folder.
+        parts: What writes the parts.
+    """
+
+    def __init__(self, folder: Path, parts: Parts) -> None:
+        self.folder, self.parts = folder, parts
+
+    def begin(self, document: Mapping[str, Any]) -> None:
+        """Say what the job is, and make the folder of parts, without drafts."""
+        with writing(self.folder):
+            self.parts.folder.mkdir(exist_ok=True)
+            for draft in self.parts.folder.glob(".part-*"):
+                draft.unlink(missing_ok=True)
+            write_json(self.folder / JOB, {"job": document, "totals": None})
 
     def commit(self, document: Mapping[str, Any]) -> None:
-        """Say that all parts are there."""
-        _write(self.folder / SUCCESS, document)
+        """Say that the job is done: the document has its totals now."""
+        with writing(self.folder):
+            write_json(self.folder / JOB, document)
+
+    def done(self) -> Iterator[PartDone]:
+        """The parts that are done, each once."""
+        journal = self.parts.folder / DONE
+        if not journal.exists():
+            return
+        names = {entry.name for entry in os.scandir(self.parts.folder)}
+        seen: set[int] = set()
+        with journal.open() as file:
+            for line in file:
+                if not line.endswith("\n"):  # its process died here
+                    break
+                entry = json.loads(line)
+                entry["first"] = tuple(tuple(error) for error in entry["first"])
+                part = PartDone(**entry)
+                there = not part.rows or self.parts.path(part.number).name in names
+                if there and part.number not in seen:
+                    seen.add(part.number)
+                    yield part
+
+    @contextlib.contextmanager
+    def journal(self) -> Iterator["Journal"]:
+        """Where the parts that are done are listed."""
+        path = self.parts.folder / DONE
+        with contextlib.ExitStack() as stack:
+            with writing(path):
+                file = stack.enter_context(path.open("a+b", buffering=0))
+                _cut_torn_line(file)
+            yield Journal(path, file)
+
+
+class Journal:
+    """The list of the parts that are done, which outlives a power cut.
+
+    Args:
+        path: The list.
+        file: It, open for appending, without a buffer.
+    """
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self._path, self._file = path, file
+
+    def add(self, part: PartDone) -> None:
+        """List a part, whose file is there."""
+        with writing(self._path):
+            line = json.dumps(asdict(part)).encode() + b"\n"
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file.fileno())
+
+
+def _cut_torn_line(file: Any) -> None:
+    """Drop what follows the last line's end, which was being written when its process died."""
+    size = file.seek(0, os.SEEK_END)
+    start = file.seek(max(0, size - 2**20))  # a line is below 100 KB
+    file.truncate(start + file.read().rfind(b"\n") + 1)
+
+
+class _InputLost(Exception):
+    """Carries the system's error about an input past `writing`."""
+
+
+def _reading(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from batches
+    except OSError as error:
+        raise _InputLost(error) from error
+
+
+def _first_errors(batch: pa.RecordBatch) -> list[tuple[str, int | None, str]]:
+    bad = batch.filter(batch.column("error").is_valid()).slice(0, SHOWN)
+    names = bad.schema.names
+    paths, rows = (
+        bad.column(name).to_pylist() if name in names else [None] * len(bad)
+        for name in ("path", "row")
+    )
+    return [
+        (str(path), row, str(error))
+        for path, row, error in zip(paths, rows, bad.column("error").to_pylist(), strict=True)
+    ]
+
+
+def key(document: Mapping[str, Any]) -> str:
+    """The name of the folder of a job's parts."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
-def opened(
-    folder: Path, document: Mapping[str, Any], *, force: bool = False, resume: bool = False
-) -> Iterator[Job]:
-    """The job of a folder, which no other process works on meanwhile.
-
-    Args:
-        folder: The output.
-        document: What the job is: inputs, options, artifact; JSON's types, all of them text.
-        force: Delete what an earlier job wrote there.
-        resume: Go on where an earlier job with an equal document stopped.
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from a working folder, which is made, and deleted if nothing is in it.
 
     Raises:
-        InputError: There is an output already, or one of another job.
-        DeployError: Another process works on it, or the folder cannot be written.
+        DeployError: Another process works on it, or it cannot be made.
     """
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / JOB).is_file():
-            raise InputError(f"{folder}: expected a job's folder or nothing, found other files")
-        if force:
-            shutil.rmtree(folder)
-        elif not resume:
-            raise InputError(f"{folder}: is there already; pass force=True or resume=True")
-        elif json.loads((folder / JOB).read_text()) != document:
-            raise InputError(f"{folder}: another job's: inputs, options or artifact have changed")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder, os.O_RDONLY)
-    try:
+    while True:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DeployError(f"{folder}: another process works on it") from error
-        for draft in folder.glob(".part-*"):
-            draft.unlink()
-        _write(folder / JOB, document)
-        yield Job(folder, {"lenet_deploy": json.dumps(document)})
-    finally:
-        os.close(lock)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DeployError(
+                    f"{folder}: another process works on this output; wait for it, or end it"
+                ) from error
+            if not _is_same(lock, folder):  # its owner deleted it meanwhile
+                continue
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            return
+        finally:
+            os.close(lock)
 
 
-def _write(path: Path, document: Mapping[str, Any]) -> None:
-    draft = path.with_name(f".{path.name}")
-    with draft.open("w") as file:
-        json.dump(document, file)
-        file.flush()
+def _is_same(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def clear(folder: Path) -> None:
+    """Delete what is in a working folder; what says which job it is goes last."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == JOB):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)  # a process left behind may be writing to it
+        else:
+            path.unlink()
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None where there is no such file, or another one."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Put a JSON object at `path`: the old file or the new one, also after a power cut."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(json.dumps(document, indent=1) + "\n")
+    put(draft, path)
+
+
+def put(draft: Path, path: Path) -> None:
+    """Rename a file to its place, so that it outlives a power cut."""
+    with draft.open("rb") as file:
         os.fsync(file.fileno())
-    draft.rename(path)
+    draft.replace(path)
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's errors into ours.
+
+    Raises:
+        DeployError: The disk is full, or cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        number = re.search(r"\[errno (\d+)\]", str(error))  # pyarrow's have it in the text alone
+        reason = os.strerror(int(number[1])) if number else error.strerror or error
+        raise DeployError(
+            f"{path}: cannot be written ({reason}); make room or let this user write there, then "
+            "go on with resume=True"
+        ) from error

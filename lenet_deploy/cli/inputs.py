@@ -1,6 +1,5 @@
 """What `lenet-deploy predict` classifies: pictures, files of arrays, stdin and bundled digits."""
 
-import glob
 import io
 import sys
 from collections.abc import Iterable
@@ -9,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lenet_deploy import matching
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.files import (
     MAX_BYTES,
     is_array_file,
-    picture_suffixes,
+    is_picture,
     read_arrays,
     read_digit,
 )
@@ -56,33 +56,12 @@ def match(arguments: Iterable[str]) -> tuple[list[Path], dict[str, str]]:
     errors: dict[str, str] = {}
     for argument in arguments:
         try:
-            path = Path(argument).expanduser()
-        except RuntimeError:  # there is no home folder
-            path = Path(argument)
-        if argument == "-":
-            matches, missing = [Path("-")], ""
-        elif path.is_dir():
-            matches, missing = _pictures_in(path), "expected pictures, found none in this folder"
-        elif path.exists() or not glob.has_magic(argument):
-            matches, missing = [path] if path.exists() else [], "no such file"
+            matches = [Path("-")] if argument == "-" else matching.match(argument, is_picture)
+        except InputError as error:
+            errors[argument] = str(error)
         else:
-            # Path.glob takes no absolute pattern.
-            names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
-            matches = [Path(name) for name in names if Path(name).is_file()]
-            missing = "no file matches"
-        files |= dict.fromkeys(matches)
-        if not matches:
-            errors[argument] = missing
+            files |= dict.fromkeys(matches)
     return list(files), errors
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    suffixes = picture_suffixes()
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
-    )
 
 
 def read(files: Iterable[Path], errors: dict[str, str]) -> list[Digit]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lenet_serve.server import ServerOptions
 
 _LISTEN, _LIMITS, _SECURITY = "Listening and ending", "Limits", "Security"
+_CLUSTER, ENGINES = "On a cluster", ("local", "ray")
 _KIB, _MIB = 2**10, 2**20
 
 
@@ -24,6 +25,7 @@ def _flag(panel: str, help: str, metavar: str | None = None, *names: str, **more
 
 
 def serve(
+    ctx: typer.Context,
     path: Annotated[
         Path,
         typer.Argument(
@@ -73,6 +75,17 @@ def serve(
         bool,
         typer.Option("--allow-model-control", help="Let clients load and unload models."),
     ] = False,
+    engine: Annotated[
+        str,
+        _flag(_CLUSTER, "Who runs the service.", "local|ray", autocompletion=completing(*ENGINES)),
+    ] = "local",
+    replicas: Annotated[
+        str, _flag(_CLUSTER, "Fewest and most replicas on Ray, by load.", "N..N")
+    ] = "2..8",
+    address: Annotated[
+        str | None,
+        _flag(_CLUSTER, "A Ray cluster. Default: one of this machine.", "auto|HOST:PORT"),
+    ] = None,
     log_format: Annotated[
         str | None,
         typer.Option(
@@ -150,6 +163,11 @@ def serve(
     --drain-delay. What changes in the folder is loaded, and SIGHUP loads
     everything again.
     """
+    if engine != "local":
+        _on_ray(ctx, engine)
+        return
+    if address is not None:
+        raise InputError("--address: expected --engine ray with it, found none")
     grpc = _grpc_port(grpc_port)
     _require("serve", "uvicorn", "httptools", "orjson")
     if grpc is not None:
@@ -203,6 +221,19 @@ def serve(
     code = launch(plan, lambda line: warn(plain(line)))
     if code:
         raise typer.Exit(code)
+
+
+def _on_ray(ctx: typer.Context, engine: str) -> None:
+    """Serve on a Ray cluster what the command was told."""
+    if engine != "ray":
+        raise InputError(f"engine: {expected_one_of(ENGINES, engine)}")
+    from lenet_deploy.cli import serve_ray
+
+    serve_ray.check_options(ctx)
+    told = ctx.params
+    args = {name: told[name] for name in serve_ray.ARGUMENTS} | {"artifact": told["path"]}
+    address, host, port = (told[name] for name in ("address", "host", "http_port"))
+    serve_ray.run(args, address, host, port, lambda line: warn(plain(line)))
 
 
 def _grpc_port(text: str) -> int | None:

@@ -9,6 +9,7 @@ from lenet_deploy.packaging import (
     kserve,
     kubernetes,
     monitoring,
+    ray,
     systemd,
     triton,
 )
@@ -26,6 +27,7 @@ TARGETS: dict[str, Target] = {
         kserve.TARGET,
         systemd.TARGET,
         triton.TARGET,
+        ray.TARGET,
         monitoring.TARGET,
     )
 }

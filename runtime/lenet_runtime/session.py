@@ -163,11 +163,28 @@ class Session:
             InputError: see `to_pixels`.
             DeployError: see `run`.
         """
-        preprocessing = self.manifest.preprocessing
-        pixels, warnings = to_pixels(images, preprocessing, self._image_shape)
+        pixels, warnings = to_pixels(images, self.manifest.preprocessing, self._image_shape)
+        return self.predict_pixels(pixels, top_k, warnings)
+
+    def predict_pixels(
+        self,
+        pixels: NDArray[Any],
+        top_k: int | None = None,
+        warnings: tuple[tuple[str, ...], ...] = (),
+    ) -> Prediction:
+        """Classify pixels that were checked before: `predict` without its look at the whole array.
+
+        Args:
+            pixels: what `to_pixels` returns, or rows of that.
+            top_k: as of `predict`.
+            warnings: doubts about each picture, which the answer repeats.
+
+        Raises:
+            DeployError: see `run`.
+        """
         logits = self._run_pixels(pixels)
         if logits is None:
-            logits = self.run(normalise(pixels, preprocessing, self._image_shape))
+            logits = self.run(normalise(pixels, self.manifest.preprocessing, self._image_shape))
         top_k = min(3, self._classes) if top_k is None else top_k
         return from_logits(logits, self.manifest.labels, top_k, warnings, output=self._output)
 

@@ -32,7 +32,7 @@ def artifacts(exported):
 def packages(artifacts, tmp_path_factory):
     """Each of our own targets, of a native artifact."""
     folder = tmp_path_factory.mktemp("packages")
-    names = (*SERVING, "monitoring")
+    names = (*SERVING, "monitoring", "ray")
     return {name: written(name, artifacts["native"], folder / name) for name in names}
 
 
@@ -324,6 +324,7 @@ def test_the_commands_of_the_page_are_ours():
     } == {
         *SERVING,
         "monitoring",
+        "ray",
     }
 
 

@@ -342,3 +342,14 @@ def test_plain_pixels_import_nothing():
         "print({*sys.modules} - before)\n"
     )
     assert python(code).stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    "numbers", [Preprocessing(), Preprocessing(0.5, 0.25), Preprocessing(0, 1)]
+)
+def test_many_pixels_are_computed_to_the_bits_that_few_are_looked_up(numbers):
+    images = np.random.default_rng(1).integers(0, 256, (40, 28, 28), np.uint8)
+    images[0].ravel()[:256] = range(256)
+    many = to_batch(images, numbers)
+    few = np.concatenate([to_batch(image[None], numbers) for image in images])
+    assert many.tobytes() == few.tobytes()

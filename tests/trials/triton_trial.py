@@ -9,6 +9,7 @@ ends it. Needs what `benchmarks/serve/triton.py` says.
 
 import collections
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
+import tritonclient.utils.shared_memory as shm
 from tritonclient.utils import InferenceServerException
 
 import lenet_export
@@ -61,6 +63,7 @@ def main(*artifacts: Path) -> None:
                     answers_alone(clients, name, session)
                     together(clients["gRPC"], name, session)
                     refusals(clients["gRPC"], name, session)
+                    shared_memory(clients["gRPC"], name, session)
             classes(clients, *(f"{kind}-other" for kind in kinds))
             small = np.zeros((1, 1, 16, 16), np.float32)
             refused(clients["gRPC"], "edited", request(tritonclient.grpc, small))
@@ -203,6 +206,27 @@ def refusals(client, name: str, session: lenet_runtime.Session) -> None:
         np.testing.assert_array_equal(answer, session.run(good))
     assert client.is_model_ready(name)
     say(name, "NaN, wrong shapes and types are refused, also within a batch of good requests")
+
+
+def shared_memory(client, name: str, session: lenet_runtime.Session) -> None:
+    """Input and output in a client's memory, where they begin at no multiple of four bytes."""
+    images, output = images_of(session)[:3], session.manifest.output
+    expected = session.run(images)
+    size, offset = 2 + images.nbytes + expected.nbytes, 2 + images.nbytes
+    region = shm.create_shared_memory_region(name, f"/lenet-{os.getpid()}", size)
+    try:
+        shm.set_shared_memory_region(region, [np.frombuffer(b"--" + images.tobytes(), np.uint8)])
+        client.register_system_shared_memory(name, f"/lenet-{os.getpid()}", size)
+        sent = tritonclient.grpc.InferInput("images", list(images.shape), "FP32")
+        sent.set_shared_memory(name, images.nbytes, 2)
+        asked = tritonclient.grpc.InferRequestedOutput(output)
+        asked.set_shared_memory(name, expected.nbytes, offset)
+        client.infer(name, [sent], outputs=[asked])
+        written = shm.get_contents_as_numpy(region, np.uint8, [size]).tobytes()[offset:]
+        assert written == expected.tobytes()
+        client.unregister_system_shared_memory(name)
+    finally:
+        shm.destroy_shared_memory_region(region)
 
 
 def refused(client, name: str, inputs) -> None:

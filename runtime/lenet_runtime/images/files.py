@@ -5,6 +5,7 @@ sizes are checked before anything is decoded, and every error of a decoder is tr
 """
 
 import contextlib
+import functools
 import gzip
 import io
 import zipfile
@@ -29,6 +30,8 @@ FORMATS = (
 )  # fmt: skip
 MAX_BYTES = 200 * 2**20  # of a decoded picture, and of an array
 DRAFT = 960  # a JPEG decodes directly to a size whose longer side is not much larger than this
+# Arrays of an NPZ file, the first of which that it has is taken.
+IMAGE_KEYS, LABEL_KEYS = ("images", "x_test", "x", "arr_0"), ("labels", "y_test", "y")
 # Bytes that decoders take for a pixel, beyond the picture itself.
 _DECODERS = {
     "AVIF": 8, "GIF": 4, "HEIF": 8, "JPEG2000": 12, "MPO": 6, "TIFF": 4, "WEBP": 12,
@@ -102,6 +105,12 @@ def open_picture(file: BinaryIO, *, grey: bool) -> "Iterator[Image]":
         raise damaged(error) from error
 
 
+def is_picture(name: str) -> bool:
+    """Whether a file's name says that it is a picture, and not a hidden one."""
+    return not name.startswith(".") and Path(name).suffix.lower() in picture_suffixes()
+
+
+@functools.cache
 def picture_suffixes() -> frozenset[str]:
     """Suffixes of the files that `read_digit` opens, in lower case and with the dot."""
     from PIL import Image
@@ -209,8 +218,8 @@ def _read_npz(data: bytes) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
         if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
             raise InputError(f"expected at most {MAX_BYTES} bytes unpacked, found more")
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        images = [key for key in ("images", "x_test", "x", "arr_0") if key in arrays]
-        labels = [key for key in ("labels", "y_test", "y") if key in arrays]
+        images = [key for key in IMAGE_KEYS if key in arrays]
+        labels = [key for key in LABEL_KEYS if key in arrays]
         if not images:
             raise InputError(f"expected an array named images, found {sorted(arrays)}")
         return arrays[images[0]], arrays[labels[0]].astype(np.int64) if labels else None

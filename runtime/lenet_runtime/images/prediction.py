@@ -96,7 +96,7 @@ def from_logits(
     if output == "probabilities":
         probabilities = logits.astype(np.float32)
     else:
-        exps = np.exp(wide - wide.max(axis=1, keepdims=True))
+        exps = np.exp(wide - np.take_along_axis(wide, order[:, :1], axis=1))
         probabilities = (exps / exps.sum(axis=1, keepdims=True)).astype(np.float32)
     return Prediction(
         order[:, 0].copy(), probabilities, order[:, :top_k].copy(), tuple(class_labels), warnings
@@ -119,9 +119,9 @@ def _check_logits(logits: NDArray[np.floating[Any]], classes: int) -> None:
             f"logits: expected shape (N, {classes}), one per class label, found {logits.shape}; "
             "the model and its labels do not belong together: export it again"
         )
-    not_finite = ~np.isfinite(logits).all(axis=1)
-    if not_finite.any():
-        row = int(np.argmax(not_finite))
+    finite = np.isfinite(logits)
+    if not finite.all():
+        row = int(np.argmin(finite.all(axis=1)))
         raise ArtifactError(
             f"logits[{row}]: expected finite numbers, found {logits[row].tolist()}; the model's "
             "weights are damaged, or its precision overflows: verify it, or export it again"
