@@ -28,7 +28,7 @@ def check_options(ctx: Any) -> None:
         if ctx.get_parameter_source(name).name == "COMMANDLINE":
             raise InputError(
                 f"{name}: expected none with engine='ray', whose replicas and proxies Ray Serve "
-                "configures; docs/batch-clusters.md says how"
+                "configures; docs/serving.md says how"
             )
 
 

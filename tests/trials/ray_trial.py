@@ -272,7 +272,7 @@ def jobs(own, artifact, scratch):
     say(f"the local engine answered {table.num_rows} rows")
 
     for victim in ("ray::MapWorker", "driver"):
-        output = scratch / f"{victim.strip('ray:')}.parquet"
+        output = scratch / f"{victim.removeprefix('ray::')}.parquet"
         command = [
             sys.executable, "-m", "lenet_deploy", "batch", source, "-o", output, "--keep", "id",
             "--artifact", artifact, "--trust", "--engine", "ray", "--address", own.address,
