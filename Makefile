@@ -12,7 +12,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test trials coverage fuzz soak lint types wheel check overhead bench-peers \
-	bench-serve gpu-check test-triton clean
+	bench-serve fleet gpu-check test-triton clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -96,6 +96,11 @@ bench-peers: $(PEERS)/.ready ## Ours against its peers; the first run takes the 
 
 bench-serve: $(VENV)/.ready ## Ours against Triton and other servers, a quarter of an hour: SERVE=--quick
 	$(BIN)/python -m benchmarks.serve $(SERVE)
+
+fleet: $(VENV)/.ready ## A simulated fleet: service times here, then the tables of docs/scale.md; ten minutes
+	$(BIN)/lenet-deploy export --format native -o artifacts/fleet --force
+	$(BIN)/python -m benchmarks.fleet record artifacts/fleet/native-fp32
+	$(BIN)/python -m benchmarks.fleet page
 
 # With what $(PYTHON) has: a GPU machine's own PyTorch, no network, nothing installed.
 gpu-check: ## Parity and latency of every backend on this machine's GPU, in six minutes
