@@ -99,8 +99,6 @@ class _OneFile(Join):
     def close(self, totals: Mapping[str, int]) -> None:
         with writing(self._draft):
             self._own.close(totals)
-            if not self._draft.exists():  # no part had a row
-                self._draft.touch()
             sync(self._draft)  # before the job is said to be done
 
 
