@@ -28,9 +28,7 @@ def pixels(tmp_path):
     return str(write_pixels(tmp_path / "in"))
 
 
-def named(folder, output):
-    """An output in a folder, with the slash that a path would lose."""
-    return f"{folder}/{output}"
+named = "{}/{}".format  # an output in a folder, with the slash that a path would lose
 
 
 @pytest.fixture
@@ -113,8 +111,7 @@ def test_the_old_output_stays_until_the_new_one_is_whole(output, pixels, tmp_pat
 
     def hidden(place):
         if place.is_dir():
-            copy = shutil.copytree(place, tmp_path / "copy", ignore=lambda *_: [".job"])
-            return digest(copy)
+            place = shutil.copytree(place, tmp_path / "copy", ignore=lambda *_: [".job"])
         return digest(place)
 
     monkeypatch.setitem(running.ENGINES, "local", lambda address: fails)
