@@ -48,6 +48,8 @@ class Decoder:
         if channels == 3:
             shapes += [(*shape, 3) for shape in shapes]
         self._shapes = {math.prod(shape): shape for shape in reversed(shapes)}
+        # What needs no look at its numbers.
+        self._usual = [pa.list_(pa.uint8(), length) for length in self._shapes]
 
     def __call__(self, values: pa.Array) -> Decoded:
         """The pixels of each row, or its error.
@@ -95,6 +97,10 @@ class Decoder:
             valid = values.is_valid().to_numpy(zero_copy_only=False)
             decoded.errors |= dict.fromkeys(rows[~valid].tolist(), "expected pixels, found null")
             rows, values = rows[valid], values.drop_null()
+        kind = values.type
+        if kind in self._usual and not (flat := values.flatten()).null_count:
+            images = flat.to_numpy().reshape(-1, *self._shapes[kind.list_size])
+            return Decoded([(rows, images)] if len(rows) else [], decoded.errors)
         lists = _flatten(values, self._shapes)
         lengths = np.diff(lists.starts)
         for length, shape in self._shapes.items():

@@ -14,6 +14,7 @@ deleted when the answers are in their place, see `placing`.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -151,7 +152,7 @@ class Job:
         path = self.parts.folder / DONE
         with contextlib.ExitStack() as stack:
             with writing(path):
-                file = stack.enter_context(path.open("a+b"))
+                file = stack.enter_context(path.open("a+b", buffering=0))
                 _cut_torn_line(file)
             yield Journal(path, file)
 
@@ -161,7 +162,7 @@ class Journal:
 
     Args:
         path: The list.
-        file: It, open for appending.
+        file: It, open for appending, without a buffer.
     """
 
     def __init__(self, path: Path, file: Any) -> None:
@@ -170,8 +171,9 @@ class Journal:
     def add(self, part: PartDone) -> None:
         """List a part, whose file is there."""
         with writing(self._path):
-            self._file.write(json.dumps(asdict(part)).encode() + b"\n")
-            self._file.flush()
+            line = json.dumps(asdict(part)).encode() + b"\n"
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -164,12 +163,7 @@ class JsonLines(_Text):
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows."""
-        columns = [
-            _rankings(values) if name == "top" else values.to_pylist()
-            for name, values in zip(batch.schema.names, batch.columns, strict=True)
-        ]
-        names = batch.schema.names
-        lines = [_line(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+        lines = [_line(row) for row in batch.to_pylist()]
         self._file.write("".join(lines).encode())
 
     def append(self, path: Path) -> None:
@@ -234,20 +228,6 @@ def _flat(batch: pa.RecordBatch, ranks: int) -> pa.Table:
         else:
             columns[name] = values
     return pa.table(columns)
-
-
-def _rankings(values: pa.ListArray) -> list[list[dict[str, Any]] | None]:
-    """What `to_pylist` returns, in a third of the time."""
-    flat = values.flatten()
-    labels, probabilities = flat.field("label").to_pylist(), flat.field("probability").to_pylist()
-    entries = iter(
-        [
-            {"label": label, "probability": probability}
-            for label, probability in zip(labels, probabilities, strict=True)
-        ]
-    )
-    lengths = values.value_lengths().to_pylist()
-    return [None if n is None else list(itertools.islice(entries, n)) for n in lengths]
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from lenet_deploy.batch.files import File
 from lenet_runtime.errors import DeployError, InputError, first_line
 
+PLACE = pa.schema([("path", pa.string()), ("row", pa.int64())])  # where a row comes from
 ROWS = 1024  # of pixels in a batch, 0.8 MB
 BYTES = 32 * 2**20  # of a batch of pictures, unless one alone is larger
 PART = 32 * ROWS  # rows of pixels in a part at least, where the file has them

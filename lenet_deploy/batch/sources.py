@@ -18,18 +18,15 @@ from pathlib import PurePath
 import numpy as np
 import pyarrow as pa
 
-from lenet_deploy.batch import arrays, delimited, tables
+from lenet_deploy.batch import arrays, delimited, pictures, tables
 from lenet_deploy.batch.arrow import ANSWER, kept_name, predict_arrow
 from lenet_deploy.batch.columns import find_column
 from lenet_deploy.batch.files import File, find
-from lenet_deploy.batch.parts import BYTES, PICTURES, Part, reading
+from lenet_deploy.batch.parts import PLACE, Part, reading
 from lenet_runtime import Session
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.files import is_picture
 
-PICTURE_COLUMN, _PICTURES = "picture", "pictures"
-PLACE = pa.schema([("path", pa.string()), ("row", pa.int64())])
-_PICTURE = pa.struct([("bytes", pa.binary()), ("error", pa.string())])
 _NAMED = ("parquet", "arrow", "arrow stream")  # kinds whose columns have names of their own
 _OURS = pa.schema([*PLACE, *ANSWER])
 _READERS = {
@@ -79,7 +76,7 @@ def plan(
     others = [file for file in files if not is_picture(_name(file))]
     with ThreadPoolExecutor(8) as pool:  # what is far away is asked at once
         kinds = dict(zip(others, pool.map(_kind, others), strict=True))
-        tables = [file for file, kind in kinds.items() if kind != _PICTURES]
+        tables = [file for file, kind in kinds.items() if kind != pictures.KIND]
         schemas = pool.map(lambda file: _READERS[kinds[file]].schema(file), tables)
         columns = _columns(kinds, dict(zip(tables, schemas, strict=True)), column, keep)
         cuts = pool.map(lambda f: list(_READERS[kinds[f]].pieces(f, columns[f])), tables)
@@ -88,9 +85,9 @@ def plan(
         raise InputError(f"keep: pictures have no columns to repeat, found {', '.join(keep)}")
     parts: list[Part] = []
     judged: set[str] = set()
-    for kind, group in itertools.groupby(files, lambda file: kinds.get(file, _PICTURES)):
-        if kind == _PICTURES:
-            parts += _of_pictures([*group])
+    for kind, group in itertools.groupby(files, lambda file: kinds.get(file, pictures.KIND)):
+        if kind == pictures.KIND:
+            parts += pictures.parts([*group])
             continue
         for file in group:
             for p in pieces[file]:
@@ -147,8 +144,8 @@ def read(part: Part) -> Iterator[pa.RecordBatch]:
         InputError: A file of many rows is damaged, gone, or another than when the job was planned.
         BackendUnavailable: As `plan`.
     """
-    if part.kind == _PICTURES:
-        yield from _read_pictures(part)
+    if part.kind == pictures.KIND:
+        yield from pictures.read(part)
         return
     row = part.first
     names = [*PLACE.names, *(kept_name(name, _OURS) for name in (*part.keep, part.column))]
@@ -181,7 +178,7 @@ def _kind(file: File) -> str:
         raise InputError(f"{file.name}: expected {kind}, found an empty file")
     if kind in ("", "arrow"):
         kind = next((k for magic, k in _MAGICS.items() if start.startswith(magic)), kind)
-    return kind or _PICTURES
+    return kind or pictures.KIND
 
 
 def _columns(
@@ -210,33 +207,3 @@ def _columns(
             column = name
         columns[file] = name
     return columns
-
-
-def _of_pictures(files: Sequence[File]) -> Iterator[Part]:
-    for start in range(0, len(files), PICTURES):
-        chunk = tuple(files[start : start + PICTURES])
-        yield Part(0, _PICTURES, chunk, PICTURE_COLUMN, (), len(chunk))
-
-
-def _read_pictures(part: Part) -> Iterator[pa.RecordBatch]:
-    size, chunk = 0, []
-    for file in part.files:
-        chunk.append(file)
-        size += file.size
-        if size > BYTES or len(chunk) == 64 or file is part.files[-1]:
-            pictures = [_read_picture(file) for file in chunk]
-            place = [[file.name for file in chunk], pa.nulls(len(chunk), pa.int64())]
-            yield pa.RecordBatch.from_arrays(
-                [*map(pa.array, place), pa.array(pictures, _PICTURE)], [*PLACE.names, part.column]
-            )
-            size, chunk = 0, []
-
-
-def _read_picture(file: File) -> dict[str, bytes | str]:
-    try:
-        with file.open() as stream:
-            return {"bytes": stream.read()}
-    except InputError as error:
-        return {"error": str(error).removeprefix(f"{file.name}: ")}
-    except OSError as error:
-        return {"error": f"cannot be read ({error.strerror or error})"}

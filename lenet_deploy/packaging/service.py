@@ -13,7 +13,8 @@ from lenet_runtime.version import __version__
 
 _EXTRAS = {"native": "grpc,serve", "onnx": "cpu,grpc,serve"}
 """What has to be installed to serve each format that these targets take."""
-_LABEL = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")  # a Service's name, RFC 1035
+# A Service's name, RFC 1035: 63 characters, NAME-pods among them.
+_LABEL = re.compile(r"[a-z]([a-z0-9-]{0,56}[a-z0-9])?")
 _IMAGE = re.compile(r"[a-z0-9]([a-zA-Z0-9._/:@-]{0,250}[a-zA-Z0-9])?")
 _DIGEST_CHARACTERS = 12
 
@@ -74,7 +75,7 @@ def dns_name(package: Package) -> str:
     """
     if not _LABEL.fullmatch(package.name):
         raise InputError(
-            "name: expected small letters, digits and '-', at most 63, a letter first, since it "
+            "name: expected small letters, digits and '-', at most 58, a letter first, since it "
             f"becomes a service's name, found {package.name!r}"
         )
     return package.name

@@ -5,10 +5,16 @@ from pathlib import Path
 
 from lenet_deploy.packaging import service
 from lenet_deploy.packaging.target import Package, Target, filled
+from lenet_runtime.errors import InputError
 from lenet_runtime.version import __version__
 
 
 def _files(package: Package) -> Mapping[str, bytes]:
+    if (port := service.port_of(package)) < 1024:
+        raise InputError(
+            f"port: expected 1024 or more, found {port}: the unit's user may bind to no other; put "
+            "a proxy before it"
+        )
     values = service.values(package) | {"VERSION": __version__}
     unit = filled("systemd/lenet.service", values)
     return {f"{package.name}.service": unit} | package.artifact_files(service.folder_of(package))

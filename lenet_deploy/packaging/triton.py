@@ -175,7 +175,7 @@ _OPTIONS = (
 
 
 def _steps(package: Package, folder: Path) -> tuple[str, ...]:
-    return (f"tritonserver --model-repository={shlex.quote(str(folder.absolute()))}",)
+    return (f"tritonserver --model-repository={folder}",)
 
 
 TARGET = Target("triton", "a model repository for NVIDIA's Triton", _files, _OPTIONS, _steps)

@@ -13,7 +13,7 @@ from batch_inputs import DIGITS, FILES, LABELS, N, png
 
 import lenet_deploy
 import lenet_runtime
-from lenet_deploy.batch import arrays, delimited, sources, tables
+from lenet_deploy.batch import arrays, delimited, pictures, tables
 from lenet_deploy.batch.sources import answers, fingerprint, plan, read
 
 
@@ -30,7 +30,7 @@ def small(monkeypatch):
     monkeypatch.setattr(arrays, "ROWS", 7)
     monkeypatch.setattr(delimited, "_PART", 30_000)
     monkeypatch.setattr(delimited, "_BLOCK", 15_000)
-    monkeypatch.setattr(sources, "PICTURES", 15)
+    monkeypatch.setattr(pictures, "PICTURES", 15)
 
 
 @pytest.fixture
@@ -101,8 +101,8 @@ def test_a_data_set_of_hugging_face(session, there, small):
     assert [part.rows for part in planned] == [10] * 4
     table = labels_of(session, planned)
     assert table["input_label"].to_pylist() == LABELS.tolist()
-    pictures = session.predict([png(digit) for digit in DIGITS])
-    assert table["label"].to_pylist() == [answer["label"] for answer in pictures]
+    expected = session.predict([png(digit) for digit in DIGITS])
+    assert table["label"].to_pylist() == [answer["label"] for answer in expected]
 
 
 def test_pictures_of_a_folder(session, there, small):
@@ -115,8 +115,8 @@ def test_pictures_of_a_folder(session, there, small):
     table = labels_of(session, planned)
     assert table["path"].to_pylist() == [f"scans/{i:02}.png" for i in range(N)]
     assert table["row"].null_count == N
-    pictures = session.predict([png(digit) for digit in DIGITS])
-    assert table["label"].to_pylist() == [answer["label"] for answer in pictures]
+    expected = session.predict([png(digit) for digit in DIGITS])
+    assert table["label"].to_pylist() == [answer["label"] for answer in expected]
     assert len(plan(["scans/**/*.png"])[-1].files) == 11
 
 
@@ -170,7 +170,7 @@ def test_small_row_groups_are_answered_together(there, monkeypatch):
 def test_large_pictures_are_read_a_few_at_a_time(there, monkeypatch):
     data = [bytes(1000)] * N
     pa.parquet.write_table(pa.table({"image": data}), there / "big.parquet", use_dictionary=False)
-    for module in (tables, sources):
+    for module in (tables, pictures):
         monkeypatch.setattr(module, "BYTES", 4000)
     (part,) = plan(["big.parquet"])
     assert {len(batch) for batch in read(part)} <= {1, 2, 3, 4}

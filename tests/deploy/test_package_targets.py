@@ -119,6 +119,7 @@ def test_engines_that_no_image_of_ours_has_are_refused(exported, tmp_path):
     [
         ("LeNet", {}, "name: expected small letters"),
         ("a.b", {}, "name: expected small letters"),
+        ("a" * 59, {}, "at most 58"),  # NAME-pods is a Service, too
         ("lenet", {"replicas": 3, "max_replicas": 2}, "max_replicas: expected at least 3"),
     ],
 )
@@ -126,6 +127,11 @@ def test_what_kubernetes_would_refuse_is_refused_here(artifacts, tmp_path, name,
     with pytest.raises(InputError, match=said):
         written("kubernetes", artifacts["native"], tmp_path / "p", name, **options)
     assert not (tmp_path / "p").exists()
+
+
+def test_the_units_user_may_bind_to_no_low_port(artifacts, tmp_path):
+    with pytest.raises(InputError, match="port: expected 1024 or more, found 443"):
+        written("systemd", artifacts["native"], tmp_path / "p", port=443)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ ends it. Needs what `benchmarks/serve/triton.py` says.
 
 import collections
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
+import tritonclient.utils.shared_memory as shm
 from tritonclient.utils import InferenceServerException
 
 import lenet_export
@@ -39,24 +41,51 @@ def main(*artifacts: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="triton-") as scratch:
         repository, other = Path(scratch) / "models", Path(scratch) / "other"
         export_other(other)
-        good = {f"{kind}-{name_of(a)}": a for kind in KINDS for a in (*artifacts, other)}
+        kinds = [kind for kind in KINDS if kind == "c" or can_run_python()]
+        good = {f"{kind}-{name_of(a)}": a for kind in kinds for a in (*artifacts, other)}
         for name, artifact in good.items():
             triton.packaged(repository, artifact, KINDS[name.partition("-")[0]], name)
-        triton.packaged(repository, other, "python", "bare", str(bare(Path(scratch) / "bare")))
-        triton.packaged(repository, other, "python", "numpy-2", sys.prefix)
+        if "python" in kinds:
+            triton.packaged(repository, other, "python", "bare", str(bare(Path(scratch) / "bare")))
+            triton.packaged(repository, other, "python", "numpy-2", sys.prefix)
+        edit(repository / f"c-{name_of(artifacts[1])}", "count: 1", "count: 2")
+        triton.packaged(repository, artifacts[0], "native", "edited")
+        edit(repository / "edited", "[1, 32, 32]", "[1, 16, 16]")
         with triton.started(repository, *OPTIONS, "--load-model=*") as server:
             clients = {
                 "HTTP": tritonclient.http.InferenceServerClient(f"127.0.0.1:{server.http}"),
                 "gRPC": tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{server.grpc}"),
             }
-            not_loaded(clients["gRPC"])
+            if "python" in kinds:
+                not_loaded(clients["gRPC"])
             for name, artifact in good.items():
                 with lenet_runtime.load(artifact, trust=True) as session:
                     answers_alone(clients, name, session)
                     together(clients["gRPC"], name, session)
                     refusals(clients["gRPC"], name, session)
-            classes(clients, "c-other", "python-other")
+                    shared_memory(clients["gRPC"], name, session)
+            classes(clients, *(f"{kind}-other" for kind in kinds))
+            small = np.zeros((1, 1, 16, 16), np.float32)
+            refused(clients["gRPC"], "edited", request(tritonclient.grpc, small))
+            say("edited", "a config of another network's sizes is an error, and no crash")
             new_version(clients["gRPC"], repository / f"c-{name_of(artifacts[0])}", artifacts[1])
+
+
+def can_run_python() -> bool:
+    """Whether Triton's python backend finds this Python's library."""
+    try:
+        triton.python_environment()
+    except OSError as error:
+        say("python", f"skipped ({error}; Debian: apt install libpython{triton.PYTHON})")
+        return False
+    return True
+
+
+def edit(model: Path, before: str, after: str) -> None:
+    """Change config.pbtxt, as its reader may."""
+    config = model / "config.pbtxt"
+    assert before in config.read_text()
+    config.write_text(config.read_text().replace(before, after))
 
 
 def name_of(artifact: Path) -> str:
@@ -177,6 +206,27 @@ def refusals(client, name: str, session: lenet_runtime.Session) -> None:
         np.testing.assert_array_equal(answer, session.run(good))
     assert client.is_model_ready(name)
     say(name, "NaN, wrong shapes and types are refused, also within a batch of good requests")
+
+
+def shared_memory(client, name: str, session: lenet_runtime.Session) -> None:
+    """Input and output in a client's memory, where they begin at no multiple of four bytes."""
+    images, output = images_of(session)[:3], session.manifest.output
+    expected = session.run(images)
+    size, offset = 2 + images.nbytes + expected.nbytes, 2 + images.nbytes
+    region = shm.create_shared_memory_region(name, f"/lenet-{os.getpid()}", size)
+    try:
+        shm.set_shared_memory_region(region, [np.frombuffer(b"--" + images.tobytes(), np.uint8)])
+        client.register_system_shared_memory(name, f"/lenet-{os.getpid()}", size)
+        sent = tritonclient.grpc.InferInput("images", list(images.shape), "FP32")
+        sent.set_shared_memory(name, images.nbytes, 2)
+        asked = tritonclient.grpc.InferRequestedOutput(output)
+        asked.set_shared_memory(name, expected.nbytes, offset)
+        client.infer(name, [sent], outputs=[asked])
+        written = shm.get_contents_as_numpy(region, np.uint8, [size]).tobytes()[offset:]
+        assert written == expected.tobytes()
+        client.unregister_system_shared_memory(name)
+    finally:
+        shm.destroy_shared_memory_region(region)
 
 
 def refused(client, name: str, inputs) -> None:

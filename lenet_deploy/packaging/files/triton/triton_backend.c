@@ -136,10 +136,18 @@ static TRITONSERVER_Error *answer(TRITONBACKEND_Request *request, TRITONBACKEND_
     int64_t logits_shape[] = {shape[0], LENET_LOGITS};
     TRY(TRITONBACKEND_ResponseOutput(response, &output, name, TRITONSERVER_TYPE_FP32, logits_shape,
                                      2));
-    TRY(TRITONBACKEND_OutputBuffer(output, &logits, *batch * LENET_LOGITS * sizeof(float), &type,
-                                   &id));
+    const uint64_t size = *batch * LENET_LOGITS * sizeof(float);
+    TRY(TRITONBACKEND_OutputBuffer(output, &logits, size, &type, &id));
     if (type == TRITONSERVER_MEMORY_GPU) return internal("logits: expected CPU memory");
-    return compute(images, logits, *batch, workspace);
+    /* Shared memory of a client's may begin anywhere. */
+    float *aligned = (uintptr_t)logits % sizeof(float) ? malloc(size) : logits;
+    if (!aligned) return internal("out of memory");
+    TRITONSERVER_Error *error = compute(images, aligned, *batch, workspace);
+    if (aligned != logits) {
+        if (!error) memcpy(logits, aligned, size);
+        free(aligned);
+    }
+    return error;
 }
 
 /* The requests of a batch are answered one after the other: lenet.c gains nothing by putting their
