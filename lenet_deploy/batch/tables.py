@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lenet_deploy.batch.columns import is_of_pictures
+from lenet_deploy.batch.columns import is_fitting, is_of_pictures
 from lenet_deploy.batch.files import File
 from lenet_deploy.batch.parts import BYTES, PART, PICTURES, ROWS, Part, Piece, reading
 
@@ -94,8 +94,11 @@ def _arrow_schema(file: File) -> pa.Schema:
 
 
 def _arrow_pieces(file: File, column: str) -> Iterator[Piece]:
-    least = _least(_arrow_schema(file), column)
-    with _arrow(file, []) as reader:
+    schema = _arrow_schema(file)
+    least = _least(schema, column)
+    # A batch tells its rows once one of its columns is read: a small one, where there is one.
+    small = [field.name for field in schema if not is_fitting(field.type)]
+    with _arrow(file, [*small, column][:1]) as reader:
         rows = [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
     yield from _gather(rows, least)
 
