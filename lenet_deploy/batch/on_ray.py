@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import lenet_runtime
 from lenet_deploy.batch.job import PartDone, Parts
 from lenet_deploy.batch.parts import Part
 from lenet_deploy.batch.worker import Report, Settings, Worker
@@ -59,6 +60,8 @@ def run(
     work = list(parts)
     if not work:
         return
+    # What cannot be loaded is said here and now, and not by an actor that dies of it.
+    lenet_runtime.load(settings.artifact, threads=1, trust=settings.trust).close()
     with connected(address, cpus=workers) as ray:
         firsts = [part.files[0].path for part in (work[0], work[-1]) if part.files]
         inputs = [Path(path) for path in firsts if "://" not in path]
