@@ -140,7 +140,7 @@ def status(own):
 
 def replicas(own):
     """The processes of the replicas that Ray Serve takes for running."""
-    told = application(own)["deployments"]["lenet"]["replicas"]
+    told = application(own)["deployments"].get("lenet", {}).get("replicas", [])
     return {replica["pid"] for replica in told if replica["state"] == "RUNNING"}
 
 
