@@ -57,13 +57,14 @@ soak: $(VENV)/.ready ## Ten minutes of load, reloads, kills and bad clients: SOA
 	$(BIN)/python tests/trials/drain_trial.py artifacts/soak/native-fp32 --runs $(DRAINS) --workers 2
 	$(BIN)/python tests/trials/soak.py artifacts/soak/native-fp32 artifacts/soak/native-int8 $(SOAK)
 
-TRITON_ARTIFACT := artifacts/triton/native-fp32
+TRITON_ARTIFACTS := artifacts/triton/native-fp32 artifacts/triton/native-int8
 
-$(TRITON_ARTIFACT): $(VENV)/.ready
-	$(BIN)/lenet-deploy export --format native -o $(dir $@)
+artifacts/triton/native-%: $(VENV)/.ready
+	$(BIN)/lenet-deploy export --format native --precision $* -o $(dir $@)
 
-test-triton: $(TRITON_ARTIFACT) ## Odd requests to a real Triton (55 MB, once) and to ours; half a minute
+test-triton: $(TRITON_ARTIFACTS) ## Our packages in a real Triton (55 MB, once), and odd requests; a minute
 	$(BIN)/python -m tests.serve.differential $< --triton --page
+	$(BIN)/python -m tests.trials.triton_trial $^
 
 lint: $(VENV)/.ready ## Style and likely bugs
 	$(BIN)/ruff check .
