@@ -48,8 +48,6 @@ class Decoder:
         if channels == 3:
             shapes += [(*shape, 3) for shape in shapes]
         self._shapes = {math.prod(shape): shape for shape in reversed(shapes)}
-        # What needs no look at its numbers.
-        self._usual = [pa.list_(pa.uint8(), length) for length in self._shapes]
 
     def __call__(self, values: pa.Array) -> Decoded:
         """The pixels of each row, or its error.
@@ -97,10 +95,14 @@ class Decoder:
             valid = values.is_valid().to_numpy(zero_copy_only=False)
             decoded.errors |= dict.fromkeys(rows[~valid].tolist(), "expected pixels, found null")
             rows, values = rows[valid], values.drop_null()
-        kind = values.type
-        if kind in self._usual and not (flat := values.flatten()).null_count:
-            images = flat.to_numpy().reshape(-1, *self._shapes[kind.list_size])
-            return Decoded([(rows, images)] if len(rows) else [], decoded.errors)
+        for shape in self._shapes.values():
+            if len(rows) and values.type in (_bytes_of(math.prod(shape)), _bytes_of(*shape)):
+                flat = values
+                while is_list(flat.type):
+                    flat = flat.flatten()
+                if len(flat) == len(rows) * math.prod(shape) and not flat.null_count:
+                    decoded.groups.append((rows, flat.to_numpy().reshape(-1, *shape)))
+                    return decoded  # whose numbers need no look
         lists = _flatten(values, self._shapes)
         lengths = np.diff(lists.starts)
         for length, shape in self._shapes.items():
@@ -128,6 +130,14 @@ def _say_why(decoded: Decoded, values: pa.Array) -> None:
             decoded.errors[row] = (
                 f"expected a picture's bytes, found the path {value['path']!r} alone"
             )
+
+
+def _bytes_of(*shape: int) -> pa.DataType:
+    """The type of lists of bytes that all have this shape."""
+    kind = pa.uint8()
+    for size in reversed(shape):
+        kind = pa.list_(kind, size)
+    return kind
 
 
 @dataclass(eq=False)

@@ -13,7 +13,7 @@ PLACE = pa.schema([("path", pa.string()), ("row", pa.int64())])  # where a row c
 ROWS = 1024  # of pixels in a batch, 0.8 MB
 BYTES = 32 * 2**20  # of a batch of pictures, unless one alone is larger
 PART = 32 * ROWS  # rows of pixels in a part at least, where the file has them
-PICTURES = 1024  # in a part: a second of work or half of it
+PICTURES = 512  # in a part: half a second of work, so that few pictures busy all cores, too
 
 
 @dataclass(frozen=True)

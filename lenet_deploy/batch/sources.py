@@ -3,7 +3,7 @@
     parts = plan(["digits/*.parquet"])
     batches = answers(parts[0], read(parts[0]), session)
 
-A part is what one worker answers in one file: 1,024 pictures, some row groups of a Parquet file,
+A part is what one worker answers in one file: 512 pictures, some row groups of a Parquet file,
 some record batches of an Arrow file, rows of NPY and IDX, a range of bytes of CSV. What is
 compressed as a whole, `.gz` and NPZ, can only be read from its front, so it is one part.
 """

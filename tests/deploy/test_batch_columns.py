@@ -343,3 +343,17 @@ def test_batches_of_two_schemas_are_refused(session):
     batches = [pa.record_batch({"pixels": values}) for values in kinds]
     with pytest.raises(InputError, match="expected batches of pixels: fixed_size_list"):
         list(predict_arrow(batches, session))
+
+
+def test_nulls_inside_lists_of_equal_lengths(session):
+    """Arrow leaves out what is null when it takes lists apart, so that later rows would move."""
+    rows = DIGITS.tolist()
+    rows[2][5], rows[4][0][7] = None, None
+    table = run(session, pa.array(rows, pa.list_(pa.list_(pa.uint8(), 28), 28)))
+    errors = {row: text for row, text in enumerate(table["error"].to_pylist()) if text}
+    assert errors == {
+        2: "expected 1024 or 784 pixels, found 756",
+        4: "expected pixels of 0 to 255, found a pixel that is null",
+    }
+    good = np.delete(np.arange(N), [2, 4])
+    same(table, session.predict(DIGITS[good]), good)
