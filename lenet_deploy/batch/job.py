@@ -30,7 +30,7 @@ from typing import Any
 import pyarrow as pa
 
 from lenet_deploy.batch.outputs import table
-from lenet_runtime.artifact.files import sync_folder
+from lenet_runtime.artifact.files import sync_folder as sync
 from lenet_runtime.errors import DeployError
 
 JOB, DONE = "_job.json", "done.jsonl"
@@ -277,10 +277,9 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 def put(draft: Path, path: Path) -> None:
     """Rename a file to its place, so that it outlives a power cut."""
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(draft)
     draft.replace(path)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 @contextlib.contextmanager

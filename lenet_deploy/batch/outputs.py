@@ -13,11 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from lenet_deploy.batch.arrow import ANSWER
 from lenet_runtime.errors import DeployError, InputError
 
 PART_OF_PARQUET = "arrow"
 METADATA, TOTALS = "lenet_deploy", "lenet_deploy_totals"
 _ROW_GROUP, _BUFFER_BYTES = 2**17, 2**25  # rows, or bytes, that are written at once
+_COLUMNS = pa.schema([("path", pa.string()), ("row", pa.int64()), *ANSWER])
 _COPY_BYTES = 2**20
 
 
@@ -84,13 +86,14 @@ class Parquet(Table):
                 self.write(file.get_batch(index))
 
     def close(self, totals: Mapping[str, int] | None = None) -> None:
-        """End the file."""
-        if self._writer is None:
-            return
+        """End the file; one without rows has the columns that every file has."""
         if totals is None:
             with contextlib.suppress(OSError):  # of a disk that is full
-                self._writer.close()
+                if self._writer is not None:
+                    self._writer.close()
             return
+        if self._writer is None:
+            self.write(pa.RecordBatch.from_pylist([], _COLUMNS))
         self._flush()
         self._writer.add_key_value_metadata({TOTALS: json.dumps(totals)})
         self._writer.close()

@@ -28,7 +28,7 @@ from lenet_deploy.batch.job import (
     writing,
 )
 from lenet_deploy.batch.outputs import FORMATS, PART_OF_PARQUET, read_metadata, table
-from lenet_runtime.artifact.files import sync_folder
+from lenet_runtime.artifact.files import sync_folder as sync
 from lenet_runtime.errors import InputError, expected_one_of
 
 SUCCESS = "_SUCCESS"
@@ -99,8 +99,7 @@ class _OneFile(Join):
     def close(self, totals: Mapping[str, int]) -> None:
         with writing(self._draft):
             self._own.close(totals)
-            if not self._draft.exists():  # no part had a row
-                self._draft.touch()
+            sync(self._draft)  # before the job is said to be done
 
 
 class File(Output):
@@ -187,7 +186,7 @@ class Folder(Output):
         for part in self.path.iterdir():
             if _PART.fullmatch(part.name) and part.name not in own:
                 part.unlink()
-        sync_folder(self.path)
+        sync(self.path)
         write_json(self.path / SUCCESS, totals)
 
 

@@ -1,24 +1,18 @@
 """What a batch job leaves behind at every moment, and how it is gone on with."""
 
 import contextlib
-import csv
 import json
 import os
 import shutil
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from batch_jobs import PARTS, ROWS, digest, rows_of, serially, write_pictures, write_pixels
 
-from lenet_deploy import batch, bundled_artifact
-from lenet_deploy.batch import outputs as kinds
-from lenet_deploy.batch import running, sources
-from lenet_deploy.batch.job import DONE, Parts, locked
-from lenet_deploy.batch.outputs import PART_OF_PARQUET
-from lenet_deploy.batch.worker import Settings
-from lenet_runtime import Artifact
+from lenet_deploy import batch
+from lenet_deploy.batch import running
+from lenet_deploy.batch.job import DONE, locked
 from lenet_runtime.errors import ArtifactError, DeployError, InputError
 
 OUTPUTS = ["labels.parquet", "labels.csv", "labels.jsonl", "out/"]
@@ -34,9 +28,7 @@ def pixels(tmp_path):
     return str(write_pixels(tmp_path / "in"))
 
 
-def named(folder, output):
-    """An output in a folder, with the slash that a path would lose."""
-    return f"{folder}/{output}"
+named = "{}/{}".format  # an output in a folder, with the slash that a path would lose
 
 
 @pytest.fixture
@@ -119,8 +111,7 @@ def test_the_old_output_stays_until_the_new_one_is_whole(output, pixels, tmp_pat
 
     def hidden(place):
         if place.is_dir():
-            copy = shutil.copytree(place, tmp_path / "copy", ignore=lambda *_: [".job"])
-            return digest(copy)
+            place = shutil.copytree(place, tmp_path / "copy", ignore=lambda *_: [".job"])
         return digest(place)
 
     monkeypatch.setitem(running.ENGINES, "local", lambda address: fails)
@@ -294,44 +285,16 @@ def test_an_artifact_that_is_gone_is_an_error_and_nothing_begins(pixels, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
 
 
-@pytest.mark.parametrize("format", ["parquet", "csv", "jsonl", PART_OF_PARQUET])
-def test_a_part_that_is_written_twice_has_the_same_bytes(format, pixels, tmp_path):
-    """So a process that was left behind does no harm."""
-    settings = Settings(Artifact.open(bundled_artifact()))
-    parts = sources.plan([pixels])
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        list(serially(parts, settings, Parts(tmp_path / name, format, "{}", 3)))
-    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+def test_the_joined_file_is_on_the_disk_before_the_job_is_said_to_be_done(
+    pixels, tmp_path, monkeypatch
+):
+    synced, fsync = [], os.fsync
 
+    def record(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
 
-def test_kinds_of_files_hold_the_same_rows(tmp_path):
-    """Errors, nulls, commas and NaN among them."""
-    pictures = str(write_pictures(tmp_path / "a, b", bad=(3,), parts=2, rows=5))
-    outputs = {kind: tmp_path / f"labels.{kind}" for kind in ("parquet", "csv", "jsonl")}
-    for output in outputs.values():
-        batch.run([pictures], output, keep=["id"])
-    rows = rows_of(outputs["parquet"])
-    assert [json.loads(line) for line in outputs["jsonl"].read_text().splitlines()] == [
-        pytest.approx(row) if row["top"] is None else row for row in rows
-    ]
-    with outputs["csv"].open(newline="") as file:
-        table = list(csv.DictReader(file))
-    for row, texts in zip(rows, table, strict=True):
-        own = {name: "" if row[name] is None else str(row[name]) for name in row if name != "top"}
-        own |= {"probability": texts["probability"]}
-        for rank in (2, 3):
-            entry = row["top"][rank - 1] if row["top"] else {"label": ""}
-            own |= {f"label_{rank}": entry["label"]}
-            own |= {f"probability_{rank}": texts[f"probability_{rank}"]}
-            assert (texts[f"probability_{rank}"] == "") == (row["top"] is None)
-        assert own == texts
-
-
-def test_json_lines_have_no_nan_and_bytes_as_base64(tmp_path):
-    table = pa.record_batch({"x": [float("nan"), 1.5], "y": [b"\xff", None]})
-    with kinds.table("jsonl", tmp_path / "a.jsonl", "{}", 3) as file:
-        file.write(table)
-        file.close({})
-    lines = (tmp_path / "a.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == [{"x": None, "y": "/w=="}, {"x": 1.5, "y": None}]
+    monkeypatch.setattr(os, "fsync", record)
+    batch.run([pixels], tmp_path / "labels.parquet")
+    last = len(synced) - 1 - synced[::-1].index("._job.json.draft")
+    assert synced.index("joined.parquet") < last
