@@ -28,7 +28,7 @@ class Actor:
         self._worker = Worker(settings, output)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        """Write a part; what became of it, pickled, or our error: Ray would bring its text alone."""
+        """Write a part: what became of it, or our error, whose text alone Ray would bring."""
         (part,) = batch["part"]
         try:
             done: PartDone | DeployError = self._worker(pickle.loads(part))  # noqa: S301  our own
