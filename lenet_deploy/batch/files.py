@@ -136,7 +136,7 @@ def _system(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path in it."""
     scheme = url.partition("://")[0]
     try:
-        import fsspec.core  # type: ignore[import-untyped]
+        import fsspec.core
 
         return cast(tuple[Any, str], fsspec.core.url_to_fs(url))
     except ImportError as error:
