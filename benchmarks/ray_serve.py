@@ -140,7 +140,8 @@ def batches(artifact, rounds):
     with connected(None) as ray:
         start_s = time.monotonic() - begin
         address = ray.get_runtime_context().gcs_address
-        ray.shutdown = lambda: None  # a job would end the cluster that is this process's own
+        shutdown = ray.shutdown  # a job would end the cluster that is this process's own
+        ray.shutdown = lambda: None
         ray.init = lambda **_: None
         engines = {"a plain pyarrow loop": plain, "`batch`": engine("local"),
                    "`batch --engine ray`": engine("ray", address=address)}  # fmt: skip
@@ -163,6 +164,7 @@ def batches(artifact, rounds):
                  "rounds_s": [round(s, 2) for s in each]}
                 for name, each in seconds.items()
             ]  # fmt: skip
+        ray.shutdown = shutdown
     shutil.rmtree(folder)
     return rows, start_s
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import lenet_runtime
 from lenet_deploy.batch.job import PartDone, Parts
 from lenet_deploy.batch.parts import Part
 from lenet_deploy.batch.worker import Report, Settings, Worker
@@ -27,9 +28,13 @@ class Actor:
         self._worker = Worker(settings, output)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        """Write a part; what became of it, pickled."""
+        """Write a part: what became of it, or our error, whose text alone Ray would bring."""
         (part,) = batch["part"]
-        return {"done": [pickle.dumps(self._worker(pickle.loads(part)))]}  # noqa: S301  our driver's
+        try:
+            done: PartDone | DeployError = self._worker(pickle.loads(part))  # noqa: S301  our own
+        except DeployError as error:
+            done = error
+        return {"done": [pickle.dumps(done)]}
 
 
 def run(
@@ -59,6 +64,8 @@ def run(
     work = list(parts)
     if not work:
         return
+    # What cannot be loaded is said here and now, and not by an actor that dies of it.
+    lenet_runtime.load(settings.artifact, threads=1, trust=settings.trust).close()
     with connected(address, cpus=workers) as ray:
         firsts = [part.files[0].path for part in (work[0], work[-1]) if part.files]
         inputs = [Path(path) for path in firsts if "://" not in path]
@@ -66,9 +73,12 @@ def run(
             check_nodes(ray, [output.folder, *inputs])
             actors = min(workers or int(ray.cluster_resources().get("CPU", 1)), len(work))
             for row in _answers(ray, work, settings, output, actors):
-                yield pickle.loads(row["done"])  # noqa: S301  our own actors'
+                done: PartDone | DeployError = pickle.loads(row["done"])  # noqa: S301  our actors'
+                if isinstance(done, DeployError):
+                    raise done
+                yield done
         except ray.exceptions.RayError as error:
-            raise _cause(error) from error
+            raise DeployError(f"Ray: {first_line(error)}; go on with resume=True") from error
 
 
 def _answers(
@@ -107,13 +117,3 @@ def check_nodes(ray: Any, paths: list[Path]) -> None:
                 f"{missing}: expected it on storage that all nodes of the cluster see, but "
                 f"{node['NodeManagerAddress']} does not"
             )
-
-
-def _cause(error: Exception) -> DeployError:
-    """What an actor raised, as Ray brings it; or that Ray itself failed."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(own := getattr(cause, "cause", cause), DeployError):
-            return own
-        cause = cause.__cause__
-    return DeployError(f"Ray: {first_line(error)}; go on with resume=True")

@@ -32,7 +32,7 @@ def artifacts(exported):
 def packages(artifacts, tmp_path_factory):
     """Each of our own targets, of a native artifact."""
     folder = tmp_path_factory.mktemp("packages")
-    names = (*SERVING, "monitoring", "ray")
+    names = (*SERVING, "monitoring")
     return {name: written(name, artifacts["native"], folder / name) for name in names}
 
 

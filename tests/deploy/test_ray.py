@@ -122,6 +122,15 @@ def test_an_actors_error_is_the_jobs(ray, tmp_path, source, exported):
     assert ray.log[-1] == "shutdown"
 
 
+def test_an_artifact_that_nobody_trusts_starts_no_cluster(ray, tmp_path, source, exported):
+    copy = shutil.copytree(exported("native").path, tmp_path / "copy")
+    manifest = (copy / "manifest.json").read_bytes()
+    (copy / "manifest.json").write_bytes(manifest + b"\n")  # not what this process wrote
+    with pytest.raises(DeployError, match="trust=True"):
+        batch.run([str(source)], tmp_path / "out.parquet", engine="ray", artifact=copy)
+    assert not ray.log
+
+
 def test_ray_that_fails_keeps_what_is_done(ray, tmp_path, source, exported, monkeypatch):
     def lost(rows):
         yield next(iter(rows.rows))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -29,8 +30,12 @@ def environment():
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """One that the kernel gives to nobody who asks for any, as Ray's processes do meanwhile."""
+    while True:
+        with contextlib.suppress(OSError):
+            port = random.randrange(20000, 30000)
+            socket.create_server(("127.0.0.1", port)).close()
+            return port
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def status(own):
 
 def replicas(own):
     """The processes of the replicas that Ray Serve takes for running."""
-    told = application(own)["deployments"]["lenet"]["replicas"]
+    told = application(own)["deployments"].get("lenet", {}).get("replicas", [])
     return {replica["pid"] for replica in told if replica["state"] == "RUNNING"}
 
 
@@ -177,6 +177,7 @@ def serve(own, artifacts, scratch):
     kill_a_replica(own, port, cases)
     update(own, port, cases, config, artifacts)
     fail(own, port, cases, config, artifacts, scratch / "broken")
+    restart(own, port, cases, config)
     say(f"listens beyond the loopback: {listens_outside()}")  # Ray's own, from replica to replica
     api.shutdown()
 
@@ -249,6 +250,19 @@ def fail(own, port, cases, config, artifacts, broken):
         f"replica answered, and back again: {dict(load.answers)}, failures "
         f"{dict(load.failures)}")  # fmt: skip
     assert load.answers.keys() == {0, 1}, load.answers
+    assert not load.failures
+
+
+def restart(own, port, cases, config):
+    """Other arguments under load: each replica ends with what it has begun, and nothing fails."""
+    before = replicas(own)
+    with Load(port, cases) as load:
+        config["applications"][0]["args"]["poll_seconds"] = 5.0
+        deploy(own, config)
+        took = wait_for(lambda: len(now := replicas(own)) == 2 and not now & before, 60)
+    say(f"all replicas started anew under load, in {took:.1f} s: {dict(load.answers)}, failures "
+        f"{dict(load.failures)}")  # fmt: skip
+    assert load.answers.keys() == {0}, load.answers
     assert not load.failures
 
 

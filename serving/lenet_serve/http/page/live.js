@@ -32,7 +32,10 @@ function percentile(older, newer) {
 async function look() {
   if (document.hidden || !$("login").hidden) return;
   let now;
-  try { now = counters(await (await ask("metrics")).text()); }
+  try {
+    now = counters(await (await ask("metrics")).text());
+    if (!now.buckets.size) throw now;  // of Ray, whose replicas do not count for all
+  }
   catch { before = null; $("rate").textContent = $("p99").textContent = "–"; return; }
   if (before) {
     const passed = now.requests - before.requests;  // less than none after a restart
