@@ -12,7 +12,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test trials coverage fuzz soak lint types wheel check overhead bench-peers \
-	bench-serve fleet gpu-check test-triton clean
+	bench-serve fleet gpu-check test-ray test-triton batch-kills clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,26 @@ test-triton: $(TRITON_ARTIFACTS) ## Our packages in a real Triton (55 MB, once),
 	$(BIN)/python -m tests.serve.differential $< --triton --page
 	$(BIN)/python -m tests.trials.triton_trial $^
 
+# Of its own, and without constraints: Ray wants protobuf 7, clients of servers an earlier one.
+RAY := .venv-ray
+RAY_ARTIFACTS := artifacts/ray/native-fp32 artifacts/ray/native-int8
+
+$(RAY)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --quiet --upgrade pip
+	$(RAY)/bin/python -m pip install --quiet --editable '.[ray]' 'ray[data,serve]==2.60.0'
+	@touch $@
+
+artifacts/ray/native-%: $(VENV)/.ready
+	$(BIN)/lenet-deploy export --format native --precision $* -o artifacts/ray --force
+
+test-ray: $(RAY)/.ready $(RAY_ARTIFACTS) ## A real Ray: kills, updates and jobs, in three minutes
+	$(RAY)/bin/python tests/trials/ray_trial.py $(RAY_ARTIFACTS)
+
+batch-kills: $(VENV)/.ready ## Fifty random kills of batch jobs, each resumed and compared
+	BATCH_KILLS=50 $(PYTEST) -s --numprocesses 0 --override-ini python_files='trial_*.py' \
+		tests/trials/trial_batch_kills.py
+
 lint: $(VENV)/.ready ## Style and likely bugs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -107,4 +127,4 @@ gpu-check: ## Parity and latency of every backend on this machine's GPU, in six 
 	PYTHONPATH=.:export:runtime:benchmarks:serving$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m benchmarks.gpu_check $(GPU_CHECK)
 
 clean: ## Remove everything that make made
-	rm -rf $(VENV) .triton artifacts dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(RAY) .triton artifacts dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
