@@ -3,15 +3,15 @@
 import gzip
 import sys
 
-import batch_inputs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from batch_inputs import DIGITS, FILES, N, png
 
+import batch_inputs
 import lenet_deploy
 import lenet_runtime
+from batch_inputs import DIGITS, FILES, N, png
 from lenet_deploy.batch import delimited
 from lenet_deploy.batch.sources import answers, plan, read
 from lenet_runtime.errors import BackendUnavailable, InputError

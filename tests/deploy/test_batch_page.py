@@ -7,13 +7,14 @@ import json
 import re
 import shlex
 
-import batch_inputs
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from batch_inputs import DIGITS, N, png
 from cli_helper import run
 from processes import REPOSITORY
+
+import batch_inputs
+from batch_inputs import DIGITS, N, png
 
 PAGE = (REPOSITORY / "docs" / "batch.md").read_text()
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", PAGE, re.S)

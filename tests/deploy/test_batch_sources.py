@@ -5,14 +5,14 @@ import pickle
 import struct
 import tracemalloc
 
-import batch_inputs
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from batch_inputs import DIGITS, FILES, LABELS, N, png
 
+import batch_inputs
 import lenet_deploy
 import lenet_runtime
+from batch_inputs import DIGITS, FILES, LABELS, N, png
 from lenet_deploy.batch import arrays, delimited, pictures, tables
 from lenet_deploy.batch.sources import answers, fingerprint, plan, read
 
