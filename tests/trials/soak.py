@@ -36,7 +36,7 @@ from lenet_serve.protocol.messages import METHODS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bad_clients import BAD, INFER
-from reload_trial import replace, resident_mib
+from reload_trial import replace_folder, resident_mib
 
 CALL = "/inference.GRPCInferenceService/ModelInfer"
 DIGITS = 20
@@ -191,7 +191,7 @@ def run(server, soak, artifacts, served, seconds):
         if now > replaced + RELOAD_S:
             replaced = now
             soak.counts["reloads"] += 1
-            replace(served, artifacts[soak.counts["reloads"] % 2])
+            replace_folder(served, artifacts[soak.counts["reloads"] % 2])
             sizes.append((now - begun, resident_mib(server.pid), resident_mib(first)))
         if now > killed + KILL_S:
             killed = now
@@ -232,7 +232,7 @@ def main():
     cases = [Case(pixels[n], images[n : n + 1], [own[n] for own in answers]) for n in range(DIGITS)]
     with tempfile.TemporaryDirectory() as folder:
         served, log = Path(folder) / "served", Path(folder) / "log"
-        replace(served, options.artifacts[0])
+        replace_folder(served, options.artifacts[0])
         with serving(served, 2, log) as (server, http_port, grpc_port):
             soak = Soak(http_port, grpc_port, cases)
             try:
