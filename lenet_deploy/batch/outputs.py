@@ -163,6 +163,12 @@ class Csv(_Text):
             self._begin(header, path)
             _copy(file, self._file)
 
+    def close(self, totals: Mapping[str, int] | None = None) -> None:
+        """End the file; one without rows has the header that every file has."""
+        if totals is not None and not self._header:
+            self.write(pa.RecordBatch.from_pylist([], _COLUMNS))
+        super().close(totals)
+
 
 class JsonLines(_Text):
     """An object a line; bytes as base64, and NaN as null."""

@@ -304,7 +304,9 @@ def _admit(
 
 def _differences(earlier: Mapping[str, Any], document: Mapping[str, Any]) -> list[str]:
     return [
-        f"{name} was {earlier.get(name)!r} and is {document.get(name)!r}"
+        "its inputs have other names, sizes or times of change, or are cut otherwise"
+        if name == "inputs"
+        else f"{name} was {earlier.get(name)!r} and is {document.get(name)!r}"
         for name in {**earlier, **document}
         if earlier.get(name) != document.get(name)
     ]

@@ -155,6 +155,11 @@ def read(part: Part) -> Iterator[pa.RecordBatch]:
         place = [pa.repeat(part.file.text, len(batch)), pa.array(np.arange(row, row + len(batch)))]
         row += len(batch)
         yield pa.RecordBatch.from_arrays([*place, *batch.columns], names)
+    if row != part.first + part.rows:  # as of CSV whose lines end in different ways
+        raise InputError(
+            f"{part.file.name}: expected {part.rows} rows from row {part.first} on, found "
+            f"{row - part.first}; let all lines end in the same way"
+        )
 
 
 def _is_listed(name: str) -> bool:

@@ -114,3 +114,19 @@ def test_columns_that_cannot_be_kept_together(there, keep):
     pq.write_table(pa.table({**names, "pixels": PIXELS}), there / "in.parquet")
     with pytest.raises(InputError, match=r"^keep: expected columns of different names"):
         plan(["in.parquet"], keep=keep)
+
+
+def test_lines_that_end_in_different_ways_are_refused(there):
+    """Arrow takes a carriage return for an end; rows of later parts would have other numbers."""
+    lines = batch_inputs.csv().split(b"\n")
+    (there / "in.csv").write_bytes(b"\n".join([*lines[:2], b"\r".join(lines[2:4]), *lines[4:]]))
+    with pytest.raises(InputError, match=r"^in.csv: expected 39 rows from row 0 on, found 40"):
+        batch.run(["in.csv"], "labels.csv")
+
+
+def test_inputs_that_changed_are_told_in_words(there):
+    for name in ("a.npy", "b.npy"):
+        (there / name).write_bytes(npy())
+    batch.run(["a.npy"], "labels.csv")
+    with pytest.raises(InputError, match=r"its inputs have other names, sizes or times of change"):
+        batch.run(["b.npy"], "labels.csv", resume=True)

@@ -131,3 +131,13 @@ def test_a_closed_stdout_is_no_fault(there, digits):
         check=False, env=child_environment(), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("rows", [0, N])
+def test_csv_has_a_header_whatever_its_rows(there, rows):
+    pq.write_table(pa.table({"pixels": PIXELS[:rows]}), there / "in.parquet")
+    batch.run(["in.parquet"], "labels.csv")
+    header, *lines = (there / "labels.csv").read_text().splitlines()
+    assert header.startswith('"path","row","label","probability","label_2"')
+    assert header.endswith('"probability_3","error"')
+    assert len(lines) == rows
