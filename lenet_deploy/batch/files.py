@@ -107,7 +107,7 @@ def find(argument: str, listed: Callable[[str], bool]) -> list[File]:
 def _of_path(path: Path, folder: str) -> File:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device never ends
-        raise InputError("expected a file, found a pipe, a socket or a device")
+        raise InputError("expected a file, found a folder, a pipe, a socket or a device")
     return File(str(path), folder, status.st_size, str(status.st_mtime_ns))
 
 

@@ -214,7 +214,7 @@ def output_of(name: str | os.PathLike[str], to: str | None = None) -> Output:
     if str(path) != str(path).encode(errors="replace").decode():
         raise InputError(f"output: expected a name in UTF-8, found {str(path)!r}")
     suffix = path.suffix.lower()
-    if text.endswith("/") or path.is_dir():
+    if path.is_dir() or (text.endswith("/") and not path.exists()):
         return Folder(path, to or "parquet")
     if suffix in _OTHER_FILES:
         raise InputError(

@@ -40,7 +40,7 @@ def test_what_is_no_file_is_refused(there, name):
     with socket.socket(socket.AF_UNIX) as own:
         if name.startswith("socket"):
             own.bind(name)
-        with pytest.raises(InputError, match=f"^{name}: expected a file, found a pipe, a socket"):
+        with pytest.raises(InputError, match=f"^{name}: expected a file, found a folder, a pipe"):
             plan([name])
 
 

@@ -75,7 +75,7 @@ def test_kept_values_stay_as_they_are(there):
         assert kept[name].combine_chunks().equals(values), name
 
 
-@pytest.mark.parametrize("output", ["mine", "/dev/null"])
+@pytest.mark.parametrize("output", ["mine", "mine/", "/dev/null"])
 def test_a_file_is_no_folder(there, digits, output):
     (there / "mine").write_text("mine")
     with pytest.raises(InputError, match=r"^output: expected a folder, or .* found the file"):
@@ -141,3 +141,10 @@ def test_csv_has_a_header_whatever_its_rows(there, rows):
     assert header.startswith('"path","row","label","probability","label_2"')
     assert header.endswith('"probability_3","error"')
     assert len(lines) == rows
+
+
+def test_a_slash_makes_no_folder_of_a_file(there, digits):
+    (there / "mine.parquet").write_text("mine")
+    with pytest.raises(InputError, match="expected nothing or an earlier output of batch"):
+        batch.run(digits, "mine.parquet/", force=True)
+    assert (there / "mine.parquet").read_text() == "mine"
