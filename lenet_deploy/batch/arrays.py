@@ -103,6 +103,8 @@ def _checked(array: _Array, size: int | None) -> _Array:
     """The array, if its file is as long as its header says."""
     if not array.shape:
         raise ValueError("expected an array of images, found a single number")
+    if not array.row:  # Arrow divides by it
+        raise ValueError(f"expected images, found an array {array.shape}")
     expected = array.shape[0] * array.row
     if size is not None and expected != (there := size - array.stream.tell()):
         raise ValueError(f"expected {expected} bytes for {array.shape}, found {there}")
@@ -143,6 +145,10 @@ def _read(part: Part) -> Iterator[pa.RecordBatch]:
                 [_rows(arrays[name], rows, start) for name in (*part.keep, COLUMN)],
                 [*part.keep, COLUMN],
             )
+        images = arrays[COLUMN]
+        is_zipped = part.kind == "npz" or isinstance(images.stream, gzip.GzipFile)
+        if is_zipped and images.stream.read(1):  # others' length was known before
+            raise ValueError(f"it goes on after {images.shape[0]} rows, its header's number")
 
 
 def _rows(array: _Array, rows: int, start: int) -> pa.Array:

@@ -56,7 +56,8 @@ def _layout(stream: BinaryIO) -> _Layout:
     start = 3 if head.startswith(b"\xef\xbb\xbf") else 0  # a byte order mark
     first = head[start:].split(b"\n", 1)[0]
     names = [name.strip().strip('"').lower() for name in first.decode().split(",")]
-    named = not _is_number(names[0])
+    numbered = names == [str(index) for index in range(len(names))]  # as pandas calls columns
+    named = numbered or not _is_number(names[0])
     if named:
         start += len(first) + 1
     columns, label = len(names), None

@@ -1,6 +1,7 @@
 """Files of this machine or behind any URL that fsspec opens: found, opened, known again."""
 
 import glob
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ class File:
     def path(self) -> str:
         """The absolute path, or the URL."""
         return self.name if "://" in self.name else str(Path(self.folder, self.name))
+
+    @property
+    def text(self) -> str:
+        """The name, in which bytes that are no UTF-8 are written as in ``\\xff``."""
+        return self.name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
@@ -100,6 +106,8 @@ def find(argument: str, listed: Callable[[str], bool]) -> list[File]:
 
 def _of_path(path: Path, folder: str) -> File:
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device never ends
+        raise InputError("expected a file, found a folder, a pipe, a socket or a device")
     return File(str(path), folder, status.st_size, str(status.st_mtime_ns))
 
 

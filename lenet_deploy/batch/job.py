@@ -31,9 +31,11 @@ import pyarrow as pa
 
 from lenet_deploy.batch.outputs import table
 from lenet_runtime.artifact.files import sync_folder as sync
-from lenet_runtime.errors import DeployError
+from lenet_runtime.errors import DeployError, first_line
 
 JOB, DONE = "_job.json", "done.jsonl"
+# What a working folder holds: the job, a draft of it, the joined file, folders of parts.
+_OURS = re.compile(r"\.?_job\.json(\.draft)?|joined\.\w+|[0-9a-f]{16}")
 SHOWN = 5  # errors of rows that are repeated at the end
 
 
@@ -87,7 +89,8 @@ class Parts:
         try:
             with writing(path), table(self.format, draft, self.document, self.ranks) as file:
                 for batch in _reading(batches):
-                    file.write(batch)
+                    with storing(path):
+                        file.write(batch)
                     rows += len(batch)
                     bad = len(batch) - batch.column("error").null_count
                     if bad and len(first) < SHOWN:
@@ -251,8 +254,10 @@ def _is_same(descriptor: int, path: Path) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Delete what is in a working folder; what says which job it is goes last."""
+    """Delete what is ours in a working folder; what says which job it is goes last."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name == JOB):
+        if not _OURS.fullmatch(path.name):
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)  # a process left behind may be writing to it
         else:
@@ -268,11 +273,37 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
+def read_job(path: Path) -> dict[str, Any] | None:
+    """The ``job`` and the ``totals`` that a file of ours says; None where there is none."""
+    document = read_json(path) or {}
+    job, totals = document.get("job"), document.get("totals")
+    is_ours = isinstance(job, dict) and "lenet_deploy" in job and isinstance(totals, dict | None)
+    return document if is_ours else None
+
+
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Put a JSON object at `path`: the old file or the new one, also after a power cut."""
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(json.dumps(document, indent=1) + "\n")
     put(draft, path)
+
+
+@contextlib.contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn errors about values that a kind of file cannot hold into ours.
+
+    Raises:
+        DeployError: A kept column has such values, as bytes are to CSV.
+    """
+    try:
+        yield
+    except (DeployError, OSError):
+        raise
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise DeployError(
+            f"{path}: expected columns that this kind of file can hold, found others "
+            f"({first_line(error)}); write Parquet, or keep fewer columns"
+        ) from error
 
 
 def put(draft: Path, path: Path) -> None:

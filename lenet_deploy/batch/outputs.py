@@ -79,11 +79,11 @@ class Parquet(Table):
 
     def append(self, path: Path) -> None:
         """Add all rows of an `Arrow` file."""
-        with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as file:
+        with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as file:
             if self._writer is not None and file.schema != self._writer.schema:
                 raise _other_columns(path, self._writer.schema.names, file.schema.names)
-            for index in range(file.num_record_batches):
-                self.write(file.get_batch(index))
+            for batch in file:
+                self.write(batch)
 
     def close(self, totals: Mapping[str, int] | None = None) -> None:
         """End the file; one without rows has the columns that every file has."""
@@ -100,14 +100,17 @@ class Parquet(Table):
 
 
 class Arrow(Table):
-    """What a `Parquet` is joined from, 100 bytes a row: to encode it twice takes longer."""
+    """What a `Parquet` is joined from, 100 bytes a row: to encode it twice takes longer.
+
+    It is a stream, whose batches may have dictionaries of their own.
+    """
 
     _writer: Any = None
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows."""
         if self._writer is None:
-            self._writer = pa.ipc.new_file(self._path, batch.schema)
+            self._writer = pa.ipc.new_stream(self._path, batch.schema)
         self._writer.write_batch(batch)
 
     def close(self, totals: Mapping[str, int] | None = None) -> None:
@@ -159,6 +162,12 @@ class Csv(_Text):
                 header += file.readline()
             self._begin(header, path)
             _copy(file, self._file)
+
+    def close(self, totals: Mapping[str, int] | None = None) -> None:
+        """End the file; one without rows has the header that every file has."""
+        if totals is not None and not self._header:
+            self.write(pa.RecordBatch.from_pylist([], _COLUMNS))
+        super().close(totals)
 
 
 class JsonLines(_Text):

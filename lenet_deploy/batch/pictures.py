@@ -26,7 +26,7 @@ def read(part: Part) -> Iterator[pa.RecordBatch]:
         with ThreadPoolExecutor(8) as pool:
             fetch = pool.map if "://" in files[0].name else map
             pictures = pa.array(list(fetch(_read_picture, files)), _PICTURE)
-        paths, rows = pa.array([file.name for file in files]), pa.nulls(len(files), pa.int64())
+        paths, rows = pa.array([file.text for file in files]), pa.nulls(len(files), pa.int64())
         yield pa.RecordBatch.from_arrays([paths, rows, pictures], [*PLACE.names, part.column])
 
 

@@ -23,13 +23,15 @@ from lenet_deploy.batch.job import (
     key,
     locked,
     put,
+    read_job,
     read_json,
+    storing,
     write_json,
     writing,
 )
 from lenet_deploy.batch.outputs import FORMATS, PART_OF_PARQUET, read_metadata, table
 from lenet_runtime.artifact.files import sync_folder as sync
-from lenet_runtime.errors import InputError, expected_one_of
+from lenet_runtime.errors import InputError, expected_one_of, first_line
 
 SUCCESS = "_SUCCESS"
 _SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -93,11 +95,11 @@ class _OneFile(Join):
         self._draft, self._own = draft, own
 
     def append(self, part: Path) -> None:
-        with writing(self._draft):
+        with writing(self._draft), storing(self._draft):
             self._own.append(part)
 
     def close(self, totals: Mapping[str, int]) -> None:
-        with writing(self._draft):
+        with writing(self._draft), storing(self._draft):
             self._own.close(totals)
             sync(self._draft)  # before the job is said to be done
 
@@ -117,8 +119,9 @@ class File(Output):
 
     @property
     def exists(self) -> bool:
-        """Whether anything is in the output's place."""
-        return self.path.exists()
+        """Whether anything is in the output's place, or another's file in that of its note."""
+        is_noted = self.format != "parquet" and self._note.exists()
+        return self.path.exists() or (is_noted and read_job(self._note) is None)
 
     @property
     def _note(self) -> Path:
@@ -128,7 +131,7 @@ class File(Output):
         """The ``job`` and the ``totals`` of an output of ours; None where there is none."""
         if not self.path.is_file():
             return None
-        return read_metadata(self.path) if self.format == "parquet" else read_json(self._note)
+        return read_metadata(self.path) if self.format == "parquet" else read_job(self._note)
 
     @contextlib.contextmanager
     def join(self, job: Job) -> Iterator[Join]:
@@ -168,7 +171,7 @@ class Folder(Output):
     def finished(self) -> dict[str, Any] | None:
         """The ``job`` and the ``totals`` of an output of ours; None where there is none."""
         job, totals = read_json(self.path / JOB), read_json(self.path / SUCCESS)
-        return None if job is None else {"job": job, "totals": totals}
+        return None if job is None or "lenet_deploy" not in job else {"job": job, "totals": totals}
 
     @contextlib.contextmanager
     def join(self, job: Job) -> Iterator[Join]:
@@ -204,9 +207,14 @@ def output_of(name: str | os.PathLike[str], to: str | None = None) -> Output:
     if to is not None and to not in FORMATS:
         raise InputError(f"to: {expected_one_of(FORMATS, to)}")
     text = os.fspath(name)
-    path = Path(text).resolve()
+    try:
+        path = Path(text).resolve()
+    except (RuntimeError, ValueError) as error:  # links in a circle, a null byte
+        raise InputError(f"output: {first_line(error)}") from error
+    if str(path) != str(path).encode(errors="replace").decode():
+        raise InputError(f"output: expected a name in UTF-8, found {str(path)!r}")
     suffix = path.suffix.lower()
-    if text.endswith("/") or path.is_dir():
+    if path.is_dir() or (text.endswith("/") and not path.exists()):
         return Folder(path, to or "parquet")
     if suffix in _OTHER_FILES:
         raise InputError(
@@ -214,6 +222,11 @@ def output_of(name: str | os.PathLike[str], to: str | None = None) -> Output:
             f"{text!r}; a slash at its end makes it a folder"
         )
     if suffix not in _SUFFIXES:
+        if path.exists():
+            raise InputError(
+                f"output: expected a folder, or a name that ends in {', '.join(_SUFFIXES)}, "
+                f"found the file {path}, which is not touched"
+            )
         return Folder(path, to or "parquet")
     if to not in (None, _SUFFIXES[suffix]):
         raise InputError(
@@ -268,7 +281,7 @@ def _admit(
     output: Output, document: Mapping[str, Any], *, force: bool, resume: bool
 ) -> dict[str, Any] | None:
     """The unfinished job of an output, if there is one; refuses as `opened` says."""
-    unfinished, finished = read_json(output.work / JOB), output.finished()
+    unfinished, finished = read_job(output.work / JOB), output.finished()
     if output.exists and finished is None and not (unfinished and unfinished["totals"]):
         raise InputError(
             f"{output.path}: expected nothing or an earlier output of batch, found something "
@@ -291,7 +304,9 @@ def _admit(
 
 def _differences(earlier: Mapping[str, Any], document: Mapping[str, Any]) -> list[str]:
     return [
-        f"{name} was {earlier.get(name)!r} and is {document.get(name)!r}"
+        "its inputs have other names, sizes or times of change, or are cut otherwise"
+        if name == "inputs"
+        else f"{name} was {earlier.get(name)!r} and is {document.get(name)!r}"
         for name in {**earlier, **document}
         if earlier.get(name) != document.get(name)
     ]

@@ -8,8 +8,10 @@ some record batches of an Arrow file, rows of NPY and IDX, a range of bytes of C
 compressed as a whole, `.gz` and NPZ, can only be read from its front, so it is one part.
 """
 
+import functools
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -71,7 +73,7 @@ def plan(
     for name in inputs:
         for file in find(name, _is_listed):
             check(file.path)
-            named.setdefault(file.path, file)
+            named.setdefault(_place(file), file)
     files = named.values()
     others = [file for file in files if not is_picture(_name(file))]
     with ThreadPoolExecutor(8) as pool:  # what is far away is asked at once
@@ -150,9 +152,14 @@ def read(part: Part) -> Iterator[pa.RecordBatch]:
     row = part.first
     names = [*PLACE.names, *(kept_name(name, _OURS) for name in (*part.keep, part.column))]
     for batch in _READERS[part.kind].read(part):
-        place = [pa.repeat(part.file.name, len(batch)), pa.array(np.arange(row, row + len(batch)))]
+        place = [pa.repeat(part.file.text, len(batch)), pa.array(np.arange(row, row + len(batch)))]
         row += len(batch)
         yield pa.RecordBatch.from_arrays([*place, *batch.columns], names)
+    if row != part.first + part.rows:  # as of CSV whose lines end in different ways
+        raise InputError(
+            f"{part.file.name}: expected {part.rows} rows from row {part.first} on, found "
+            f"{row - part.first}; let all lines end in the same way"
+        )
 
 
 def _is_listed(name: str) -> bool:
@@ -164,9 +171,21 @@ def _is_listed(name: str) -> bool:
     )
 
 
+def _place(file: File) -> str:
+    """What two names of one file have in common: its own name in a folder without links."""
+    folder, name = os.path.split(file.path)
+    return file.path if "://" in file.name else os.path.join(_real(folder), name)  # noqa: PTH118
+
+
+@functools.lru_cache(maxsize=4096)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
 def _name(file: File) -> str:
     """The file's own name, in lower case, of a path or a URL."""
-    return PurePath(file.name.partition("::")[0]).name.lower()
+    name = file.name.partition("::")[0] if "://" in file.name else file.name
+    return PurePath(name).name.lower()
 
 
 def _kind(file: File) -> str:
@@ -197,6 +216,10 @@ def _columns(
                     f"{file.name}: expected a column {own!r} to keep, found "
                     f"{', '.join(schema.names)}"
                 )
+            if schema.names.count(own) > 1:
+                raise InputError(
+                    f"{file.name}: expected one column {own!r}, found {schema.names.count(own)}"
+                )
             kind = schema.field(own).type
             first, elsewhere = known.setdefault(own, (kind, file.name))
             if kind != first:
@@ -205,5 +228,11 @@ def _columns(
                 )
         if is_named:
             column = name
+        names = [kept_name(own, _OURS) for own in (*keep, name)]
+        if len(set(names)) < len(names):
+            raise InputError(
+                f"keep: expected columns of different names, and not {name!r}, which is read, "
+                f"found {', '.join(keep)}"
+            )
         columns[file] = name
     return columns

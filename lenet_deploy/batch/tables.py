@@ -97,7 +97,8 @@ def _arrow_pieces(file: File, column: str) -> Iterator[Piece]:
     schema = _arrow_schema(file)
     least = _least(schema, column)
     # A batch tells its rows once one of its columns is read: a small one, where there is one.
-    small = [field.name for field in schema if not is_fitting(field.type)]
+    once = [field for field in schema if schema.names.count(field.name) == 1]
+    small = [field.name for field in once if not is_fitting(field.type)]
     with _arrow(file, [*small, column][:1]) as reader:
         rows = [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
     yield from _gather(rows, least)

@@ -108,7 +108,8 @@ class _Commands(TyperGroup):
             try:
                 return super().main(*args, **kwargs)
             finally:
-                sys.stdout.flush()
+                if sys.stdout is not None:  # closed before we began
+                    sys.stdout.flush()
         except SystemExit as error:  # typer's, of a KeyboardInterrupt, wherever that came
             if error.code == INTERRUPTED:
                 typer.secho("interrupted", fg="yellow", err=True)
