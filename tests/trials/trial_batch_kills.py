@@ -106,8 +106,9 @@ def test_ctrl_c_ends_at_once_and_leaves_a_job_to_resume(layout, tmp_path):
         error = job.communicate(timeout=LIMIT_S)[1]
         print(f"{layout}: {time.monotonic() - began:.2f} s after Ctrl-C: {error!r}")
         assert "Traceback" not in error
-        assert job.returncode in (130, 0)
-        assert "interrupted" in error or job.returncode == 0
+        # By the signal itself where Python was ending, which answers none then; a shell says 130.
+        assert job.returncode in (130, 0, -signal.SIGINT)
+        assert "interrupted" in error or job.returncode != 130
     job = start(pixels, output, "--resume")
     assert job.wait(LIMIT_S) == 0, job.stderr.read()
 
