@@ -39,6 +39,11 @@ class _Array:
         """Bytes of a row."""
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
+    @property
+    def is_compressed(self) -> bool:
+        """Whether it can only be read from its front, and its file's size does not tell its own."""
+        return isinstance(self.stream, gzip.GzipFile | zipfile.ZipExtFile)
+
 
 def unzipped(stream: BinaryIO) -> BinaryIO:
     """The stream, or what is in it if it is gzipped; at its beginning."""
@@ -127,8 +132,7 @@ def _pieces(file: File, kind: str) -> Iterator[Piece]:
     with _arrays(file, kind) as arrays:
         images = arrays[COLUMN]
         rows = images.shape[0]
-        whole = kind == "npz" or isinstance(images.stream, gzip.GzipFile)
-    size = max(1, rows if whole else PART)
+        size = max(1, rows if images.is_compressed else PART)
     for start in range(0, rows, size):
         stop = min(rows, start + size)
         yield Piece(stop - start, start, stop, start)
@@ -136,8 +140,8 @@ def _pieces(file: File, kind: str) -> Iterator[Piece]:
 
 def _read(part: Part) -> Iterator[pa.RecordBatch]:
     with _arrays(part.file, part.kind) as arrays:
+        images = arrays[COLUMN]
         if part.start:
-            images = arrays[COLUMN]
             images.stream.seek(part.start * images.row, 1)
         for start in range(part.start, part.stop, ROWS):
             rows = min(ROWS, part.stop - start)
@@ -145,9 +149,7 @@ def _read(part: Part) -> Iterator[pa.RecordBatch]:
                 [_rows(arrays[name], rows, start) for name in (*part.keep, COLUMN)],
                 [*part.keep, COLUMN],
             )
-        images = arrays[COLUMN]
-        is_zipped = part.kind == "npz" or isinstance(images.stream, gzip.GzipFile)
-        if is_zipped and images.stream.read(1):  # others' length was known before
+        if images.is_compressed and images.stream.read(1):  # others' length was known before
             raise ValueError(f"it goes on after {images.shape[0]} rows, its header's number")
 
 

@@ -45,11 +45,6 @@ class Part:
     judge: bool = False
 
     @property
-    def paths(self) -> tuple[str, ...]:
-        """Absolute paths, or URLs, of the files."""
-        return tuple(file.path for file in self.files)
-
-    @property
     def file(self) -> File:
         """The file of a part that is not of pictures."""
         return self.files[0]

@@ -213,7 +213,7 @@ def test_urls(session, there, small, scheme):
         assert len(table) == N
         assert table["error"].null_count == N
         assert set(table["path"].to_pylist()) <= {
-            path for part in planned for path in part.paths if "://" in path
+            file.path for part in planned for file in part.files if "://" in file.path
         }
     if scheme == "memory":
         before = fingerprint(plan([f"{root}scans"]))
