@@ -14,6 +14,8 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   if (samples.length) showSamples();
   classify(true);  // which colours the feature maps
 });
+document.body.classList.add("begun");
+$("served").textContent = "…";
 makeTimes(source.times);
 makeBars([...Array(10).keys()]);
 show(null);
