@@ -12,13 +12,16 @@ import pytest
 from PIL import Image
 
 from lenet_deploy.cli import export_page
+from lenet_export.formats.web.modules import bundle
 from lenet_export.formats.web.page import index
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.digits import load_digits
 
 VOID = {"br", "input", "link", "meta"}
-PICTURES = "const SIDE = 28;\nexport function fromRGBA() { return SIDE; }\n"
-LENET = 'import { fromRGBA } from "./pictures.js";\nexport async function load() {}\n'
+MODULES = {
+    "lenet.js": 'import { fromRGBA } from "./pictures.js";\nexport async function load() {}\n',
+    "pictures.js": "const SIDE = 28;\nexport function fromRGBA() { return SIDE; }\n",
+}
 NETWORK = {"labels": ["</script>", "<!--"], "words": "Two & more."}
 
 
@@ -54,7 +57,7 @@ class Document(HTMLParser):
 
 @pytest.fixture(scope="module")
 def document():
-    return Document(index([PICTURES, LENET], b"\0asm" * 1000, NETWORK).decode())
+    return Document(index(MODULES, b"\0asm" * 1000, NETWORK).decode())
 
 
 def test_it_loads_nothing_from_elsewhere(document):
@@ -98,12 +101,26 @@ def test_each_module_keeps_its_names_and_gives_its_exports(document):
     assert not re.search(r"^(import|export)\b", script, re.M)
     assert "const { fromRGBA } = (() => {\nconst SIDE = 28;" in script
     assert "const { load } = (() => {\nasync function load() {}" in script
+    assert script.index("SIDE = 28") < script.index("function load()")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('import * as all from "./pictures.js";\n', "found 'import"),
+        ("export default 7;\n", "found 'export default 7;'"),
+        ('import { load } from "./lenet.js";\n', "lenet.js -> pictures.js"),
+    ],
+)
+def test_other_modules_are_refused(text, fault):
+    with pytest.raises(ValueError, match=re.escape(fault)):
+        bundle(MODULES | {"pictures.js": text})
 
 
 def test_it_is_small_beside_its_wasm_and_the_same_every_time():
-    page = index([PICTURES, LENET], b"\0" * 30_000, NETWORK)
-    assert len(page) < 40_000 + 45_000
-    assert page == index([PICTURES, LENET], b"\0" * 30_000, NETWORK)
+    page = index(MODULES, b"\0" * 30_000, NETWORK)
+    assert len(page) < 40_000 + 50_000
+    assert page == index(MODULES, b"\0" * 30_000, NETWORK)
 
 
 @pytest.mark.parametrize("is_open", [True, False])

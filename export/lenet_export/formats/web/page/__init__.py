@@ -1,28 +1,25 @@
 """``index.html`` of a web artifact: the page of `lenet_runtime.page`, with its network inside."""
 
 import base64
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from lenet_export.formats.web.modules import bundle
 from lenet_runtime.page import draw_page
 
-_IMPORT = re.compile(r"^import [^;]*?;\n", re.M)
-_EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const|let) (\w+))", re.M)
 
-
-def index(modules: Iterable[str], wasm: bytes, network: Mapping[str, Any]) -> bytes:
+def index(modules: Mapping[str, str], wasm: bytes, network: Mapping[str, Any]) -> bytes:
     """Make the page: one file that works from any place, also offline and from ``file://``.
 
     Args:
-        modules: The texts of ``lenet.js`` and of what it imports, which comes before it.
+        modules: The texts of ``lenet.js`` and of all that is imported, by file name.
         wasm: The WebAssembly module.
-        network: What the page says of the network: ``labels``, ``words``.
+        network: What the page is told of the network: its ``labels``; ``words`` that describe it;
+            ``shape``, the (C, H, W) of its images; and ``mean``, ``std`` and ``padding``.
     """
-    script = "".join((*map(_inlined, modules), _file("wasm.js")))
     html, policy = draw_page(
-        script,
+        bundle(modules) + _file("wasm.js"),
         more=_file("maps.html"),
         footer=_file("footer.html"),
         data={"network": dict(network), "wasm": base64.b64encode(wasm).decode()},
@@ -30,13 +27,6 @@ def index(modules: Iterable[str], wasm: bytes, network: Mapping[str, Any]) -> by
     )
     meta = f'<meta http-equiv="content-security-policy" content="{policy}">'
     return html.replace("<!--policy-->", meta).encode()
-
-
-def _inlined(module: str) -> str:
-    """A module as a statement that declares what it exports; imports are there already."""
-    names = ", ".join(_EXPORT.findall(module))
-    body = _EXPORT.sub("", _IMPORT.sub("", module))
-    return f"const {{ {names} }} = (() => {{\n{body}\nreturn {{ {names} }};\n}})();\n"
 
 
 def _file(name: str) -> str:

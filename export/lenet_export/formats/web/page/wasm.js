@@ -35,6 +35,11 @@ const source = {
       throw new Error("This browser runs no WebAssembly: switch it on (some browsers' strictest " +
         "modes switch it off), or open this page in a current Firefox, Chrome, Edge or Safari.");
     }
+    const [channels, height, width] = data.network.shape;
+    if (channels !== 1) {
+      throw new Error(`This network takes colour pictures of ${width}×${height}, and this page draws ` +
+        "in grey: give lenet.js the pixels, or see it by lenet-deploy serve.");
+    }
     try { this.net = await load(bytes(data.wasm)); }
     catch (error) {
       throw new Error(`The network in this page cannot be loaded: ${error.message}. If the page was ` +
@@ -44,28 +49,35 @@ const source = {
 
   async classify(sheet) {
     await this.ready;
-    const { width, height } = sheet;
+    const { width, height } = sheet, { labels, shape, mean, std, padding } = data.network;
     const rgba = sheet.getContext("2d").getImageData(0, 0, width, height).data;
-    const began = performance.now(), digit = fromRGBA(rgba, width, height);
+    const began = performance.now();
+    const { image, warnings } = fromRGBA(rgba, width, height, { mean, std, padding, height: shape[1], width: shape[2] });
     const times = { input: performance.now() - began };
-    const { label, probabilities } = this.net.predict(digit.input);
-    const shares = Object.fromEntries(data.network.labels.map((name, i) => [name, probabilities[i]]));
-    const rows = [...Array(28).keys()].map((y) => [...digit.pixels.slice(28 * y, 28 * y + 28)]);
-    const maps = this.net.features?.() ?? [];
     if (this.infer) times.infer = this.infer;
-    this.measure(digit.input);
-    return { label, probabilities: shares, pixels: rows, warnings: digit.warnings.join(" "), times, maps };
+    const { label, probabilities } = this.net.predict(image), maps = this.net.features?.() ?? [];
+    this.measure(image);
+    const shares = Object.fromEntries(labels.map((name, i) => [name, probabilities[i]]));
+    return { label, probabilities: shares, pixels: this.view(image), warnings: warnings.join(" "), times, maps };
+  },
+
+  /** Rows of grey levels of what is inside the padding of the network's input. */
+  view(image) {
+    const { shape: [, height, width], mean, std, padding } = data.network;
+    const levels = Array.from(image, (value) => Math.round(255 * (value * std + mean)));
+    return Array.from({ length: height - 2 * padding }, (_, y) =>
+      levels.slice((y + padding) * width + padding, (y + padding + 1) * width - padding));
   },
 
   /** Time this image's answer in turns of many, between which the page lives on; the newest wins. */
-  async measure(input) {
+  async measure(image) {
     const ours = this.measured = (this.measured ?? 0) + 1, turns = [];
     await rest(120);  // while somebody draws, nothing is timed
     let count = 1;
     while (turns.length < TURNS) {
       if (ours !== this.measured) return;
       const began = performance.now();
-      for (let i = 0; i < count; i++) this.net.predict(input);
+      for (let i = 0; i < count; i++) this.net.predict(image);
       const took = performance.now() - began;
       if (took < (this.least ??= leastTurn())) count *= 2;
       else turns.push(took / count);
