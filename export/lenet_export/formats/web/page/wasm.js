@@ -27,14 +27,11 @@ const source = {
     this.ready = this.load();
     await this.ready;
     makeBars(data.network.labels);
+    $("how").textContent = "The network is timed once the pen rests.";
     $("served").textContent = `${data.network.words} Nothing leaves this page.`;
   },
 
   async load() {
-    if (typeof WebAssembly !== "object") {
-      throw new Error("This browser runs no WebAssembly: switch it on (some browsers' strictest " +
-        "modes switch it off), or open this page in a current Firefox, Chrome, Edge or Safari.");
-    }
     const [channels, height, width] = data.network.shape;
     if (channels !== 1) {
       throw new Error(`This network takes colour pictures of ${width}×${height}, and this page draws ` +
@@ -42,9 +39,13 @@ const source = {
     }
     try { this.net = await load(bytes(data.wasm)); }
     catch (error) {
-      throw new Error(`The network in this page cannot be loaded: ${error.message}. If the page was ` +
-        "cut off or changed on its way, fetch it again.");
+      throw new Error(`The network in this page cannot be loaded: ${error.message}.`);
     }
+    this.net.predict(new Float32Array(height * width));
+    const maps = this.net.features();
+    if (maps.length) showMaps(maps);
+    else $("layers").remove();
+    if (isBlank()) show(null);
   },
 
   async classify(sheet) {
@@ -55,7 +56,7 @@ const source = {
     const { image, warnings } = fromRGBA(rgba, width, height, { mean, std, padding, height: shape[1], width: shape[2] });
     const times = { input: performance.now() - began };
     if (this.infer) times.infer = this.infer;
-    const { label, probabilities } = this.net.predict(image), maps = this.net.features?.() ?? [];
+    const { label, probabilities } = this.net.predict(image), maps = this.net.features();
     this.measure(image);
     const shares = Object.fromEntries(labels.map((name, i) => [name, probabilities[i]]));
     return { label, probabilities: shares, pixels: this.view(image), warnings: warnings.join(" "), times, maps };
