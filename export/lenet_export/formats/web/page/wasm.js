@@ -87,6 +87,6 @@ const source = {
     if (ours !== this.measured) return;
     this.infer = turns.sort((a, b) => a - b)[TURNS >> 1];
     $("infer").textContent = duration(this.infer);
-    $("how").textContent = `Network: the median of ${TURNS} turns of ${count} answers, one image each.`;
+    $("how").textContent = `Network: the median of ${TURNS} turns of ${count} answers.`;
   },
 };
