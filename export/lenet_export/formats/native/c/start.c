@@ -22,6 +22,13 @@
 #if defined(__aarch64__) && defined(__GNUC__)
 #include <arm_neon.h>
 #endif
+#if defined(__wasm_simd128__)
+#include <wasm_simd128.h>
+#endif
+/* Vectors of GCC and Clang, and conversions of vectors. */
+#if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && !defined(LENET_PLAIN_C)
+#define LENET_VECTORS
+#endif
 
 const char lenet_version[] = "VERSION";
 const char lenet_weights_sha256[] = "WEIGHTS";
