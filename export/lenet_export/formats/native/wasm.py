@@ -1,0 +1,77 @@
+"""``--target wasm``: ``lenet.wasm``, ``lenet.c`` and ``lenet.h``, for engines of WebAssembly.
+
+One file holds the network for engines of three kinds, see `wasm_file`: with relaxed SIMD, whose
+multiply-add is one instruction and mostly fused; with SIMD, where it is emulated in double; and
+without. All give the same logits to the bit, and so does ``native``.
+"""
+
+import torch
+
+from lenet_export.formats.native import assembly, host, wasm_compiler, wasm_file, wasm_int8
+from lenet_export.formats.native.assembly import PREFIX, Program, text
+from lenet_export.formats.native.isa import WASM
+from lenet_export.formats.native.wasm_compiler import PLAIN, RELAXED
+from lenet_export.network import layers
+from lenet_export.network.quantize import calibration_batch
+from lenet_export.request import Build, Request
+from lenet_runtime.artifact import Requirements
+from lenet_runtime.errors import InputError
+
+MODULE = "lenet.wasm"
+
+
+def build(request: Request) -> Build:
+    """See `lenet_export.formats.native.build`."""
+    tools = wasm_compiler.find()
+    network = program(request)
+    sources = assembly.sources(network, request)
+    # int8 needs no multiply-add of floats.
+    names = [name for name in tools.variants if request.precision != "int8" or name != RELAXED]
+    modules = wasm_compiler.build(
+        tools,
+        sources | _glue(network, request),
+        request.options.get("prefix", PREFIX),
+        names,
+    )
+    file = wasm_file.bundle(modules.pop(PLAIN), modules)
+    return Build(
+        {name: text.encode() for name, text in sources.items()} | {MODULE: file},
+        Requirements("cpu", "webassembly", ", ".join(names), platform="wasm", target="wasm"),
+        {
+            "torch": str(torch.__version__),
+            tools.clang.name: tools.clang.version,
+            "cflags": tools.clang.flags,
+        },
+        host.kernels(network),
+    )
+
+
+def require() -> None:
+    """Raise `BackendUnavailable` where there is no Clang or no wasm-ld."""
+    wasm_compiler.find()
+
+
+def generate(request: Request) -> dict[str, str]:
+    """``lenet.c`` and ``lenet.h`` by name, of a module in eval mode on the CPU; see `build`."""
+    return assembly.sources(program(request), request)
+
+
+def program(request: Request) -> Program:
+    """The network's C for WebAssembly."""
+    if "isa" in request.options:
+        raise InputError("isa: WebAssembly has no levels of x86-64; drop --isa")
+    precision = request.precision
+    digits = request.options.get("calibration")
+    calibration = calibration_batch(precision, digits, request.preprocessing, request.image_shape)
+    network = layers.read(request.module, request.image_shape, request.format)
+    if precision == "int8":
+        layers.require_net_like(network, f"{request.format}: int8")
+        return wasm_int8.program(network, calibration)
+    return host.float_program(network, (WASM,), precision)
+
+
+def _glue(program: Program, request: Request) -> dict[str, str]:
+    """What is compiled beside the network's own C."""
+    own = "" if program.outline == "direct" else text(f"wasm_features_{program.precision}.c")
+    glue = text("wasm.c", parts={"features.c": own})
+    return {"wasm.c": assembly.named(glue, request), "string.h": text("wasm_string.h")}
