@@ -228,10 +228,11 @@ def _scale(ink: Ink) -> Grey:
 def _place(digit: Grey) -> NDArray[np.uint8]:
     """Put the digit, at most 20x20, into 28x28 with its centre of mass at the centre."""
     pixels = np.zeros((SIDE, SIDE), np.uint8)
+    levels = np.rint(digit * 255)
     corner = [
         min(max(round(CENTRE - mass), 0), SIDE - side)
-        for mass, side in zip(_centre_of_mass(digit), digit.shape, strict=True)
+        for mass, side in zip(_centre_of_mass(levels), digit.shape, strict=True)
     ]
     height, width = digit.shape
-    pixels[corner[0] : corner[0] + height, corner[1] : corner[1] + width] = np.rint(digit * 255)
+    pixels[corner[0] : corner[0] + height, corner[1] : corner[1] + width] = levels
     return pixels
