@@ -5,11 +5,15 @@ multiply-add is one instruction and mostly fused; with SIMD, where it is emulate
 without. All give the same logits to the bit, and so does ``native``.
 """
 
+import shlex
+
 import torch
 
 from lenet_export.formats.native import assembly, host, wasm_compiler, wasm_file, wasm_int8
 from lenet_export.formats.native.assembly import PREFIX, Program, text
+from lenet_export.formats.native.int8_pack import ROWS
 from lenet_export.formats.native.isa import WASM
+from lenet_export.formats.native.pack import LANES
 from lenet_export.formats.native.wasm_compiler import PLAIN, RELAXED
 from lenet_export.network import layers
 from lenet_export.network.quantize import calibration_batch
@@ -40,7 +44,7 @@ def build(request: Request) -> Build:
         {
             "torch": str(torch.__version__),
             tools.clang.name: tools.clang.version,
-            "cflags": tools.clang.flags,
+            "cflags": shlex.join(wasm_compiler.COMMON),
         },
         host.kernels(network),
     )
@@ -54,6 +58,23 @@ def require() -> None:
 def generate(request: Request) -> dict[str, str]:
     """``lenet.c`` and ``lenet.h`` by name, of a module in eval mode on the CPU; see `build`."""
     return assembly.sources(program(request), request)
+
+
+def maps(request: Request) -> list[dict[str, int]] | None:
+    """Where the feature maps of the two convolutions lie, as ``features`` of ``c/wasm.c`` has them.
+
+    Of each their number, rows and columns, the floats from one map or from one pixel to the next,
+    and the floats of all; None for a network of other layers.
+    """
+    network = layers.read(request.module, request.image_shape, request.format)
+    if network.unlike_net:
+        return None
+    first, second = len(network.conv1.bias), len(network.conv2.bias)
+    side, wide = ROWS if request.precision == "int8" else 15, -(-second // LANES) * LANES
+    return [
+        {"count": first, "side": side, "stride": side**2, "floats": first * side**2},
+        {"count": second, "side": 6, "stride": wide, "floats": 36 * wide},
+    ]
 
 
 def program(request: Request) -> Program:

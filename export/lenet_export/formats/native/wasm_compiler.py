@@ -12,7 +12,7 @@ from lenet_runtime.errors import BackendUnavailable
 
 # The flags that make each variant, in the order of their names' sections in ``lenet.wasm``. Engines
 # without SIMD get no -O2, whose size is more than they are worth.
-_COMMON = ("--target=wasm32", "-std=c11", "-Wall", "-Wextra", "-Werror", "-mbulk-memory")
+COMMON = ("--target=wasm32", "-std=c11", "-Wall", "-Wextra", "-Werror", "-mbulk-memory")
 PLAIN = "plain"
 SIMD = "simd128"
 RELAXED = "relaxed"
@@ -93,7 +93,7 @@ def build(
         for name, text in sources.items():
             (folder / name).write_text(text, encoding="utf-8")
         for name in names:
-            command = [*tools.clang.command, *_COMMON, *VARIANTS[name], "-I.", "-c", "wasm.c"]
+            command = [*tools.clang.command, *COMMON, *VARIANTS[name], "-I.", "-c", "wasm.c"]
             compiler.run([*command, "-o", "wasm.o"], folder, "wasm.o")
             # Not by way of clang, which would run a wasm-opt of another age where there is one.
             memory = [] if name == PLAIN else ["--import-memory"]

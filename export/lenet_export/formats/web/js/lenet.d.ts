@@ -15,17 +15,22 @@ export interface Answer {
 }
 
 export interface Picture {
-  /** White ink on black, 28 rows of 28. */
-  pixels: Uint8Array;
-  [assumption: string]: unknown;
+  /** What the network sees: 28 rows of 28 bytes, white ink on black. */
+  digit: Uint8Array;
+  /** Whether the picture had dark ink on light paper. */
+  inverted: boolean;
+  /** What was done with it. */
+  notes: string[];
+  /** What makes it doubtful that this is one digit. */
+  warnings: string[];
 }
 
-/** Feature maps after pooling, `[channel][row][column]`. */
-export interface Maps {
-  channels: number;
-  height: number;
+/** A layer's feature maps after pooling, each row by row. */
+export interface Layer {
+  name: "conv1" | "conv2";
   width: number;
-  data: Float32Array;
+  height: number;
+  planes: Float32Array[];
 }
 
 /** Pixels of red, green, blue and alpha, as `CanvasRenderingContext2D.getImageData` gives them. */
@@ -61,10 +66,11 @@ export interface Network {
    */
   run(images: Float32Array): Float32Array;
   /**
-   * What the two convolutions made of the last image.
-   * @throws Error there was none, or the network is not of LeNet's own layers.
+   * What the two convolutions made of the last image; empty for a network of other layers than
+   * LeNet's. Of int8, in steps of the quantisation.
+   * @throws Error there was no image yet.
    */
-  features(): { conv1: Maps; conv2: Maps };
+  features(): Layer[];
 }
 
 export interface Options {
@@ -89,14 +95,27 @@ export function load(
 export const network: {
   readonly precision: string;
   readonly labels: readonly string[];
-  /** `[channels][height][width]` floats an image, `(pixel / 255 - mean) / std`. */
-  readonly input: { channels: number; height: number; width: number; classes: number };
+  /** Floats of an image, `[channels][height][width]`: `(pixel / 255 - mean) / std`. */
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+  /** Black pixels on every side of what `predict` takes as bytes. */
   readonly padding: number;
   readonly mean: number | readonly number[];
   readonly std: number | readonly number[];
+  /** What `run` answers. */
   readonly answers: "logits" | "log_probabilities" | "probabilities";
+  /** SHA-256 of the weights. */
   readonly weights: string;
-  readonly wasmBytes: number;
-  readonly maps: readonly (readonly [number, number, number])[] | null;
-  readonly mapsStride: number;
+  /** The size of lenet.wasm. */
+  readonly bytes: number;
+  readonly maps: readonly { count: number; side: number; stride: number; floats: number }[] | null;
 };
+
+/** Turn a picture of one digit, as a canvas has its pixels, into the network's input. */
+export function fromRGBA(
+  rgba: Uint8ClampedArray | Uint8Array,
+  width: number,
+  height: number,
+  options?: { mean?: number; std?: number; padding?: number; height?: number; width?: number },
+): Picture & { image: Float32Array };

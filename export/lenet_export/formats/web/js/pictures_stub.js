@@ -1,1 +1,0 @@
-export const fromRGBA = () => { throw new Error("pictures: not merged yet"); };
