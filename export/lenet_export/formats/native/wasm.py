@@ -5,6 +5,7 @@ multiply-add is one instruction and mostly fused; with SIMD, where it is emulate
 without. All give the same logits to the bit, and so does ``native``.
 """
 
+import functools
 import shlex
 
 import torch
@@ -18,7 +19,9 @@ from lenet_export.formats.native.wasm_compiler import PLAIN, RELAXED
 from lenet_export.network import layers
 from lenet_export.network.quantize import calibration_batch
 from lenet_export.request import Build, Request
-from lenet_runtime.artifact import Requirements
+from lenet_runtime.artifact import Artifact, Requirements
+from lenet_runtime.backends.node import Node
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.errors import InputError
 
 MODULE = "lenet.wasm"
@@ -47,7 +50,17 @@ def build(request: Request) -> Build:
             "cflags": shlex.join(wasm_compiler.COMMON),
         },
         host.kernels(network),
+        emulator=functools.partial(_emulate, request),
     )
+
+
+def _emulate(request: Request, artifact: Artifact) -> Predictor:
+    """``lenet.wasm`` in Node, as a ``web`` artifact of it would run."""
+    from lenet_export.formats import web
+
+    module = artifact.read(MODULE)
+    script = web.script(request, module).encode()
+    return Node(script, module, artifact.path / MODULE)
 
 
 def require() -> None:

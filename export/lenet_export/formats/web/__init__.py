@@ -39,7 +39,7 @@ def build(request: Request) -> Build:
     network = describe(request, module)
     modules = scripts(network)
     texts = {
-        MODULE: _COMMENT.sub("", bundle(modules)) + _API,
+        MODULE: script(request, module),
         TYPES: _read("lenet.d.ts"),
         PACKAGE: json.dumps(_package(request), indent=2) + "\n",
     }
@@ -53,6 +53,11 @@ def build(request: Request) -> Build:
 def require() -> None:
     """Raise `BackendUnavailable` where there is no Clang or no wasm-ld."""
     wasm.require()
+
+
+def script(request: Request, module: bytes) -> str:
+    """``lenet.js`` for this ``lenet.wasm``: one ES module."""
+    return _COMMENT.sub("", bundle(scripts(describe(request, module)))) + _API
 
 
 def scripts(network: dict[str, Any]) -> dict[str, str]:
