@@ -72,14 +72,19 @@ def find() -> Compiler:
                     "hides flags that may: NaN, signed zeros, the order of sums, or tiny values of "
                     f"the whole process that loads the library; found {variable!r}; drop it"
                 )
-            text = _run([*command, "--version"], None).stdout
-            version = re.search(r"\d+(\.\d+)+", text)
-            return Compiler(tuple(command), version[0] if version else "unknown")
+            return asked(tuple(command))
     tried = ", ".join(repr(command[0]) for command in commands)
     raise BackendUnavailable(
         f"native: expected a C compiler, found none of {tried} on PATH; install gcc (Debian: "
         "apt install gcc) or set CC; --source-only writes the C source without one"
     )
+
+
+def asked(command: tuple[str, ...]) -> Compiler:
+    """The compiler of this command, asked for its version."""
+    text = _run([*command, "--version"], None).stdout
+    version = re.search(r"\d+(\.\d+)+", text)
+    return Compiler(command, version[0] if version else "unknown")
 
 
 def python_headers() -> Path:
@@ -115,17 +120,24 @@ def build_library(compiler: Compiler, sources: Mapping[str, str], name: str, *fl
         for file, text in sources.items():
             (folder / file).write_text(text, encoding="utf-8")
         # Names without a folder: nothing of this machine gets into the library.
-        done = _run(
-            [
-                *compiler.command, *FLAGS, "-shared", *flags, *link,
-                "-o", name, *(file for file in sources if file.endswith(".c")),
-            ],
-            folder,
-        )  # fmt: skip
-        if done.returncode or not (folder / name).is_file():
-            words = (done.stderr or done.stdout).strip()[-2000:] or "it made no library"
-            raise DeployError(f"native: {shlex.join(compiler.command)} failed: {words}")
-        return (folder / name).read_bytes()
+        command = [
+            *compiler.command, *FLAGS, "-shared", *flags, *link,
+            "-o", name, *(file for file in sources if file.endswith(".c")),
+        ]  # fmt: skip
+        return run(command, folder, name)
+
+
+def run(command: list[str], folder: Path, name: str) -> bytes:
+    """Run a compiler or a linker in `folder`, and read the file `name` that it makes there.
+
+    Raises:
+        DeployError: it failed; its own words are in the message.
+    """
+    done = _run(command, folder)
+    if done.returncode or not (folder / name).is_file():
+        words = (done.stderr or done.stdout).strip()[-2000:] or f"it made no {name}"
+        raise DeployError(f"native: {command[0]} failed: {words}")
+    return (folder / name).read_bytes()
 
 
 def _run(command: list[str], folder: Path | None) -> "subprocess.CompletedProcess[str]":

@@ -110,6 +110,14 @@ BASE = Isa(
     pairs=1,
     accumulators=10,
 )
+# Sixteen registers on x86-64, which relaxed SIMD's FMA and few sums fill best: measured in V8.
+WASM = dataclasses.replace(
+    BASE,
+    title="wasm",
+    comment="WebAssembly: four floats where it has SIMD",
+    tiles=1,
+    accumulators=6,
+)
 # VDPBF16PS multiplies two pairs of bfloat16 and adds the products to a float32 sum, in one cycle on
 # Zen 4, as an FMA of one pair does. Each pair of inputs is rounded to nearest even before it is
 # used, and skipped where both are zero. Half the bytes of weights then come from the cache, for

@@ -1,4 +1,5 @@
 #include "winograd.c"
+#include "fma.c"
 /* The number of the lowest bit that is set. */
 static inline int lenet_lowest(uint64_t bits)
 {

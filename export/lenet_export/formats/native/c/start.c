@@ -8,7 +8,9 @@
 #error "compile without -ffast-math and its kin: the answers need IEEE arithmetic and NaN"
 #endif
 
-#if defined(__GNUC__)
+#if defined(__wasm__) /* all variants of a module have the same data */
+#define LENET_ALIGNED __attribute__((aligned(16), used))
+#elif defined(__GNUC__)
 #define LENET_ALIGNED __attribute__((aligned(64)))
 #elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
 #define LENET_ALIGNED _Alignas(64)
@@ -21,6 +23,13 @@
 #endif
 #if defined(__aarch64__) && defined(__GNUC__)
 #include <arm_neon.h>
+#endif
+#if defined(__wasm_simd128__)
+#include <wasm_simd128.h>
+#endif
+/* Vectors of GCC and Clang, and conversions of vectors. */
+#if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && !defined(LENET_PLAIN_C)
+#define LENET_VECTORS
 #endif
 
 const char lenet_version[] = "VERSION";
