@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from drawings import rendered
 from drawn_page import answer, bars, canvas_of, chromium, draw, pixels, until, visits
+from http_server import running
 from processes import REPOSITORY
 
 import lenet_export
 import lenet_runtime
+import lenet_serve
 from lenet_deploy.training.checkpoint import load_checkpoint
 from lenet_runtime.errors import BackendUnavailable
 from lenet_runtime.images.digits import load_digits
@@ -40,11 +42,15 @@ def points(corners):
     return (np.reshape(corners, (-1, 2)) / 100).tolist()
 
 
-@pytest.fixture(scope="module", params=["int8", "fp32"])
+BOTH = pytest.mark.parametrize("artifact", ["int8", "fp32"], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def artifact(request, tmp_path_factory):
-    path = tmp_path_factory.mktemp("web") / request.param
+    precision = getattr(request, "param", "int8")
+    path = tmp_path_factory.mktemp("web") / precision
     try:
-        return lenet_export.export(load_checkpoint(), "web", path, precision=request.param)
+        return lenet_export.export(load_checkpoint(), "web", path, precision=precision)
     except BackendUnavailable as error:
         pytest.skip(str(error))
 
@@ -93,6 +99,7 @@ def axe():
     return script.read_text()
 
 
+@BOTH
 def test_bundled_digits_are_answered_as_python_does(visit, session):
     page = visit()
     digits = load_digits()
@@ -139,10 +146,12 @@ def test_it_works_from_a_server_at_any_width_and_asks_nobody(visit, served, sche
     assert asked == []
 
 
-def test_feature_maps_show_where_the_ink_is(visit):
+@BOTH
+def test_feature_maps_show_where_the_ink_is(visit, artifact):
     page = visit()
+    pooled = 14 if artifact.manifest.precision == "int8" else 15  # int8 leaves out what is unused
     draw(page, points(STROKES["1"][0]))
-    for name, count, side in (("conv1", 6, 14), ("conv2", 16, 6)):
+    for name, count, side in (("conv1", 6, pooled), ("conv2", 16, 6)):
         maps = page.locator(f"#{name} canvas")
         assert maps.count() == count
         planes = [canvas_of(page, f"#{name} canvas >> nth={i}")[..., 3] for i in range(count)]
@@ -216,12 +225,20 @@ def test_it_is_used_by_keyboard(visit):
         until(page, "#spoken", "")
 
 
+@pytest.fixture(scope="module")
+def server(session):
+    with running(lenet_serve.Service([lenet_serve.Model("lenet", "1", session)])) as server:
+        yield server.url
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1280])
-def test_axe_finds_no_fault(visit, axe, scheme, width):
+@pytest.mark.parametrize("shown_by", ["itself", "server"])
+def test_axe_finds_no_fault(visit, axe, artifact, server, shown_by, scheme, width):
     page = visit(
-        viewport={"width": width, "height": 850}, color_scheme=scheme, reduced_motion="reduce"
-    )
+        server if shown_by == "server" else (artifact.path / "index.html").as_uri(),
+        viewport={"width": width, "height": 850}, color_scheme=scheme, reduced_motion="reduce",
+    )  # fmt: skip
     for drawn in (False, True):
         if drawn:
             page.focus("#paper")
