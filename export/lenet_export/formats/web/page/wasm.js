@@ -7,14 +7,14 @@ function bytes(base64) {
   return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 }
 
-/** The least time that turns take: 20 steps of the clock, which browsers make coarse. */
+/** The least ms that a turn takes: 40 steps of the clock, which browsers make coarse. */
 function leastTurn() {
   let step = Infinity, before = performance.now();
   for (let steps = 0; steps < 5;) {
     const now = performance.now();
     if (now > before) { step = Math.min(step, now - before); before = now; steps++; }
   }
-  return Math.max(2, 20 * step);
+  return Math.max(2, 40 * step);
 }
 
 const source = {
