@@ -116,6 +116,7 @@ function showMaps(layers) {
 /** Places for the feature maps of a layer. */
 function makeMaps(place, count, width, height) {
   place.replaceChildren(...[...Array(count)].map(() => blank(width, height)));
+  place.style.setProperty("--across", Math.ceil(Math.sqrt(count)));
   const words = `${count} maps of ${width}×${height}`;
   place.setAttribute("aria-label", `${place.getAttribute("aria-label")}: ${words}`);
   place.nextElementSibling.append(`, ${words}`);
