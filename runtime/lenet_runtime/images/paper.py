@@ -131,7 +131,8 @@ class _Grid:
         )
         self.scale = np.array([[height**k * width**j for j in range(5)] for k in range(5)], float)
         border = np.ones((height, width), np.bool_)
-        depth = max(1, round(BORDER * min(height, width)))
+        # A long and narrow picture has a border narrower than the grid's steps.
+        depth = max(1 + min(at.start for at in self.at), round(BORDER * min(height, width)))
         border[depth:-depth, depth:-depth] = False
         self.border = np.ascontiguousarray(self.view(border))
         self.is_tiny = min(height, width) < 8
