@@ -17,7 +17,9 @@ export function* toGrey({ data, width, height }) {
     const grey = new Uint8Array(width * height);
     for (let i = 0, at = 0; i < grey.length; i++, at += 4) {
       const alpha = data[at + 3];
-      grey[i] = luma(over(data[at], alpha, paper), over(data[at + 1], alpha, paper), over(data[at + 2], alpha, paper));
+      let red = data[at], green = data[at + 1], blue = data[at + 2];
+      if (alpha < 255) [red, green, blue] = [red, green, blue].map((level) => over(level, alpha, paper));
+      grey[i] = luma(red, green, blue);
     }
     yield { data: grey, width, height };
   }
@@ -71,10 +73,10 @@ export function shrink(colours) {
     for (let i = 0, at = 4 * y * width, end = at + 4 * width; at < end; i += 4) {
       let red = 0, green = 0, blue = 0, alphas = 0;
       for (const stop = Math.min(end, at + 4 * factor); at < stop; at += 4) {
-        const alpha = data[at + 3];
-        red += times(data[at], alpha);
-        green += times(data[at + 1], alpha);
-        blue += times(data[at + 2], alpha);
+        const alpha = data[at + 3], isOpaque = alpha === 255;
+        red += isOpaque ? data[at] : times(data[at], alpha);
+        green += isOpaque ? data[at + 1] : times(data[at + 1], alpha);
+        blue += isOpaque ? data[at + 2] : times(data[at + 2], alpha);
         alphas += alpha;
       }
       sums[i] += red;
@@ -90,7 +92,7 @@ export function shrink(colours) {
   return small;
 }
 
-/** A colour times alpha, rounded; times 255 it is itself.
+/** A colour times alpha, rounded.
  * @param {number} level @param {number} alpha */
 function times(level, alpha) {
   const product = level * alpha + 128;

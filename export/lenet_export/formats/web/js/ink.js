@@ -57,13 +57,16 @@ const floorOf = (noise) => Math.max(MIN_CONTRAST, NOISE_MARGIN * noise);
 /** Which pixels, at these rows and columns of the whole, are in the digit or at most two beside it.
  * @param {number[]} rows @param {number[]} columns @param {Plane} digit */
 function nearDigit(rows, columns, { data, width }) {
-  const top = rows[0], left = columns[0], high = rows[rows.length - 1] + 1 - top;
-  const wide = columns[columns.length - 1] + 1 - left, near = new Uint8Array(high * wide);
-  for (let y = 0; y < high; y++) {
-    for (let x = 0; x < wide; x++) {
-      if (!data[(y + top) * width + x + left]) continue;
-      for (let row = Math.max(0, y - 2); row <= Math.min(high - 1, y + 2); row++) {
-        near.fill(1, row * wide + Math.max(0, x - 2), row * wide + Math.min(wide, x + 3));
+  const [top, left] = [rows[0], columns[0]], right = columns[columns.length - 1] + 1;
+  const bottom = rows[rows.length - 1] + 1, wide = right - left, near = new Uint8Array((bottom - top) * wide);
+  for (let y = top; y < bottom; y++) {
+    for (let x = left, end = left; x < right; x++) {
+      if (!data[y * width + x]) continue;
+      // Of a run of pixels, what is new is three to the right of the last.
+      const from = Math.max(end, x - 2);
+      end = Math.min(right, x + 3);
+      for (let row = Math.max(top, y - 2); row < Math.min(bottom, y + 3); row++) {
+        near.fill(1, (row - top) * wide + from - left, (row - top) * wide + end - left);
       }
     }
   }

@@ -53,6 +53,14 @@ export function pick(values, mask) {
  * @param {Float32Array} values */
 export const median = (values) => nth(values, values.length >> 1);
 
+/** What a mask leaves out.
+ * @param {Uint8Array} mask */
+export function not(mask) {
+  const rest = new Uint8Array(mask.length);
+  for (let i = 0; i < rest.length; i++) rest[i] = 1 - mask[i];
+  return rest;
+}
+
 /** Number of ones in a mask.
  * @param {Uint8Array} mask */
 export function count(mask) {
@@ -62,7 +70,7 @@ export function count(mask) {
 }
 
 /** A mask of the values that are above a threshold, in float32.
- * @param {Float32Array} values @param {number} threshold */
+ * @param {Uint8Array | Float32Array} values @param {number} threshold */
 export function above(values, threshold) {
   const mask = new Uint8Array(values.length), least = f32(threshold);
   for (let i = 0; i < mask.length; i++) mask[i] = values[i] > least ? 1 : 0;
@@ -70,11 +78,12 @@ export function above(values, threshold) {
 }
 
 /** Every so many pixels, at most `side` a side.
- * @param {Plane<Uint8Array | Float32Array>} picture @param {number} side @returns {number[]} */
+ * @param {Plane<Uint8Array | Float32Array>} picture @param {number} side */
 export function sample({ data, width, height }, side) {
-  const step = Math.ceil(Math.max(width, height) / side), chosen = [];
-  for (let y = 0; y < height; y += step) {
-    for (let x = 0; x < width; x += step) chosen.push(data[y * width + x]);
+  const step = Math.ceil(Math.max(width, height) / side);
+  const chosen = new Float32Array(Math.ceil(width / step) * Math.ceil(height / step));
+  for (let y = 0, i = 0; y < height; y += step) {
+    for (let x = 0; x < width; x += step) chosen[i++] = data[y * width + x];
   }
   return chosen;
 }

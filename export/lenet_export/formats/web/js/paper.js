@@ -1,6 +1,6 @@
 // Finds the level of the paper in a grey picture. Twin of lenet_runtime/images/paper.py, which says why.
 
-import { above, count, f32, median, pick, roundEven } from "./numbers.js";
+import { above, count, f32, median, not, pick, roundEven } from "./numbers.js";
 import { medianFilter, resize } from "./pillow.js";
 /** @typedef {import("./numbers.js").Plane<Float32Array>} Grey */
 /** The paper's level: a quadratic surface's coefficients, or null where a shadow lies across it.
@@ -73,7 +73,7 @@ export function spread(residual) {
  * @param {Float32Array} residual @param {Uint8Array} paper @param {number} width */
 function near(residual, paper, width) {
   const most = width * Math.max(2, spread(pick(residual, paper)));
-  return above(residual.map(Math.abs), most).map((value) => 1 - value);
+  return not(above(residual.map(Math.abs), most));
 }
 
 /** @param {Uint8Array} a @param {Uint8Array} b */
@@ -108,10 +108,10 @@ function makeGrid({ width, height }) {
     return Array.from({ length: Math.ceil((side - start) / step) }, (_, i) => start + i * step);
   });
   const depth = Math.max(1 + Math.min(rows[0], columns[0]), roundEven(BORDER * Math.min(height, width)));
-  /** @type {(at: number, side: number) => boolean} */
-  const isOuter = (at, side) => at < depth || at >= side - depth;
-  const border = rows.flatMap((y) => columns.map((x) => Number(isOuter(y, height) || isOuter(x, width))));
-  return { rows, columns, width, height, border: Uint8Array.from(border) };
+  const border = new Uint8Array(rows.length * columns.length).fill(1);
+  const inner = columns.map((x) => Number(x < depth || x >= width - depth));
+  rows.forEach((y, i) => y >= depth && y < height - depth && border.set(inner, i * columns.length));
+  return { rows, columns, width, height, border };
 }
 
 /** The pixels of the grid.

@@ -1,7 +1,7 @@
 // Finds the page that surrounds the ink: a sheet, a cell of a form, a circle. Twin of
 // lenet_runtime/images/shapes.py, which says why.
 
-import { count, nth, pick, roundEven } from "./numbers.js";
+import { above, count, not, nth, pick, roundEven } from "./numbers.js";
 import { findRegions } from "./regions.js";
 /** @typedef {import("./numbers.js").Plane} Plane */
 /** @typedef {import("./regions.js").Regions} Regions */
@@ -16,7 +16,7 @@ const TURNS = Array.from({ length: 30 }, (_, i) => [Math.cos, Math.sin].map((par
 
 /** @param {Plane} grey @param {number} threshold @returns {Page} */
 export function findPage({ data, width, height }, threshold) {
-  const light = data.map((level) => (level > threshold ? 1 : 0)), dark = light.map((value) => 1 - value);
+  const light = above(data, threshold), dark = not(light);
   const share = count(light) / light.length;
   const nest = makeNest(findRegions(share >= 0.5 ? dark : light, width, height));
   let page = 0, cells = 1;
@@ -43,11 +43,11 @@ export function hasSquare(mask, width, height, side, share = 1) {
   const stride = width + 1, sums = new Int32Array(stride * (height + 1)), least = share * side * side;
   for (let y = 1; y <= height; y++) {
     for (let x = 1, row = 0; x <= width; x++) {
-      const at = y * stride + x, above = at - side * stride;
+      const at = y * stride + x, over = at - side * stride;
       row += mask[(y - 1) * width + x - 1];
       sums[at] = sums[at - stride] + row;
       if (Math.min(x, y) < side) continue;
-      if (sums[at] - sums[at - side] - sums[above] + sums[above - side] >= least) return true;
+      if (sums[at] - sums[at - side] - sums[over] + sums[over - side] >= least) return true;
     }
   }
   return false;
