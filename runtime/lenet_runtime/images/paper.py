@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_runtime.images.grey import resize
 from lenet_runtime.images.regions import Mask
 
 Grey = NDArray[np.float32]
@@ -112,10 +113,10 @@ def _local_median(grey: Grey) -> Grey:
     shrink = max(1.0, max(grey.shape) / SHADE)
     height, width = (max(1, round(side / shrink)) for side in grey.shape)
     picture = Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
-    small = picture.resize((width, height), Image.Resampling.BOX)
+    small = resize(picture, width, height, Image.Resampling.BOX)
     window = max(3, round(0.4 * min(height, width))) | 1
     paper = small.filter(ImageFilter.MedianFilter(window))
-    return np.asarray(paper.resize(picture.size, Image.Resampling.BILINEAR), np.float32)
+    return np.asarray(resize(paper, *picture.size, Image.Resampling.BILINEAR), np.float32)
 
 
 class _Grid:
