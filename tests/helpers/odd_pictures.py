@@ -43,7 +43,9 @@ def _shapes(random):
         elif kind == 3:
             draw.arc(box, *random.uniform(0, 360, 2), _colour(random), width)
         else:
-            draw.text(box[:2], str(random.integers(100)), _colour(random), font_size=box[3] % 90 + 8)
+            draw.text(
+                box[:2], str(random.integers(100)), _colour(random), font_size=box[3] % 90 + 8
+            )
     return page
 
 

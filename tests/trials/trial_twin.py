@@ -7,7 +7,9 @@ import pytest
 from odd_pictures import odd_picture
 from twin import differences, needs_node
 
-SEED, COUNT, BATCH = int(os.environ.get("TWIN_SEED", 0)), int(os.environ.get("TWIN_COUNT", 1000)), 100
+DEFAULTS = {"TWIN_SEED": "0", "TWIN_COUNT": "1000"}
+SEED, COUNT = (int(os.environ.get(name, default)) for name, default in DEFAULTS.items())
+BATCH = 100
 
 
 @needs_node

@@ -57,23 +57,28 @@ const floorOf = (noise) => Math.max(MIN_CONTRAST, NOISE_MARGIN * noise);
 /** Which pixels, at these rows and columns of the whole, are in the digit or at most two beside it.
  * @param {number[]} rows @param {number[]} columns @param {Plane} digit */
 function nearDigit(rows, columns, { data, width }) {
-  const [top, left] = [rows[0], columns[0]], right = columns[columns.length - 1] + 1;
-  const bottom = rows[rows.length - 1] + 1, wide = right - left, near = new Uint8Array((bottom - top) * wide);
-  for (let y = top; y < bottom; y++) {
-    for (let x = left, end = left; x < right; x++) {
-      if (!data[y * width + x]) continue;
-      // Of a run of pixels, what is new is three to the right of the last.
-      const from = Math.max(end, x - 2);
-      end = Math.min(right, x + 3);
-      for (let row = Math.max(top, y - 2); row < Math.min(bottom, y + 3); row++) {
-        near.fill(1, (row - top) * wide + from - left, (row - top) * wide + end - left);
-      }
-    }
+  const top = rows[0] - 2, left = columns[0] - 2;  // two zeros on every side keep rows apart
+  const stride = columns[columns.length - 1] + 3 - left, last = rows[rows.length - 1];
+  let near = new Uint8Array(stride * (last + 3 - top));
+  for (let y = rows[0]; y <= last; y++) {
+    const part = data.subarray(y * width + columns[0], y * width + columns[columns.length - 1] + 1);
+    near.set(part, (y - top) * stride + 2);
   }
+  near = widened(widened(near, stride), 1);
   const chosen = new Uint8Array(rows.length * columns.length);
   let i = 0;
-  for (const y of rows) for (const x of columns) chosen[i++] = near[(y - top) * wide + x - left];
+  for (const y of rows) for (const x of columns) chosen[i++] = near[(y - top) * stride + x - left];
   return chosen;
+}
+
+/** The ones of a mask and what is at most two steps from them.
+ * @param {Uint8Array} mask @param {number} step */
+function widened(mask, step) {
+  const wide = mask.slice();
+  for (let i = 2 * step; i < mask.length - 2 * step; i++) {
+    wide[i] |= mask[i - 2 * step] | mask[i - step] | mask[i + step] | mask[i + 2 * step];
+  }
+  return wide;
 }
 
 /** Amounts of ink, in the place of the differences from the paper.

@@ -95,7 +95,7 @@ function pagesIn(nest, region) {
 function isSheet(nest, region) {
   const written = writtenIn(nest, region), { filled, boxes } = nest, [, , height, width] = boxes[0];
   if (!written.length || filledBy(nest, written) > BLOT * filled[region]) return false;
-  const pixels = nest.paint(boxes.map((_, i) => i === region)), points = [];
+  const pixels = nest.paint(boxes.map((_, i) => i === region)), /** @type {number[][]} */ points = [];
   for (let y = 0; y < height; y++) {
     const row = pixels.subarray(y * width, (y + 1) * width), first = row.indexOf(1);
     if (first >= 0) points.push([first, y], [row.lastIndexOf(1) + 1, y]);
