@@ -10,9 +10,13 @@ from pathlib import Path
 from lenet_export import compiler
 from lenet_runtime.errors import BackendUnavailable
 
+# Constants are kept where a variant has folded them into its code, so that the data of all are one.
+COMMON = (
+    *("--target=wasm32", "-std=c11", "-Wall", "-Wextra", "-Werror", "-mbulk-memory"),
+    "-fkeep-static-consts",
+)
 # The flags that make each variant, in the order of their names' sections in ``lenet.wasm``. Engines
 # without SIMD get no -O2, whose size is more than they are worth.
-COMMON = ("--target=wasm32", "-std=c11", "-Wall", "-Wextra", "-Werror", "-mbulk-memory")
 PLAIN = "plain"
 SIMD = "simd128"
 RELAXED = "relaxed"
@@ -23,7 +27,7 @@ VARIANTS = {
 }
 RELAXED_SINCE = 16  # the first Clang that writes the instructions of the standard
 _NEWEST = 29  # to look for, by the names that Debian gives them
-_LINK = ("--no-entry", "--stack-first", "-z", "stack-size=65536", "--strip-all")
+_LINK = ("--no-entry", "--no-gc-sections", "--stack-first", "-z", "stack-size=65536", "--strip-all")
 _EXPORTS = ("run", "run_finite", "workspace_size", "isa", "weights_sha256")
 
 

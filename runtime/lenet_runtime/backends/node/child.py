@@ -7,7 +7,6 @@ import re
 import select
 import shutil
 import subprocess
-import tempfile
 import time
 import weakref
 from collections.abc import Iterable
@@ -74,11 +73,10 @@ class Child:
     """
 
     def __init__(self, path: str) -> None:
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the process
         try:
             process = subprocess.Popen(
                 [path, "--no-warnings", str(_RUNNER)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, bufsize=0,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
                 cwd=_RUNNER.parent, env=_environment(),
                 start_new_session=True,  # a Ctrl-C is for this process, which ends the other
             )  # fmt: skip
@@ -87,13 +85,15 @@ class Child:
             raise BackendUnavailable(
                 f"node: {path} cannot be started ({error.strerror}); {advice}"
             ) from error
-        assert process.stdin and process.stdout
+        assert process.stdin and process.stdout and process.stderr
         self._process, self._in, self._out = process, process.stdin.fileno(), process.stdout.fileno()
         os.set_blocking(self._in, False)
+        os.set_blocking(process.stderr.fileno(), False)
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(self._out, select.POLLIN)
         self._writable.register(self._in, select.POLLOUT)
-        self.end = weakref.finalize(self, _end, process, self._words, os.getpid())
+        self.end = weakref.finalize(self, _end, process, os.getpid())
+        self.end.atexit = False  # sessions are closed then, after the calls that are under way
 
     def ask(self, parts: Iterable[Any]) -> bytes:
         """Send these bytes, and return what is answered.
@@ -144,9 +144,8 @@ class Child:
         """How it ended, and what it wrote to stderr at last."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
-        size = self._words.seek(0, os.SEEK_END)
-        self._words.seek(max(0, size - 2000))
-        lines = self._words.read().decode(errors="replace").strip().splitlines()
+        assert self._process.stderr
+        lines = (self._process.stderr.read() or b"").decode(errors="replace").strip().splitlines()
         said = f", {lines[-1][:200]}" if lines else ""
         return f"exit code {self._process.returncode}{said}"
 
@@ -154,12 +153,11 @@ class Child:
 _AGAIN = "load the artifact again"
 
 
-def _end(process: "subprocess.Popen[bytes]", words: Any, owner: int) -> None:
+def _end(process: "subprocess.Popen[bytes]", owner: int) -> None:
     """End a child of the process `owner`: by the end of its input, or by force."""
-    assert process.stdin and process.stdout
-    process.stdin.close()
-    process.stdout.close()
-    words.close()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        assert pipe
+        pipe.close()
     if os.getpid() != owner:  # a fork's copy, to which the child does not belong
         return
     try:

@@ -8,9 +8,7 @@
 #error "compile without -ffast-math and its kin: the answers need IEEE arithmetic and NaN"
 #endif
 
-#if defined(__wasm__) /* all variants of a module have the same data */
-#define LENET_ALIGNED __attribute__((aligned(16), used))
-#elif defined(__GNUC__)
+#if defined(__GNUC__)
 #define LENET_ALIGNED __attribute__((aligned(64)))
 #elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
 #define LENET_ALIGNED _Alignas(64)

@@ -6,7 +6,7 @@
 __attribute__((export_name("features"))) void lenet_features(
     const float *image, float *conv1, float *conv2, void *workspace)
 {
-    (void)workspace;
+    (void)image, (void)conv1, (void)conv2, (void)workspace;
 #include "features.c"
 }
 
