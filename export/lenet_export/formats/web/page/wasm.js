@@ -34,8 +34,8 @@ const source = {
   async load() {
     const [channels, height, width] = data.network.shape;
     if (channels !== 1) {
-      throw new Error(`This network takes colour pictures of ${width}×${height}, and this page draws ` +
-        "in grey: give lenet.js the pixels, or see it by lenet-deploy serve.");
+      throw new Error(`This network takes colour pictures of ${width}×${height}, and this page draws in ` +
+        "grey: ask lenet.js in a program, by net.run, or lenet-deploy serve, whose page takes colours.");
     }
     try { this.net = await load(bytes(data.wasm)); }
     catch (error) {
@@ -43,8 +43,8 @@ const source = {
     }
     this.net.predict(new Float32Array(height * width));
     const maps = this.net.features();
-    if (maps.length) showMaps(maps);
-    else $("layers").remove();
+    $("layers").hidden = !maps.length;  // of networks with other layers than LeNet's
+    showMaps(maps);
     if (isBlank()) show(null);
   },
 
