@@ -13,15 +13,21 @@ import numpy as np
 import pytest
 from drawings import rendered
 from drawn_page import answer, bars, canvas_of, chromium, draw, pixels, until, visits
+from family import lenet
 from http_server import running
 from processes import REPOSITORY
+from torch import nn
 
 import lenet_export
 import lenet_runtime
 import lenet_serve
 from lenet_deploy.training.checkpoint import load_checkpoint
+from lenet_export.formats import web
+from lenet_export.request import Request
+from lenet_runtime.devices import Device
 from lenet_runtime.errors import BackendUnavailable
 from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.preprocess import Preprocessing
 
 # A hand's strokes, corner by corner, in percent of the paper.
 STROKES = {
@@ -61,11 +67,17 @@ def session(artifact):
         yield session
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A handler that logs nothing."""
+
+    def log_message(self, *_):
+        pass
+
+
 @pytest.fixture(scope="module")
 def served(artifact):
     """The page's address on a server of files."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=artifact.path)
-    handler.log_message = lambda *_: None
+    handler = functools.partial(Quiet, directory=artifact.path)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/index.html"
@@ -250,6 +262,27 @@ def test_axe_finds_no_fault(visit, axe, artifact, server, shown_by, scheme, widt
             " [id, nodes.map((node) => node.html)]))"
         )
         assert faults == []
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_other_networks_are_shown_or_the_page_says_why_not(visit, tmp_path, channels):
+    labels = tuple(f"letter {i}" for i in range(26))
+    shape, module = (channels, 28, 28), lenet((channels, 28, 28), 26, kernel=5, activation=nn.Tanh)
+    request = Request(
+        module, "web", "fp32", Device("cpu"), preprocessing=Preprocessing(padding=0),
+        labels=labels, image_shape=shape,
+    )  # fmt: skip
+    (tmp_path / "index.html").write_bytes(web.build(request).files["index.html"])
+    page = visit((tmp_path / "index.html").as_uri())
+    until(page, "#served", re.compile("26 classes" if channels == 1 else "No answers"))
+    assert not page.is_visible("#layers")
+    if channels == 1:
+        assert draw(page, points(STROKES["1"][0])) in labels
+        shown = bars(page)
+        assert len(shown) == 10
+        assert [*shown.values()] == sorted(shown.values(), reverse=True)
+    else:
+        until(page, "#note", re.compile("takes colour pictures of 28.28"))
 
 
 def test_what_is_wrong_is_told(visit, artifact, tmp_path):
