@@ -142,6 +142,23 @@ def test_what_a_hand_draws_is_recognised(visit):
     assert right > 8
 
 
+def test_it_answers_while_somebody_draws_and_speaks_once_the_pen_rests(visit):
+    page = visit()
+    box = page.locator("#paper").bounding_box()
+    seen = set()
+    for i, (x, y) in enumerate(points(STROKES["2"][0])):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4)
+        if i == 0:
+            page.mouse.down()
+        until(page, "#sure", re.compile("sure"))
+        seen.add(page.inner_text("#digit"))
+        assert page.text_content("#spoken") == ""
+    page.mouse.up()
+    assert answer(page) == "2"
+    assert len(seen) > 1
+    until(page, "#infer", re.compile("µs"))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_it_works_from_a_server_at_any_width_and_asks_nobody(visit, served, scheme, width):
