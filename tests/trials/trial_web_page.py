@@ -136,7 +136,7 @@ def test_what_a_hand_draws_is_recognised(visit):
     page = visit()
     right = 0
     for digit, strokes in STROKES.items():
-        right += draw(page, *map(points, strokes)) == digit
+        right += draw(page, *map(points, strokes), steps=2) == digit
         page.keyboard.press("Escape")
         until(page, "#digit", "?")
     assert right > 8
