@@ -4,7 +4,9 @@ const rest = (ms) => new Promise((wake) => setTimeout(wake, ms));
 const frame = () => new Promise((wake) => { requestAnimationFrame(wake); setTimeout(wake, 100); });
 
 function bytes(base64) {
-  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const letters = atob(base64), found = new Uint8Array(letters.length);
+  for (let i = 0; i < found.length; i++) found[i] = letters.charCodeAt(i);  // a tenth of Uint8Array.from's time
+  return found;
 }
 
 /** The least ms that a turn takes: 40 steps of the clock, which browsers make coarse. */
