@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lenet_export.formats.native.assembly import Program, array
 from lenet_export.formats.native.int8_pack import ROWS, TILES, Int8, PackedInt8, pack
 from lenet_export.formats.native.isa import Level
-from lenet_export.formats.native.pack import CHUNK, offsets
+from lenet_export.formats.native.pack import offsets
 from lenet_export.network import quantize
 from lenet_export.network.layers import Network
 from lenet_export.network.steps import Array
@@ -85,11 +85,11 @@ def _constants(packed: PackedInt8) -> Iterator[str]:
     yield array("lenet_conv1", _conv1(packed))
     yield array("lenet_conv1_bias", packed.conv1_bias)
     yield array("lenet_conv1_scale", np.repeat(packed.conv1_scale[:, None], 4, axis=1))
-    yield "/* [block][row of the filter, pair of its columns and channels, output, of the pair] */\n"
+    yield "/* [block][row of the filter, pair of columns and channels, output, of the pair] */\n"
     yield array("lenet_conv2", pairs(packed.conv2).reshape(packed.blocks, -1))
     yield array("lenet_conv2_bias", packed.conv2_bias)
     yield array("lenet_conv2_scale", packed.conv2_scale)
-    yield "/* Dense layers, [pair of inputs][output, of the pair]; the first's are (y, x, channel). */\n"
+    yield "/* Dense layers, [pair of inputs][output, of the pair]; the first's: (y, x, channel). */\n"
     for number, layer in enumerate(packed.dense):
         yield array(f"lenet_dense{number}", pairs(layer.weight))
         yield array(f"lenet_dense{number}_bias", layer.bias)
