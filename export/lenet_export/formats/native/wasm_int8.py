@@ -89,7 +89,7 @@ def _constants(packed: PackedInt8) -> Iterator[str]:
     yield array("lenet_conv2", pairs(packed.conv2).reshape(packed.blocks, -1))
     yield array("lenet_conv2_bias", packed.conv2_bias)
     yield array("lenet_conv2_scale", packed.conv2_scale)
-    yield "/* Dense layers, [pair of inputs][output, of the pair]; the first's: (y, x, channel). */\n"
+    yield "/* Dense layers, [pair of inputs][output, of the pair]; first: (y, x, channel). */\n"
     for number, layer in enumerate(packed.dense):
         yield array(f"lenet_dense{number}", pairs(layer.weight))
         yield array(f"lenet_dense{number}_bias", layer.bias)
