@@ -41,7 +41,7 @@ WHOLE_REGISTERS = {"v4_tail.c": "", "v3_tail.c": ""}
 SOME_PIXELS = {"WHOLE": "LENET_PIXELS / 16 * 16"}
 _PREFIX = re.compile("[A-Za-z][A-Za-z0-9_]{,31}")
 # They begin other names here: those of kernels, and of Python.
-_TAKEN = ("base", "bf16", "none", "py", "pyinit", "v3", "v4", "v4h", "vnni")
+_TAKEN = ("avx2", "avxvnni", "base", "bf16", "none", "py", "pyinit", "v3", "v4", "v4h", "vnni")
 _INCLUDE = re.compile(r'^#include "(?!lenet\.h)(.+)"\n', re.MULTILINE)
 
 
@@ -113,8 +113,8 @@ def sources(program: Program, request: Request) -> dict[str, str]:
         call = f"{level.name}_chunk(images, logits, n, work)"
         cases.append(f"    case {name}:\n        return {call};\n")
     parts = {
-        "choices.c": _x86("    __builtin_cpu_init();\n", *choices) if chosen else "",
-        "cases.c": _x86(*cases) if chosen else "",
+        "choices.c": x86("    __builtin_cpu_init();\n", *choices) if chosen else "",
+        "cases.c": x86(*cases) if chosen else "",
         "refusal.c": text("none_refusal.c") if last is NONE else "",
         "finish.c": "",
         "finished.c": "",
@@ -175,10 +175,10 @@ def text(
 def section(level: Level, *parts: str) -> str:
     """The kernels of one instruction set, hidden from compilers that do not know it."""
     title = f"/* ---- {level.title}: {level.comment} ---- */\n"
-    return title + (_x86(*parts) + "\n" if level.features else "".join(parts))
+    return title + (x86(*parts) + "\n" if level.features else "".join(parts))
 
 
-def _x86(*parts: str) -> str:
+def x86(*parts: str) -> str:
     """C text for the compilers that have the intrinsics."""
     return "".join(["#if defined(__x86_64__) && defined(__GNUC__)\n", *parts, "#endif\n"])
 

@@ -8,7 +8,8 @@ import torch
 from lenet_export import compiler
 from lenet_export.formats.native import assembly, fp32, int8, member, stages
 from lenet_export.formats.native.assembly import Program
-from lenet_export.formats.native.isa import BASE, BF16, BF16_FLAGS, NONE, V3, V4, VNNI, Level
+from lenet_export.formats.native.int8_isa import AVX2, AVX_VNNI, GENERIC, VNNI
+from lenet_export.formats.native.isa import BASE, BF16, BF16_FLAGS, NONE, V3, V4, Level
 from lenet_export.network import layers
 from lenet_export.network.layers import Network
 from lenet_export.network.quantize import calibration_batch
@@ -63,9 +64,9 @@ PRECISIONS = {
     ),
     "int8": Precision(
         {
-            "x86-64-v4": (VNNI, int8.GENERIC),
-            "x86-64-v3": (int8.GENERIC,),
-            "generic": (int8.GENERIC,),
+            "x86-64-v4": (VNNI, AVX_VNNI, AVX2, GENERIC),
+            "x86-64-v3": (AVX2, GENERIC),
+            "generic": (GENERIC,),
         },
         int8.program,
         ("int16 *", "int8 *", "int8 *", "int8 *"),

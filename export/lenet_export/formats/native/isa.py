@@ -125,11 +125,5 @@ BF16_FLAGS = (
     *("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),
     *("avx2", "fma", "bmi1", "bmi2", "avx512_bf16"),
 )
-VNNI = Level(
-    "vnni",
-    "avx512_vnni",  # Linux's spelling of the CPU flag
-    "32 registers of 64 bytes",
-    (*V4.features, "avx512vnni"),
-)
 # In place of kernels for every CPU, where there are none: `lenet_run` returns an error code.
 NONE = Level("none", "none", "no kernels", ())
