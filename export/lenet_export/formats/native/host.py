@@ -9,7 +9,7 @@ from lenet_export import compiler
 from lenet_export.formats.native import assembly, fp32, int8, member, stages
 from lenet_export.formats.native.assembly import Program
 from lenet_export.formats.native.int8_isa import AVX2, AVX_VNNI, GENERIC, VNNI
-from lenet_export.formats.native.isa import BASE, BF16, BF16_FLAGS, NONE, V3, V4, Level
+from lenet_export.formats.native.isa import BASE, BF16, BF16_FLAGS, NEON, NONE, V3, V4, Level
 from lenet_export.network import layers
 from lenet_export.network.layers import Network
 from lenet_export.network.quantize import calibration_batch
@@ -52,7 +52,11 @@ def _float(network: Network, levels: tuple[Level, ...], precision: str) -> Progr
 
 PRECISIONS = {
     "fp32": Precision(
-        {"x86-64-v4": (V4, V3, BASE), "x86-64-v3": (V3, BASE), "generic": (BASE,)},
+        {
+            "x86-64-v4": (V4, V3, NEON, BASE),
+            "x86-64-v3": (V3, NEON, BASE),
+            "generic": (BASE,),
+        },
         lambda network, levels, calibration: _float(network, levels, "fp32"),
         ("fp32 *", "fp32 *", "fp32 *", "fp32 *"),
     ),

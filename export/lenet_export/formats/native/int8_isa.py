@@ -67,6 +67,7 @@ VNNI = Dots(
     lanes=16,
     group=4,
     registers=32,
+    machine="x86_64",
 )
 AVX_VNNI = Dots(
     "avxvnni",
@@ -76,6 +77,7 @@ AVX_VNNI = Dots(
     lanes=8,
     group=4,
     registers=16,
+    machine="x86_64",
     check="avxvnni_here()",
     compilers="defined(__clang__) || __GNUC__ >= 11",
 )
@@ -87,6 +89,7 @@ AVX2 = Dots(
     lanes=8,
     group=2,
     registers=16,
+    machine="x86_64",
 )
 GENERIC = Dots(
     "base",
