@@ -118,19 +118,19 @@ def sources(program: Program, request: Request) -> dict[str, str]:
         parts["finish.c"] = text("finish.c") + text(f"finish_{network.output}.c")
         parts["finished.c"] = "        lenet_finish(logits + LENET_LOGITS * i, n);\n"
     return {
-        "lenet.c": _named(
+        "lenet.c": named(
             text(f"{program.outline}.c", words, parts | dict(program.parts)), request
         ),
-        "lenet.h": _named(text("lenet.h", words, {"layout.h": text(layout, words)}), request),
+        "lenet.h": named(text("lenet.h", words, {"layout.h": text(layout, words)}), request),
     }
 
 
 def python_module(request: Request) -> dict[str, str]:
     """``python_module.c``, the library's Python entry, by name; whose own name has no prefix."""
-    return {"python_module.c": _named(text("python_module.c"), request)}
+    return {"python_module.c": named(text("python_module.c"), request)}
 
 
-def _named(source: str, request: Request) -> str:
+def named(source: str, request: Request) -> str:
     """C text whose names begin with the option ``prefix`` in place of ``lenet``."""
     prefix = request.options.get("prefix", PREFIX)
     if not _PREFIX.fullmatch(prefix) or prefix.lower() in _TAKEN:

@@ -1,5 +1,6 @@
 """``--target host``: ``lenet.c``, ``lenet.h`` and ``lenet.so``, for CPUs of this machine's kind."""
 
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -128,17 +129,23 @@ def program(request: Request) -> Program:
     if isa not in kind.levels:
         own = ", ".join(kind.levels)
         raise InputError(f"isa: {precision} has kernels for {own} alone, found {isa!r}")
-    digits = request.options.get("calibration")
+    return written(request, kind.levels[isa])
+
+
+def written(request: Request, levels: tuple[Level, ...]) -> Program:
+    """The network's C with kernels for `levels`."""
+    precision, digits = request.precision, request.options.get("calibration")
     calibration = calibration_batch(precision, digits, request.preprocessing, request.image_shape)
     network = layers.read(request.module, request.image_shape, "native")
     if precision == "int8":
         layers.require_net_like(network, "native: int8")
-    return kind.program(network, kind.levels[isa], calibration)
+    return PRECISIONS[precision].program(network, levels, calibration)
 
 
-def kernels(program: Program) -> dict[str, tuple[str, ...]]:
-    """What computes each layer, for `Manifest.kernels`."""
-    titles = tuple(level.title for level in program.levels)
+def kernels(program: Program, machine: str = "") -> dict[str, tuple[str, ...]]:
+    """What computes each layer on an architecture, this one's by default, for `Manifest.kernels`."""
+    machines = ("", machine or platform.machine())
+    titles = tuple(level.title for level in program.levels if level.machine in machines)
     conv1, others, dense, last = (
         (number, *(titles if title == "*" else (title,)))
         for number, title in map(str.split, PRECISIONS[program.precision].arithmetic)
