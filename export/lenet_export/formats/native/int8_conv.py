@@ -32,16 +32,18 @@ def conv1(isa: Dots, packed: PackedInt8) -> str:
     ]
     body += [f"    const {vec} w{i} = {word('splat', f'w[{i}]')};" for i in range(7)]
     body.append(f"    const {vec} bias = {word('splat', 'lenet_conv1_bias + k')};")
-    for step in range(5):
-        for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            third = (f"t0_{x + 2}", f"r2_{x + 2}") if y == 0 else (f"t2_{x + 2}", f"r1_{x + 2}")
-            value = [f"r{y}_{x}", f"r{y + 1}_{x}", f"r{y + 2}_{x}", *third][step]
-            start = "bias" if step == 0 else f"a{y}{x}"
-            total = word("pairs", start, value, f"w{step if step < 3 else step + 2 * y}")
-            body.append(f"    {f'{vec} ' * (step == 0)}a{y}{x} = {total};")
+    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        thirds = (f"t0_{x + 2}", f"r2_{x + 2}") if y == 0 else (f"t2_{x + 2}", f"r1_{x + 2}")
+        values = [f"r{y}_{x}", f"r{y + 1}_{x}", f"r{y + 2}_{x}", *thirds]
+        total = f"a{y}{x}"
+        body.append(f"    {vec} {total} = {word('product', values[0], 'w0')};")
+        for value, weight in zip(values[1:], (1, 2, 3 + 2 * y, 4 + 2 * y), strict=True):
+            body.append(f"    {total} = {word('pairs', total, value, f'w{weight}')};")
+        body.append(f"    {word('keep', total)};")
     best = word("max", word("max", "a00", "a01"), word("max", "a10", "a11"))
     body += [
-        f"    q[k] = {word('code', best, word('float', 'lenet_conv1_scale + k'))};",
+        f"    const {vec} best = {word('add', best, 'bias')};",
+        f"    q[k] = {word('code', 'best', word('float', 'lenet_conv1_scale + k'))};",
         "}",
     ]
     join = {2: "pair", 4: "quad"}[isa.group]

@@ -88,6 +88,7 @@ def _products(isa: Dots, packed: PackedInt8) -> str:
                 weight = f"w + {((4 * i + j) * planes + plane) * 2 * packed.features}"
                 load = word("load", f"{weight} + {2 * isa.lanes * n}")
                 lines.append(f"{sums}{n} = {word('dot', f'{sums}{n}', 'v', load)};")
+        lines += [f"{word('keep', f'{sums}{n}')};" for n in every]
         return lines
 
     inner = [f"{vec} v;"]
