@@ -39,7 +39,6 @@ def conv1(isa: Dots, packed: PackedInt8) -> str:
         body.append(f"    {vec} {total} = {word('product', values[0], 'w0')};")
         for value, weight in zip(values[1:], (1, 2, 3 + 2 * y, 4 + 2 * y), strict=True):
             body.append(f"    {total} = {word('pairs', total, value, f'w{weight}')};")
-        body.append(f"    {word('keep', total)};")
     best = word("max", word("max", "a00", "a01"), word("max", "a10", "a11"))
     body += [
         f"    const {vec} best = {word('add', best, 'bias')};",

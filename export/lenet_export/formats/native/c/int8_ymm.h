@@ -5,8 +5,6 @@ typedef __m256 ISA_f32;
 #define ISA_splat(p) _mm256_set1_epi32(lenet_load32(p))
 #define ISA_zero() _mm256_setzero_si256()
 #define ISA_add(a, b) _mm256_add_epi32(a, b)
-/* Sums are added in the order in which they stand: gcc 12 runs out of registers otherwise. */
-#define ISA_keep(a) __asm__("" : "+x"(a))
 #define ISA_max(a, b) _mm256_max_epi32(a, b)
 #define ISA_pair(a, b) _mm256_or_si256(a, _mm256_slli_epi32(b, 16))
 #define ISA_firsts(a, b) _mm256_blend_epi16(a, _mm256_slli_epi32(b, 16), 0xaa)
