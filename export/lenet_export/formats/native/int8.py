@@ -73,7 +73,7 @@ def _constants(packed: PackedInt8) -> Iterator[str]:
 def _weights(packed: PackedInt8, group: int) -> str:
     """All but conv1's, in the order of the dot products of `group` codes."""
     kind = _KINDS[group]
-    conv2 = packed.conv2_minimal if group == 2 else grouped(packed.conv2, 4)
+    conv2 = packed.conv2_minimal if group == 2 else packed.conv2_bytes
     lines = [f"/* Weights by {kind}: a row of outputs for each {group} inputs. */\n"]
     lines.append(array(f"lenet_conv2_{kind}", conv2))
     for number, layer in enumerate(packed.dense):

@@ -9,13 +9,6 @@ static inline ATTRIBUTE ISA_vec ISA_dot(ISA_vec sum, ISA_vec v, ISA_vec w)
     __asm__("" : "+x"(sum)); /* added in this order: gcc 12 would run out of registers in its own */
     return sum;
 }
-/* A load into a register, not into each instruction that uses it. */
-static inline ATTRIBUTE ISA_vec ISA_hold(const int16_t *p)
-{
-    ISA_vec a = ISA_load(p);
-    __asm__("" : "+x"(a));
-    return a;
-}
 #define ISA_pairs(sum, v, w) ISA_dot(sum, v, w)
 #define ISA_product(v, w) _mm256_madd_epi16(v, w)
 #define ISA_put(to, a) _mm_storeu_si128((__m128i *)(void *)(to), ISA_half(a))

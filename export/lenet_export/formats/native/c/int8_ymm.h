@@ -20,6 +20,14 @@ typedef __m256 ISA_f32;
 #define ISA_half(a) \
     _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1))
 
+/* A load into a register, not into each instruction that uses it. */
+static inline ATTRIBUTE ISA_vec ISA_hold(const void *p)
+{
+    ISA_vec a = ISA_load(p);
+    __asm__("" : "+x"(a));
+    return a;
+}
+
 /* Codes of the pixels, and the bits of the largest magnitude. */
 static KERNEL uint32_t ISA_input(const float *image, int16_t *codes)
 {
