@@ -73,7 +73,7 @@ def _constants(packed: PackedInt8) -> Iterator[str]:
 def _weights(packed: PackedInt8, group: int) -> str:
     """All but conv1's, in the order of the dot products of `group` codes."""
     kind = _KINDS[group]
-    conv2 = packed.conv2_minimal if group == 2 else grouped(packed.conv2, 4)
+    conv2 = packed.conv2_minimal if group == 2 else packed.conv2_bytes
     lines = [f"/* Weights by {kind}: a row of outputs for each {group} inputs. */\n"]
     lines.append(array(f"lenet_conv2_{kind}", conv2))
     for number, layer in enumerate(packed.dense):
@@ -83,7 +83,7 @@ def _weights(packed: PackedInt8, group: int) -> str:
 
 def _kernels(isa: Dots, packed: PackedInt8, offsets: dict[str, int]) -> str:
     """The kernels of one instruction set, to ``ISA_chunk``."""
-    functions, loops = int8_dense.tiles(isa)
+    outputs = [layer.outputs for layer in packed.dense]
     conv2 = (int8_minimal if isa.group == 2 else int8_conv).conv2(isa, packed)
     words = {
         "ISA": isa.name,
@@ -93,22 +93,30 @@ def _kernels(isa: Dots, packed: PackedInt8, offsets: dict[str, int]) -> str:
         "WEIGHT": isa.weight,
         "FIRST_WEIGHTS": f"lenet_dense0_{_KINDS[isa.group]}",
         "LANES": str(isa.lanes),
+        "GROUP": str(isa.group),
+        "ROWS": str(int8_dense.ROWS),
+        "IMAGES": str(int8_dense.IMAGES),
+        "TILE": str(isa.tile),
         "INPUTS": str(packed.dense[0].inputs),
         "AHEAD": str(min(_AHEAD, packed.dense[0].weight.size)),
     }
     parts = {
-        "tiles.c": loops,
+        **int8_dense.sparse(isa, outputs),
         "arrays.c": "".join(
             f"    {isa.code} *const x{i} = ({isa.code} *)(void *)(work + {offsets[f'x{i}']});\n"
             for i in range(len(packed.dense))
         ),
         "layers.c": "".join(_layers(isa, packed)),
     }
+    if isa.tile:
+        parts |= int8_dense.tiles(isa, outputs)
+        parts["dense.c"] = assembly.text("int8_tiles.c", words, parts)
+    else:
+        parts["dense.c"] = ""
     kernels = [
         assembly.text(f"int8_{isa.name}.h", words, parts),
         int8_conv.conv1(isa, packed),
         conv2,
-        functions,
         assembly.text("int8_dense.c", words, parts),
         assembly.text("int8_chunk.c", words, parts),
     ]
@@ -122,10 +130,10 @@ def _layers(isa: Dots, packed: PackedInt8) -> Iterator[str]:
     """A turn of m images, from i on, through the dense layers."""
     last, inputs = len(packed.dense) - 1, packed.dense[0].inputs
     for number, layer in enumerate(packed.dense):
-        x = f"x{number}" + " + INPUTS * i" * (number == 0)
+        x = f"x{number}" + f" + {inputs} * i" * (number == 0)
         weights, outputs = f"lenet_dense{number}", -(-layer.outputs // isa.lanes) * isa.lanes
         yield (
-            f"        {isa.name}_dense({x.replace('INPUTS', str(inputs))}, {inputs}, "
+            f"        {isa.name}_{'dense' if isa.tile else 'sparse'}({x}, {inputs // isa.group}, "
             f"{layer.inputs}, {weights}_{_KINDS[isa.group]}[0],\n"
             f"            {weights}_bias, {outputs}, {layer.stride}, sums, m);\n"
         )

@@ -32,24 +32,26 @@ def conv1(isa: Dots, packed: PackedInt8) -> str:
     ]
     body += [f"    const {vec} w{i} = {word('splat', f'w[{i}]')};" for i in range(7)]
     body.append(f"    const {vec} bias = {word('splat', 'lenet_conv1_bias + k')};")
-    for step in range(5):
-        for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            third = (f"t0_{x + 2}", f"r2_{x + 2}") if y == 0 else (f"t2_{x + 2}", f"r1_{x + 2}")
-            value = [f"r{y}_{x}", f"r{y + 1}_{x}", f"r{y + 2}_{x}", *third][step]
-            start = "bias" if step == 0 else f"a{y}{x}"
-            total = word("pairs", start, value, f"w{step if step < 3 else step + 2 * y}")
-            body.append(f"    {f'{vec} ' * (step == 0)}a{y}{x} = {total};")
+    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        thirds = (f"t0_{x + 2}", f"r2_{x + 2}") if y == 0 else (f"t2_{x + 2}", f"r1_{x + 2}")
+        values = [f"r{y}_{x}", f"r{y + 1}_{x}", f"r{y + 2}_{x}", *thirds]
+        total = f"a{y}{x}"
+        body.append(f"    {vec} {total} = {word('product', values[0], 'w0')};")
+        for value, weight in zip(values[1:], (1, 2, 3 + 2 * y, 4 + 2 * y), strict=True):
+            body.append(f"    {total} = {word('pairs', total, value, f'w{weight}')};")
     best = word("max", word("max", "a00", "a01"), word("max", "a10", "a11"))
     body += [
-        f"    q[k] = {word('code', best, word('float', 'lenet_conv1_scale + k'))};",
+        f"    const {vec} best = {word('add', best, 'bias')};",
+        f"    q[k] = {word('code', 'best', word('float', 'lenet_conv1_scale + k'))};",
         "}",
     ]
     join = {2: "pair", 4: "quad"}[isa.group]
     for plane in range(planes):
         channels = range(isa.group * plane, isa.group * (plane + 1))
         codes = [f"q[{k}]" if k < packed.channels else word("zero") for k in channels]
-        to = f"pooled + {planes * _PLANE} * p + {_PLANE * plane} + 4 * c"
-        body.append(f"{word('store', to, word(join, *codes))};")
+        narrow = isa.group == 4 and packed.narrow and plane == planes - 1
+        to = f"pooled + {planes * _PLANE} * p + {_PLANE * plane} + {2 if narrow else 4} * c"
+        body.append(f"{word('twos' if narrow else 'store', to, word(join, *codes))};")
     return "\n".join(
         [
             "/* conv1: pixel codes to pooled codes [row][plane][column][channel of the plane]. */",
@@ -69,36 +71,40 @@ def conv2(isa: Dots, packed: PackedInt8) -> str:
     """``ISA_conv2``: pooled codes to features, two pooling windows at a time, eight sums."""
     vec, word = isa.vec, isa.word
     planes = packed.planes(isa.group)
-    held, inner = [], []
-    for y in range(3):
-        for plane in range(planes):
-            for x in range(3):
-                at = f"w + {((3 * y + x) * planes + plane) * packed.features * isa.group}"
-                held.append(f"const {vec} w{y}{x}_{plane} = {word('load', at)};")
+    inner, dots = [], 3 * planes - packed.narrow
     inner.append(f"{vec} " + ", ".join(f"a{y}{x} = bias" for y in range(2) for x in range(4)) + ";")
     inner.append(f"{vec} v;")
-    for row in range(4):
+    for row in range(3):
         for plane in range(planes):
-            for column in range(6):
-                at = row * planes * _PLANE + plane * _PLANE + 4 * column
-                inner.append(f"v = {word('splat', f'corner + {at}')};")
-                for y in range(max(0, row - 2), min(2, row + 1)):
-                    for x in range(max(0, column - 2), min(4, column + 1)):
-                        weight = f"w{row - y}{column - x}_{plane}"
-                        inner.append(f"a{y}{x} = {word('dot', f'a{y}{x}', 'v', weight)};")
+            narrow = packed.narrow and plane == planes - 1
+            shifts = (0, 2) if narrow else (0, 1, 2)
+            inner.append("{")
+            for i in range(len(shifts)):
+                at = (row * dots + 3 * plane + i) * packed.features * isa.group
+                inner.append(f"    const {vec} w{i} = {word('hold', f'w + {at}')};")
+            for y in range(2):
+                for column in range(6):
+                    at = ((row + y) * planes + plane) * _PLANE + (2 if narrow else 4) * column
+                    at_corner = f"corner{narrow:d} + {at}"
+                    inner.append(f"    v = {word('splat', at_corner)};")
+                    for i, shift in enumerate(shifts):
+                        if 0 <= column - shift < 4:
+                            total = f"a{y}{column - shift}"
+                            inner.append(f"    {total} = {word('dot', total, 'v', f'w{i}')};")
+            inner.append("}")
     for t in range(2):
         a, b, c, d = (f"a{y}{x}" for y in range(2) for x in (2 * t, 2 * t + 1))
         best = word("max", word("max", a, b), word("max", c, d))
         to = f"features + ({TILES} * y + x + {t}) * {packed.features} + f"
         inner.append(f"{word('put', to, word('code', best, 'scale'))};")
     body = [
-        f"const {isa.weight} *const w = lenet_conv2_bytes[0][0][0] + {isa.group} * f;",
+        f"const {isa.weight} *const w = lenet_conv2_bytes[0][0] + {isa.group} * f;",
         f"const {vec} bias = {word('load', 'lenet_conv2_bias + f')};",
         f"const {isa.name}_f32 scale = {word('floats', 'lenet_conv2_scale + f')};",
-        *held,
         f"for (int y = 0; y < {TILES}; y++)",
         f"    for (int x = 0; x < {TILES}; x += 2) {{",
-        f"        const uint8_t *const corner = pooled + {2 * planes * _PLANE} * y + 8 * x;",
+        f"        const uint8_t *const corner0 = pooled + {2 * planes * _PLANE} * y + 8 * x;",
+        *[f"        const uint8_t *const corner1 = corner0 - 4 * x;"] * packed.narrow,
         "        lenet_ahead(next, bytes, 3 * y + x / 2);",
         *indent(inner, 2),
         "    }",

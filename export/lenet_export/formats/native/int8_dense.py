@@ -1,50 +1,76 @@
-"""C text of int8's dense layers: sums of a tile of images and vectors of outputs.
+"""C text of int8's dense layers, for ``c/int8_dense.c`` and ``c/int8_tiles.c``.
 
-Each weight that is loaded is used for up to `IMAGES` images. One image alone, which would wait for
-the weights, reads none of a group of inputs that are all zero.
+Pairs of inputs are both zero so often that each image reads its own rows of weights, as in fp32.
+Fours are not: there, each weight that is loaded is used for up to `IMAGES` images, and only one
+image alone, which would wait for the weights, skips zeros.
 """
+
+from collections.abc import Iterable
 
 from lenet_export.formats.native.int8_isa import Dots
 from lenet_export.formats.native.isa import indent
 
-IMAGES = 4
-_SIGNATURE = """\
-    const {code} *x, size_t groups, {row}const {weight} *w, const int32_t *bias,
-    size_t stride, int32_t *sums{n})
-{{"""
+IMAGES = 4  # of a tile
+ROWS = 8  # vectors of outputs that an image adds a row of weights to at once
 
 
-def tiles(isa: Dots) -> tuple[str, str]:
-    """Functions that sum a tile, and the loops over all tiles, the body of ``ISA_dense``."""
-    several = (4, 2, 1) if isa.registers > 16 else (2, 1)
-    functions = [_several(isa, n) for n in several] + [_one(isa, n) for n in (8, 4, 2, 1)]
-    weights = f"weights + {isa.group} * f, bias + f, stride"
-    loops = ["size_t f = 0;", f"const size_t groups = inputs / {isa.group};", "if (n == 1) {"]
-    for vectors in (8, 4, 2, 1):
-        width = vectors * isa.lanes
-        call = f"{isa.name}_one{vectors}(x, groups, {weights}, sums + f)"
-        loops += [f"    for (; f + {width} <= outputs; f += {width})", f"        {call};"]
-    loops += ["    return;", "}"]
-    for vectors in several:
-        width = vectors * isa.lanes
-        call = f"{isa.name}_tile{vectors}(x + row * i, groups, row, {weights},"
-        loops += [
-            f"for (; f + {width} <= outputs; f += {width})",
-            f"    for (size_t i = 0; i < n; i += {IMAGES})",
-            "        switch (n - i) {",
-        ]
-        for n in range(1, IMAGES + 1):
-            loops += [
-                f"        case {n}:" if n < IMAGES else "        default:",
-                f"            {call}",
-                f"                sums + stride * i + f, {n});",
-                "            break;",
-            ]
-        loops += ["        }"]
-    return "\n".join(functions), "\n".join(indent(loops)) + "\n"
+def sparse(isa: Dots, outputs: Iterable[int]) -> dict[str, str]:
+    """What ``c/int8_dense.c`` includes, for layers of so many outputs."""
+    widths = _widths(isa, outputs, ROWS)
+    return {
+        "rows.c": "\n".join(_rows(isa, n) for n in widths),
+        "rows_cases.c": _cases(f"{isa.name}_rows", widths, "from, bits[i], rows, stride, to"),
+    }
 
 
-def _several(isa: Dots, vectors: int) -> str:
+def tiles(isa: Dots, outputs: Iterable[int]) -> dict[str, str]:
+    """What ``c/int8_tiles.c`` includes, for layers of so many outputs."""
+    # As many sums as registers hold; 16 dot products outlast the 8 loads that feed them.
+    widths = _widths(isa, outputs, isa.tile)
+    arguments = "from, groups, row, rows, bias + f, stride, to, n - i"
+    return {
+        "tiles.c": "\n".join(_tile(isa, n) for n in widths),
+        "tiles_cases.c": _cases(f"{isa.name}_tile", widths, arguments),
+    }
+
+
+def _widths(isa: Dots, outputs: Iterable[int], most: int) -> list[int]:
+    """The vectors that loops over these outputs take at once: `most`, and those that are left."""
+    vectors = {-(-count // isa.lanes) for count in outputs}
+    return sorted({min(n, most) for n in vectors} | {n % most or most for n in vectors})
+
+
+def _cases(function: str, widths: list[int], arguments: str) -> str:
+    lines = []
+    for n in widths:
+        lines.append(f"case {n}:" if n < widths[-1] else "default:")
+        lines += [f"    {function}{n}({arguments});", "    break;"]
+    return "\n".join(indent(lines, 4)) + "\n"
+
+
+def _rows(isa: Dots, vectors: int) -> str:
+    """Adds the products of one image's inputs that are not zero, which `bits` says."""
+    vec, word, every = isa.vec, isa.word, range(vectors)
+    sums = [word("load", f"sums + {isa.lanes * v}") for v in every]
+    lines = [f"{vec} a{v} = {sums[v]};" for v in every]
+    lines += [
+        "for (; bits; bits &= bits - 1) {",
+        "    const size_t k = (size_t)lenet_lowest(bits);",
+        f"    const {isa.weight} *const row = w + {isa.group} * stride * k;",
+        f"    const {vec} v = {word('splat', f'x + {isa.group} * k')};",
+    ]
+    for v in every:
+        load = word("load", f"row + {isa.group * isa.lanes * v}")
+        lines.append(f"    a{v} = {word('dot', f'a{v}', 'v', load)};")
+    lines.append("}")
+    lines += [f"{word('store', f'sums + {isa.lanes * v}', f'a{v}')};" for v in every]
+    arguments = (
+        f"const {isa.code} *x, uint64_t bits, const {isa.weight} *w, size_t stride, int32_t *sums"
+    )
+    return _function(isa, f"rows{vectors}", arguments, lines)
+
+
+def _tile(isa: Dots, vectors: int) -> str:
     """Sums ``aI_V`` of image I and vector V; n images, `IMAGES` at most."""
     vec, word, every = isa.vec, isa.word, range(vectors)
     lines = [f"const {vec} b{v} = {word('load', f'bias + {isa.lanes * v}')};" for v in every]
@@ -66,41 +92,30 @@ def _several(isa: Dots, vectors: int) -> str:
             to = f"sums + stride * {i} + {isa.lanes * v}"
             lines.append(f"    {word('store', to, f'a{i}_{v}')};")
         lines.append("}")
-    return _function(isa, f"tile{vectors}", lines, row="size_t row, ", n=", const int n")
+    arguments = (
+        f"const {isa.code} *x, size_t groups, size_t row, const {isa.weight} *w, "
+        "const int32_t *bias,\n    size_t stride, int32_t *sums, const {n} n"
+    )
+    name = f"tile{vectors}"
+    calls = ["switch (n) {"]
+    for n in range(1, IMAGES + 1):
+        calls += [
+            f"case {n}:" if n < IMAGES else "default:",
+            f"    {isa.name}_{name}_n(x, groups, row, w, bias, stride, sums, {n});",
+            "    break;",
+        ]
+    return _function(isa, f"{name}_n", arguments.format(n="int"), lines) + _function(
+        isa, name, arguments.format(n="size_t"), [*calls, "}"]
+    )
 
 
-def _one(isa: Dots, vectors: int) -> str:
-    """Sums ``aV`` of one image, from those groups of inputs that are not all zero."""
-    vec, word, every = isa.vec, isa.word, range(vectors)
-    lines = [f"{vec} a{v} = {word('load', f'bias + {isa.lanes * v}')};" for v in every]
-    nonzero = word("nonzero", f"x + {isa.group} * k")
-    lines += [
-        f"for (size_t first = 0; first < groups; first += 64, w += {64 * isa.group} * stride) {{",
-        "    const size_t end = groups - first < 64 ? groups : first + 64;",
-        "    uint64_t bits = 0;",
-        f"    for (size_t k = first; k < end; k += {isa.lanes})",
-        f"        bits |= (uint64_t){nonzero} << (k - first);",
-        "    if (end < first + 64)",
-        "        bits &= ((uint64_t)1 << (end - first)) - 1;",
-        "    for (; bits; bits &= bits - 1) {",
-        "        const size_t k = (size_t)lenet_lowest(bits);",
-        f"        const {isa.weight} *const row = w + {isa.group} * stride * k;",
-        f"        const {vec} v = {word('splat', f'x + {isa.group} * (first + k)')};",
-    ]
-    for v in every:
-        load = word("load", f"row + {isa.group * isa.lanes * v}")
-        lines.append(f"        a{v} = {word('dot', f'a{v}', 'v', load)};")
-    lines += ["    }", "}"]
-    lines += [f"{word('store', f'sums + {isa.lanes * v}', f'a{v}')};" for v in every]
-    return _function(isa, f"one{vectors}", lines)
-
-
-def _function(isa: Dots, name: str, body: list[str], row: str = "", n: str = "") -> str:
+def _function(isa: Dots, name: str, arguments: str, body: list[str]) -> str:
     inline = "__attribute__((always_inline)) " if isa.features else ""
     return "\n".join(
         [
             f"static inline {inline}{isa.attribute} void {isa.name}_{name}(",
-            _SIGNATURE.format(code=isa.code, weight=isa.weight, row=row, n=n),
+            f"    {arguments})",
+            "{",
             *indent(body),
             "}",
             "",

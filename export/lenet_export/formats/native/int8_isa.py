@@ -18,7 +18,8 @@ class Dots(Level):
     Attributes:
         lanes: int32 sums in a vector.
         group: codes that a dot product takes: 4 uint8 or 2 int16.
-        registers: vector registers.
+        tile: vectors of outputs that a dense layer sums at once, of several images; 0 where it
+            skips each image's zeros instead.
         check: a C expression, whether this CPU has the features, where not every compiler knows
             all of their names.
         compilers: a C condition, which of them know the features, where not all do.
@@ -26,7 +27,7 @@ class Dots(Level):
 
     lanes: int
     group: int
-    registers: int
+    tile: int
     check: str = ""
     compilers: str = ""
 
@@ -66,8 +67,8 @@ VNNI = Dots(
     (*V4.features, "avx512vnni"),
     lanes=16,
     group=4,
-    registers=32,
     machine="x86_64",
+    tile=4,
 )
 AVX_VNNI = Dots(
     "avxvnni",
@@ -76,8 +77,8 @@ AVX_VNNI = Dots(
     (*V3.features, "avxvnni"),
     lanes=8,
     group=4,
-    registers=16,
     machine="x86_64",
+    tile=3,
     check="avxvnni_here()",
     compilers="defined(__clang__) || __GNUC__ >= 11",
 )
@@ -88,8 +89,8 @@ AVX2 = Dots(
     V3.features,
     lanes=8,
     group=2,
-    registers=16,
     machine="x86_64",
+    tile=0,
 )
 GENERIC = Dots(
     "base",
@@ -98,5 +99,5 @@ GENERIC = Dots(
     (),
     lanes=4,
     group=2,
-    registers=16,
+    tile=0,
 )

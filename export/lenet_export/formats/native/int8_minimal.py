@@ -11,6 +11,7 @@ from lenet_export.formats.native.int8_pack import COLUMNS, TILES, PackedInt8
 from lenet_export.formats.native.isa import indent
 
 CHANNELS = 2**31 // (4 * 9 * 255 * 127)
+_UNITS = ("00", "01", "10", "11")  # two tiles, and two vectors of outputs of each
 _PLANE = 4 * COLUMNS  # bytes of a plane's row
 
 
@@ -73,61 +74,31 @@ def _transform(isa: Dots, packed: PackedInt8) -> str:
 
 
 def _products(isa: Dots, packed: PackedInt8) -> str:
+    """``ISA_conv2``, `_UNITS` at once: each weight and each input is loaded for two."""
     vec, word = isa.vec, isa.word
-    planes, vectors = packed.planes(2), 2
-    every = range(vectors)
-
-    def dots(sums: str, i: int, j: int) -> list[str]:
-        """Add position (i, j)'s products to the sums of each vector."""
-        lines = []
-        part, shift = [(0, 0), (1, 1), (2, 1), (0, 1)][j]
-        for plane in range(planes):
-            at = ((3 * i + part) * planes + plane) * _PLANE + 4 * shift
-            lines.append(f"v = {word('splat', f'tile + {at}')};")
-            for n in every:
-                weight = f"w + {((4 * i + j) * planes + plane) * 2 * packed.features}"
-                load = word("load", f"{weight} + {2 * isa.lanes * n}")
-                lines.append(f"{sums}{n} = {word('dot', f'{sums}{n}', 'v', load)};")
-        return lines
-
-    inner = [f"{vec} v;"]
+    inner = [f"{vec} {', '.join(f'y{i}{j}_{unit}' for i in '01' for j in '01')};" for unit in _UNITS]
     # The two middle positions along first: the outputs' sums begin with theirs.
     for j in (1, 2, 0, 3):
-        body = [f"{vec} m1_{n} = {word('zero')}, m2_{n} = {word('zero')};" for n in every]
-        body += dots("m1_", 1, j) + dots("m2_", 2, j)
-        for n in every:
-            body.append(f"{vec} u0_{n} = {word('add', f'm1_{n}', f'm2_{n}')};")
-            body.append(f"{vec} u1_{n} = {word('sub', f'm1_{n}', f'm2_{n}')};")
-        body += dots("u0_", 0, j) + dots("u1_", 3, j)
-        for n in every:
-            for y in range(2):
-                if j == 1:
-                    inner.append(f"{vec} y{y}0_{n}, y{y}1_{n};")
-                    body.append(f"y{y}0_{n} = y{y}1_{n} = u{y}_{n};")
-                if j == 2:
-                    body.append(f"y{y}0_{n} = {word('add', f'y{y}0_{n}', f'u{y}_{n}')};")
-                    body.append(f"y{y}1_{n} = {word('sub', f'y{y}1_{n}', f'u{y}_{n}')};")
-                if j in (0, 3):
-                    x = int(j == 3)
-                    body.append(f"y{y}{x}_{n} = {word('add', f'y{y}{x}_{n}', f'u{y}_{n}')};")
-        inner += ["{", *indent(body), "}"]
-    for n in every:
-        best = word("max", word("max", f"y00_{n}", f"y01_{n}"), word("max", f"y10_{n}", f"y11_{n}"))
+        inner += ["{", *indent(_column(isa, packed, j)), "}"]
+    for unit in _UNITS:
+        tile, n = map(int, unit)
+        best = word("max", word("max", *_names("y00 y01", unit)), word("max", *_names("y10 y11", unit)))
         total = word("add", word("quarter", best), f"bias{n}")
-        to = f"features + ({TILES} * y + x) * {packed.features} + f + {isa.lanes * n}"
+        to = f"features + ({TILES} * y + x + {tile}) * {packed.features} + f + {isa.lanes * n}"
         inner.append(f"{word('put', to, word('code', total, f'scale{n}'))};")
     body = ["const int16_t *const w = lenet_conv2_pairs[0][0] + 2 * f;"]
-    for n in every:
+    for n in range(2):
         at = f"f + {isa.lanes * n}"
-        body.append(f"const {vec} bias{n} = {word('load', f'lenet_conv2_bias + {at}')};")
         scale = word("floats", f"lenet_conv2_scale + {at}")
-        body.append(f"const {isa.name}_f32 scale{n} = {scale};")
+        body += [
+            f"const {vec} bias{n} = {word('load', f'lenet_conv2_bias + {at}')};",
+            f"const {isa.name}_f32 scale{n} = {scale};",
+        ]
     body += [
         f"for (int y = 0; y < {TILES}; y++)",
-        f"    for (int x = 0; x < {TILES}; x++) {{",
-        f"        const uint8_t *const tile = tiles + {12 * planes * _PLANE} * y + 8 * x;",
-        "        if (x & 1)",
-        "            lenet_ahead(next, bytes, 3 * y + x / 2);",
+        f"    for (int x = 0; x < {TILES}; x += 2) {{",
+        f"        const uint8_t *const tile = tiles + {12 * packed.planes(2) * _PLANE} * y + 8 * x;",
+        "        lenet_ahead(next, bytes, 3 * y + x / 2);",
         *indent(inner, 2),
         "    }",
     ]
@@ -140,10 +111,55 @@ def _products(isa: Dots, packed: PackedInt8) -> str:
             "{",
             "    uint8_t *const tiles = work + TILES;",
             f"    {isa.name}_transform(work + POOLED, tiles);",
-            f"    for (int f = 0; f < {packed.features}; f += {vectors * isa.lanes}) {{",
+            f"    for (int f = 0; f < {packed.features}; f += {2 * isa.lanes}) {{",
             *indent(body, 2),
             "    }",
             "}",
             "",
         ]
     )
+
+
+def _column(isa: Dots, packed: PackedInt8, j: int) -> list[str]:
+    """Positions (0, j) to (3, j), summed down, and what they add to a tile's outputs ``yIX``."""
+    word = isa.word
+    sums = ", ".join(f"m{i}_{unit} = {word('zero')}" for i in (1, 2) for unit in _UNITS)
+    lines = [f"{isa.vec} {sums};", f"{isa.vec} v;"]
+    lines += _dots(isa, packed, "m1", 1, j) + _dots(isa, packed, "m2", 2, j)
+    for unit in _UNITS:
+        for i, how in enumerate(("add", "sub")):
+            lines.append(f"{isa.vec} u{i}_{unit} = {word(how, *_names('m1 m2', unit))};")
+    lines += _dots(isa, packed, "u0", 0, j) + _dots(isa, packed, "u1", 3, j)
+    for unit in _UNITS:
+        for i in range(2):
+            u, left, right = f"u{i}_{unit}", f"y{i}0_{unit}", f"y{i}1_{unit}"
+            if j == 1:
+                lines.append(f"{left} = {right} = {u};")
+            if j in (0, 2):
+                lines.append(f"{left} = {word('add', left, u)};")
+            if j in (2, 3):
+                lines.append(f"{right} = {word('sub' if j == 2 else 'add', right, u)};")
+    return lines
+
+
+def _dots(isa: Dots, packed: PackedInt8, sums: str, i: int, j: int) -> list[str]:
+    """Add position (i, j)'s products to the sums of each unit."""
+    word, planes, lines = isa.word, packed.planes(2), []
+    part, shift = [(0, 0), (1, 1), (2, 1), (0, 1)][j]
+    for plane in range(planes):
+        lines.append("{")
+        for n in range(2):
+            at = ((4 * i + j) * planes + plane) * 2 * packed.features + 2 * isa.lanes * n
+            lines.append(f"    const {isa.vec} w{n} = {word('hold', f'w + {at}')};")
+        for tile in range(2):
+            at = ((3 * i + part) * planes + plane) * _PLANE + 4 * shift + 8 * tile
+            lines.append(f"    v = {word('splat', f'tile + {at}')};")
+            for n in range(2):
+                name = f"{sums}_{tile}{n}"
+                lines.append(f"    {name} = {word('dot', name, 'v', f'w{n}')};")
+        lines.append("}")
+    return lines
+
+
+def _names(names: str, unit: str) -> list[str]:
+    return [f"{name}_{unit}" for name in names.split()]

@@ -78,6 +78,24 @@ class PackedInt8:
         return -(-self.channels // group)
 
     @property
+    def narrow(self) -> bool:
+        """Whether the last group of four has two channels at most, so that bytes lie by twos."""
+        return self.channels % 4 in (1, 2)
+
+    @property
+    def conv2_bytes(self) -> Int8:
+        """conv2's taps by four: int8 ``(3, dots, outputs * 4)``; a row of the filter, group by
+        group, its three columns. A narrow group has the first two and the third."""
+        whole = self.channels // 4 if self.narrow else self.planes(4)
+        taps = self.conv2.transpose(0, 2, 1, 3)  # row, channel, column, output
+        rows = taps[:, : 4 * whole].reshape(3, whole, 4, 3, -1).swapaxes(2, 3)
+        rows = rows.reshape(3, 12 * whole, -1)
+        if self.narrow:
+            last = np.pad(self.conv2[:, :, 4 * whole : 4 * whole + 2], ((0, 0), (0, 1), (0, 0), (0, 0)))
+            rows = np.concatenate([rows, last.reshape(3, 8, -1)], axis=1)
+        return grouped(rows, 4)
+
+    @property
     def conv1_pairs(self) -> Int16:
         """conv1's taps two by two: int16 ``(channels, 7, 2)``.
 

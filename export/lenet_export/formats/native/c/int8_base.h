@@ -158,12 +158,14 @@ static inline base_vec base_rounded(const float *p, float scale)
 }
 #endif
 #define base_pairs(sum, v, w) base_dot(sum, v, w)
+#define base_product(v, w) base_dot(base_zero(), v, w)
 static inline base_vec base_load(const void *p)
 {
     base_vec r;
     memcpy(&r, p, sizeof r);
     return r;
 }
+#define base_hold(p) base_load(p)
 static inline void base_store(void *p, base_vec a) { memcpy(p, &a, sizeof a); }
 static inline base_vec base_splat(const void *p)
 {

@@ -4,6 +4,7 @@ typedef __m256 ISA_f32;
 #define ISA_store(p, a) _mm256_storeu_si256((__m256i *)(void *)(p), a)
 #define ISA_splat(p) _mm256_set1_epi32(lenet_load32(p))
 #define ISA_zero() _mm256_setzero_si256()
+#define ISA_add(a, b) _mm256_add_epi32(a, b)
 #define ISA_max(a, b) _mm256_max_epi32(a, b)
 #define ISA_pair(a, b) _mm256_or_si256(a, _mm256_slli_epi32(b, 16))
 #define ISA_firsts(a, b) _mm256_blend_epi16(a, _mm256_slli_epi32(b, 16), 0xaa)
@@ -18,6 +19,14 @@ typedef __m256 ISA_f32;
         _mm256_setzero_ps()))
 #define ISA_half(a) \
     _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1))
+
+/* A load into a register, not into each instruction that uses it. */
+static inline ATTRIBUTE ISA_vec ISA_hold(const void *p)
+{
+    ISA_vec a = ISA_load(p);
+    __asm__("" : "+x"(a));
+    return a;
+}
 
 /* Codes of the pixels, and the bits of the largest magnitude. */
 static KERNEL uint32_t ISA_input(const float *image, int16_t *codes)
