@@ -20,6 +20,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "x86-64-v4": (*_AVX2_KERNELS, *_AVX512),
     "x86-64-v3": _AVX2_KERNELS,
     "neon": ("asimd",),
+    "asimddp": ("asimd", "asimddp"),
     "generic": (),
 }
 

@@ -8,7 +8,7 @@ stand for what C's preprocessor cannot say or what depends on the instruction se
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -108,8 +108,8 @@ def sources(program: Program, request: Request) -> dict[str, str]:
     }
     layout = "grey_layout.h" if channels == 1 else "color_layout.h"
     parts = {
-        "choices.c": "".join(guarded(machine, *_choices(own)) for machine, own in chosen.items()),
-        "cases.c": "".join(guarded(machine, *_cases(own)) for machine, own in chosen.items()),
+        "choices.c": "".join(guarded([machine], *_choices(own)) for machine, own in chosen.items()),
+        "cases.c": "".join(guarded([machine], *_cases(own)) for machine, own in chosen.items()),
         "refusal.c": text("none_refusal.c") if last is NONE else "",
         "finish.c": "",
         "finished.c": "",
@@ -170,7 +170,7 @@ def text(
 def section(level: Level, *parts: str) -> str:
     """The kernels of one instruction set, hidden from compilers that do not know it."""
     title = f"/* ---- {level.title}: {level.comment} ---- */\n"
-    return title + (guarded(level.machine, *parts) + "\n" if level.machine else "".join(parts))
+    return title + (guarded([level.machine], *parts) + "\n" if level.machine else "".join(parts))
 
 
 def _choices(levels: Sequence[Level]) -> Iterator[str]:
@@ -188,14 +188,11 @@ def _cases(levels: Sequence[Level]) -> Iterator[str]:
         yield f"    case {level.name.upper()}:\n        return {call};\n"
 
 
-def guarded(machine: str, *parts: str) -> str:
-    """C text for the compilers that have the intrinsics of a machine, see `Level.machine`."""
-    return "".join([f"#if defined(__{machine}__) && defined(__GNUC__)\n", *parts, "#endif\n"])
-
-
-def x86(*parts: str) -> str:
-    """C text for the compilers that have the intrinsics of x86."""
-    return guarded("x86_64", *parts)
+def guarded(machines: Iterable[str], *parts: str) -> str:
+    """C text for the compilers that have the intrinsics of machines, see `Level.machine`."""
+    known = " || ".join(f"defined(__{machine}__)" for machine in machines)
+    known = f"({known})" if "||" in known else known
+    return "".join([f"#if {known} && defined(__GNUC__)\n", *parts, "#endif\n"])
 
 
 def array(name: str, values: NDArray[Any], kind: str = "") -> str:

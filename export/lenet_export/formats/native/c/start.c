@@ -21,6 +21,9 @@
 #endif
 #if defined(__aarch64__) && defined(__GNUC__)
 #include <arm_neon.h>
+#if defined(__linux__)
+#include <sys/auxv.h>
+#endif
 #endif
 #if defined(__wasm_simd128__)
 #include <wasm_simd128.h>
