@@ -86,9 +86,7 @@ def program(request: Request) -> Program:
 
 def _compile(tool: Compiler, sources: dict[str, str], request: Request) -> tuple[bytes, bytes]:
     """``lenet.so``, and a static program that reads images and writes logits."""
-    more = assembly.python_module(request) | {
-        "driver.c": assembly.named(text("driver.c"), request)
-    }
+    more = assembly.python_module(request) | {"driver.c": assembly.named(text("driver.c"), request)}
     link = [*tool.command, *FLAGS]
     with tempfile.TemporaryDirectory(prefix="lenet-export-") as temporary:
         folder = Path(temporary)

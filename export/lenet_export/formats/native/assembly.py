@@ -77,7 +77,9 @@ def sources(program: Program, request: Request) -> dict[str, str]:
         InputError: the option ``prefix`` cannot begin a name in C.
     """
     *better, last = program.levels
-    chosen = {each.machine: [own for own in better if own.machine == each.machine] for each in better}
+    chosen = {
+        each.machine: [own for own in better if own.machine == each.machine] for each in better
+    }
     pixels, network = request.preprocessing, program.network
     channels, height, width = network.input_shape
     answers = _ANSWERS[network.output]
@@ -118,9 +120,7 @@ def sources(program: Program, request: Request) -> dict[str, str]:
         parts["finish.c"] = text("finish.c") + text(f"finish_{network.output}.c")
         parts["finished.c"] = "        lenet_finish(logits + LENET_LOGITS * i, n);\n"
     return {
-        "lenet.c": named(
-            text(f"{program.outline}.c", words, parts | dict(program.parts)), request
-        ),
+        "lenet.c": named(text(f"{program.outline}.c", words, parts | dict(program.parts)), request),
         "lenet.h": named(text("lenet.h", words, {"layout.h": text(layout, words)}), request),
     }
 
