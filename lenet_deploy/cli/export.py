@@ -28,7 +28,7 @@ from lenet_runtime import formats
 from lenet_runtime.backends import backends_of, kinds_of
 from lenet_runtime.devices import parse
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, expected_one_of
-from lenet_runtime.formats import FORMATS
+from lenet_runtime.formats import FORMATS, TARGETS
 
 # Of each format that has some beside fp32 and tf32.
 _OTHER_PRECISIONS = {
@@ -66,15 +66,15 @@ def export(
         ),
     ] = Path("artifacts"),
     precision: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Of the arithmetic: fp32; on GPUs also tf32"
             + "".join(f"; of {name} also {words}" for name, words in _OTHER_PRECISIONS.items())
-            + ".",
+            + ". Default: fp32, int8 for cortex-m.",
             metavar="PRECISION",
             autocompletion=completing(*precision_names()),
         ),
-    ] = "fp32",
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an artifact that is there already.")
     ] = False,
@@ -125,6 +125,8 @@ def export(
     set where --data-dir or ./data holds it.
     """
     names = [format]
+    target = flags.get("target") or "host"
+    precision = precision or TARGETS.get(target, TARGETS["host"]).precisions[0]
     if format == "all":
         names = _all_formats(device, precision, gpu_only=no_verify)
     for name in names:
@@ -183,7 +185,9 @@ def _make(
     from lenet_deploy import exporting
 
     precision, static_batch = common["precision"], common["static_batch"]
-    suffix = f"-{precision}" + (f"-b{static_batch}" if static_batch else "")
+    target = options.get("target", "host")
+    suffix = f"-{target}" * (target != "host") + f"-{precision}"
+    suffix += f"-b{static_batch}" * (static_batch is not None)
     jobs = [exporting.Job(name, folder / f"{name}{suffix}") for name in names]
     step("looking for what is in the way")
     digits = exporting.test_digits(data_dir)
