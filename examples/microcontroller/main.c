@@ -36,13 +36,13 @@ static void say_logits(void)
     say("\n");
 }
 
-/* Paint what lies between the variables and the stack; what is not painted afterwards was used. */
-static __attribute__((noinline)) uint32_t *paint(void)
+/* Paint what lies between the variables and the stack, but for the words that this call itself may
+ * use; what is not painted afterwards was used. */
+static __attribute__((noinline)) void paint(void)
 {
-    uint32_t *const here = (uint32_t *)__builtin_frame_address(0) - 16;
+    const uint32_t *const here = (const uint32_t *)__builtin_frame_address(0) - 8;
     for (uint32_t *word = bss_end; word < here; word++)
         *(volatile uint32_t *)word = PAINT;
-    return here;
 }
 
 int main(void)
@@ -54,7 +54,8 @@ int main(void)
     }
     unsigned stack = 0;
     while (read_file(file, pixels, sizeof pixels) == 0) {
-        const uint32_t *const top = paint(), *word = bss_end;
+        const uint32_t *const top = __builtin_frame_address(0), *word = bss_end;
+        paint();
         const int digit = lenet_classify(pixels, logits, &workspace);
         if (digit < 0)
             return 1;

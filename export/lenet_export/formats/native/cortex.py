@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from lenet_export import compiler
-from lenet_export.formats.native import assembly, cortex_int8
+from lenet_export.formats.native import assembly, cortex_fp32, cortex_int8
 from lenet_export.network import layers, quantize
 from lenet_export.network.layers import Network
 from lenet_export.request import Build, Request
@@ -36,6 +36,7 @@ CORES = {
     "cortex-m55": "-mcpu=cortex-m55 -mfloat-abi=hard",
 }
 _KERNELS = {
+    "fp32": "float32; without an FPU the compiler's library computes, slowly.",
     "int8": "int8 on integers alone: pairs of int16 (SMLAD) where the core has them, else plain C.",
 }
 
@@ -84,13 +85,14 @@ def generate(request: Request) -> dict[str, str]:
         raise InputError(
             "isa: the compiler chooses a microcontroller's kernels by -mcpu; leave isa out"
         )
-    digits = request.options.get("calibration")
     calibration = quantize.calibration_batch(
-        request.precision, digits, pixels, request.image_shape
+        request.precision, request.options.get("calibration"), pixels, request.image_shape
     )
-    assert calibration is not None
-    quantized = quantize.quantize(network, quantize.calibrate(network, calibration))
-    parts, size = cortex_int8.constants(quantized, pixels), cortex_int8.workspace(quantized)
+    if calibration is None:
+        parts, size = cortex_fp32.constants(network, pixels), cortex_fp32.workspace(network)
+    else:
+        quantized = quantize.quantize(network, quantize.calibrate(network, calibration))
+        parts, size = cortex_int8.constants(quantized, pixels), cortex_int8.workspace(quantized)
     words = {
         "VERSION": __version__,
         "WEIGHTS": request.weights_sha256,

@@ -102,6 +102,7 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
         "PADDING": preprocessing.padding,
         "ROWS": ROWS,
         "PIXEL_COLUMNS": 2 * ROWS + 2,
+        "READ_COLUMNS": min(SIDE - 2 * preprocessing.padding, 2 * ROWS + 2 - preprocessing.padding),
         "TILES": TILES,
         "CHANNELS": channels,
         "CHANNELS_EVEN": even,

@@ -49,7 +49,7 @@ static void lenet_read(const uint8_t *pixels, int y, int16_t *row)
     memset(row, 0, PIXEL_COLUMNS * sizeof *row);
     y -= PADDING;
     if (y >= 0 && y < LENET_SIDE)
-        for (int x = 0; x < (LENET_SIDE < PIXEL_COLUMNS - PADDING ? LENET_SIDE : PIXEL_COLUMNS - PADDING); x++)
+        for (int x = 0; x < READ_COLUMNS; x++)
             row[PADDING + x] = lenet_pixel[pixels[LENET_SIDE * y + x]];
 }
 
