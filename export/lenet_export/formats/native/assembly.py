@@ -83,10 +83,10 @@ def sources(program: Program, request: Request) -> dict[str, str]:
     words = {
         "VERSION": __version__,
         "WEIGHTS": request.weights_sha256,
-        "MEAN": _decimal(pixels.mean),
-        "STD": _decimal(pixels.std),
+        "MEAN": decimal(pixels.mean),
+        "STD": decimal(pixels.std),
         "PADDING": str(pixels.padding),
-        "LABELS": ", ".join(map(_comment, request.labels)),
+        "LABELS": ", ".join(map(comment, request.labels)),
         "CLASSES": str(network.classes),
         "PLANES": str(channels),
         "TALL": str(height),
@@ -123,19 +123,19 @@ def sources(program: Program, request: Request) -> dict[str, str]:
         parts["finish.c"] = text("finish.c") + text(f"finish_{network.output}.c")
         parts["finished.c"] = "        lenet_finish(logits + LENET_LOGITS * i, n);\n"
     return {
-        "lenet.c": _named(
+        "lenet.c": named(
             text(f"{program.outline}.c", words, parts | dict(program.parts)), request
         ),
-        "lenet.h": _named(text("lenet.h", words, {"layout.h": text(layout, words)}), request),
+        "lenet.h": named(text("lenet.h", words, {"layout.h": text(layout, words)}), request),
     }
 
 
 def python_module(request: Request) -> dict[str, str]:
     """``python_module.c``, the library's Python entry, by name; whose own name has no prefix."""
-    return {"python_module.c": _named(text("python_module.c"), request)}
+    return {"python_module.c": named(text("python_module.c"), request)}
 
 
-def _named(source: str, request: Request) -> str:
+def named(source: str, request: Request) -> str:
     """C text whose names begin with the option ``prefix`` in place of ``lenet``."""
     prefix = request.options.get("prefix", PREFIX)
     if not _PREFIX.fullmatch(prefix) or prefix.lower() in _TAKEN:
@@ -147,13 +147,13 @@ def _named(source: str, request: Request) -> str:
     return re.sub(r"\bLENET_", f"{prefix.upper()}_", source)
 
 
-def _decimal(value: float | Sequence[float]) -> str:
+def decimal(value: float | Sequence[float]) -> str:
     """The fewest digits that are `value` in float32; of several values, an array's list."""
     digits = [f"{np.float32(number)}f" for number in np.ravel(value)]
     return digits[0] if np.ndim(value) == 0 else f"{{{', '.join(digits)}}}"
 
 
-def _comment(label: str) -> str:
+def comment(label: str) -> str:
     """A label as it may stand in a comment of C in ASCII."""
     return json.dumps(label).replace("/", "\\/").replace("?", "\\?")
 

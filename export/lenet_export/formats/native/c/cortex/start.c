@@ -1,0 +1,13 @@
+#include "lenet.h"
+
+#include <stddef.h>
+#include <string.h>
+
+const char lenet_version[] = "VERSION";
+const char lenet_weights_sha256[] = "WEIGHTS";
+
+#if defined(__GNUC__)
+#define LENET_ALIGNED __attribute__((aligned(8)))
+#else
+#define LENET_ALIGNED _Alignas(8)
+#endif

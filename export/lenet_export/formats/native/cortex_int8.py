@@ -1,0 +1,244 @@
+"""The parts of ``c/cortex/int8.c``: the quantised network in the order of its kernels.
+
+Pixels are bytes; padding, normalising and rounding them is a table of 256 codes. The arithmetic is
+that of `quantize`, to the bit, without a floating-point instruction (``c/cortex/rounding.c``). What
+black makes of the convolutions is taken out of every code and put into the biases, so that both
+convolutions skip black. conv2 is Winograd's F(2,3) along rows (Lavin and Gray 2015), exact in
+integers with twice the filters.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_export.formats.native.assembly import array
+from lenet_export.network.quantize import Quantized, QuantizedLayer
+from lenet_runtime.errors import InputError
+from lenet_runtime.images.preprocess import Preprocessing, normalise
+
+ROWS, TILES, SIDE = 14, 6, 32
+BLOCK = 8  # outputs of a dense layer that are summed at once
+_FRACTION = 44  # bits of the multiplier's fixed point, see lenet_code
+# Twice Lavin and Gray's G of F(2,3), and its last row's sign changed with that of the input's.
+_FILTER = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
+
+Integers = NDArray[np.signedinteger[Any]]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The outputs of a layer.
+
+    Attributes:
+        bias: int32, of the sums as the kernel makes them.
+        multiplier: int32, see `lenet_code`; 0 in the last layer.
+        scale: float32.
+        shift: the sums come times two to this.
+    """
+
+    bias: Integers
+    multiplier: Integers
+    scale: NDArray[np.float32]
+    shift: int
+
+
+def rounded(sums: Integers, scale: NDArray[np.float32]) -> Integers:
+    """The codes of sums, as every kernel rounds them; see `quantize`."""
+    product = sums.astype(np.float32) * scale
+    codes: Integers = np.clip(np.rint(product), 0, 255).astype(np.int64)
+    return codes
+
+
+def pixel_codes(quantized: Quantized, preprocessing: Preprocessing) -> Integers:
+    """The code of each byte, int64 ``(256,)``; black is the first."""
+    side = SIDE - 2 * preprocessing.padding
+    bytes_ = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None], (256, side, side))
+    values = normalise(np.ascontiguousarray(bytes_), preprocessing, (1, SIDE, SIDE))
+    centre = values[:, 0, SIDE // 2, SIDE // 2]
+    codes: Integers = np.clip(np.rint(centre * quantized.input_scale), -(2**15), 2**15 - 1)
+    return codes.astype(np.int64)
+
+
+def outputs(layer: QuantizedLayer, bias: Integers, largest: int, name: str) -> Outputs:
+    """Multipliers of 31 bits at most, for sums as large as they leave room for.
+
+    Args:
+        layer: the layer.
+        bias: int64 of the sums before they are shifted.
+        largest: what no sum exceeds, before it is shifted.
+        name: the layer's, for an error.
+    """
+    scale = layer.scale.astype(np.float64)
+    shift = max(0, int(np.ceil(np.log2(scale.max()))) + _FRACTION - 31)
+    if largest << shift >= 2**31 or scale.min() < 2.0**-100:
+        raise InputError(
+            f"native: cortex-m: the sums of {name} reach {float(largest * scale.max() / 255):.0f} "
+            "times what calibration met; calibrate with digits like those it will see"
+        )
+    multiplier = np.rint(scale * 2.0 ** (_FRACTION - shift)).astype(np.int64)
+    return Outputs(bias, np.minimum(multiplier, 2**31 - 1), layer.scale, shift)
+
+
+def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, str]:
+    """The generated parts of ``c/cortex/int8.c`` by name."""
+    conv1, conv2, *rest = quantized.layers
+    dense = tuple(rest)
+    channels, count = len(conv1.bias), len(conv2.bias)
+    even = channels + channels % 2
+    codes = pixel_codes(quantized, preprocessing)
+    ink = codes - codes[0]
+    if np.abs(ink).max() >= 2**15:
+        raise InputError(
+            "native: cortex-m: the calibration digits hold no ink as bright as white; calibrate "
+            "with digits like those it will see"
+        )
+    first = outputs(conv1, _bias(conv1, np.full(1, codes[0])), 2**31 - 1, "conv1")
+    black = rounded(first.bias, conv1.scale)
+    filters, second, left = _winograd(conv2, black)
+    sizes = {
+        "PADDING": preprocessing.padding,
+        "ROWS": ROWS,
+        "PIXEL_COLUMNS": 2 * ROWS + 2,
+        "READ_COLUMNS": min(SIDE - 2 * preprocessing.padding, 2 * ROWS + 2 - preprocessing.padding),
+        "TILES": TILES,
+        "CHANNELS": channels,
+        "CHANNELS_EVEN": even,
+        "OUTPUTS": count,
+        "CONV2_LEFT": left,
+        "CONV2_SHIFT": second.shift,
+        "LONGEST": max(map(_inputs, dense)),
+        "WIDEST": _widest(dense),
+        "LAST": f"lenet_dense{len(dense) - 1}_output",
+    }
+    after = rounded(second.bias >> (second.shift - left), conv2.scale)
+    return {
+        "sizes.h": "".join(f"#define {name} {size}\n" for name, size in sizes.items()),
+        "constants.c": "".join(
+            [
+                "/* Codes of pixels, less black's. */\n",
+                array("lenet_pixel", ink.astype(np.int16)),
+                "/* [channel][row of the filter][(a, b), (b, c)] */\n",
+                array("lenet_conv1", conv1.weight[:, 0][:, :, [0, 1, 1, 2]].astype(np.int16)),
+                _outputs("lenet_conv1_output", first),
+                array("lenet_conv1_black", np.pad(black, (0, even - channels)).astype(np.uint8)),
+                "/* [output][position][pair of channels][row of the filter][channel] */\n",
+                array("lenet_conv2", filters.reshape(-1)),
+                _outputs("lenet_conv2_output", second),
+                array("lenet_black", after.astype(np.uint8)),
+                *_dense(dense, count),
+            ]
+        ),
+        "conv2_steps.c": "".join(_steps(even)),
+        "arrays.c": "".join(
+            f"    uint8_t x{i}[{_inputs(layer)}];\n" for i, layer in enumerate(dense)
+        ),
+        "layers.c": "".join(_layers(dense)),
+    }
+
+
+def workspace(quantized: Quantized) -> int:
+    """The bytes of lenet_memory in ``c/cortex/int8.c``."""
+    channels, dense = len(quantized.layers[0].bias), quantized.layers[2:]
+    even = channels + channels % 2
+    rows = 2 * (4 * (2 * ROWS + 2) + ROWS * even + 4 * TILES * 4 * even)
+    longest = max(map(_inputs, dense))
+    return max(rows, 4 * longest) + 4 * _widest(dense) + sum(map(_inputs, dense))
+
+
+def _widest(dense: tuple[QuantizedLayer, ...]) -> int:
+    return max(-(-len(layer.bias) // BLOCK) * BLOCK for layer in dense)
+
+
+def _inputs(layer: QuantizedLayer) -> int:
+    return -(-layer.weight.shape[1] // 16) * 16
+
+
+def _bias(layer: QuantizedLayer, black: Integers) -> Integers:
+    """Biases of sums over codes less black's, a code for each input channel."""
+    taps = layer.weight.astype(np.int64).reshape(len(layer.bias), len(black), -1).sum(axis=2)
+    bias: Integers = layer.bias + taps @ black
+    return bias
+
+
+def _winograd(layer: QuantizedLayer, black: Integers) -> tuple[NDArray[np.int16], Outputs, int]:
+    """conv2's filters ``(output, position, pair, row, channel)``, its outputs, and by how many bits
+    their sums are shifted when they are done."""
+    weight = layer.weight.astype(np.int64)
+    count, channels = weight.shape[:2]
+    filters = np.einsum("ja,ocra->ojcr", _FILTER, weight)
+    bias = 2 * _bias(layer, black)
+    largest = int((2 * 255 * np.abs(filters).sum(axis=(1, 2, 3)) + np.abs(bias)).max())
+    found = outputs(layer, bias, largest, "conv2")
+    room = int(np.floor(np.log2((2**15 - 1) / max(1, np.abs(filters).max()))))
+    fold = min(room, max(0, found.shift - 1))
+    padded = np.pad(filters << fold, ((0, 0), (0, 0), (0, channels % 2), (0, 0)))
+    pairs = padded.reshape(count, 4, -1, 2, 3).swapaxes(3, 4).astype(np.int16)
+    shift = max(found.shift, 1)
+    return pairs, Outputs(bias << fold, found.multiplier, found.scale, shift), shift - 1 - fold
+
+
+def _steps(channels: int) -> Iterator[str]:
+    """Winograd's four positions of a tile, in registers."""
+    for position, begin, end in (
+        (0, "m0 = s00, m1 = s10", "s00 = m0, s10 = m1"),
+        (3, "m0 = s01, m1 = s11", "s01 = m0, s11 = m1"),
+        (1, "m0 = m1 = 0", "s00 += m0, s01 += m0, s10 += m1, s11 += m1"),
+        (2, "m0 = m1 = 0", "s00 += m0, s01 -= m0, s10 += m1, s11 -= m1"),
+    ):
+        yield f"        {begin};\n"
+        for pair in range(channels // 2):
+            at = channels * position + 2 * pair
+            yield f"        LENET_PRODUCTS({at}, {6 * (position * channels // 2 + pair)})\n"
+        yield f"        {end};\n"
+
+
+def _dense(layers: tuple[QuantizedLayer, ...], channels: int) -> Iterator[str]:
+    yield "/* [block of eight outputs][pair of inputs][two outputs][input], see lenet_dense */\n"
+    for number, layer in enumerate(layers):
+        weight = layer.weight.astype(np.int64)
+        if number == 0:
+            grid = weight.reshape(len(weight), channels, TILES, TILES // 2, 2)
+            weight = grid.transpose(0, 2, 3, 1, 4).reshape(len(weight), -1)
+        count, inputs = weight.shape
+        padded = np.pad(weight, ((0, -count % BLOCK), (0, inputs % 2)))
+        bound = 255 * np.abs(padded).sum(axis=1).max()
+        if bound >= 2**23:
+            raise InputError(f"native: cortex-m: the sums of fc{number + 1} need more than 23 bits")
+        both = padded[0::2] + 256 * padded[1::2]  # of two outputs
+        blocks = both.reshape(-1, BLOCK // 2, padded.shape[1] // 2, 2).transpose(0, 2, 1, 3)
+        yield array(f"lenet_dense{number}", np.ascontiguousarray(blocks).reshape(-1).astype(np.int16))
+        yield _outputs(f"lenet_dense{number}_output", _dense_outputs(layers, number))
+
+
+def _dense_outputs(layers: tuple[QuantizedLayer, ...], number: int) -> Outputs:
+    layer = layers[number]
+    bias = layer.bias.astype(np.int64)
+    if number == len(layers) - 1:
+        return Outputs(bias, np.zeros_like(bias), layer.scale, 0)
+    sums = 255 * np.abs(layer.weight.astype(np.int64)).sum(axis=1) + np.abs(bias)
+    return outputs(layer, bias, int(sums.max()), f"fc{number + 1}")
+
+
+def _outputs(name: str, values: Outputs) -> str:
+    rows = zip(values.bias, values.multiplier, values.scale.view(np.uint32), strict=True)
+    text = ",\n ".join(f"{{{bias}, {multiplier}, 0x{scale:08x}}}" for bias, multiplier, scale in rows)
+    return f"static const lenet_output {name}[{len(values.bias)}] = {{{text}}};\n"
+
+
+def _layers(layers: tuple[QuantizedLayer, ...]) -> Iterator[str]:
+    """All dense layers of an image."""
+    for i, layer in enumerate(layers):
+        count, inputs = layer.weight.shape
+        blocks = -(-count // BLOCK)
+        yield (
+            f"    lenet_dense(work->x{i}, {-(-inputs // 2)}, work->now.list, lenet_dense{i}, sums, "
+            f"{blocks});\n"
+        )
+        if i < len(layers) - 1:
+            shift = _dense_outputs(layers, i).shift
+            yield f"    lenet_codes(sums, lenet_dense{i}_output, {shift}, work->x{i + 1}, {count}, {_inputs(layers[i+1])});\n"
+        else:
+            yield f"    for (int i = 0; i < {count}; i++)\n        sums[i] += LAST[i].bias;\n"
