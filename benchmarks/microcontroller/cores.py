@@ -12,19 +12,18 @@ class Core:
         title: What tables say.
         machine: QEMU's machine.
         flags: gcc's flags, the float ABI among them.
-        ram_end: End of its memory, which begins at 0x20000000.
     """
 
     name: str
     title: str
     machine: str
     flags: tuple[str, ...]
-    ram_end: int = 0x20040000
 
 
 _CORES = (
-    # An M3 executes the M0+'s instructions, and its board holds what the micro:bit's 256 KB don't.
-    Core("m0", "Cortex-M0+", "mps2-an385", ("-mcpu=cortex-m0plus",)),
+    # An M3 executes the M0's instructions, and its board holds what the micro:bit's 16 KB of RAM
+    # and 256 KB of flash don't.
+    Core("m0", "Cortex-M0", "mps2-an385", ("-mcpu=cortex-m0",)),
     Core("m3", "Cortex-M3", "mps2-an385", ("-mcpu=cortex-m3",)),
     Core("m4", "Cortex-M4F", "mps2-an386", ("-mcpu=cortex-m4", "-mfloat-abi=hard")),
     Core("m7", "Cortex-M7", "mps2-an500", ("-mcpu=cortex-m7", "-mfloat-abi=hard")),

@@ -1,15 +1,16 @@
 /* What each participant brings; `main.c` calls it. */
 #include <stdint.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
-#ifdef FP32
-typedef float logit;
-#else
-typedef int8_t logit;
-#endif
-int setup(void); /* 0 is success */
-void classify(const uint8_t *pixels, logit *logits); /* 28x28, 10 */
+
+/* Once, before all: 0, or a number that says what went wrong. */
+int setup(void);
+
+/* 28x28 pixels to ten logits of the participant's type; a LOGIT is int8_t or float. */
+void classify(const uint8_t *pixels, LOGIT *logits);
+
 #ifdef __cplusplus
 }
 #endif

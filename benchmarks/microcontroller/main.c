@@ -5,24 +5,20 @@
  */
 #include <stddef.h>
 #include <stdint.h>
+
 #include "digits.h"
 #include "harness.h"
+#include "semihosting.h"
 
-enum { WRITE = 0x04, EXIT = 0x18, STOPPED = 0x20026, PAINT = 0xA5, DEPTH = 8192 };
-
-static void semihost(int operation, const void *argument) {
-    register int r0 __asm("r0") = operation;
-    register const void *r1 __asm("r1") = argument;
-    __asm volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
-}
+enum { PAINT = 0xA5, DEPTH = 8192 };
 
 static void print_bytes(const char *title, const uint8_t *bytes, size_t count) {
-    semihost(WRITE, title);
+    say(title);
     for (size_t i = 0; i < count; i++) {
         char hex[3] = {"0123456789abcdef"[bytes[i] >> 4], "0123456789abcdef"[bytes[i] & 15], 0};
-        semihost(WRITE, hex);
+        say(hex);
     }
-    semihost(WRITE, "\n");
+    say("\n");
 }
 
 static inline __attribute__((always_inline)) void paint(volatile uint8_t *stack) {
@@ -37,15 +33,16 @@ static inline __attribute__((always_inline)) uint32_t used(volatile uint8_t *sta
     return (uint32_t)(DEPTH - i);
 }
 
-__attribute__((noinline)) int main(void) {
+int main(void) {
     volatile uint8_t *stack; /* what lies below this function's frame, for its callees */
     __asm volatile("mov %0, sp" : "=r"(stack));
     stack -= DEPTH;
-    logit logits[10];
+    LOGIT logits[10];
     uint32_t depth[2];
     paint(stack);
-    if (setup())
-        semihost(WRITE, "setup failed\n");
+    const int failure = setup();
+    if (failure)
+        print_bytes("setup failed ", (const uint8_t *)&failure, sizeof failure);
     depth[0] = used(stack);
     paint(stack);
     for (int round = 0; round < ROUNDS; round++)
@@ -57,6 +54,5 @@ __attribute__((noinline)) int main(void) {
         print_bytes("logits ", (const uint8_t *)logits, sizeof logits);
     }
     print_bytes("stack ", (const uint8_t *)depth, sizeof depth);
-    semihost(EXIT, (const void *)STOPPED);
     return 0;
 }

@@ -6,9 +6,8 @@ A process of its own: it needs TensorFlow, which the toolkit's environment lacks
 
 NETWORK.npz holds the float32 weights under their state-dict keys, the ``calibration`` digits uint8
 ``(N, 28, 28)``, and the ``digits`` and ``labels`` to try the result on; `__main__` writes it.
-Padding and normalisation are folded into the first layers, as in our own C: the network takes
-pixels ``/ 255``, whose int8 code is ``pixel - 128``. It prints how many digits the reference
-kernels get right.
+Normalisation is folded into conv1, as in our own C: the network takes padded pixels ``/ 255``,
+whose int8 code is ``pixel - 128``. It prints how many digits the reference kernels get right.
 """
 
 import sys
@@ -20,12 +19,11 @@ MEAN, STD = 0.1307, 0.3081
 
 
 def network(arrays):
-    """The Keras model ``(N, 28, 28, 1)`` in [0, 1] to logits ``(N, 10)``."""
+    """The Keras model from ``(1, 32, 32, 1)`` in [0, 1] to logits ``(1, 10)``."""
     layers = tf.keras.layers
     model = tf.keras.Sequential(
         [
-            layers.Input((28, 28, 1)),
-            layers.ZeroPadding2D(2),
+            layers.Input((32, 32, 1), batch_size=1),
             layers.Conv2D(6, 3, activation="relu"),
             layers.MaxPool2D(),
             layers.Conv2D(16, 3, activation="relu"),
@@ -49,12 +47,17 @@ def network(arrays):
     return model
 
 
+def padded(images):
+    """Digits ``(N, 28, 28)`` with two black pixels on every side."""
+    return np.pad(images, ((0, 0), (2, 2), (2, 2)))
+
+
 def convert(model, calibration):
     """Full int8: weights for each channel, activations and input for each tensor."""
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: (
-        [image[None, :, :, None].astype(np.float32) / 255] for image in calibration
+        [image[None, :, :, None].astype(np.float32) / 255] for image in padded(calibration)
     )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
@@ -72,7 +75,7 @@ def answers(content, digits):
         interpreter.get_input_details(), interpreter.get_output_details()
     ))
     logits = []
-    for image in digits:
+    for image in padded(digits):
         codes = (image.astype(np.int16) - 128).astype(np.int8)
         interpreter.set_tensor(place, codes[None, :, :, None])
         interpreter.invoke()

@@ -40,7 +40,7 @@ static int32_t patches[4 * 64 / 4]; /* the larger of what DSP and Helium ask for
 
 int setup(void) { return 0; }
 
-void classify(const uint8_t *pixels, logit *logits) {
+void classify(const uint8_t *pixels, LOGIT *logits) {
     for (int i = 0; i < 784; i++)
         small[i] = (int8_t)(pixels[i] ^ 0x80);
     CONVOLUTION(conv1, 28, 1, 2, 30, 6, small, large, small);
