@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.microcontroller.building import HERE, Participant, Run, measure
+from benchmarks.microcontroller.building import DoesNotFitError, HERE, Participant, Run, measure
 from benchmarks.microcontroller.cores import CORES, Core
 from benchmarks.microcontroller.participants import everyone, nothing
 from benchmarks.microcontroller.prepare import Tools, prepare, rights, write_json
@@ -66,7 +66,11 @@ def compare(work: Path, tools: Tools, only: str) -> dict[str, Any]:
                 continue
             for level in participant.levels:
                 print(f"{core.name} {participant.name} {level}", file=sys.stderr, flush=True)
-                run = measure(participant, core, level, work)
+                try:
+                    run = measure(participant, core, level, work)
+                except DoesNotFitError:
+                    print("does not fit", file=sys.stderr)
+                    continue
                 rows.append(_row(participant, core, level, run, empty))
     return {
         "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",

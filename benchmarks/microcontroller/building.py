@@ -26,7 +26,7 @@ class Participant:
 
     Attributes:
         name: Unique name.
-        title: What tables say.
+        title: What tables say; empty for a library.
         precision: fp32 or int8.
         sources: C and C++ files.
         folders: Include folders.
@@ -68,10 +68,16 @@ class Run:
     ram: int
 
 
+class DoesNotFitError(Exception):
+    """A program is larger than the board's flash."""
+
+
 def run(command: Sequence[str | Path], timeout: float | None = None) -> str:
     """A command's output, stdout before stderr; where it fails, the program ends with them."""
     words = [str(word) for word in command]
     done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
+    if "will not fit in region" in done.stderr:
+        raise DoesNotFitError
     if done.returncode:
         raise SystemExit(f"{' '.join(words)}\n{done.stdout}{done.stderr}")
     return done.stdout + done.stderr
@@ -100,13 +106,14 @@ def link(participant: Participant, core: Core, level: str, work: Path, rounds: i
     program = made[0].parent / f"rounds{rounds}.elf"
     run([
         *_compile(participant, core, level, work), f"-DROUNDS={rounds}", f"-I{BOARD}",
-        BOARD / "startup.c", HERE / "main.c", *made, *LINK, "-o", program,
+        BOARD / "startup.c", HERE / "main.c", *made, *LINK,
+        f"-Wl,--defsym=flash_size={core.flash}", "-o", program,
     ])  # fmt: skip
     return program
 
 
 def _objects(participant: Participant, core: Core, level: str, work: Path) -> list[Path]:
-    """Compile the files of a participant and of its libraries, once for a core and level."""
+    """Compile the files of a participant, and those of its libraries where that was not done."""
     if level not in participant.levels:
         (level,) = participant.levels
     place = work / participant.name / core.name / level[1:]
@@ -115,7 +122,7 @@ def _objects(participant: Participant, core: Core, level: str, work: Path) -> li
     for number, source in enumerate(participant.sources):
         target = place / f"{number}-{source.stem}.o"
         made.append(target)
-        if not target.exists():
+        if participant.title or not target.exists():
             more = CXX_FLAGS if source.suffix == ".cc" else ()
             run([*_compile(participant, core, level, work), *more, "-c", source, "-o", target])
     return made + [file for part in participant.uses for file in _objects(part, core, level, work)]

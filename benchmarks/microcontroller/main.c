@@ -10,7 +10,7 @@
 #include "harness.h"
 #include "semihosting.h"
 
-enum { PAINT = 0xA5, DEPTH = 8192 };
+enum { PAINT = 0xA5, DEPTH = 32768 };
 
 static void print_bytes(const char *title, const uint8_t *bytes, size_t count) {
     say(title);

@@ -6,7 +6,7 @@ from benchmarks.microcontroller.building import HERE, Participant
 
 # Of CMSIS-NN, what an int8 network of convolutions, pooling and dense layers can reach.
 _FAMILIES = ("Convolution", "FullyConnected", "NNSupport", "Pooling")
-_OTHERS = ("depthwise", "f16", "f32", "_flt", "lstm", "svdf", "s4", "batch_matmul", "transpose_conv")
+_OTHERS = ("f16", "f32", "_flt", "s4", "depthwise", "lstm", "svdf", "batch_matmul", "transpose_")
 
 _TFLM = (
     "micro/*.cc",
@@ -50,6 +50,7 @@ def everyone(work: Path, sources: Path) -> tuple[Participant, ...]:
     return (
         *(_ours(work, precision) for precision in ("int8", "fp32")),
         _cmsis_nn(sources),
+        _cmsis_nn_f32(sources),
         _tflm(sources),
         Participant("onnx2c", "onnx2c", "fp32", (HERE / "peers/onnx2c.c",)),
         *(_host(work, precision) for precision in ("int8", "fp32")),
@@ -78,6 +79,24 @@ def _cmsis_nn(sources: Path) -> Participant:
     return Participant(
         "cmsis-nn", "CMSIS-NN, called by hand", "int8", (HERE / "peers/cmsis_nn.c",),
         _headers(sources), uses=(_arm(sources),), logits="int8_t",
+    )  # fmt: skip
+
+
+def _cmsis_nn_f32(sources: Path) -> Participant:
+    files = sorted(
+        path
+        for family in _FAMILIES
+        for path in (sources / "cmsis-nn/Source" / f"{family}Functions").glob("*_f32.c")
+        if not any(word in path.name for word in _OTHERS[4:])
+    )
+    flags = (
+        "-DARM_NN_ENABLE_F32=1", "-DARM_NN_ENABLE_F16=0",
+        f"-include{HERE / 'peers/gcc12_mve.h'}",
+    )  # fmt: skip
+    library = Participant("arm-f32", "", "fp32", tuple(files), _headers(sources), flags)
+    return Participant(
+        "cmsis-nn-f32", "CMSIS-NN, called by hand", "fp32", (HERE / "peers/cmsis_nn_f32.c",),
+        _headers(sources), (*flags, f"-DPATCHES={8 * 54 * 4}"), (library,),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from benchmarks.microcontroller.building import HERE, plugin, run
 from lenet_deploy.training.checkpoint import load_checkpoint
 from lenet_export.network.quantize import calibration_digits
+from lenet_export.network.steps import Array
 from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.preprocess import Preprocessing
 
 _SOURCES = ("cmsis-nn", "cmsis-6", "tflite-micro", "flatbuffers", "gemmlowp", "ruy", "onnx2c")
 
@@ -54,7 +57,13 @@ def prepare(work: Path, tools: Tools) -> dict[str, str]:
     (work / "digits.h").write_text(
         f"#define DIGITS {len(digits.images)}\n" + _array("uint8_t", "digits[][784]", digits.images)
     )
-    said = {"tflite": _tflite(work, tools, digits.images, digits.labels)}
+    weights = {name: part.detach().numpy() for name, part in load_checkpoint().named_parameters()}
+    np.savez(
+        work / "network.npz", **weights, digits=digits.images, labels=digits.labels,
+        calibration=calibration_digits(),
+    )  # fmt: skip
+    (work / "network_f32.h").write_text("".join(_floats(weights)))
+    said = {"tflite": _tflite(work, tools)}
     for target in ("cortex-m", "host"):
         for precision in ("int8", "fp32"):
             _export(work / f"{target}-{precision}", target, precision)
@@ -67,14 +76,24 @@ def _array(kind: str, declaration: str, values: NDArray[np.uint8]) -> str:
     return f"static const {kind} {declaration} = {{\n{{" + "},\n{".join(rows) + "}};\n"
 
 
-def _tflite(
-    work: Path, tools: Tools, images: NDArray[np.uint8], labels: NDArray[np.uint8]
-) -> str:
-    weights = {name: part.detach().numpy() for name, part in load_checkpoint().named_parameters()}
-    np.savez(
-        work / "network.npz", **weights, digits=images, labels=labels,
-        calibration=calibration_digits(),
-    )  # fmt: skip
+def _floats(weights: dict[str, Array]) -> Iterator[str]:
+    """What CMSIS-NN takes: channels last, and conv1 of pixels ``/ 255``."""
+    pixels = Preprocessing()
+    for name in ("conv1", "conv2", "fc1", "fc2", "fc3"):
+        weight, bias = (weights[f"{name}.{part}"].astype(float) for part in ("weight", "bias"))
+        if name == "conv1":
+            bias = bias - weight.sum(axis=(1, 2, 3)) * pixels.mean / pixels.std
+            weight = weight / pixels.std
+        if name == "fc1":
+            weight = weight.reshape(120, 16, 6, 6)
+        if weight.ndim == 4:
+            weight = weight.transpose(0, 2, 3, 1)
+        for part, values in (("weight", weight), ("bias", bias)):
+            numbers = ",".join(float(np.float32(value)).hex() + "f" for value in values.ravel())
+            yield f"static const float {name}_{part}[] = {{{numbers}}};\n"
+
+
+def _tflite(work: Path, tools: Tools) -> str:
     said = run(
         [tools.tensorflow, HERE / "tflite.py", work / "network.npz", work / "network.tflite"]
     )
