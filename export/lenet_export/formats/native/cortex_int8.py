@@ -22,8 +22,9 @@ from lenet_runtime.images.preprocess import Preprocessing, normalise
 ROWS, TILES, SIDE = 14, 6, 32
 BLOCK = 8  # outputs of a dense layer that are summed at once
 _FRACTION = 44  # bits of the multiplier's fixed point, see lenet_code
-# Twice Lavin and Gray's G of F(2,3), and its last row's sign changed with that of the input's.
-_FILTER = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
+# Twice Lavin and Gray's G of F(2,3), in the order 1, 2, 0, 3; the sign of the last product changes
+# with the input's.
+_FILTER = np.array([[1, 1, 1], [1, -1, 1], [2, 0, 0], [0, 0, 2]])
 
 Integers = NDArray[np.signedinteger[Any]]
 
@@ -102,7 +103,7 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
         "PADDING": preprocessing.padding,
         "ROWS": ROWS,
         "PIXEL_COLUMNS": 2 * ROWS + 2,
-        "READ_COLUMNS": min(SIDE - 2 * preprocessing.padding, 2 * ROWS + 2 - preprocessing.padding),
+        "READ_COLUMNS": min(SIDE - preprocessing.padding, 2 * ROWS + 2),
         "TILES": TILES,
         "CHANNELS": channels,
         "CHANNELS_EVEN": even,
@@ -110,7 +111,7 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
         "CONV2_LEFT": left,
         "CONV2_SHIFT": second.shift,
         "LONGEST": max(map(_inputs, dense)),
-        "WIDEST": _widest(dense),
+        "WIDEST": _widest(quantized),
         "LAST": f"lenet_dense{len(dense) - 1}_output",
     }
     after = rounded(second.bias >> (second.shift - left), conv2.scale)
@@ -131,7 +132,6 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
                 *_dense(dense, count),
             ]
         ),
-        "conv2_steps.c": "".join(_steps(even)),
         "arrays.c": "".join(
             f"    uint8_t x{i}[{_inputs(layer)}];\n" for i, layer in enumerate(dense)
         ),
@@ -143,13 +143,13 @@ def workspace(quantized: Quantized) -> int:
     """The bytes of lenet_memory in ``c/cortex/int8.c``."""
     channels, dense = len(quantized.layers[0].bias), quantized.layers[2:]
     even = channels + channels % 2
-    rows = 2 * (4 * (2 * ROWS + 2) + ROWS * even + 4 * TILES * 4 * even)
+    rows = 2 * (4 * (2 * ROWS + 2) + 4 * ROWS * even + 16 + 16 * even)
     longest = max(map(_inputs, dense))
-    return max(rows, 4 * longest) + 4 * _widest(dense) + sum(map(_inputs, dense))
+    return max(rows, 8 * (longest // 2 + 1)) + 4 * _widest(quantized) + sum(map(_inputs, dense))
 
 
-def _widest(dense: tuple[QuantizedLayer, ...]) -> int:
-    return max(-(-len(layer.bias) // BLOCK) * BLOCK for layer in dense)
+def _widest(quantized: Quantized) -> int:
+    return max(-(-len(layer.bias) // BLOCK) * BLOCK for layer in quantized.layers)
 
 
 def _inputs(layer: QuantizedLayer) -> int:
@@ -178,21 +178,6 @@ def _winograd(layer: QuantizedLayer, black: Integers) -> tuple[NDArray[np.int16]
     pairs = padded.reshape(count, 4, -1, 2, 3).swapaxes(3, 4).astype(np.int16)
     shift = max(found.shift, 1)
     return pairs, Outputs(bias << fold, found.multiplier, found.scale, shift), shift - 1 - fold
-
-
-def _steps(channels: int) -> Iterator[str]:
-    """Winograd's four positions of a tile, in registers."""
-    for position, begin, end in (
-        (0, "m0 = s00, m1 = s10", "s00 = m0, s10 = m1"),
-        (3, "m0 = s01, m1 = s11", "s01 = m0, s11 = m1"),
-        (1, "m0 = m1 = 0", "s00 += m0, s01 += m0, s10 += m1, s11 += m1"),
-        (2, "m0 = m1 = 0", "s00 += m0, s01 -= m0, s10 += m1, s11 -= m1"),
-    ):
-        yield f"        {begin};\n"
-        for pair in range(channels // 2):
-            at = channels * position + 2 * pair
-            yield f"        LENET_PRODUCTS({at}, {6 * (position * channels // 2 + pair)})\n"
-        yield f"        {end};\n"
 
 
 def _dense(layers: tuple[QuantizedLayer, ...], channels: int) -> Iterator[str]:

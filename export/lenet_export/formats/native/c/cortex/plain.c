@@ -1,96 +1,87 @@
-static inline int32_t lenet_load(const int16_t *p) { return *p; }
-static inline void lenet_store(int16_t *p, int32_t value) { *p = (int16_t)value; }
-static inline int32_t lenet_ink(const int16_t *p) { return p[0] | p[1]; }
+/* ---- plain C ---- */
 
-/* All channels of conv1 at a pixel of its pooled output. */
-static void lenet_conv1_pixel(const int16_t *const rows[4], int x, int16_t *pooled)
+/* Two int16 each, which must not carry over: the upper bit of each is added by itself. */
+static inline int32_t lenet_add(int32_t a, int32_t b)
 {
-    for (int k = 0; k < CHANNELS; k++) {
-        const lenet_output *const output = lenet_conv1_output + k;
-        int32_t s00 = output->bias, s01 = s00, s10 = s00, s11 = s00;
-        for (int r = 0; r < 3; r++) {
-            const int32_t a = lenet_conv1[k][r][0], b = lenet_conv1[k][r][1],
-                          c = lenet_conv1[k][r][3];
-            const int16_t *p = rows[r] + x;
+    const uint32_t upper = 0x80008000, p = (uint32_t)a, q = (uint32_t)b;
+    return (int32_t)(((p & ~upper) + (q & ~upper)) ^ ((p ^ q) & upper));
+}
+
+static inline int32_t lenet_sub(int32_t a, int32_t b)
+{
+    const uint32_t upper = 0x80008000, p = (uint32_t)a, q = (uint32_t)b;
+    return (int32_t)(((p | upper) - (q & ~upper)) ^ ((p ^ ~q) & upper));
+}
+
+/* The largest. */
+static inline int32_t lenet_largest(int32_t a, int32_t b, int32_t c, int32_t d)
+{
+    const int32_t e = a > b ? a : b, f = c > d ? c : d;
+    return e > f ? e : f;
+}
+
+/* The largest of a pooling window's four sums of conv1, for each output. Of a filter's row (a, b, c)
+ * the weights are (a, b) and (b, c). */
+static void lenet_conv1_sums(const int16_t *window, const int16_t *w, int32_t *sums, int32_t *end)
+{
+    for (; sums < end; sums++) {
+        int32_t s00 = 0, s01 = 0, s10 = 0, s11 = 0;
+        const int16_t *p = window;
+        for (int r = 0; r < 3; r++, w += 4, p += 4) {
+            const int32_t a = w[0], b = w[1], c = w[3];
             s00 += a * p[0] + b * p[1] + c * p[2];
             s01 += a * p[1] + b * p[2] + c * p[3];
-            p = rows[r + 1] + x;
-            s10 += a * p[0] + b * p[1] + c * p[2];
-            s11 += a * p[1] + b * p[2] + c * p[3];
+            s10 += a * p[4] + b * p[5] + c * p[6];
+            s11 += a * p[5] + b * p[6] + c * p[7];
         }
-        const uint8_t code = lenet_code(lenet_largest(s00, s01, s10, s11), 0, output);
-        pooled[k] = (int16_t)(code - lenet_conv1_black[k]);
+        *sums = lenet_largest(s00, s01, s10, s11);
     }
 }
 
-/* All outputs of conv2 at a pixel of its pooled output, from four rows of Winograd's domain. */
-static void lenet_conv2_tile(const int16_t *const v[4], uint8_t *feature)
+/* The largest of a pooling window's four sums of conv2, for each output, in Winograd's domain. */
+static void lenet_conv2_sums(const int16_t *tile, const int16_t *w, int32_t *sums, int32_t *end)
 {
-    const int16_t *u = lenet_conv2;
-    for (int k = 0; k < OUTPUTS; k++, feature += 2) {
-        const lenet_output *const output = lenet_conv2_output + k;
-        int32_t s[2][4];
+    for (; sums < end; sums++) {
+        int32_t m[4][2];
+        const int16_t *v = tile;
         for (int j = 0; j < 4; j++) {
             int32_t m0 = 0, m1 = 0;
-            for (int c = 0; c < CHANNELS_EVEN; c++) {
-                const int16_t *const w = u + 6 * (c / 2) + (c & 1);
-                const int at = CHANNELS_EVEN * j + c;
-                const int32_t d1 = v[1][at], d2 = v[2][at];
-                m0 += w[0] * v[0][at] + w[2] * d1 + w[4] * d2;
-                m1 += w[0] * d1 + w[2] * d2 + w[4] * v[3][at];
+            for (int c = 0; c < CHANNELS_EVEN / 2; c++, v += 8, w += 6) {
+                const int32_t a = w[0], b = w[2], d = w[4];
+                m0 += a * v[0] + b * v[2] + d * v[4];
+                m1 += a * v[2] + b * v[4] + d * v[6];
+                const int32_t e = w[1], f = w[3], g = w[5];
+                m0 += e * v[1] + f * v[3] + g * v[5];
+                m1 += e * v[3] + f * v[5] + g * v[7];
             }
-            s[0][j] = m0;
-            s[1][j] = m1;
-            u += 3 * CHANNELS_EVEN;
+            m[j][0] = m0;
+            m[j][1] = m1;
         }
-        const int32_t most = lenet_largest(
-            s[0][0] + s[0][1] + s[0][2], s[0][1] - s[0][2] + s[0][3],
-            s[1][0] + s[1][1] + s[1][2], s[1][1] - s[1][2] + s[1][3]) + output->bias;
-        feature[0] = lenet_code(most * (1 << CONV2_LEFT), CONV2_SHIFT, output);
+        *sums = lenet_largest(m[0][0] + m[1][0] + m[2][0], m[0][0] - m[1][0] + m[3][0],
+                              m[0][1] + m[1][1] + m[2][1], m[0][1] - m[1][1] + m[3][1]);
     }
 }
 
-static inline int32_t lenet_upper(int32_t s, uint32_t t)
+/* A block of eight outputs: four sums S, then the four sums S + 256 T, which may wrap. */
+static void lenet_dense_sums(const lenet_entry *list, const int16_t *weights, int32_t *sums)
 {
-    return (int32_t)(t - (uint32_t)s) >> 8;
-}
-
-/* An input that is not zero, and where its weights begin. */
-typedef struct {
-    uint16_t values;
-    uint16_t weights;
-} lenet_entry;
-
-/* Sums of a dense layer without biases. Weights are [block of eight outputs][pair of inputs], and
- * there [two outputs][input of the pair]: an int16 that is the one's weight and 256 times the
- * other's. So a sum of products of these is S + 256 T, and S is that of their lower bytes. */
-static void lenet_dense(const uint8_t *x, int pairs, lenet_entry *list, const int16_t *weights,
-                        int32_t *sums, int blocks)
-{
-    lenet_entry *end = list;
-    for (int i = 0; i < 2 * pairs; i++)
-        if (x[i]) {
-            end->values = x[i];
-            end++->weights = (uint16_t)(8 * (i / 2) + (i & 1));
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    uint32_t t0 = 0, t1 = 0, t2 = 0, t3 = 0;
+    for (; list->values; list++) {
+        const int16_t *const w = weights + list->weights / 2;
+#define LENET_ADD(value, at) \
+    t0 += (uint32_t)(w[at] * value), s0 += (int8_t)w[at] * value; \
+    t1 += (uint32_t)(w[2 + at] * value), s1 += (int8_t)w[2 + at] * value; \
+    t2 += (uint32_t)(w[4 + at] * value), s2 += (int8_t)w[4 + at] * value; \
+    t3 += (uint32_t)(w[6 + at] * value), s3 += (int8_t)w[6 + at] * value;
+        const int32_t first = list->values & 0xffff, second = list->values >> 16;
+        if (first) {
+            LENET_ADD(first, 0)
         }
-    for (; blocks; blocks--, sums += 8, weights += 8 * pairs) {
-        int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-        uint32_t t0 = 0, t1 = 0, t2 = 0, t3 = 0; /* they may wrap, the difference does not */
-        for (const lenet_entry *entry = list; entry < end; entry++) {
-            const int32_t value = entry->values;
-            const int16_t *const w = weights + entry->weights;
-            t0 += (uint32_t)(w[0] * value), s0 += (int8_t)w[0] * value;
-            t1 += (uint32_t)(w[2] * value), s1 += (int8_t)w[2] * value;
-            t2 += (uint32_t)(w[4] * value), s2 += (int8_t)w[4] * value;
-            t3 += (uint32_t)(w[6] * value), s3 += (int8_t)w[6] * value;
+        if (second) {
+            LENET_ADD(second, 1)
         }
-        sums[0] = s0;
-        sums[1] = lenet_upper(s0, t0);
-        sums[2] = s1;
-        sums[3] = lenet_upper(s1, t1);
-        sums[4] = s2;
-        sums[5] = lenet_upper(s2, t2);
-        sums[6] = s3;
-        sums[7] = lenet_upper(s3, t3);
     }
+    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+    sums[4] = (int32_t)t0, sums[5] = (int32_t)t1, sums[6] = (int32_t)t2, sums[7] = (int32_t)t3;
 }
