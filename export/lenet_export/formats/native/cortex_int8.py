@@ -7,6 +7,7 @@ convolutions skip black. conv2 is Winograd's F(2,3) along rows (Lavin and Gray 2
 integers with twice the filters.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -87,8 +88,6 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
     """The generated parts of ``c/cortex/int8.c`` by name."""
     conv1, conv2, *rest = quantized.layers
     dense = tuple(rest)
-    channels, count = len(conv1.bias), len(conv2.bias)
-    even = channels + channels % 2
     codes = pixel_codes(quantized, preprocessing)
     ink = codes - codes[0]
     if np.abs(ink).max() >= 2**15:
@@ -99,6 +98,7 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
     first = outputs(conv1, _bias(conv1, np.full(1, codes[0])), 2**31 - 1, "conv1")
     black = rounded(first.bias, conv1.scale)
     filters, second, left = _winograd(conv2, black)
+    channels, count = len(conv1.bias), len(conv2.bias)
     sizes = {
         "PADDING": preprocessing.padding,
         "ROWS": ROWS,
@@ -106,10 +106,12 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
         "READ_COLUMNS": min(SIDE - preprocessing.padding, 2 * ROWS + 2),
         "TILES": TILES,
         "CHANNELS": channels,
-        "CHANNELS_EVEN": even,
+        "CHANNELS_EVEN": -(-channels // 2) * 2,
+        "CHANNELS_FOUR": -(-channels // 4) * 4,
         "OUTPUTS": count,
         "CONV2_LEFT": left,
         "CONV2_SHIFT": second.shift,
+        "CONV2_TAPS": -(-9 * channels // 16) * 16,
         "LONGEST": max(map(_inputs, dense)),
         "WIDEST": _widest(quantized),
         "LAST": f"lenet_dense{len(dense) - 1}_output",
@@ -121,17 +123,25 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
             [
                 "/* Codes of pixels, less black's. */\n",
                 array("lenet_pixel", ink.astype(np.int16)),
-                "/* [channel][row of the filter][(a, b), (b, c)] */\n",
-                array("lenet_conv1", conv1.weight[:, 0][:, :, [0, 1, 1, 2]].astype(np.int16)),
                 _outputs("lenet_conv1_output", first),
-                array("lenet_conv1_black", np.pad(black, (0, even - channels)).astype(np.uint8)),
-                "/* [output][position][pair of channels][row of the filter][channel] */\n",
-                array("lenet_conv2", filters.reshape(-1)),
-                _outputs("lenet_conv2_output", second),
-                array("lenet_black", after.astype(np.uint8)),
-                *_dense(dense, count),
+                array("lenet_conv1_blacks", black.astype(np.uint8)),
             ]
         ),
+        "pairs_constants.c": "".join(
+            [
+                "typedef int16_t lenet_weights;\n",
+                "/* [channel][row of the filter][(a, b), (b, c)] */\n",
+                array(
+                    "lenet_conv1_filters", conv1.weight[:, 0][:, :, [0, 1, 1, 2]].astype(np.int16)
+                ),
+                "/* [output][position][pair of channels][row of the filter][channel] */\n",
+                array("lenet_conv2_filters", filters.reshape(-1)),
+                _outputs("lenet_conv2_output", second),
+                array("lenet_black", after.astype(np.uint8)),
+                *_dense_pairs(dense, count),
+            ]
+        ),
+        "bytes_constants.c": "".join(_bytes(quantized, second, after)),
         "arrays.c": "".join(
             f"    uint8_t x{i}[{_inputs(layer)}];\n" for i, layer in enumerate(dense)
         ),
@@ -139,8 +149,44 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
     }
 
 
+def _bytes(quantized: Quantized, second: Outputs, black: Integers) -> Iterator[str]:
+    """The same for vectors of bytes."""
+    conv1, conv2, *dense = quantized.layers
+    taps = conv1.weight.reshape(len(conv1.bias), 9).T
+    yield "typedef int8_t lenet_weights;\n/* [tap][channel] */\n"
+    padded = np.pad(taps, ((0, 0), (0, -taps.shape[1] % 4)))
+    yield array("lenet_conv1_taps", np.ascontiguousarray(padded).astype(np.int16))
+    rows = conv2.weight.transpose(0, 2, 3, 1).reshape(len(conv2.bias), -1)
+    yield "/* [output][row, column, channel] */\n"
+    yield _rows("lenet_conv2_taps", rows)
+    yield _outputs("lenet_conv2_output", dataclasses.replace(second, bias=_signed(conv2)))
+    yield array("lenet_black", (black - 128).astype(np.int8).view(np.uint8))
+    yield "/* [output][input]; the first's inputs are (y, x, channel) */\n"
+    for number, layer in enumerate(dense):
+        weight = layer.weight
+        if number == 0:
+            grid = weight.reshape(len(weight), len(conv2.bias), -1)
+            weight = grid.swapaxes(1, 2).reshape(len(weight), -1)
+        yield _rows(f"lenet_dense{number}", weight)
+        values = dataclasses.replace(_dense_outputs(tuple(dense), number), bias=_signed(layer))
+        yield _outputs(f"lenet_dense{number}_output", values)
+
+
+def _signed(layer: QuantizedLayer) -> Integers:
+    """Biases for codes less 128."""
+    weight = layer.weight.astype(np.int64).reshape(len(layer.bias), -1)
+    bias: Integers = layer.bias + 128 * weight.sum(axis=1)
+    return bias
+
+
+def _rows(name: str, weight: NDArray[np.signedinteger[Any]]) -> str:
+    count, inputs = weight.shape
+    padded = np.pad(weight, ((0, -count % 4), (0, -inputs % 16))).astype(np.int8)
+    return array(name, np.ascontiguousarray(padded).reshape(-1))
+
+
 def workspace(quantized: Quantized) -> int:
-    """The bytes of lenet_memory in ``c/cortex/int8.c``."""
+    """The bytes of lenet_memory in ``c/cortex/pairs.c``; ``mve.c`` needs less."""
     channels, dense = len(quantized.layers[0].bias), quantized.layers[2:]
     even = channels + channels % 2
     rows = 2 * (4 * (2 * ROWS + 2) + 4 * ROWS * even + 16 + 16 * even)
@@ -180,7 +226,7 @@ def _winograd(layer: QuantizedLayer, black: Integers) -> tuple[NDArray[np.int16]
     return pairs, Outputs(bias << fold, found.multiplier, found.scale, shift), shift - 1 - fold
 
 
-def _dense(layers: tuple[QuantizedLayer, ...], channels: int) -> Iterator[str]:
+def _dense_pairs(layers: tuple[QuantizedLayer, ...], channels: int) -> Iterator[str]:
     yield "/* [block of eight outputs][pair of inputs][two outputs][input], see lenet_dense */\n"
     for number, layer in enumerate(layers):
         weight = layer.weight.astype(np.int64)
@@ -208,20 +254,21 @@ def _dense_outputs(layers: tuple[QuantizedLayer, ...], number: int) -> Outputs:
 
 
 def _outputs(name: str, values: Outputs) -> str:
-    rows = zip(values.bias, values.multiplier, values.scale.view(np.uint32), strict=True)
+    # In fours, as vectors read them.
+    bias, multiplier, scale = (
+        np.pad(field, (0, -len(field) % 4))
+        for field in (values.bias, values.multiplier, values.scale.view(np.uint32))
+    )
+    rows = zip(bias, multiplier, scale, strict=True)
     text = ",\n ".join(f"{{{bias}, {multiplier}, 0x{scale:08x}}}" for bias, multiplier, scale in rows)
-    return f"static const lenet_output {name}[{len(values.bias)}] = {{{text}}};\n"
+    return f"static const lenet_output {name}[{len(bias)}] = {{{text}}};\n"
 
 
 def _layers(layers: tuple[QuantizedLayer, ...]) -> Iterator[str]:
     """All dense layers of an image."""
     for i, layer in enumerate(layers):
         count, inputs = layer.weight.shape
-        blocks = -(-count // BLOCK)
-        yield (
-            f"    lenet_dense(work->x{i}, {-(-inputs // 2)}, work->now.list, lenet_dense{i}, sums, "
-            f"{blocks});\n"
-        )
+        yield f"    lenet_dense(work, work->x{i}, {inputs}, lenet_dense{i}, {count});\n"
         if i < len(layers) - 1:
             shift = _dense_outputs(layers, i).shift
             yield f"    lenet_codes(sums, lenet_dense{i}_output, {shift}, work->x{i + 1}, {count}, {_inputs(layers[i+1])});\n"

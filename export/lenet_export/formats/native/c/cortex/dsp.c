@@ -1,8 +1,6 @@
 /* ---- SMLAD: two products of int16 an instruction, on Cortex-M4, M7 and M33 ----
  *
  * In assembly, because these loops need all fourteen registers. What they compute is in plain.c. */
-#include <arm_acle.h>
-
 #define lenet_add __sadd16
 #define lenet_sub __ssub16
 

@@ -22,33 +22,6 @@ typedef struct {
 
 #include "cortex/rounding.c"
 
-/* A pair of inputs of a dense layer that are not both zero, and where its weights begin. After the
- * last one comes a pair of zeros. */
-typedef struct {
-    int32_t values;
-    int32_t weights;
-} lenet_entry;
-
-/* A pixel's channels are pairs. */
-typedef struct {
-    int16_t pixels[4][PIXEL_COLUMNS]; /* rows, the fifth in place of the first */
-    int16_t pooled[4][ROWS][CHANNELS_EVEN];
-    int16_t window[4][4];
-    int16_t tile[4][CHANNELS_EVEN / 2][4][2]; /* [position][pair of channels][row][channel] */
-} lenet_rows;
-
-typedef struct {
-    union {
-        lenet_rows rows;
-        lenet_entry list[LONGEST / 2 + 1];
-    } now;
-    int32_t sums[WIDEST];
-#include "arrays.c"
-} lenet_memory;
-
-typedef char lenet_memory_fits[sizeof(lenet_memory) <= sizeof(lenet_workspace) ? 1 : -1];
-
-#include "constants.c"
 /* Two int16 that lie side by side at an address which four divides. */
 static inline int32_t lenet_load(const int16_t *p)
 {
@@ -62,11 +35,14 @@ static inline void lenet_store(int16_t *p, int32_t two)
     memcpy(LENET_FOUR(p), &two, sizeof two);
 }
 
-#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
-#include "cortex/dsp.c"
+#include "constants.c"
+#if defined(__ARM_FEATURE_MVE)
+#include "cortex/mve.c"
 #else
-#include "cortex/plain.c"
+#include "cortex/pairs.c"
 #endif
+
+typedef char lenet_memory_fits[sizeof(lenet_memory) <= sizeof(lenet_workspace) ? 1 : -1];
 
 /* The next row of pixels, without black's code; black where there is none. */
 static void lenet_read(const uint8_t *pixels, int y, int16_t *row)
@@ -82,68 +58,41 @@ static void lenet_read(const uint8_t *pixels, int y, int16_t *row)
         row[x++] = 0;
 }
 
-/* A row of conv1, pooled, from four rows of pixels: codes without black's.
- * Returns a bit for each pixel that is not black. */
+/* A row of conv1, pooled, from four rows of pixels.
+ * Returns a bit for each pixel whose surrounding is not black. */
 static uint32_t lenet_conv1_row(lenet_memory *work, int y)
 {
     lenet_rows *const rows = &work->now.rows;
+    const int16_t *const p0 = rows->pixels[2 * y & 3], *const p1 = rows->pixels[(2 * y + 1) & 3],
+                  *const p2 = rows->pixels[(2 * y + 2) & 3],
+                  *const p3 = rows->pixels[(2 * y + 3) & 3];
     uint32_t bits = 0;
-    const int16_t *const p[4] = {
-        rows->pixels[2 * y & 3], rows->pixels[(2 * y + 1) & 3], rows->pixels[(2 * y + 2) & 3],
-        rows->pixels[(2 * y + 3) & 3]};
-    int32_t left[4], right[4];
-    for (int i = 0; i < 4; i++)
-        right[i] = lenet_load(p[i]);
+    int32_t a0, a1, a2, a3, b0 = lenet_load(p0), b1 = lenet_load(p1), b2 = lenet_load(p2),
+                            b3 = lenet_load(p3);
     for (int x = 0; x < ROWS; x++) {
-        int16_t *const pooled = rows->pooled[y & 3][x];
-        for (int i = 0; i < 4; i++) {
-            left[i] = right[i];
-            right[i] = lenet_load(p[i] + 2 * x + 2);
-        }
-        if (!(left[0] | left[1] | left[2] | left[3] | right[0] | right[1] | right[2] | right[3])) {
-            for (int k = 0; k < CHANNELS; k++)
-                pooled[k] = 0;
+        const int right = 2 * x + 2;
+        a0 = b0, a1 = b1, a2 = b2, a3 = b3;
+        b0 = lenet_load(p0 + right), b1 = lenet_load(p1 + right);
+        b2 = lenet_load(p2 + right), b3 = lenet_load(p3 + right);
+        if (!(a0 | a1 | a2 | a3 | b0 | b1 | b2 | b3)) {
+            lenet_conv1_black(rows, y, x);
             continue;
         }
-        for (int i = 0; i < 4; i++) {
-            lenet_store(rows->window[i], left[i]);
-            lenet_store(rows->window[i] + 2, right[i]);
-        }
         bits |= (uint32_t)1 << x;
-        lenet_conv1_sums(rows->window[0], lenet_conv1[0][0], work->sums, work->sums + CHANNELS);
-        for (int k = 0; k < CHANNELS; k++) {
-            const lenet_output *const output = lenet_conv1_output + k;
-            pooled[k] = (int16_t)(lenet_code(work->sums[k] + output->bias, 0, output) -
-                                  lenet_conv1_black[k]);
-        }
+        lenet_store(rows->window[0], a0), lenet_store(rows->window[0] + 2, b0);
+        lenet_store(rows->window[1], a1), lenet_store(rows->window[1] + 2, b1);
+        lenet_store(rows->window[2], a2), lenet_store(rows->window[2] + 2, b2);
+        lenet_store(rows->window[3], a3), lenet_store(rows->window[3] + 2, b3);
+        lenet_conv1(work, y, x);
     }
     return bits;
 }
 
-/* Four rows of four pooled pixels, in Winograd's domain: F(2,3) along rows. */
-static void lenet_transform(lenet_rows *rows, int y, int x)
-{
-    for (int r = 0; r < 4; r++) {
-        const int16_t *const d = rows->pooled[(y + r) & 3][x];
-        for (int c = 0; c < CHANNELS_EVEN; c += 2) {
-            const int32_t d0 = lenet_load(d + c), d1 = lenet_load(d + CHANNELS_EVEN + c),
-                          d2 = lenet_load(d + 2 * CHANNELS_EVEN + c),
-                          d3 = lenet_load(d + 3 * CHANNELS_EVEN + c);
-            lenet_store(rows->tile[0][c / 2][r], lenet_add(d1, d2));
-            lenet_store(rows->tile[1][c / 2][r], lenet_sub(d2, d1));
-            lenet_store(rows->tile[2][c / 2][r], lenet_sub(d0, d2));
-            lenet_store(rows->tile[3][c / 2][r], lenet_sub(d3, d1));
-        }
-    }
-}
-
-/* All features, in the order of the first dense layer's pairs: a tile and its right neighbour. */
+/* All features, in the order of the first dense layer's inputs. */
 static void lenet_features(const uint8_t *pixels, lenet_memory *work)
 {
     lenet_rows *const rows = &work->now.rows;
     uint32_t ink[4] = {0, 0, 0, 0};
-    for (int i = 0; i < 4 * ROWS; i++)
-        rows->pooled[i / ROWS][i % ROWS][CHANNELS_EVEN - 1] = 0;
     for (int y = 0; y < 2; y++)
         lenet_read(pixels, y, rows->pixels[y]);
     for (int y = 0; y < ROWS; y++) {
@@ -154,57 +103,14 @@ static void lenet_features(const uint8_t *pixels, lenet_memory *work)
             continue;
         const uint32_t any = ink[0] | ink[1] | ink[2] | ink[3];
         for (int t = 0; t < TILES; t++) {
-            uint8_t *const features =
-                work->x0 + 2 * OUTPUTS * (TILES / 2 * (y / 2 - 1) + t / 2) + (t & 1);
-            if (!(any >> 2 * t & 15)) {
+            uint8_t *const features = LENET_FEATURES(work->x0, y / 2 - 1, t);
+            if (any >> 2 * t & 15)
+                lenet_conv2(work, y + 1, 2 * t, features);
+            else
                 for (int k = 0; k < OUTPUTS; k++)
-                    features[2 * k] = lenet_black[k];
-                continue;
-            }
-            lenet_transform(rows, y + 1, 2 * t);
-            lenet_conv2_sums(rows->tile[0][0][0], lenet_conv2, work->sums, work->sums + OUTPUTS);
-            for (int k = 0; k < OUTPUTS; k++) {
-                const lenet_output *const output = lenet_conv2_output + k;
-                const int32_t sum = (work->sums[k] + output->bias) * (1 << CONV2_LEFT);
-                features[2 * k] = lenet_code(sum, CONV2_SHIFT, output);
-            }
+                    features[LENET_APART * k] = lenet_black[k];
         }
     }
-}
-
-/* Sums of a dense layer without biases. Weights are [block of eight outputs][pair of inputs], and
- * there [two outputs][input of the pair]: an int16 that is the one's weight and 256 times the
- * other's. So a sum of products of these is S + 256 T, and S is that of their lower bytes. */
-static void lenet_dense(const uint8_t *x, int pairs, lenet_entry *list, const int16_t *weights,
-                        int32_t *sums, int blocks)
-{
-    lenet_entry *entry = list;
-    for (int i = 0; i < pairs; i++) {
-        const int32_t values = x[2 * i] | x[2 * i + 1] << 16;
-        if (values) {
-            entry->values = values;
-            entry++->weights = 16 * i;
-        }
-    }
-    entry->values = 0;
-    for (; blocks; blocks--, sums += 8, weights += 8 * pairs) {
-        int32_t both[8];
-        lenet_dense_sums(list, weights, both);
-        for (int i = 0; i < 4; i++) {
-            sums[2 * i] = both[i];
-            sums[2 * i + 1] = (int32_t)((uint32_t)both[4 + i] - (uint32_t)both[i]) >> 8;
-        }
-    }
-}
-
-/* The codes of a dense layer's sums, and zeros up to the next layer's inputs. */
-static void lenet_codes(const int32_t *sums, const lenet_output *output, int shift, uint8_t *codes,
-                        int count, int inputs)
-{
-    for (int i = 0; i < count; i++, output++)
-        codes[i] = lenet_code((sums[i] + output->bias) * (1 << shift), shift, output);
-    for (; count < inputs; count++)
-        codes[count] = 0;
 }
 
 int lenet_classify(const uint8_t pixels[LENET_PIXELS], float logits[LENET_LOGITS],

@@ -73,6 +73,10 @@ static inline uint8_t lenet_code(int32_t sum, int shift, const lenet_output *out
     const int32_t code = (int32_t)((int64_t)sum * output->multiplier >> 32) + (1 << 11) + 8;
     if ((code & 0xff0) == 0)
         return lenet_exact(sum >> shift, output->scale);
+#if defined(__ARM_FEATURE_SAT)
+    return (uint8_t)__usat(code >> 12, 8);
+#else
     const int32_t whole = code >> 12;
     return (uint8_t)(whole < 0 ? 0 : whole > 255 ? 255 : whole);
+#endif
 }

@@ -3,6 +3,10 @@
 #include <stddef.h>
 #include <string.h>
 
+#if defined(__ARM_FEATURE_SAT) || defined(__ARM_FEATURE_DSP)
+#include <arm_acle.h>
+#endif
+
 const char lenet_version[] = "VERSION";
 const char lenet_weights_sha256[] = "WEIGHTS";
 
