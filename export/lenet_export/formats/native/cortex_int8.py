@@ -124,12 +124,12 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
                 "/* Codes of pixels, less black's. */\n",
                 array("lenet_pixel", ink.astype(np.int16)),
                 _outputs("lenet_conv1_output", first),
-                array("lenet_conv1_blacks", black.astype(np.uint8)),
             ]
         ),
         "pairs_constants.c": "".join(
             [
                 "typedef int16_t lenet_weights;\n",
+                array("lenet_conv1_blacks", black.astype(np.uint8)),
                 "/* [channel][row of the filter][(a, b), (b, c)] */\n",
                 array(
                     "lenet_conv1_filters", conv1.weight[:, 0][:, :, [0, 1, 1, 2]].astype(np.int16)
@@ -141,7 +141,7 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
                 *_dense_pairs(dense, count),
             ]
         ),
-        "bytes_constants.c": "".join(_bytes(quantized, second, after)),
+        "bytes_constants.c": "".join(_bytes(quantized, black, second, after)),
         "arrays.c": "".join(
             f"    uint8_t x{i}[{_inputs(layer)}];\n" for i, layer in enumerate(dense)
         ),
@@ -149,25 +149,35 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
     }
 
 
-def _bytes(quantized: Quantized, second: Outputs, black: Integers) -> Iterator[str]:
-    """The same for vectors of bytes."""
+def _bytes(
+    quantized: Quantized, before: Integers, second: Outputs, after: Integers
+) -> Iterator[str]:
+    """The parts for vectors of bytes.
+
+    Args:
+        quantized: the network.
+        before: what black becomes of after conv1.
+        second: conv2's outputs.
+        after: what black becomes of after conv2.
+    """
     conv1, conv2, *dense = quantized.layers
     taps = conv1.weight.reshape(len(conv1.bias), 9).T
     yield "typedef int8_t lenet_weights;\n/* [tap][channel] */\n"
     padded = np.pad(taps, ((0, 0), (0, -taps.shape[1] % 4)))
+    yield array("lenet_conv1_blacks", (before - 128).astype(np.int8))
     yield array("lenet_conv1_taps", np.ascontiguousarray(padded).astype(np.int16))
     rows = conv2.weight.transpose(0, 2, 3, 1).reshape(len(conv2.bias), -1)
-    yield "/* [output][row, column, channel] */\n"
-    yield _rows("lenet_conv2_taps", rows)
+    yield "/* [two outputs][sixteen of (row, column, channel)][output] */\n"
+    yield _blocks("lenet_conv2_taps", rows, 2)
     yield _outputs("lenet_conv2_output", dataclasses.replace(second, bias=_signed(conv2)))
-    yield array("lenet_black", (black - 128).astype(np.int8).view(np.uint8))
-    yield "/* [output][input]; the first's inputs are (y, x, channel) */\n"
+    yield array("lenet_black", (after - 128).astype(np.int8).view(np.uint8))
+    yield "/* [four outputs][sixteen inputs][output]; the first's are (y, x, channel) */\n"
     for number, layer in enumerate(dense):
         weight = layer.weight
         if number == 0:
             grid = weight.reshape(len(weight), len(conv2.bias), -1)
             weight = grid.swapaxes(1, 2).reshape(len(weight), -1)
-        yield _rows(f"lenet_dense{number}", weight)
+        yield _blocks(f"lenet_dense{number}", weight, 4)
         values = dataclasses.replace(_dense_outputs(tuple(dense), number), bias=_signed(layer))
         yield _outputs(f"lenet_dense{number}_output", values)
 
@@ -179,10 +189,12 @@ def _signed(layer: QuantizedLayer) -> Integers:
     return bias
 
 
-def _rows(name: str, weight: NDArray[np.signedinteger[Any]]) -> str:
+def _blocks(name: str, weight: NDArray[np.signedinteger[Any]], size: int) -> str:
+    """Weights ``(outputs, inputs)``: so many outputs side by side for every sixteen inputs."""
     count, inputs = weight.shape
-    padded = np.pad(weight, ((0, -count % 4), (0, -inputs % 16))).astype(np.int8)
-    return array(name, np.ascontiguousarray(padded).reshape(-1))
+    padded = np.pad(weight, ((0, -count % size), (0, -inputs % 16))).astype(np.int8)
+    blocks = padded.reshape(-1, size, padded.shape[1] // 16, 16).swapaxes(1, 2)
+    return array(name, np.ascontiguousarray(blocks).reshape(-1))
 
 
 def workspace(quantized: Quantized) -> int:

@@ -56,8 +56,7 @@ static void lenet_codes(const int32_t *sums, const lenet_output *output, int shi
 
 static void lenet_conv1_black(lenet_rows *rows, int y, int x)
 {
-    for (int k = 0; k < CHANNELS; k++)
-        rows->pooled[y & 3][CHANNELS * x + k] = (int8_t)(lenet_conv1_blacks[k] - 128);
+    memcpy(rows->pooled[y & 3] + CHANNELS * x, lenet_conv1_blacks, CHANNELS);
 }
 
 static void lenet_conv1(lenet_memory *work, int y, int x)
@@ -83,6 +82,37 @@ static void lenet_conv1(lenet_memory *work, int y, int x)
     memcpy(work->now.rows.pooled[y & 3] + CHANNELS * x, codes, CHANNELS);
 }
 
+/* Sixteen taps of two outputs at four places; the sums go to the even registers. */
+#define LENET_TAPS(first) \
+    "vldrb.8 q0, [r1], #16\n vldrb.8 q1, [r3], #16\n vldrb.8 q2, [r5], #16\n" \
+    "vldrb.8 q3, [r7], #16\n vldrb.8 q4, [r9], #16\n vldrb.8 q5, [r9], #16\n" \
+    "vmladav" first ".s8 r0, q4, q0\n vmladav" first ".s8 r2, q4, q1\n" \
+    "vmladav" first ".s8 r4, q4, q2\n vmladav" first ".s8 r6, q4, q3\n" \
+    "vmladav" first ".s8 r8, q5, q0\n vmladav" first ".s8 r10, q5, q1\n" \
+    "vmladav" first ".s8 r12, q5, q2\n vmladav" first ".s8 lr, q5, q3\n"
+#define LENET_LARGER(a, b) "cmp " a ", " b "\n it lt\n movlt " a ", " b "\n"
+#define LENET_TEXT(macro) LENET_QUOTED(macro)
+#define LENET_QUOTED(text) #text
+
+/* The largest of a pooling window's four sums of conv2, for each output. In assembly, because a sum
+ * takes an even register, and there are eight. */
+static __attribute__((naked, noinline)) void lenet_conv2_sums(const int8_t *tile, const int8_t *w,
+                                                              int32_t *sums, int32_t *end)
+{
+    (void)tile, (void)w, (void)sums, (void)end;
+    __asm__ volatile(
+        "push {r3, r4-r11, lr}\n vpush {d8-d11}\n"
+        "mov r9, r1\n mov r11, r2\n mov r1, r0\n"
+        "1: add r3, r1, #" LENET_TEXT(CONV2_TAPS) "\n add r5, r3, #" LENET_TEXT(CONV2_TAPS) "\n"
+        "add r7, r5, #" LENET_TEXT(CONV2_TAPS) "\n"
+        LENET_TAPS("") ".rept " LENET_TEXT(CONV2_TAPS) "/16-1\n" LENET_TAPS("a") ".endr\n"
+        LENET_LARGER("r0", "r2") LENET_LARGER("r4", "r6") LENET_LARGER("r0", "r4")
+        LENET_LARGER("r8", "r10") LENET_LARGER("r12", "lr") LENET_LARGER("r8", "r12")
+        "sub r1, #" LENET_TEXT(CONV2_TAPS) "\n strd r0, r8, [r11], #8\n"
+        "ldr r0, [sp, #32]\n cmp r11, r0\n blo 1b\n"
+        "vpop {d8-d11}\n add sp, #4\n pop {r4-r11, pc}\n");
+}
+
 static void lenet_conv2(lenet_memory *work, int y, int x, uint8_t *features)
 {
     lenet_rows *const rows = &work->now.rows;
@@ -90,36 +120,24 @@ static void lenet_conv2(lenet_memory *work, int y, int x, uint8_t *features)
         for (int r = 0; r < 3; r++)
             memcpy(rows->tile[i] + 3 * CHANNELS * r,
                    rows->pooled[(y + i / 2 + r) & 3] + CHANNELS * (x + i % 2), 3 * CHANNELS);
-    const int8_t *w = lenet_conv2_taps;
-    for (int k = 0; k < OUTPUTS; k++, w += CONV2_TAPS) {
-        int32_t s00 = 0, s01 = 0, s10 = 0, s11 = 0;
-        for (int i = 0; i < CONV2_TAPS; i += 16) {
-            const int8x16_t taps = vldrbq_s8(w + i);
-            s00 = vmladavaq_s8(s00, taps, vldrbq_s8(rows->tile[0] + i));
-            s01 = vmladavaq_s8(s01, taps, vldrbq_s8(rows->tile[1] + i));
-            s10 = vmladavaq_s8(s10, taps, vldrbq_s8(rows->tile[2] + i));
-            s11 = vmladavaq_s8(s11, taps, vldrbq_s8(rows->tile[3] + i));
-        }
-        const int32_t most = s00 > s01 ? s00 : s01, more = s10 > s11 ? s10 : s11;
-        work->sums[k] = most > more ? most : more;
-    }
+    lenet_conv2_sums(rows->tile[0], lenet_conv2_taps, work->sums, work->sums + OUTPUTS);
     lenet_codes(work->sums, lenet_conv2_output, CONV2_SHIFT, features, OUTPUTS, 0);
 }
 
-/* Sums of a dense layer without biases. Weights are [output][input]. */
-static void lenet_dense(lenet_memory *work, const uint8_t *x, int inputs, const lenet_weights *weights,
-                        int outputs)
+/* Sums of a dense layer without biases. Weights are [block of four outputs][sixteen inputs] and
+ * there [output][input]. */
+static void lenet_dense(lenet_memory *work, const uint8_t *x, int inputs,
+                        const lenet_weights *weights, int outputs)
 {
-    inputs = (inputs + 15) / 16 * 16;
-    for (int32_t *sums = work->sums; outputs > 0; outputs -= 4, sums += 4, weights += 4 * inputs) {
+    const int8_t *const begin = (const int8_t *)x, *const end = begin + inputs;
+    for (int32_t *sums = work->sums; outputs > 0; outputs -= 4, sums += 4) {
         int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-        const int8_t *w0 = weights, *w1 = w0 + inputs, *w2 = w1 + inputs, *w3 = w2 + inputs;
-        for (int i = 0; i < inputs; i += 16) {
-            const int8x16_t codes = vldrbq_s8((const int8_t *)x + i);
-            s0 = vmladavaq_s8(s0, codes, vldrbq_s8(w0 + i));
-            s1 = vmladavaq_s8(s1, codes, vldrbq_s8(w1 + i));
-            s2 = vmladavaq_s8(s2, codes, vldrbq_s8(w2 + i));
-            s3 = vmladavaq_s8(s3, codes, vldrbq_s8(w3 + i));
+        for (const int8_t *p = begin; p < end; p += 16, weights += 64) {
+            const int8x16_t codes = vldrbq_s8(p);
+            s0 = vmladavaq_s8(s0, codes, vldrbq_s8(weights));
+            s1 = vmladavaq_s8(s1, codes, vldrbq_s8(weights + 16));
+            s2 = vmladavaq_s8(s2, codes, vldrbq_s8(weights + 32));
+            s3 = vmladavaq_s8(s3, codes, vldrbq_s8(weights + 48));
         }
         sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
     }

@@ -13,13 +13,6 @@ static inline int32_t lenet_sub(int32_t a, int32_t b)
     return (int32_t)(((p | upper) - (q & ~upper)) ^ ((p ^ ~q) & upper));
 }
 
-/* The largest. */
-static inline int32_t lenet_largest(int32_t a, int32_t b, int32_t c, int32_t d)
-{
-    const int32_t e = a > b ? a : b, f = c > d ? c : d;
-    return e > f ? e : f;
-}
-
 /* The largest of a pooling window's four sums of conv1, for each output. Of a filter's row (a, b, c)
  * the weights are (a, b) and (b, c). */
 static void lenet_conv1_sums(const int16_t *window, const int16_t *w, int32_t *sums, int32_t *end)

@@ -80,3 +80,10 @@ static inline uint8_t lenet_code(int32_t sum, int shift, const lenet_output *out
     return (uint8_t)(whole < 0 ? 0 : whole > 255 ? 255 : whole);
 #endif
 }
+
+/* The largest of a pooling window. */
+static inline int32_t lenet_largest(int32_t a, int32_t b, int32_t c, int32_t d)
+{
+    const int32_t e = a > b ? a : b, f = c > d ? c : d;
+    return e > f ? e : f;
+}
