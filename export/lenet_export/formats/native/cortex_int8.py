@@ -99,6 +99,7 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
     black = rounded(first.bias, conv1.scale)
     filters, second, left = _winograd(conv2, black)
     channels, count = len(conv1.bias), len(conv2.bias)
+    taps = conv1.weight[:, 0][:, :, [0, 1, 1, 2]].astype(np.int16)
     sizes = {
         "PADDING": preprocessing.padding,
         "ROWS": ROWS,
@@ -128,14 +129,11 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
         ),
         "pairs_constants.c": "".join(
             [
-                "typedef int16_t lenet_weights;\n",
-                array("lenet_conv1_blacks", black.astype(np.uint8)),
+                                array("lenet_conv1_blacks", black.astype(np.uint8)),
                 "/* [channel][row of the filter][(a, b), (b, c)] */\n",
-                array(
-                    "lenet_conv1_filters", conv1.weight[:, 0][:, :, [0, 1, 1, 2]].astype(np.int16)
-                ),
-                "/* [output][position][pair of channels][row of the filter][channel] */\n",
-                array("lenet_conv2_filters", filters.reshape(-1)),
+                array("lenet_conv1_filters", taps, "lenet_number"),
+                "/* [output][position][channel] */\n",
+                array("lenet_conv2_filters", filters.reshape(-1), "lenet_number"),
                 _outputs("lenet_conv2_output", second),
                 array("lenet_black", after.astype(np.uint8)),
                 *_dense_pairs(dense, count),
@@ -162,7 +160,7 @@ def _bytes(
     """
     conv1, conv2, *dense = quantized.layers
     taps = conv1.weight.reshape(len(conv1.bias), 9).T
-    yield "typedef int8_t lenet_weights;\n/* [tap][channel] */\n"
+    yield "/* [tap][channel] */\n"
     padded = np.pad(taps, ((0, 0), (0, -taps.shape[1] % 4)))
     yield array("lenet_conv1_blacks", (before - 128).astype(np.int8))
     yield array("lenet_conv1_taps", np.ascontiguousarray(padded).astype(np.int16))
@@ -201,7 +199,7 @@ def workspace(quantized: Quantized) -> int:
     """The bytes of lenet_memory in ``c/cortex/pairs.c``; ``mve.c`` needs less."""
     channels, dense = len(quantized.layers[0].bias), quantized.layers[2:]
     even = channels + channels % 2
-    rows = 2 * (4 * (2 * ROWS + 2) + 4 * ROWS * even + 16 + 16 * even)
+    rows = 4 * (4 * (2 * ROWS + 2) + 4 + 4 * ROWS * even + 16 + 16 * even)
     longest = max(map(_inputs, dense))
     return max(rows, 8 * (longest // 2 + 1)) + 4 * _widest(quantized) + sum(map(_inputs, dense))
 
@@ -222,20 +220,23 @@ def _bias(layer: QuantizedLayer, black: Integers) -> Integers:
 
 
 def _winograd(layer: QuantizedLayer, black: Integers) -> tuple[NDArray[np.int16], Outputs, int]:
-    """conv2's filters ``(output, position, pair, row, channel)``, its outputs, and by how many bits
-    their sums are shifted when they are done."""
+    """conv2's filters ``(output, position, channel)``, its outputs, and by how many bits their sums
+    are shifted when they are done."""
     weight = layer.weight.astype(np.int64)
-    count, channels = weight.shape[:2]
-    filters = np.einsum("ja,ocra->ojcr", _FILTER, weight)
-    bias = 2 * _bias(layer, black)
-    largest = int((2 * 255 * np.abs(filters).sum(axis=(1, 2, 3)) + np.abs(bias)).max())
-    found = outputs(layer, bias, largest, "conv2")
+    filters = np.einsum("ia,jb,ocab->oijc", _FILTER, _FILTER, weight)
+    bias = 4 * _bias(layer, black)
+    largest = int((4 * 255 * np.abs(filters).sum(axis=(1, 2, 3)) + np.abs(bias)).max())
+    found = outputs(layer, bias, largest // 4, "conv2")
     room = int(np.floor(np.log2((2**15 - 1) / max(1, np.abs(filters).max()))))
-    fold = min(room, max(0, found.shift - 1))
-    padded = np.pad(filters << fold, ((0, 0), (0, 0), (0, channels % 2), (0, 0)))
-    pairs = padded.reshape(count, 4, -1, 2, 3).swapaxes(3, 4).astype(np.int16)
-    shift = max(found.shift, 1)
-    return pairs, Outputs(bias << fold, found.multiplier, found.scale, shift), shift - 1 - fold
+    fold = max(0, min(room, found.shift - 2))
+    padded = np.pad(filters << fold, ((0, 0), (0, 0), (0, 0), (0, weight.shape[1] % 2)))
+    shift = max(found.shift, 2)
+    multiplier = found.multiplier >> (shift - found.shift)
+    return (
+        padded.astype(np.int16),
+        Outputs(bias << fold, multiplier, found.scale, shift),
+        shift - 2 - fold,
+    )
 
 
 def _dense_pairs(layers: tuple[QuantizedLayer, ...], channels: int) -> Iterator[str]:

@@ -22,19 +22,6 @@ typedef struct {
 
 #include "cortex/rounding.c"
 
-/* Two int16 that lie side by side at an address which four divides. */
-static inline int32_t lenet_load(const int16_t *p)
-{
-    int32_t two;
-    memcpy(&two, LENET_FOUR(p), sizeof two);
-    return two;
-}
-
-static inline void lenet_store(int16_t *p, int32_t two)
-{
-    memcpy(LENET_FOUR(p), &two, sizeof two);
-}
-
 #include "constants.c"
 #if defined(__ARM_FEATURE_MVE)
 #include "cortex/mve.c"
@@ -44,67 +31,50 @@ static inline void lenet_store(int16_t *p, int32_t two)
 
 typedef char lenet_memory_fits[sizeof(lenet_memory) <= sizeof(lenet_workspace) ? 1 : -1];
 
-/* The next row of pixels, without black's code; black where there is none. */
-static void lenet_read(const uint8_t *pixels, int y, int16_t *row)
+/* The next row of pixels, without black's code; black where there is none. Returns a bit for each
+ * pixel that is not black. */
+static uint32_t lenet_read(const uint8_t *pixels, int y, lenet_number *row)
 {
+    uint32_t ink = 0;
     int x = 0;
     y -= PADDING;
     while (x < PADDING)
         row[x++] = 0;
     if (y >= 0 && y < LENET_SIDE)
-        for (pixels += LENET_SIDE * y; x < READ_COLUMNS; x++)
-            row[x] = lenet_pixel[*pixels++];
+        for (pixels += LENET_SIDE * y; x < READ_COLUMNS; x++) {
+            const int16_t code = lenet_pixel[*pixels++];
+            row[x] = code;
+            if (code)
+                ink |= (uint32_t)1 << x;
+        }
     while (x < PIXEL_COLUMNS)
         row[x++] = 0;
-}
-
-/* A row of conv1, pooled, from four rows of pixels.
- * Returns a bit for each pixel whose surrounding is not black. */
-static uint32_t lenet_conv1_row(lenet_memory *work, int y)
-{
-    lenet_rows *const rows = &work->now.rows;
-    const int16_t *const p0 = rows->pixels[2 * y & 3], *const p1 = rows->pixels[(2 * y + 1) & 3],
-                  *const p2 = rows->pixels[(2 * y + 2) & 3],
-                  *const p3 = rows->pixels[(2 * y + 3) & 3];
-    uint32_t bits = 0;
-    int32_t a0, a1, a2, a3, b0 = lenet_load(p0), b1 = lenet_load(p1), b2 = lenet_load(p2),
-                            b3 = lenet_load(p3);
-    for (int x = 0; x < ROWS; x++) {
-        const int right = 2 * x + 2;
-        a0 = b0, a1 = b1, a2 = b2, a3 = b3;
-        b0 = lenet_load(p0 + right), b1 = lenet_load(p1 + right);
-        b2 = lenet_load(p2 + right), b3 = lenet_load(p3 + right);
-        if (!(a0 | a1 | a2 | a3 | b0 | b1 | b2 | b3)) {
-            lenet_conv1_black(rows, y, x);
-            continue;
-        }
-        bits |= (uint32_t)1 << x;
-        lenet_store(rows->window[0], a0), lenet_store(rows->window[0] + 2, b0);
-        lenet_store(rows->window[1], a1), lenet_store(rows->window[1] + 2, b1);
-        lenet_store(rows->window[2], a2), lenet_store(rows->window[2] + 2, b2);
-        lenet_store(rows->window[3], a3), lenet_store(rows->window[3] + 2, b3);
-        lenet_conv1(work, y, x);
-    }
-    return bits;
+    return ink;
 }
 
 /* All features, in the order of the first dense layer's inputs. */
 static void lenet_features(const uint8_t *pixels, lenet_memory *work)
 {
     lenet_rows *const rows = &work->now.rows;
-    uint32_t ink[4] = {0, 0, 0, 0};
+    uint32_t ink[4]; /* of the rows of pixels that are in memory */
     for (int y = 0; y < 2; y++)
-        lenet_read(pixels, y, rows->pixels[y]);
+        ink[y] = lenet_read(pixels, y, rows->pixels[y]);
     for (int y = 0; y < ROWS; y++) {
-        lenet_read(pixels, 2 * y + 2, rows->pixels[(2 * y + 2) & 3]);
-        lenet_read(pixels, 2 * y + 3, rows->pixels[(2 * y + 3) & 3]);
-        ink[y & 3] = lenet_conv1_row(work, y);
+        for (int i = 2 * y + 2; i < 2 * y + 4; i++)
+            ink[i & 3] = lenet_read(pixels, i, rows->pixels[i & 3]);
+        const uint32_t any = ink[0] | ink[1] | ink[2] | ink[3];
+        rows->ink[y & 3] = any;
+        for (int x = 0; x < ROWS; x++)
+            if (any >> 2 * x & 15)
+                lenet_conv1(work, y, x);
+            else
+                lenet_conv1_black(rows, y, x);
         if (y < 3 || !(y & 1))
             continue;
-        const uint32_t any = ink[0] | ink[1] | ink[2] | ink[3];
+        const uint32_t whole = rows->ink[0] | rows->ink[1] | rows->ink[2] | rows->ink[3];
         for (int t = 0; t < TILES; t++) {
             uint8_t *const features = LENET_FEATURES(work->x0, y / 2 - 1, t);
-            if (any >> 2 * t & 15)
+            if (whole >> 4 * t & 0x3ff) /* what four pooled pixels see */
                 lenet_conv2(work, y + 1, 2 * t, features);
             else
                 for (int k = 0; k < OUTPUTS; k++)

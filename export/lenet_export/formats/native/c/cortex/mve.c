@@ -3,12 +3,13 @@
  * Activations are int8 here, their codes less 128, and the biases have 128 times the weights. */
 #include <arm_mve.h>
 
+typedef int16_t lenet_number;
 #include "bytes_constants.c"
 
 /* Rows are four, the fifth takes the place of the first. */
 typedef struct {
     int16_t pixels[4][PIXEL_COLUMNS];
-    int16_t window[4][4];
+    uint32_t ink[4]; /* bits of what four rows of pixels hold */
     int8_t pooled[4][ROWS * CHANNELS];
     int8_t tile[4][CONV2_TAPS]; /* a pooling window's four places, each with all that it sees */
 } lenet_rows;
@@ -61,17 +62,19 @@ static void lenet_conv1_black(lenet_rows *rows, int y, int x)
 
 static void lenet_conv1(lenet_memory *work, int y, int x)
 {
-    const int16_t *const p = work->now.rows.window[0];
+    const int16_t *p[4];
+    for (int i = 0; i < 4; i++)
+        p[i] = work->now.rows.pixels[(2 * y + i) & 3] + 2 * x;
     int8_t codes[CHANNELS_FOUR];
     for (int k = 0; k < CHANNELS; k += 4) {
         int32x4_t s00 = vdupq_n_s32(0), s01 = s00, s10 = s00, s11 = s00;
 #define LENET_TAP(r, j) \
     { \
         const int32x4_t w = vldrhq_s32(lenet_conv1_taps[3 * (r) + (j)] + k); \
-        s00 = vmlaq_n_s32(s00, w, p[4 * (r) + (j)]); \
-        s01 = vmlaq_n_s32(s01, w, p[4 * (r) + (j) + 1]); \
-        s10 = vmlaq_n_s32(s10, w, p[4 * (r) + (j) + 4]); \
-        s11 = vmlaq_n_s32(s11, w, p[4 * (r) + (j) + 5]); \
+        s00 = vmlaq_n_s32(s00, w, p[r][j]); \
+        s01 = vmlaq_n_s32(s01, w, p[r][(j) + 1]); \
+        s10 = vmlaq_n_s32(s10, w, p[(r) + 1][j]); \
+        s11 = vmlaq_n_s32(s11, w, p[(r) + 1][(j) + 1]); \
     }
         LENET_TAP(0, 0) LENET_TAP(0, 1) LENET_TAP(0, 2)
         LENET_TAP(1, 0) LENET_TAP(1, 1) LENET_TAP(1, 2)
@@ -127,7 +130,7 @@ static void lenet_conv2(lenet_memory *work, int y, int x, uint8_t *features)
 /* Sums of a dense layer without biases. Weights are [block of four outputs][sixteen inputs] and
  * there [output][input]. */
 static void lenet_dense(lenet_memory *work, const uint8_t *x, int inputs,
-                        const lenet_weights *weights, int outputs)
+                        const int8_t *weights, int outputs)
 {
     const int8_t *const begin = (const int8_t *)x, *const end = begin + inputs;
     for (int32_t *sums = work->sums; outputs > 0; outputs -= 4, sums += 4) {
