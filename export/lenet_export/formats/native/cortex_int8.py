@@ -7,6 +7,7 @@ convolutions skip black. conv2 is Winograd's F(2,3) along rows (Lavin and Gray 2
 integers with twice the filters.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +23,9 @@ from lenet_runtime.images.preprocess import Preprocessing, normalise
 ROWS, TILES, SIDE = 14, 6, 32
 BLOCK = 8  # outputs of a dense layer that are summed at once
 _FRACTION = 44  # bits of the multiplier's fixed point, see lenet_code
-# Twice Lavin and Gray's G of F(2,3), and its last row's sign changed with that of the input's.
-_FILTER = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
+# Twice Lavin and Gray's G of F(2,3), in the order 1, 2, 0, 3; the sign of the last product changes
+# with the input's.
+_FILTER = np.array([[1, 1, 1], [1, -1, 1], [2, 0, 0], [0, 0, 2]])
 
 Integers = NDArray[np.signedinteger[Any]]
 
@@ -86,8 +88,6 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
     """The generated parts of ``c/cortex/int8.c`` by name."""
     conv1, conv2, *rest = quantized.layers
     dense = tuple(rest)
-    channels, count = len(conv1.bias), len(conv2.bias)
-    even = channels + channels % 2
     codes = pixel_codes(quantized, preprocessing)
     ink = codes - codes[0]
     if np.abs(ink).max() >= 2**15:
@@ -98,19 +98,23 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
     first = outputs(conv1, _bias(conv1, np.full(1, codes[0])), 2**31 - 1, "conv1")
     black = rounded(first.bias, conv1.scale)
     filters, second, left = _winograd(conv2, black)
+    channels, count = len(conv1.bias), len(conv2.bias)
+    taps = conv1.weight[:, 0][:, :, [0, 1, 1, 2]].astype(np.int16)
     sizes = {
         "PADDING": preprocessing.padding,
         "ROWS": ROWS,
         "PIXEL_COLUMNS": 2 * ROWS + 2,
-        "READ_COLUMNS": min(SIDE - 2 * preprocessing.padding, 2 * ROWS + 2 - preprocessing.padding),
+        "READ_COLUMNS": min(SIDE - preprocessing.padding, 2 * ROWS + 2),
         "TILES": TILES,
         "CHANNELS": channels,
-        "CHANNELS_EVEN": even,
+        "CHANNELS_EVEN": -(-channels // 2) * 2,
+        "CHANNELS_FOUR": -(-channels // 4) * 4,
         "OUTPUTS": count,
         "CONV2_LEFT": left,
         "CONV2_SHIFT": second.shift,
+        "CONV2_TAPS": -(-9 * channels // 16) * 16,
         "LONGEST": max(map(_inputs, dense)),
-        "WIDEST": _widest(dense),
+        "WIDEST": _widest(quantized),
         "LAST": f"lenet_dense{len(dense) - 1}_output",
     }
     after = rounded(second.bias >> (second.shift - left), conv2.scale)
@@ -120,18 +124,22 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
             [
                 "/* Codes of pixels, less black's. */\n",
                 array("lenet_pixel", ink.astype(np.int16)),
-                "/* [channel][row of the filter][(a, b), (b, c)] */\n",
-                array("lenet_conv1", conv1.weight[:, 0][:, :, [0, 1, 1, 2]].astype(np.int16)),
                 _outputs("lenet_conv1_output", first),
-                array("lenet_conv1_black", np.pad(black, (0, even - channels)).astype(np.uint8)),
-                "/* [output][position][pair of channels][row of the filter][channel] */\n",
-                array("lenet_conv2", filters.reshape(-1)),
-                _outputs("lenet_conv2_output", second),
-                array("lenet_black", after.astype(np.uint8)),
-                *_dense(dense, count),
             ]
         ),
-        "conv2_steps.c": "".join(_steps(even)),
+        "pairs_constants.c": "".join(
+            [
+                                array("lenet_conv1_blacks", black.astype(np.uint8)),
+                "/* [channel][row of the filter][(a, b), (b, c)] */\n",
+                array("lenet_conv1_filters", taps, "lenet_number"),
+                "/* [output][position][channel] */\n",
+                array("lenet_conv2_filters", filters.reshape(-1), "lenet_number"),
+                _outputs("lenet_conv2_output", second),
+                array("lenet_black", after.astype(np.uint8)),
+                *_dense_pairs(dense, count),
+            ]
+        ),
+        "bytes_constants.c": "".join(_bytes(quantized, black, second, after)),
         "arrays.c": "".join(
             f"    uint8_t x{i}[{_inputs(layer)}];\n" for i, layer in enumerate(dense)
         ),
@@ -139,17 +147,65 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
     }
 
 
+def _bytes(
+    quantized: Quantized, before: Integers, second: Outputs, after: Integers
+) -> Iterator[str]:
+    """The parts for vectors of bytes.
+
+    Args:
+        quantized: the network.
+        before: what black becomes of after conv1.
+        second: conv2's outputs.
+        after: what black becomes of after conv2.
+    """
+    conv1, conv2, *dense = quantized.layers
+    taps = conv1.weight.reshape(len(conv1.bias), 9).T
+    yield "/* [tap][channel] */\n"
+    padded = np.pad(taps, ((0, 0), (0, -taps.shape[1] % 4)))
+    yield array("lenet_conv1_blacks", (before - 128).astype(np.int8))
+    yield array("lenet_conv1_taps", np.ascontiguousarray(padded).astype(np.int16))
+    rows = conv2.weight.transpose(0, 2, 3, 1).reshape(len(conv2.bias), -1)
+    yield "/* [two outputs][sixteen of (row, column, channel)][output] */\n"
+    yield _blocks("lenet_conv2_taps", rows, 2)
+    yield _outputs("lenet_conv2_output", dataclasses.replace(second, bias=_signed(conv2)))
+    yield array("lenet_black", (after - 128).astype(np.int8).view(np.uint8))
+    yield "/* [four outputs][sixteen inputs][output]; the first's are (y, x, channel) */\n"
+    for number, layer in enumerate(dense):
+        weight = layer.weight
+        if number == 0:
+            grid = weight.reshape(len(weight), len(conv2.bias), -1)
+            weight = grid.swapaxes(1, 2).reshape(len(weight), -1)
+        yield _blocks(f"lenet_dense{number}", weight, 4)
+        values = dataclasses.replace(_dense_outputs(tuple(dense), number), bias=_signed(layer))
+        yield _outputs(f"lenet_dense{number}_output", values)
+
+
+def _signed(layer: QuantizedLayer) -> Integers:
+    """Biases for codes less 128."""
+    weight = layer.weight.astype(np.int64).reshape(len(layer.bias), -1)
+    bias: Integers = layer.bias + 128 * weight.sum(axis=1)
+    return bias
+
+
+def _blocks(name: str, weight: NDArray[np.signedinteger[Any]], size: int) -> str:
+    """Weights ``(outputs, inputs)``: so many outputs side by side for every sixteen inputs."""
+    count, inputs = weight.shape
+    padded = np.pad(weight, ((0, -count % size), (0, -inputs % 16))).astype(np.int8)
+    blocks = padded.reshape(-1, size, padded.shape[1] // 16, 16).swapaxes(1, 2)
+    return array(name, np.ascontiguousarray(blocks).reshape(-1))
+
+
 def workspace(quantized: Quantized) -> int:
-    """The bytes of lenet_memory in ``c/cortex/int8.c``."""
+    """The bytes of lenet_memory in ``c/cortex/pairs.c``; ``mve.c`` needs less."""
     channels, dense = len(quantized.layers[0].bias), quantized.layers[2:]
     even = channels + channels % 2
-    rows = 2 * (4 * (2 * ROWS + 2) + ROWS * even + 4 * TILES * 4 * even)
+    rows = 4 * (4 * (2 * ROWS + 2) + 4 + 4 * ROWS * even + 16 + 16 * even)
     longest = max(map(_inputs, dense))
-    return max(rows, 4 * longest) + 4 * _widest(dense) + sum(map(_inputs, dense))
+    return max(rows, 8 * (longest // 2 + 1)) + 4 * _widest(quantized) + sum(map(_inputs, dense))
 
 
-def _widest(dense: tuple[QuantizedLayer, ...]) -> int:
-    return max(-(-len(layer.bias) // BLOCK) * BLOCK for layer in dense)
+def _widest(quantized: Quantized) -> int:
+    return max(-(-len(layer.bias) // BLOCK) * BLOCK for layer in quantized.layers)
 
 
 def _inputs(layer: QuantizedLayer) -> int:
@@ -164,38 +220,26 @@ def _bias(layer: QuantizedLayer, black: Integers) -> Integers:
 
 
 def _winograd(layer: QuantizedLayer, black: Integers) -> tuple[NDArray[np.int16], Outputs, int]:
-    """conv2's filters ``(output, position, pair, row, channel)``, its outputs, and by how many bits
-    their sums are shifted when they are done."""
+    """conv2's filters ``(output, position, channel)``, its outputs, and by how many bits their sums
+    are shifted when they are done."""
     weight = layer.weight.astype(np.int64)
-    count, channels = weight.shape[:2]
-    filters = np.einsum("ja,ocra->ojcr", _FILTER, weight)
-    bias = 2 * _bias(layer, black)
-    largest = int((2 * 255 * np.abs(filters).sum(axis=(1, 2, 3)) + np.abs(bias)).max())
-    found = outputs(layer, bias, largest, "conv2")
+    filters = np.einsum("ia,jb,ocab->oijc", _FILTER, _FILTER, weight)
+    bias = 4 * _bias(layer, black)
+    largest = int((4 * 255 * np.abs(filters).sum(axis=(1, 2, 3)) + np.abs(bias)).max())
+    found = outputs(layer, bias, largest // 4, "conv2")
     room = int(np.floor(np.log2((2**15 - 1) / max(1, np.abs(filters).max()))))
-    fold = min(room, max(0, found.shift - 1))
-    padded = np.pad(filters << fold, ((0, 0), (0, 0), (0, channels % 2), (0, 0)))
-    pairs = padded.reshape(count, 4, -1, 2, 3).swapaxes(3, 4).astype(np.int16)
-    shift = max(found.shift, 1)
-    return pairs, Outputs(bias << fold, found.multiplier, found.scale, shift), shift - 1 - fold
+    fold = max(0, min(room, found.shift - 2))
+    padded = np.pad(filters << fold, ((0, 0), (0, 0), (0, 0), (0, weight.shape[1] % 2)))
+    shift = max(found.shift, 2)
+    multiplier = found.multiplier >> (shift - found.shift)
+    return (
+        padded.astype(np.int16),
+        Outputs(bias << fold, multiplier, found.scale, shift),
+        shift - 2 - fold,
+    )
 
 
-def _steps(channels: int) -> Iterator[str]:
-    """Winograd's four positions of a tile, in registers."""
-    for position, begin, end in (
-        (0, "m0 = s00, m1 = s10", "s00 = m0, s10 = m1"),
-        (3, "m0 = s01, m1 = s11", "s01 = m0, s11 = m1"),
-        (1, "m0 = m1 = 0", "s00 += m0, s01 += m0, s10 += m1, s11 += m1"),
-        (2, "m0 = m1 = 0", "s00 += m0, s01 -= m0, s10 += m1, s11 -= m1"),
-    ):
-        yield f"        {begin};\n"
-        for pair in range(channels // 2):
-            at = channels * position + 2 * pair
-            yield f"        LENET_PRODUCTS({at}, {6 * (position * channels // 2 + pair)})\n"
-        yield f"        {end};\n"
-
-
-def _dense(layers: tuple[QuantizedLayer, ...], channels: int) -> Iterator[str]:
+def _dense_pairs(layers: tuple[QuantizedLayer, ...], channels: int) -> Iterator[str]:
     yield "/* [block of eight outputs][pair of inputs][two outputs][input], see lenet_dense */\n"
     for number, layer in enumerate(layers):
         weight = layer.weight.astype(np.int64)
@@ -223,20 +267,21 @@ def _dense_outputs(layers: tuple[QuantizedLayer, ...], number: int) -> Outputs:
 
 
 def _outputs(name: str, values: Outputs) -> str:
-    rows = zip(values.bias, values.multiplier, values.scale.view(np.uint32), strict=True)
+    # In fours, as vectors read them.
+    bias, multiplier, scale = (
+        np.pad(field, (0, -len(field) % 4))
+        for field in (values.bias, values.multiplier, values.scale.view(np.uint32))
+    )
+    rows = zip(bias, multiplier, scale, strict=True)
     text = ",\n ".join(f"{{{bias}, {multiplier}, 0x{scale:08x}}}" for bias, multiplier, scale in rows)
-    return f"static const lenet_output {name}[{len(values.bias)}] = {{{text}}};\n"
+    return f"static const lenet_output {name}[{len(bias)}] = {{{text}}};\n"
 
 
 def _layers(layers: tuple[QuantizedLayer, ...]) -> Iterator[str]:
     """All dense layers of an image."""
     for i, layer in enumerate(layers):
         count, inputs = layer.weight.shape
-        blocks = -(-count // BLOCK)
-        yield (
-            f"    lenet_dense(work->x{i}, {-(-inputs // 2)}, work->now.list, lenet_dense{i}, sums, "
-            f"{blocks});\n"
-        )
+        yield f"    lenet_dense(work, work->x{i}, {inputs}, lenet_dense{i}, {count});\n"
         if i < len(layers) - 1:
             shift = _dense_outputs(layers, i).shift
             yield f"    lenet_codes(sums, lenet_dense{i}_output, {shift}, work->x{i + 1}, {count}, {_inputs(layers[i+1])});\n"

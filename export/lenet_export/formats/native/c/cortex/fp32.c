@@ -34,11 +34,15 @@ typedef char lenet_memory_fits[sizeof(lenet_memory) <= sizeof(lenet_workspace) ?
 /* The next row of pixels, less black; black where there is none. */
 static void lenet_read(const uint8_t *pixels, int y, float *row)
 {
-    memset(row, 0, PIXEL_COLUMNS * sizeof *row);
+    int x = 0;
     y -= PADDING;
+    while (x < PADDING)
+        row[x++] = 0;
     if (y >= 0 && y < LENET_SIDE)
-        for (int x = 0; x < READ_COLUMNS; x++)
-            row[PADDING + x] = lenet_pixel[pixels[LENET_SIDE * y + x]];
+        for (pixels += LENET_SIDE * y; x < READ_COLUMNS; x++)
+            row[x] = lenet_pixel[*pixels++];
+    while (x < PIXEL_COLUMNS)
+        row[x++] = 0;
 }
 
 static inline float lenet_largest(float a, float b, float c, float d)

@@ -20,116 +20,67 @@ typedef struct {
     uint32_t scale;
 } lenet_output;
 
-#include "constants.c"
 #include "cortex/rounding.c"
-#include "cortex/kernels.c"
 
-/* Rows in flight, four of each kind: the last one computed takes the place of the fifth last. */
-typedef struct {
-    int16_t pixels[4][PIXEL_COLUMNS];
-    int16_t pooled[ROWS * CHANNELS_EVEN];
-    int16_t winograd[4][TILES * 4 * CHANNELS_EVEN];
-} lenet_rows;
-
-typedef struct {
-    union {
-        lenet_rows rows;
-        lenet_entry list[LONGEST / LENET_STEP];
-    } now;
-    int32_t sums[WIDEST];
-#include "arrays.c"
-} lenet_memory;
+#include "constants.c"
+#if defined(__ARM_FEATURE_MVE)
+#include "cortex/mve.c"
+#else
+#include "cortex/pairs.c"
+#endif
 
 typedef char lenet_memory_fits[sizeof(lenet_memory) <= sizeof(lenet_workspace) ? 1 : -1];
 
-
-/* The next row of pixels, without black's code; black where there is none. */
-static void lenet_read(const uint8_t *pixels, int y, int16_t *row)
+/* The next row of pixels, without black's code; black where there is none. Returns a bit for each
+ * pixel that is not black. */
+static uint32_t lenet_read(const uint8_t *pixels, int y, lenet_number *row)
 {
-    memset(row, 0, PIXEL_COLUMNS * sizeof *row);
+    uint32_t ink = 0;
+    int x = 0;
     y -= PADDING;
+    while (x < PADDING)
+        row[x++] = 0;
     if (y >= 0 && y < LENET_SIDE)
-        for (int x = 0; x < READ_COLUMNS; x++)
-            row[PADDING + x] = lenet_pixel[pixels[LENET_SIDE * y + x]];
-}
-
-/* A row of conv1, pooled, from four rows of pixels: codes without black's, channels side by side.
- * Returns a bit for each pixel that is not black. */
-static uint32_t lenet_conv1_row(const int16_t *const rows[4], int16_t *pooled)
-{
-    uint32_t bits = 0;
-    int32_t ink = lenet_ink(rows[0]) | lenet_ink(rows[1]) | lenet_ink(rows[2]) |
-                             lenet_ink(rows[3]);
-    for (int x = 0; x < ROWS; x++, pooled += CHANNELS_EVEN) {
-        const int right = 2 * x + 2;
-        const int32_t next = lenet_ink(rows[0] + right) | lenet_ink(rows[1] + right) |
-                              lenet_ink(rows[2] + right) | lenet_ink(rows[3] + right);
-        if (ink | next) {
-            bits |= (uint32_t)1 << x;
-            lenet_conv1_pixel(rows, 2 * x, pooled);
-        } else {
-            memset(pooled, 0, CHANNELS_EVEN * sizeof *pooled);
+        for (pixels += LENET_SIDE * y; x < READ_COLUMNS; x++) {
+            const int16_t code = lenet_pixel[*pixels++];
+            row[x] = code;
+            if (code)
+                ink |= (uint32_t)1 << x;
         }
-        ink = next;
-    }
-    return bits;
+    while (x < PIXEL_COLUMNS)
+        row[x++] = 0;
+    return ink;
 }
 
-/* A pooled row in Winograd's domain, F(2,3): (tile, position, channel). */
-static void lenet_transform(const int16_t *d, int16_t *v)
+/* All features, in the order of the first dense layer's inputs. */
+static void lenet_features(const uint8_t *pixels, lenet_memory *work)
 {
-    for (int t = 0; t < TILES; t++, d += 2 * CHANNELS_EVEN, v += 4 * CHANNELS_EVEN)
-        for (int c = 0; c < CHANNELS_EVEN; c += LENET_STEP) {
-            const int32_t d0 = lenet_load(d + c), d1 = lenet_load(d + CHANNELS_EVEN + c),
-                            d2 = lenet_load(d + 2 * CHANNELS_EVEN + c),
-                            d3 = lenet_load(d + 3 * CHANNELS_EVEN + c);
-            lenet_store(v + c, lenet_sub(d0, d2));
-            lenet_store(v + CHANNELS_EVEN + c, lenet_add(d1, d2));
-            lenet_store(v + 2 * CHANNELS_EVEN + c, lenet_sub(d2, d1));
-            lenet_store(v + 3 * CHANNELS_EVEN + c, lenet_sub(d3, d1));
-        }
-}
-
-/* All features, in the order of the first dense layer's pairs: a tile and its right neighbour. */
-static void lenet_features(const uint8_t *pixels, uint8_t *features, lenet_rows *work)
-{
-    uint32_t ink[4] = {0, 0, 0, 0};
+    lenet_rows *const rows = &work->now.rows;
+    uint32_t ink[4]; /* of the rows of pixels that are in memory */
     for (int y = 0; y < 2; y++)
-        lenet_read(pixels, y, work->pixels[y]);
+        ink[y] = lenet_read(pixels, y, rows->pixels[y]);
     for (int y = 0; y < ROWS; y++) {
-        const int16_t *const rows[4] = {
-            work->pixels[2 * y & 3], work->pixels[(2 * y + 1) & 3],
-            work->pixels[(2 * y + 2) & 3], work->pixels[(2 * y + 3) & 3]};
-        lenet_read(pixels, 2 * y + 2, work->pixels[(2 * y + 2) & 3]);
-        lenet_read(pixels, 2 * y + 3, work->pixels[(2 * y + 3) & 3]);
-        ink[y & 3] = lenet_conv1_row(rows, work->pooled);
-        lenet_transform(work->pooled, work->winograd[y & 3]);
+        for (int i = 2 * y + 2; i < 2 * y + 4; i++)
+            ink[i & 3] = lenet_read(pixels, i, rows->pixels[i & 3]);
+        const uint32_t any = ink[0] | ink[1] | ink[2] | ink[3];
+        rows->ink[y & 3] = any;
+        for (int x = 0; x < ROWS; x++)
+            if (any >> 2 * x & 15)
+                lenet_conv1(work, y, x);
+            else
+                lenet_conv1_black(rows, y, x);
         if (y < 3 || !(y & 1))
             continue;
-        const uint32_t any = ink[0] | ink[1] | ink[2] | ink[3];
+        const uint32_t whole = rows->ink[0] | rows->ink[1] | rows->ink[2] | rows->ink[3];
         for (int t = 0; t < TILES; t++) {
-            uint8_t *const feature = features + 2 * OUTPUTS * (TILES / 2 * (y / 2 - 1) + t / 2) + (t & 1);
-            const int16_t *const v[4] = {
-                work->winograd[(y + 1) & 3] + 4 * CHANNELS_EVEN * t,
-                work->winograd[(y + 2) & 3] + 4 * CHANNELS_EVEN * t,
-                work->winograd[(y + 3) & 3] + 4 * CHANNELS_EVEN * t,
-                work->winograd[y & 3] + 4 * CHANNELS_EVEN * t};
-            if (any >> 2 * t & 15)
-                lenet_conv2_tile(v, feature);
+            uint8_t *const features = LENET_FEATURES(work->x0, y / 2 - 1, t);
+            if (whole >> 4 * t & 0x3ff) /* what four pooled pixels see */
+                lenet_conv2(work, y + 1, 2 * t, features);
             else
                 for (int k = 0; k < OUTPUTS; k++)
-                    feature[2 * k] = lenet_black[k];
+                    features[LENET_APART * k] = lenet_black[k];
         }
     }
-}
-
-/* The codes of a dense layer's sums, and zeros up to the next layer's inputs. */
-static void lenet_codes(const int32_t *sums, const lenet_output *output, int shift, uint8_t *codes,
-                        int count, int inputs)
-{
-    for (int i = 0; i < count; i++, output++)
-        codes[i] = lenet_code((sums[i] + output->bias) * (1 << shift), shift, output);
-    memset(codes + count, 0, (size_t)(inputs - count));
 }
 
 int lenet_classify(const uint8_t pixels[LENET_PIXELS], float logits[LENET_LOGITS],
@@ -138,7 +89,7 @@ int lenet_classify(const uint8_t pixels[LENET_PIXELS], float logits[LENET_LOGITS
     if (pixels == NULL || logits == NULL || workspace == NULL)
         return LENET_ERROR_NULL;
     lenet_memory *const work = (lenet_memory *)(void *)workspace;
-    lenet_features(pixels, work->x0, &work->now.rows);
+    lenet_features(pixels, work);
     int32_t *const sums = work->sums;
 #include "layers.c"
     int largest = 0;

@@ -1,10 +1,14 @@
 /* The number of bits of a value up to its highest one. */
 static int lenet_bits(uint64_t value)
 {
+#if defined(__GNUC__)
+    return value ? 64 - __builtin_clzll(value) : 0;
+#else
     int bits = 0;
     for (; value; value >>= 1)
         bits++;
     return bits;
+#endif
 }
 
 /* value / 2^by to the nearest integer, ties to even; by may be 0 or less, and then nothing is. */
@@ -66,9 +70,20 @@ static uint8_t lenet_exact(int32_t sum, uint32_t scale)
  * 2^(44 - SHIFT), so the upper word of the product has 12 bits of fraction. */
 static inline uint8_t lenet_code(int32_t sum, int shift, const lenet_output *output)
 {
-    const int32_t code = (int32_t)((int64_t)sum * output->multiplier >> 32) + (1 << 11) + 4;
-    if ((code & 0xff8) == 0)
+    const int32_t code = (int32_t)((int64_t)sum * output->multiplier >> 32) + (1 << 11) + 8;
+    if ((code & 0xff0) == 0)
         return lenet_exact(sum >> shift, output->scale);
+#if defined(__ARM_FEATURE_SAT)
+    return (uint8_t)__usat(code >> 12, 8);
+#else
     const int32_t whole = code >> 12;
     return (uint8_t)(whole < 0 ? 0 : whole > 255 ? 255 : whole);
+#endif
+}
+
+/* The largest of a pooling window. */
+static inline int32_t lenet_largest(int32_t a, int32_t b, int32_t c, int32_t d)
+{
+    const int32_t e = a > b ? a : b, f = c > d ? c : d;
+    return e > f ? e : f;
 }
