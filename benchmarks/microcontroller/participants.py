@@ -15,7 +15,10 @@ _TFLM = (
     "micro/tflite_bridge/*.cc",
     "micro/kernels/kernel_util.cc",
     "micro/kernels/reshape.cc",
-    *(f"micro/kernels/{name}_common.cc" for name in ("conv", "fully_connected", "pooling", "reshape")),
+    "micro/kernels/conv_common.cc",
+    "micro/kernels/fully_connected_common.cc",
+    "micro/kernels/pooling_common.cc",
+    "micro/kernels/reshape_common.cc",
     "core/c/common.cc",
     "core/api/*.cc",
     "kernels/kernel_util.cc",
@@ -111,9 +114,7 @@ def _tflm(sources: Path) -> Participant:
     )
     names = ("tflite-micro", "flatbuffers/include", "gemmlowp", "ruy", "cmsis-nn", "cmsis-6")
     folders = (*(sources / name for name in names), *_headers(sources))
-    core = Participant(
-        "tflm-core", "", "int8", tuple(files), folders, _TFLM_FLAGS, levels=("-Os",)
-    )
+    core = Participant("tflm-core", "", "int8", tuple(files), folders, _TFLM_FLAGS, levels=("-Os",))
     kernels = (lite / "micro/kernels/cmsis_nn" / name for name in _KERNELS)
     return Participant(
         "tflm", "TensorFlow Lite Micro, CMSIS-NN kernels", "int8",

@@ -11,6 +11,7 @@ whose int8 code is ``pixel - 128``. It prints how many digits the reference kern
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -71,9 +72,10 @@ def answers(content, digits):
         experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_REF,
     )
     interpreter.allocate_tensors()
-    place, result = (part[0]["index"] for part in (
-        interpreter.get_input_details(), interpreter.get_output_details()
-    ))
+    place, result = (
+        part[0]["index"]
+        for part in (interpreter.get_input_details(), interpreter.get_output_details())
+    )
     logits = []
     for image in padded(digits):
         codes = (image.astype(np.int16) - 128).astype(np.int8)
@@ -93,7 +95,7 @@ def constants(content):
         if operator["op_name"] in ("CONV_2D", "FULLY_CONNECTED")
     ]
     for name, layer in zip(("conv1", "conv2", "fc1", "fc2", "fc3"), layers, strict=True):
-        inputs, weights, biases = (details[i] for i in layer["inputs"])
+        inputs, weights = (details[i] for i in layer["inputs"][:2])
         outputs = details[layer["outputs"][0]]
         weight, bias = (interpreter.get_tensor(i) for i in layer["inputs"][1:])
         scales = _scales(inputs) * _scales(weights) / _scales(outputs)
@@ -126,10 +128,8 @@ def main(source, target):
     content = convert(network(arrays), arrays["calibration"])
     logits = answers(content, arrays["digits"])
     np.save(f"{target}.npy", logits)
-    with open(target, "wb") as file:
-        file.write(content)
-    with open(f"{target}.h", "w") as file:
-        file.writelines(constants(content))
+    Path(target).write_bytes(content)
+    Path(f"{target}.h").write_text("".join(constants(content)))
     right = int((logits.argmax(axis=1) == arrays["labels"]).sum())
     print(f"{right} of {len(logits)} right, {len(content)} bytes, TensorFlow {tf.__version__}")
 
