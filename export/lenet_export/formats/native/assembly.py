@@ -86,10 +86,10 @@ def sources(program: Program, request: Request) -> dict[str, str]:
     words = {
         "VERSION": __version__,
         "WEIGHTS": request.weights_sha256,
-        "MEAN": _decimal(pixels.mean),
-        "STD": _decimal(pixels.std),
+        "MEAN": decimal(pixels.mean),
+        "STD": decimal(pixels.std),
         "PADDING": str(pixels.padding),
-        "LABELS": ", ".join(map(_comment, request.labels)),
+        "LABELS": ", ".join(map(comment, request.labels)),
         "CLASSES": str(network.classes),
         "PLANES": str(channels),
         "TALL": str(height),
@@ -142,13 +142,13 @@ def named(source: str, request: Request) -> str:
     return re.sub(r"\bLENET_", f"{prefix.upper()}_", source)
 
 
-def _decimal(value: float | Sequence[float]) -> str:
+def decimal(value: float | Sequence[float]) -> str:
     """The fewest digits that are `value` in float32; of several values, an array's list."""
     digits = [f"{np.float32(number)}f" for number in np.ravel(value)]
     return digits[0] if np.ndim(value) == 0 else f"{{{', '.join(digits)}}}"
 
 
-def _comment(label: str) -> str:
+def comment(label: str) -> str:
     """A label as it may stand in a comment of C in ASCII."""
     return json.dumps(label).replace("/", "\\/").replace("?", "\\?")
 
