@@ -6,6 +6,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from drawings import DIGITS, rendered
 from drawn_page import answer, bars, canvas_of, chromium, draw, pixels, until, visits
 from http_server import running
 from PIL import Image
@@ -99,6 +100,23 @@ def test_it_is_used_by_keyboard(visit):
     page.keyboard.press("Escape")
     until(page, "#digit", "?")
     assert page.is_disabled("#clear")
+
+
+def test_real_digits_and_pictures_are_answered(visit, recorded, native_session):
+    page = visit()
+    page.click("#samples button >> nth=4")
+    assert answer(page) == "4"
+    assert np.array_equal(pixels(page), DIGITS.images[np.nonzero(DIGITS.labels == 4)[0][0]])
+    page.click("#clear")
+    until(page, "#spoken", "")
+    file = io.BytesIO()
+    rendered(3).save(file, "PNG")
+    picture = {"name": "a.png", "mimeType": "image/png", "buffer": file.getvalue()}
+    page.set_input_files("#file", picture)
+    (prediction,) = native_session.predict(file.getvalue())
+    assert answer(page) == prediction["label"]
+    assert recorded.pictures[-1] == file.getvalue()  # not as this browser would decode it
+    assert canvas_of(page, "#paper")[..., 3].any()
 
 
 def test_dark_is_dark_and_is_answered_alike(visit, recorded):

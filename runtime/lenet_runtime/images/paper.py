@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_runtime.images.grey import resize
 from lenet_runtime.images.regions import Mask
 
 Grey = NDArray[np.float32]
@@ -112,10 +113,10 @@ def _local_median(grey: Grey) -> Grey:
     shrink = max(1.0, max(grey.shape) / SHADE)
     height, width = (max(1, round(side / shrink)) for side in grey.shape)
     picture = Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
-    small = picture.resize((width, height), Image.Resampling.BOX)
+    small = resize(picture, width, height, Image.Resampling.BOX)
     window = max(3, round(0.4 * min(height, width))) | 1
     paper = small.filter(ImageFilter.MedianFilter(window))
-    return np.asarray(paper.resize(picture.size, Image.Resampling.BILINEAR), np.float32)
+    return np.asarray(resize(paper, *picture.size, Image.Resampling.BILINEAR), np.float32)
 
 
 class _Grid:
@@ -131,7 +132,8 @@ class _Grid:
         )
         self.scale = np.array([[height**k * width**j for j in range(5)] for k in range(5)], float)
         border = np.ones((height, width), np.bool_)
-        depth = max(1, round(BORDER * min(height, width)))
+        # A long and narrow picture has a border narrower than the grid's steps.
+        depth = max(1 + min(at.start for at in self.at), round(BORDER * min(height, width)))
         border[depth:-depth, depth:-depth] = False
         self.border = np.ascontiguousarray(self.view(border))
         self.is_tiny = min(height, width) < 8

@@ -1,6 +1,7 @@
 // Asking `source`, the network behind this page: one question at a time; what was drawn meanwhile is
 // asked next. `source.classify(sheet, file)` resolves to {label, probabilities: {label: share},
 // pixels: rows of grey levels or of [r, g, b], warnings: text, times: {id: ms}, maps?}.
+const MOST = 20;  // classes that have bars; of more, the ten likeliest have
 let busy = false, again = false, last = false;
 
 async function classify(ended) {
@@ -39,7 +40,8 @@ function percent(share) {
 }
 
 function show(answer, ended = false) {
-  const shares = Object.entries(answer?.probabilities ?? {});
+  let shares = Object.entries(answer?.probabilities ?? {});
+  if (shares.length > MOST) shares = shares.sort((a, b) => b[1] - a[1]).slice(0, 10);
   if (answer && $("bars").children.length !== shares.length) makeBars(shares.map(([label]) => label));
   [...$("bars").children].forEach((bar, i) => {
     const [label, share] = shares[i] ?? [bar.firstChild.textContent, 0];
@@ -79,7 +81,7 @@ function showTimes(times = {}) {
 }
 
 function makeBars(labels) {
-  $("bars").replaceChildren(...labels.map((label) => {
+  $("bars").replaceChildren(...labels.slice(0, labels.length > MOST ? 10 : MOST).map((label) => {
     const bar = document.createElement("li");
     bar.append(...["span", "i", "span"].map((kind) => document.createElement(kind)));
     bar.firstChild.textContent = label;
@@ -95,7 +97,7 @@ function showPixels(rows) {
   const image = context.createImageData(seen.width, seen.height);
   rows.flat().forEach((level, i) => image.data.set([...[level].flat(), level, level].slice(0, 3).concat(255), 4 * i));
   context.putImageData(image, 0, 0);
-  $("size").textContent = `What the network sees, ${seen.width}×${seen.height}`;
+  $("size").textContent = `What it sees, ${seen.width}×${seen.height}`;
 }
 
 /** Feature maps, [{name, width, height, planes: [levels]}]; a layer's largest value is full ink. */
@@ -114,6 +116,7 @@ function showMaps(layers) {
 /** Places for the feature maps of a layer. */
 function makeMaps(place, count, width, height) {
   place.replaceChildren(...[...Array(count)].map(() => blank(width, height)));
+  place.style.setProperty("--across", Math.ceil(Math.sqrt(count)));
   const words = `${count} maps of ${width}×${height}`;
   place.setAttribute("aria-label", `${place.getAttribute("aria-label")}: ${words}`);
   place.nextElementSibling.append(`, ${words}`);

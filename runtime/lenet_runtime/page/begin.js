@@ -2,9 +2,11 @@
 $("undo").addEventListener("click", undo);
 $("clear").addEventListener("click", clear);
 paper.addEventListener("keydown", (event) => {
+  paper.classList.remove("pointed");
   if (!event.ctrlKey && !event.metaKey && !event.altKey && /^[0-9]$/.test(event.key)) play(+event.key);
 });
 addEventListener("keydown", (event) => {
+  paper.classList.remove("pointed");
   if (event.target.matches("input, select")) return;
   if (event.key === "Escape") clear();
   else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") { event.preventDefault(); undo(); }

@@ -94,6 +94,7 @@ paper.addEventListener("pointerdown", (event) => {
   pointer = event.pointerId;
   paper.setPointerCapture(pointer);
   paper.focus({ preventScroll: true });
+  paper.classList.add("pointed");  // whose focus needs no ring
   strokes.push([place(event)]);
   changed(false);
 });

@@ -1,9 +1,8 @@
 // Turns a canvas's pixels into 8-bit grey, averaged to at most 1280 pixels a side. Twin of
 // lenet_runtime/images/grey.py for pictures of mode RGBA.
 
-import { ceilDiv, fill } from "./numbers.js";
-import { average } from "./pillow.js";
-/** @typedef {import("./pillow.js").Bytes} Bytes */
+import { reduceBy } from "./pillow.js";
+/** @typedef {import("./numbers.js").Plane} Plane */
 /** Pixels of red, green, blue and alpha, row by row.
  * @typedef {{data: Uint8Array | Uint8ClampedArray, width: number, height: number}} Colours */
 
@@ -11,27 +10,29 @@ const MAX_SIDE = 1280;
 
 /** Grey pictures to look for a digit in, one after the other: on white paper, and where that shows
  * none on black; the other way round where light ink lies on nothing.
- * @param {Colours} colours @returns {Generator<Bytes>} */
-export function* toGrey(colours) {
-  const { data, width, height } = colours;
+ * @param {Colours} colours @returns {Generator<Plane>} */
+export function* toGrey({ data, width, height }) {
   const papers = isOpaque(data) ? [255] : isLightOnNothing(data) ? [0, 255] : [255, 0];
   for (const paper of papers) {
-    yield { data: fill(new Uint8Array(width * height), (i) => greyOn(data, 4 * i, paper)), width, height };
+    const grey = new Uint8Array(width * height);
+    for (let i = 0, at = 0; i < grey.length; i++, at += 4) {
+      const alpha = data[at + 3];
+      let red = data[at], green = data[at + 1], blue = data[at + 2];
+      if (alpha < 255) [red, green, blue] = [red, green, blue].map((level) => over(level, alpha, paper));
+      grey[i] = luma(red, green, blue);
+    }
+    yield { data: grey, width, height };
   }
 }
 
 /** @param {number} red @param {number} green @param {number} blue */
 const luma = (red, green, blue) => (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
 
-/** Grey of the pixel at `i` on paper of this level (libImaging's AlphaComposite.c and Convert.c).
- * @param {Colours["data"]} data @param {number} i @param {number} paper */
-function greyOn(data, i, paper) {
-  const share = data[i + 3] * 128, rest = (255 * 128 - share) * paper + 0x80 * 128;
-  const [red, green, blue] = [0, 1, 2].map((channel) => {
-    const sum = data[i + channel] * share + rest;
-    return ((sum >> 8) + sum) >> 15;
-  });
-  return luma(red, green, blue);
+/** A level on opaque paper, as libImaging's AlphaComposite.c rounds it.
+ * @param {number} level @param {number} alpha @param {number} paper */
+function over(level, alpha, paper) {
+  const sum = (level * alpha + paper * (255 - alpha) + 128) * 128;
+  return ((sum >> 8) + sum) >> 15;
 }
 
 /** @param {Colours["data"]} data */
@@ -44,91 +45,56 @@ function isOpaque(data) {
  * @param {Colours["data"]} data */
 function isLightOnNothing(data) {
   const alphas = new Int32Array(256), visible = new Int32Array(256);
-  let seen = 0;
   for (let i = 0; i < data.length; i += 4) {
     alphas[data[i + 3]]++;
-    if (data[i + 3] < 128) continue;
-    visible[luma(data[i], data[i + 1], data[i + 2])]++;
-    seen++;
+    if (data[i + 3] >= 128) visible[luma(data[i], data[i + 1], data[i + 2])]++;
   }
-  return quantile(alphas, data.length / 4, 0.5) < 128 && seen > 0 && quantile(visible, seen, 0.75) > 128;
+  return quantile(alphas, 0.5) < 128 && quantile(visible, 0.75) > 128;
 }
 
-/** A quantile of bytes whose numbers are counted, between two values in proportion.
- * @param {Int32Array} counts @param {number} size @param {number} share */
-function quantile(counts, size, share) {
-  const place = share * (size - 1), low = Math.floor(place);
+/** A quantile of bytes whose numbers are counted, between two values in proportion; of none it is 0.
+ * @param {Int32Array} counts @param {number} share */
+function quantile(counts, share) {
+  const size = counts.reduce((a, b) => a + b), place = share * Math.max(0, size - 1), low = Math.floor(place);
   const at = (/** @type {number} */ rank) => {
     let level = 0;
-    for (let below = counts[0]; below <= rank; ) below += counts[++level];
+    for (let below = counts[0]; size && below <= rank; ) below += counts[++level];
     return level;
   };
   return at(low) + (at(Math.ceil(place)) - at(low)) * (place - low);
 }
 
-/** Average a picture to at most 1280 pixels a side, transparent pixels counting less.
+/** Average a picture to at most 1280 pixels a side; transparent pixels count less.
  * @param {Colours} colours @returns {Colours} */
 export function shrink(colours) {
-  const { data, width, height } = colours, factor = ceilDiv(Math.max(width, height), MAX_SIDE);
+  const { data, width, height } = colours, factor = Math.ceil(Math.max(width, height) / MAX_SIDE);
   if (factor <= 1) return colours;
-  const columns = ceilDiv(width, factor), rows = ceilDiv(height, factor);
-  const small = new Uint8Array(4 * columns * rows), add = isOpaque(data) ? addOpaque : addPremultiplied;
-  const sums = new Int32Array(4 * columns);
-  for (let row = 0; row < rows; row++) {
-    const bottom = Math.min(height, (row + 1) * factor), tall = bottom - row * factor;
-    sums.fill(0);
-    for (let y = row * factor; y < bottom; y++) {
-      add(sums, data.subarray(4 * y * width, 4 * (y + 1) * width), factor);
-    }
-    const whole = average(factor * tall), last = average((width - (columns - 1) * factor) * tall);
-    for (let i = 0; i < sums.length; i++) {
-      small[row * sums.length + i] = (i < sums.length - 4 ? whole : last)(sums[i]);
-    }
-  }
-  return { data: divideByAlpha(small), width: columns, height: rows };
-}
-
-/** Add a row's pixels to the sums of its squares.
- * @param {Int32Array} sums @param {Colours["data"]} row @param {number} factor */
-function addOpaque(sums, row, factor) {
-  for (let i = 0, at = 0; i < sums.length; i += 4) {
-    const end = Math.min(row.length, at + 4 * factor), alpha = (255 * (end - at)) / 4;
-    let red = 0, green = 0, blue = 0;
-    for (; at < end; at += 4) {
-      red += row[at];
-      green += row[at + 1];
-      blue += row[at + 2];
-    }
-    sums[i] += red;
-    sums[i + 1] += green;
-    sums[i + 2] += blue;
-    sums[i + 3] += alpha;
-  }
-}
-
-/** The same with colours times alpha, rounded.
- * @param {Int32Array} sums @param {Colours["data"]} row @param {number} factor */
-function addPremultiplied(sums, row, factor) {
-  for (let i = 0, at = 0; i < sums.length; i += 4) {
-    for (const end = Math.min(row.length, at + 4 * factor); at < end; at += 4) {
-      const alpha = row[at + 3];
-      for (let channel = 0; channel < 3; channel++) {
-        const product = row[at + channel] * alpha + 128;
-        sums[i + channel] += ((product >> 8) + product) >> 8;
+  const small = reduceBy(width, height, factor, 4, (sums, y) => {
+    for (let i = 0, at = 4 * y * width, end = at + 4 * width; at < end; i += 4) {
+      let red = 0, green = 0, blue = 0, alphas = 0;
+      for (const stop = Math.min(end, at + 4 * factor); at < stop; at += 4) {
+        const alpha = data[at + 3], isOpaque = alpha === 255;
+        red += isOpaque ? data[at] : times(data[at], alpha);
+        green += isOpaque ? data[at + 1] : times(data[at + 1], alpha);
+        blue += isOpaque ? data[at + 2] : times(data[at + 2], alpha);
+        alphas += alpha;
       }
-      sums[i + 3] += alpha;
+      sums[i] += red;
+      sums[i + 1] += green;
+      sums[i + 2] += blue;
+      sums[i + 3] += alphas;
     }
+  });
+  for (let i = 0; i < small.data.length; i++) {
+    const alpha = small.data[i | 3];
+    if ((i & 3) < 3 && alpha) small.data[i] = Math.min(255, Math.floor((255 * small.data[i]) / alpha));
   }
+  return small;
 }
 
-/** @param {Uint8Array} data */
-function divideByAlpha(data) {
-  for (let i = 0; i < data.length; i += 4) {
-    const alpha = data[i + 3];
-    if (alpha === 0 || alpha === 255) continue;
-    for (let channel = i; channel < i + 3; channel++) {
-      data[channel] = Math.min(255, Math.floor((255 * data[channel]) / alpha));
-    }
-  }
-  return data;
+/** A colour times alpha, rounded.
+ * @param {number} level @param {number} alpha */
+function times(level, alpha) {
+  const product = level * alpha + 128;
+  return ((product >> 8) + product) >> 8;
 }

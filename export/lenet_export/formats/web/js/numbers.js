@@ -1,7 +1,9 @@
-// Arithmetic as Python and NumPy have it, which the pictures' modules share.
-//
-// Numbers of JavaScript are float64. Where NumPy's are float32, each result is rounded to float32
-// after every single operation, which gives NumPy's own bits.
+// Arithmetic as Python and NumPy have it, which the pictures' modules share. JavaScript's numbers are
+// float64; where NumPy's are float32, each result is rounded before the next operation.
+
+/** A picture of one channel, row by row.
+ * @template {Uint8Array | Float32Array} [T=Uint8Array]
+ * @typedef {{data: T, width: number, height: number}} Plane */
 
 /** What was given cannot be read; the message says where, what was expected, and what to do. */
 export class InputError extends Error {
@@ -14,11 +16,8 @@ export const f32 = Math.fround;
  * @param {number} x */
 export function roundEven(x) {
   const near = Math.round(x);
-  return near - x === 0.5 && near % 2 !== 0 ? near - 1 : near;
+  return near - x === 0.5 && near % 2 ? near - 1 : near;
 }
-
-/** @param {number} a @param {number} b */
-export const ceilDiv = (a, b) => Math.ceil(a / b);
 
 /** The value at place `k` of `values` in ascending order; `values` are moved (Hoare 1961).
  * @param {Float32Array} values @param {number} k */
@@ -29,11 +28,10 @@ export function nth(values, k) {
     while (i <= j) {
       while (values[i] < pivot) i++;
       while (values[j] > pivot) j--;
-      if (i <= j) {
-        const value = values[i];
-        values[i++] = values[j];
-        values[j--] = value;
-      }
+      if (i > j) break;
+      const value = values[i];
+      values[i++] = values[j];
+      values[j--] = value;
     }
     if (k <= j) right = j;
     else if (k >= i) left = i;
@@ -42,11 +40,25 @@ export function nth(values, k) {
   return values[k];
 }
 
-/** The median of the values that a mask admits, of an even number of values the upper one.
- * @param {Float32Array} values @param {Uint8Array} [mask] */
-export function median(values, mask) {
-  const chosen = mask ? values.filter((_, i) => mask[i]) : values.slice();
-  return nth(chosen, chosen.length >> 1);
+/** The values that a mask admits.
+ * @param {Float32Array} values @param {Uint8Array} mask */
+export function pick(values, mask) {
+  const chosen = new Float32Array(values.length);
+  let size = 0;
+  for (let i = 0; i < values.length; i++) if (mask[i]) chosen[size++] = values[i];
+  return chosen.subarray(0, size);
+}
+
+/** The median, of an even number of values the upper one; `values` are moved.
+ * @param {Float32Array} values */
+export const median = (values) => nth(values, values.length >> 1);
+
+/** What a mask leaves out.
+ * @param {Uint8Array} mask */
+export function not(mask) {
+  const rest = new Uint8Array(mask.length);
+  for (let i = 0; i < rest.length; i++) rest[i] = 1 - mask[i];
+  return rest;
 }
 
 /** Number of ones in a mask.
@@ -57,10 +69,37 @@ export function count(mask) {
   return sum;
 }
 
-/** Make an array of `length` from a function of the index, by type: `fill(new Uint8Array(n), f)`.
- * @template {Uint8Array | Float32Array} T
- * @param {T} array @param {(i: number) => number} value @returns {T} */
-export function fill(array, value) {
-  for (let i = 0; i < array.length; i++) array[i] = value(i);
-  return array;
+/** A mask of the values that are above a threshold, in float32.
+ * @param {Uint8Array | Float32Array} values @param {number} threshold */
+export function above(values, threshold) {
+  const mask = new Uint8Array(values.length), least = f32(threshold);
+  for (let i = 0; i < mask.length; i++) mask[i] = values[i] > least ? 1 : 0;
+  return mask;
+}
+
+/** Every so many pixels, at most `side` a side.
+ * @param {Plane<Uint8Array | Float32Array>} picture @param {number} side */
+export function sample({ data, width, height }, side) {
+  const step = Math.ceil(Math.max(width, height) / side);
+  const chosen = new Float32Array(Math.ceil(width / step) * Math.ceil(height / step));
+  for (let y = 0, i = 0; y < height; y += step) {
+    for (let x = 0; x < width; x += step) chosen[i++] = data[y * width + x];
+  }
+  return chosen;
+}
+
+/** The bounding box of a mask: left, top, right and bottom, the last two exclusive.
+ * @param {Uint8Array} mask @param {number} width */
+export function boxOf(mask, width) {
+  let left = width, right = 0, top = 0, bottom = 0;
+  for (let y = 0, at = 0; at < mask.length; y++) {
+    for (let x = 0; x < width; x++) {
+      if (!mask[at++]) continue;
+      if (!bottom) top = y;
+      bottom = y + 1;
+      if (x < left) left = x;
+      if (x >= right) right = x + 1;
+    }
+  }
+  return [left, top, right, bottom];
 }

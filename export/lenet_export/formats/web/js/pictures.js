@@ -1,14 +1,14 @@
 // Turns pictures of digits into images like MNIST's. Twin of lenet_runtime/images/pictures.py: the
-// same 28x28 bytes from the same pixels; why things are so is said there.
+// same 28x28 bytes from the same pixels.
 
-import { InputError, ceilDiv, f32, fill, nth, roundEven } from "./numbers.js";
+import { InputError, above, boxOf, f32, nth, pick, roundEven } from "./numbers.js";
 import { autocontrast, crop, expand, reduce, resize } from "./pillow.js";
 import { shrink, toGrey } from "./grey.js";
-import { boxOf, findInk, keepDigit, lookCloser, otsu, soften } from "./ink.js";
+import { findInk, keepDigit, lookCloser, otsu, soften } from "./ink.js";
 import { fillPaper } from "./paper.js";
 import { findPage, hasSquare } from "./shapes.js";
-/** @typedef {import("./pillow.js").Bytes} Bytes */
-/** @typedef {import("./pillow.js").Floats} Floats */
+/** @typedef {import("./numbers.js").Plane} Plane */
+/** @typedef {import("./numbers.js").Plane<Float32Array>} Grey */
 /** @typedef {import("./ink.js").Ink} Ink */
 /** @typedef {import("./shapes.js").Page} Page */
 
@@ -42,7 +42,7 @@ export function mnistStyle(colours) {
     "noise; take it with more contrast, one digit with some paper around it");
 }
 
-/** @param {Bytes} grey @returns {DigitImage | null} */
+/** @param {Plane} grey @returns {DigitImage | null} */
 function alreadyMnist({ data, width, height }) {
   if (width !== SIDE || height !== SIDE) return null;
   const rest = { inverted: false, shapes: 1, warnings: [] };
@@ -55,9 +55,8 @@ function alreadyMnist({ data, width, height }) {
 /** Whether the ink fills a 20x20 box around the centre of mass, as in all 70,000 digits.
  * @param {Uint8Array} pixels */
 function isMnist(pixels) {
-  const ink = pixels.map((level) => Number(level > 0));
-  if (ink.filter(Boolean).length > pixels.length / 2 || Math.max(...pixels) < 128) return false;
-  const [left, top, right, bottom] = boxOf(ink, SIDE), side = Math.max(right - left, bottom - top);
+  if (pixels.filter(Boolean).length > pixels.length / 2 || Math.max(...pixels) < 128) return false;
+  const [left, top, right, bottom] = boxOf(pixels, SIDE), side = Math.max(right - left, bottom - top);
   const offset = Math.max(...centreOfMass(pixels, SIDE).map((at) => Math.abs(at - CENTRE)));
   return BOX - 2 <= side && side <= BOX && offset <= 1;
 }
@@ -74,7 +73,7 @@ function centreOfMass(pixels, width) {
   return [y / mass, x / mass];
 }
 
-/** @param {Bytes} grey @returns {DigitImage | null} */
+/** @param {Plane} grey @returns {DigitImage | null} */
 function normalised(grey) {
   const located = locate(grey);
   if (!located) return null;
@@ -90,16 +89,15 @@ function normalised(grey) {
 
 /** @param {Uint8Array} pixels @param {number} shapes */
 function doubts(pixels, shapes) {
-  const said = [];
-  if (shapes > 1) said.push(`${shapes} shapes of a digit's size; give one digit a picture`);
-  if (hasSquare(pixels.map((level) => Number(level >= 128)), SIDE, SIDE, SOLID)) {
-    said.push("a solid area, where a digit has strokes; leave only paper around the digit");
-  }
-  return said;
+  const isSolid = hasSquare(above(pixels, 127), SIDE, SIDE, SOLID);
+  return [
+    ...(shapes > 1 ? [`${shapes} shapes of a digit's size; give one digit a picture`] : []),
+    ...(isSolid ? ["a solid area, where a digit has strokes; leave only paper around the digit"] : []),
+  ];
 }
 
 /** Find the ink in the whole picture, then once more and sharper in its surroundings.
- * @param {Bytes} grey @returns {{ink: Ink, shapes: number, page: Page} | null} */
+ * @param {Plane} grey @returns {{ink: Ink, shapes: number, page: Page} | null} */
 function locate(grey) {
   if (Math.max(grey.width, grey.height) <= TINY) grey = autocontrast(grey);
   let [view, factor] = reduced(grey, FAR_SIDE);
@@ -118,28 +116,25 @@ function locate(grey) {
   const right = Math.min((box[2] + margin) * factor, grey.width);
   const bottom = Math.min((box[3] + margin) * factor, grey.height);
   const [close, closer] = reduced(crop(grey, left * factor, top * factor, right, bottom), NEAR_SIDE);
-  const places = (/** @type {number} */ start, /** @type {number} */ side, /** @type {number} */ whole) =>
-    Array.from({ length: side }, (_, i) =>
-      Math.min((start * factor + (i + 0.5) * closer) / factor, whole - 0.5));
-  const levels = { ...close, data: Float32Array.from(close.data) };
-  const [y, x] = [places(top, close.height, view.height), places(left, close.width, view.width)];
-  const sharp = lookCloser(levels, y, x, ink, digit);
+  const [y, x] = [[top, close.height, view.height], [left, close.width, view.width]].map(
+    ([start, side, whole]) => Array.from({ length: side }, (_, i) =>
+      Math.min((start * factor + (i + 0.5) * closer) / factor, whole - 0.5)));
+  const sharp = lookCloser({ ...close, data: new Float32Array(close.data) }, y, x, ink, digit);
   const best = sharp.mask.includes(1) ? sharp : { ...ink, mask };
   return { ink: best, shapes: Math.max(shapes, page.cells), page };
 }
 
 /** A picture averaged to at most `side` pixels a side, and by which factor.
- * @param {Bytes} grey @param {number} side @returns {[Bytes, number]} */
+ * @param {Plane} grey @param {number} side @returns {[Plane, number]} */
 function reduced(grey, side) {
-  const factor = ceilDiv(Math.max(grey.width, grey.height), side);
+  const factor = Math.ceil(Math.max(grey.width, grey.height) / side);
   return [factor > 1 ? reduce(grey, factor) : grey, factor];
 }
 
 /** Scale the ink to fit 20x20 with area averaging; its levels become 0 to 1.
- * @param {Ink} ink @returns {Floats} */
+ * @param {Ink} ink @returns {Grey} */
 function scaled({ levels, mask }) {
-  const strokes = levels.data.filter((_, i) => mask[i]);
-  const full = nth(strokes, Math.floor((strokes.length * STROKE) / 100));
+  const strokes = pick(levels.data, mask), full = nth(strokes, Math.floor((strokes.length * STROKE) / 100));
   const [left, top, right, bottom] = boxOf(mask, levels.width);
   const by = Math.max(right - left, bottom - top) / BOX;
   const [width, height] = [right - left, bottom - top].map((side) => Math.max(1, roundEven(side / by)));
@@ -150,10 +145,10 @@ function scaled({ levels, mask }) {
 }
 
 /** Put the digit, at most 20x20, into 28x28 with its centre of mass at the centre.
- * @param {Floats} digit */
+ * @param {Grey} digit */
 function placed({ data, width, height }) {
   const pixels = new Uint8Array(SIDE * SIDE);
-  const levels = fill(new Uint8Array(data.length), (i) => roundEven(f32(data[i] * 255)));
+  const levels = Uint8Array.from(data, (level) => roundEven(f32(level * 255)));
   const [y, x] = centreOfMass(levels, width);
   const corner = (/** @type {number} */ mass, /** @type {number} */ side) =>
     Math.min(Math.max(roundEven(CENTRE - mass), 0), SIDE - side);

@@ -7,14 +7,14 @@ function bytes(base64) {
   return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 }
 
-/** The least time that turns take: 20 steps of the clock, which browsers make coarse. */
+/** The least ms that a turn takes: 40 steps of the clock, which browsers make coarse. */
 function leastTurn() {
   let step = Infinity, before = performance.now();
   for (let steps = 0; steps < 5;) {
     const now = performance.now();
     if (now > before) { step = Math.min(step, now - before); before = now; steps++; }
   }
-  return Math.max(2, 20 * step);
+  return Math.max(2, 40 * step);
 }
 
 const source = {
@@ -27,24 +27,25 @@ const source = {
     this.ready = this.load();
     await this.ready;
     makeBars(data.network.labels);
+    $("how").textContent = "The network is timed once the pen rests.";
     $("served").textContent = `${data.network.words} Nothing leaves this page.`;
   },
 
   async load() {
-    if (typeof WebAssembly !== "object") {
-      throw new Error("This browser runs no WebAssembly: switch it on (some browsers' strictest " +
-        "modes switch it off), or open this page in a current Firefox, Chrome, Edge or Safari.");
-    }
     const [channels, height, width] = data.network.shape;
     if (channels !== 1) {
-      throw new Error(`This network takes colour pictures of ${width}×${height}, and this page draws ` +
-        "in grey: give lenet.js the pixels, or see it by lenet-deploy serve.");
+      throw new Error(`This network takes colour pictures of ${width}×${height}, and this page draws in ` +
+        "grey: ask lenet.js in a program, by net.run, or lenet-deploy serve, whose page takes colours.");
     }
     try { this.net = await load(bytes(data.wasm)); }
     catch (error) {
-      throw new Error(`The network in this page cannot be loaded: ${error.message}. If the page was ` +
-        "cut off or changed on its way, fetch it again.");
+      throw new Error(`The network in this page cannot be loaded: ${error.message}.`);
     }
+    this.net.predict(new Float32Array(height * width));
+    const maps = this.net.features();
+    $("layers").hidden = !maps.length;  // of networks with other layers than LeNet's
+    showMaps(maps);
+    if (isBlank()) show(null);
   },
 
   async classify(sheet) {
@@ -55,7 +56,7 @@ const source = {
     const { image, warnings } = fromRGBA(rgba, width, height, { mean, std, padding, height: shape[1], width: shape[2] });
     const times = { input: performance.now() - began };
     if (this.infer) times.infer = this.infer;
-    const { label, probabilities } = this.net.predict(image), maps = this.net.features?.() ?? [];
+    const { label, probabilities } = this.net.predict(image), maps = this.net.features();
     this.measure(image);
     const shares = Object.fromEntries(labels.map((name, i) => [name, probabilities[i]]));
     return { label, probabilities: shares, pixels: this.view(image), warnings: warnings.join(" "), times, maps };
@@ -86,6 +87,6 @@ const source = {
     if (ours !== this.measured) return;
     this.infer = turns.sort((a, b) => a - b)[TURNS >> 1];
     $("infer").textContent = duration(this.infer);
-    $("how").textContent = `Network: the median of ${TURNS} turns of ${count} answers, one image each.`;
+    $("how").textContent = `Network: the median of ${TURNS} turns of ${count} answers.`;
   },
 };
