@@ -15,7 +15,7 @@ from struct import pack, unpack
 from typing import Any
 
 from lenet_runtime.artifact.private import obstacle
-from lenet_runtime.errors import BackendUnavailable, DeployError, first_line
+from lenet_runtime.errors import BackendUnavailable, DeployError, first_line, printable
 
 LEAST = 18  # the first with all that lenet.js needs, of those that are still maintained
 SECONDS = 60.0  # for an answer, of which the slowest should take less than one
@@ -53,7 +53,7 @@ def _version(path: str, changed: int) -> str:
         ) from error
     match = re.fullmatch(r"v(\d+\.\d+\.\d+)\S*", done.stdout.strip())
     if match is None:
-        said = first_line(RuntimeError(done.stdout + done.stderr))
+        said = printable((done.stdout + done.stderr).strip(), 100) or "nothing"
         raise BackendUnavailable(f"node: expected {path} to be Node.js, found {said}; {_INSTALL}")
     return match[1]
 
