@@ -87,6 +87,41 @@ def asked(command: tuple[str, ...]) -> Compiler:
     return Compiler(command, version[0] if version else "unknown")
 
 
+def find_cross(machine: str) -> Compiler:
+    """A compiler for Linux on another architecture: ``CC`` where it is one, GCC's or Clang.
+
+    Args:
+        machine: as GCC spells it: ``aarch64``.
+
+    Raises:
+        BackendUnavailable: there is none with the headers of its C library.
+        InputError: see `find`.
+    """
+    triple = f"{machine}-linux-gnu"
+    commands = [(f"{triple}-gcc",), ("clang", f"--target={triple}")]
+    if os.environ.get("CC", "").strip():
+        commands.insert(0, find().command)
+    for command in commands:
+        if shutil.which(command[0]) and _compiles_for(command, machine):
+            return asked(command)
+    tried = ", ".join(repr(shlex.join(command)) for command in commands)
+    raise BackendUnavailable(
+        f"native: expected a C compiler for {machine}, found none that works of {tried}; install "
+        f"one (Debian: apt install gcc-{triple} libc6-dev-arm64-cross) or set CC; --source-only "
+        "writes the C source without one"
+    )
+
+
+def _compiles_for(command: tuple[str, ...], machine: str) -> bool:
+    """Whether it makes programs of this architecture."""
+    with tempfile.TemporaryDirectory(prefix="lenet-export-") as folder:
+        (Path(folder) / "try.c").write_text(
+            f"#include <stdlib.h>\n#ifndef __{machine}__\n#error\n#endif\n"
+            "int main(void) { return EXIT_SUCCESS; }\n"
+        )
+        return _run([*command, "-static", "-o", "try", "try.c"], Path(folder)).returncode == 0
+
+
 def python_headers() -> Path:
     """The folder of ``Python.h``, which the library's Python entry needs.
 

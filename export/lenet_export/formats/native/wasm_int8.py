@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lenet_export.formats.native.assembly import Program, array
 from lenet_export.formats.native.int8_pack import ROWS, TILES, Int8, PackedInt8, pack
 from lenet_export.formats.native.isa import Level
-from lenet_export.formats.native.pack import CHUNK, offsets
+from lenet_export.formats.native.pack import LANES, offsets
 from lenet_export.network import quantize
 from lenet_export.network.layers import Network
 from lenet_export.network.steps import Array
@@ -26,14 +26,15 @@ def program(network: Network, calibration: Array | None) -> Program:
     assert calibration is not None
     packed = pack(quantize.quantize(network, quantize.calibrate(network, calibration)))
     starts, strides = layout(packed), [layer.stride for layer in packed.dense]
+    pixel = _pixel(packed)
     sizes = {
         "ROWS": ROWS,
-        "ROW": COLUMNS * packed.pixel,
+        "ROW": COLUMNS * pixel,
         "CHANNELS": packed.channels,
         "OUTPUTS": len(network.conv2.bias),
-        "PIXEL": packed.pixel,
-        "PAIRS": 3 * packed.pixel // 2,
-        "BLOCKS": packed.blocks,
+        "PIXEL": pixel,
+        "PAIRS": 3 * pixel // 2,
+        "BLOCKS": packed.features // LANES,
         "TILES": TILES,
         "WIDE": packed.dense[0].inputs // TILES**2,
         "MOST": max(layer.inputs for layer in packed.dense),
@@ -60,9 +61,20 @@ def program(network: Network, calibration: Array | None) -> Program:
 
 def layout(packed: PackedInt8) -> dict[str, int]:
     """Where one image's int16 arrays begin in the workspace, in bytes; ``end`` is its size."""
-    sizes = {"codes": 2 * 32 * 32, "pooled": 2 * ROWS * COLUMNS * packed.pixel}
+    sizes = {"codes": 2 * 32 * 32, "pooled": 2 * ROWS * COLUMNS * _pixel(packed)}
     sizes |= {f"x{i}": 2 * layer.inputs for i, layer in enumerate(packed.dense)}
     return offsets({name: size + _SPARE for name, size in sizes.items()}, 64)
+
+
+def _pixel(packed: PackedInt8) -> int:
+    """Values of a pixel between the convolutions: the channels, padded to an even number."""
+    return packed.channels + packed.channels % 2
+
+
+def _conv2(packed: PackedInt8) -> Int8:
+    """conv2's taps ``(blocks, 3 * 3 * pixel / 2, 16 * 2)``, see `pairs`."""
+    taps = packed.conv2[:, :, : _pixel(packed)]
+    return pairs(taps.reshape(9 * _pixel(packed), -1, LANES).transpose(1, 0, 2))
 
 
 def pairs(weight: Int8) -> Int8:
@@ -85,11 +97,11 @@ def _constants(packed: PackedInt8) -> Iterator[str]:
     yield array("lenet_conv1", _conv1(packed))
     yield array("lenet_conv1_bias", packed.conv1_bias)
     yield array("lenet_conv1_scale", np.repeat(packed.conv1_scale[:, None], 4, axis=1))
-    yield "/* [block][row of the filter, pair of its columns and channels, output, of the pair] */\n"
-    yield array("lenet_conv2", pairs(packed.conv2).reshape(packed.blocks, -1))
-    yield array("lenet_conv2_bias", packed.conv2_bias)
-    yield array("lenet_conv2_scale", packed.conv2_scale)
-    yield "/* Dense layers, [pair of inputs][output, of the pair]; the first's are (y, x, channel). */\n"
+    yield "/* [block][row of the filter, pair of columns and channels, output, of the pair] */\n"
+    yield array("lenet_conv2", _conv2(packed).reshape(packed.features // LANES, -1))
+    yield array("lenet_conv2_bias", packed.conv2_bias.reshape(-1, LANES))
+    yield array("lenet_conv2_scale", packed.conv2_scale.reshape(-1, LANES))
+    yield "/* Dense layers, [pair of inputs][output, of the pair]; first: (y, x, channel). */\n"
     for number, layer in enumerate(packed.dense):
         yield array(f"lenet_dense{number}", pairs(layer.weight))
         yield array(f"lenet_dense{number}_bias", layer.bias)

@@ -26,7 +26,7 @@ BASE_WORD(base_add, a.lane[i] + b.lane[i])
 BASE_WORD(base_sub, a.lane[i] - b.lane[i])
 BASE_WORD(base_mul, a.lane[i] * b.lane[i])
 BASE_WORD(base_max, a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i])
-static inline base_vec base_fma(base_vec a, base_vec b, base_vec c)
+static LENET_APART base_vec base_fma(base_vec a, base_vec b, base_vec c)
 {
     for (int i = 0; i < 4; i++)
         c.lane[i] = lenet_fma(a.lane[i], b.lane[i], c.lane[i]);

@@ -14,12 +14,14 @@ const POWERS = [[0, 0], [1, 0], [0, 1], [2, 0], [1, 1], [0, 2]];
  * @param {Grey} grey @returns {Paper} */
 export function findPaper(grey) {
   const grid = makeGrid(grey), { border } = grid, view = viewed(grid, grey.data);
-  let paper = and(border, near(minus(view, median(pick(view, border))), border, 4));
-  paper = near(minus(view, gridSurface(grid, fit(grid, view, paper))), paper, 3);
-  const coefficients = fit(grid, view, paper);
-  const noise = spread(pick(minus(view, gridSurface(grid, coefficients)), paper));
-  if (count(and(paper, border)) >= SMOOTH * count(border)) return { coefficients, noise };
-  if (hasCleanEdge(grey, minus(grey.data, levelOf(coefficients, grey)), noise)) return { coefficients, noise };
+  let paper = atMiddle(view, border), coefficients = fit(grid, view, paper);
+  paper = near(minus(view, surface(coefficients, grid.ys, grid.xs)), paper, 3);
+  coefficients = fit(grid, view, paper);
+  const noise = spread(pick(minus(view, surface(coefficients, grid.ys, grid.xs)), paper));
+  const smooth = count(and(paper, border)) >= SMOOTH * count(border);
+  if (smooth || hasCleanEdge(grey, minus(grey.data, levelOf(coefficients, grey)), noise)) {
+    return { coefficients, noise };
+  }
   const rest = minus(view, viewed(grid, localMedian(grey)));
   return { coefficients: null, noise: spread(pick(rest, border)) };
 }
@@ -37,7 +39,9 @@ function hasCleanEdge({ width, height }, rest, noise) {
  * @param {number[] | null} coefficients @param {Grey} grey */
 export function levelOf(coefficients, grey) {
   if (!coefficients) return localMedian(grey);
-  return surface(coefficients, places(grey.height), places(grey.width));
+  const [ys, xs] = [grey.height, grey.width].map((side) =>
+    Float32Array.from({ length: side }, (_, i) => (2 * i + 1 - side) / side));
+  return surface(coefficients, ys, xs);
 }
 
 /** Continue the paper that is inside over the rest of the picture.
@@ -48,8 +52,7 @@ export function fillPaper(grey, inside) {
   const kept = erode(erode(inside, width, 1), height, width);
   const grid = makeGrid(grey), view = viewed(grid, data), seen = viewed(grid, kept);
   if (!count(seen)) return grey;
-  const paper = and(seen, near(minus(view, median(pick(view, seen))), seen, 4));
-  const level = levelOf(fit(grid, view, paper), grey);
+  const level = levelOf(fit(grid, view, atMiddle(view, seen)), grey);
   return { data: data.map((value, i) => (kept[i] ? value : level[i])), width, height };
 }
 
@@ -76,14 +79,20 @@ function near(residual, paper, width) {
   return not(above(residual.map(Math.abs), most));
 }
 
+/** Where, of what is seen, the level is near its median.
+ * @param {Float32Array} view @param {Uint8Array} seen */
+function atMiddle(view, seen) {
+  const middle = median(pick(view, seen));
+  return and(seen, near(view.map((level) => level - middle), seen, 4));
+}
+
 /** @param {Uint8Array} a @param {Uint8Array} b */
 const and = (a, b) => a.map((value, i) => value & b[i]);
 
-/** @param {Float32Array} values @param {Float32Array | number} others */
+/** @param {Float32Array} values @param {Float32Array} others */
 export function minus(values, others) {
-  const rest = new Float32Array(values.length);
-  if (typeof others === "number") for (let i = 0; i < rest.length; i++) rest[i] = values[i] - others;
-  else for (let i = 0; i < rest.length; i++) rest[i] = values[i] - others[i];
+  const rest = values.slice();
+  for (let i = 0; i < rest.length; i++) rest[i] -= others[i];
   return rest;
 }
 
@@ -98,8 +107,10 @@ function localMedian({ data, width, height }) {
   return new Float32Array(resize(medianFilter(small, window), width, height, false).data);
 }
 
-/** Every so many rows and columns of a picture, and which of their pixels are at its border.
- * @typedef {{rows: number[], columns: number[], width: number, height: number, border: Uint8Array}} Grid
+/** Every so many rows and columns of a picture, where they are from -1 to 1 at the picture's edges, and
+ * which of their pixels are at its border.
+ * @typedef {{rows: number[], columns: number[], ys: Float32Array, xs: Float32Array, width: number,
+ *   height: number, border: Uint8Array}} Grid
  * @param {Grey} grey @returns {Grid} */
 function makeGrid({ width, height }) {
   const step = Math.ceil(Math.max(width, height) / GRID);
@@ -111,7 +122,9 @@ function makeGrid({ width, height }) {
   const border = new Uint8Array(rows.length * columns.length).fill(1);
   const inner = columns.map((x) => Number(x < depth || x >= width - depth));
   rows.forEach((y, i) => y >= depth && y < height - depth && border.set(inner, i * columns.length));
-  return { rows, columns, width, height, border };
+  const ys = Float32Array.from(rows, (y) => (2 * y + 1 - height) / height);
+  const xs = Float32Array.from(columns, (x) => (2 * x + 1 - width) / width);
+  return { rows, columns, ys, xs, width, height, border };
 }
 
 /** The pixels of the grid.
@@ -121,12 +134,6 @@ function viewed({ rows, columns, width }, data) {
   let i = 0;
   for (const y of rows) for (const x of columns) view[i++] = data[y * width + x];
   return view;
-}
-
-/** @param {Grid} grid @param {number[]} coefficients */
-function gridSurface({ rows, columns, width, height }, coefficients) {
-  const ys = places(height), xs = places(width);
-  return surface(coefficients, Float32Array.from(rows, (y) => ys[y]), Float32Array.from(columns, (x) => xs[x]));
 }
 
 /** Coefficients of the surface nearest to the paper, by its terms.
@@ -154,21 +161,16 @@ const powersOf = (x) => [1, x, x * x, x * x * x, x * x * x * x];
 /** Sums of values times powers of y and x, which are whole numbers: half pixels from the middle.
  * @param {Grid} grid @param {Uint8Array | Float32Array} values */
 function momentsOf({ rows, columns, width, height }, values) {
-  const moments = powersOf(0).map(() => powersOf(0).fill(0));
+  const moments = powersOf(0).map(() => [0, 0, 0, 0, 0]);
+  const powers = columns.map((column) => powersOf(2 * column + 1 - width));
   let i = 0;
   for (const row of rows) {
-    let [s0, s1, s2, s3, s4] = [0, 0, 0, 0, 0];
-    for (const column of columns) {
-      const x = 2 * column + 1 - width, first = values[i++] * x, second = first * x;
-      s0 += values[i - 1];
-      s1 += first;
-      s2 += second;
-      s3 += second * x;
-      s4 += second * x * x;
+    const sums = [0, 0, 0, 0, 0];
+    for (const xs of powers) {
+      const value = values[i++];
+      for (let k = 0; k < 5; k++) sums[k] += value * xs[k];
     }
-    powersOf(2 * row + 1 - height).forEach((y, power) => {
-      [s0, s1, s2, s3, s4].forEach((sum, k) => (moments[power][k] += y * sum));
-    });
+    powersOf(2 * row + 1 - height).forEach((y, k) => sums.forEach((sum, j) => (moments[k][j] += y * sum)));
   }
   return moments;
 }
@@ -203,7 +205,3 @@ export function surface(coefficients, ys, xs) {
   }
   return level;
 }
-
-/** Middles of a side's pixels, from -1 to 1.
- * @param {number} side */
-const places = (side) => new Float32Array(side).map((_, i) => (2 * i + 1 - side) / side);

@@ -1,7 +1,7 @@
 // Turns pictures of digits into images like MNIST's. Twin of lenet_runtime/images/pictures.py: the
 // same 28x28 bytes from the same pixels.
 
-import { InputError, boxOf, f32, nth, pick, roundEven } from "./numbers.js";
+import { InputError, above, boxOf, f32, nth, pick, roundEven } from "./numbers.js";
 import { autocontrast, crop, expand, reduce, resize } from "./pillow.js";
 import { shrink, toGrey } from "./grey.js";
 import { findInk, keepDigit, lookCloser, otsu, soften } from "./ink.js";
@@ -89,12 +89,11 @@ function normalised(grey) {
 
 /** @param {Uint8Array} pixels @param {number} shapes */
 function doubts(pixels, shapes) {
-  const said = [];
-  if (shapes > 1) said.push(`${shapes} shapes of a digit's size; give one digit a picture`);
-  if (hasSquare(pixels.map((level) => Number(level >= 128)), SIDE, SIDE, SOLID)) {
-    said.push("a solid area, where a digit has strokes; leave only paper around the digit");
-  }
-  return said;
+  const isSolid = hasSquare(above(pixels, 127), SIDE, SIDE, SOLID);
+  return [
+    ...(shapes > 1 ? [`${shapes} shapes of a digit's size; give one digit a picture`] : []),
+    ...(isSolid ? ["a solid area, where a digit has strokes; leave only paper around the digit"] : []),
+  ];
 }
 
 /** Find the ink in the whole picture, then once more and sharper in its surroundings.
@@ -117,12 +116,10 @@ function locate(grey) {
   const right = Math.min((box[2] + margin) * factor, grey.width);
   const bottom = Math.min((box[3] + margin) * factor, grey.height);
   const [close, closer] = reduced(crop(grey, left * factor, top * factor, right, bottom), NEAR_SIDE);
-  const places = (/** @type {number} */ start, /** @type {number} */ side, /** @type {number} */ whole) =>
-    Array.from({ length: side }, (_, i) =>
-      Math.min((start * factor + (i + 0.5) * closer) / factor, whole - 0.5));
-  const levels = { ...close, data: new Float32Array(close.data) };
-  const [y, x] = [places(top, close.height, view.height), places(left, close.width, view.width)];
-  const sharp = lookCloser(levels, y, x, ink, digit);
+  const [y, x] = [[top, close.height, view.height], [left, close.width, view.width]].map(
+    ([start, side, whole]) => Array.from({ length: side }, (_, i) =>
+      Math.min((start * factor + (i + 0.5) * closer) / factor, whole - 0.5)));
+  const sharp = lookCloser({ ...close, data: new Float32Array(close.data) }, y, x, ink, digit);
   const best = sharp.mask.includes(1) ? sharp : { ...ink, mask };
   return { ink: best, shapes: Math.max(shapes, page.cells), page };
 }
