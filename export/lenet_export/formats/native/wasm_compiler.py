@@ -15,16 +15,11 @@ COMMON = (
     *("--target=wasm32", "-std=c11", "-Wall", "-Wextra", "-Werror", "-mbulk-memory"),
     "-fkeep-static-consts",
 )
-# The flags that make each variant, in the order of their names' sections in ``lenet.wasm``. Engines
-# without SIMD get no -O2, whose size is more than they are worth.
 PLAIN = "plain"
 SIMD = "simd128"
 RELAXED = "relaxed"
-VARIANTS = {
-    PLAIN: ("-Os",),
-    SIMD: ("-O2", "-msimd128"),
-    RELAXED: ("-O2", "-msimd128", "-mrelaxed-simd"),
-}
+# What each variant may use, in the order in which they stand in ``lenet.wasm``.
+VARIANTS = {PLAIN: (), SIMD: ("-msimd128",), RELAXED: ("-msimd128", "-mrelaxed-simd")}
 RELAXED_SINCE = 16  # the first Clang that writes the instructions of the standard
 _NEWEST = 29  # to look for, by the names that Debian gives them
 _LINK = ("--no-entry", "--no-gc-sections", "--stack-first", "-z", "stack-size=65536", "--strip-all")
@@ -77,7 +72,7 @@ def find() -> Toolchain:
 
 
 def build(
-    tools: Toolchain, sources: Mapping[str, str], prefix: str, names: Sequence[str]
+    tools: Toolchain, sources: Mapping[str, str], prefix: str, names: Sequence[str], level: str
 ) -> dict[str, bytes]:
     """Compile ``wasm.c`` of `sources` into each of the variants `names`.
 
@@ -86,6 +81,7 @@ def build(
         sources: C files and headers by name.
         prefix: what the names of the C begin with.
         names: keys of `VARIANTS`.
+        level: of optimization, ``-O2``.
 
     Raises:
         DeployError: the compiler or the linker failed; its own words are in the message.
@@ -97,8 +93,8 @@ def build(
         for name, text in sources.items():
             (folder / name).write_text(text, encoding="utf-8")
         for name in names:
-            command = [*tools.clang.command, *COMMON, *VARIANTS[name], "-I.", "-c", "wasm.c"]
-            compiler.run([*command, "-o", "wasm.o"], folder, "wasm.o")
+            flags = [*COMMON, level, *VARIANTS[name], "-I.", "-c", "wasm.c", "-o", "wasm.o"]
+            compiler.run([*tools.clang.command, *flags], folder, "wasm.o")
             # Not by way of clang, which would run a wasm-opt of another age where there is one.
             memory = [] if name == PLAIN else ["--import-memory"]
             link = [tools.linker, *_LINK, *memory, *exports, "wasm.o", "-o", "lenet.wasm"]
