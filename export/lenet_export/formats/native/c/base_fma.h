@@ -1,5 +1,7 @@
 #if defined(__aarch64__)
 #define base_fma(a, b, c) vfmaq_f32(c, a, b)
+#elif defined(__wasm_relaxed_simd__) /* where the engine fuses, which lenet.js looks at */
+#define base_fma(a, b, c) ((base_vec)__builtin_wasm_relaxed_madd_f32x4(a, b, c))
 #elif defined(__FMA__)
 #define base_fma(a, b, c) _mm_fmadd_ps(a, b, c)
 #else
