@@ -45,9 +45,10 @@ class PackedInt8:
 
     Attributes:
         input_scale: see `Quantized`.
-        conv1: int16 ``(channels, 3, 3)``.
-        conv1_bias: int32 ``(channels,)``.
-        conv1_scale: float32 ``(channels,)``.
+        channels: channels between the convolutions.
+        conv1: int16 ``(channels padded to 2, 3, 3)``.
+        conv1_bias: int32 ``(channels padded to 2,)``.
+        conv1_scale: float32 ``(channels padded to 2,)``.
         conv2: int8 ``(3, 3, channels padded to 4, padded outputs)``.
         conv2_bias: int32 ``(padded outputs,)``.
         conv2_scale: float32 ``(padded outputs,)``.
@@ -55,6 +56,7 @@ class PackedInt8:
     """
 
     input_scale: np.float32
+    channels: int
     conv1: Int16
     conv1_bias: Int32
     conv1_scale: Array
@@ -62,11 +64,6 @@ class PackedInt8:
     conv2_bias: Int32
     conv2_scale: Array
     dense: tuple[PackedInt8Dense, ...]
-
-    @property
-    def channels(self) -> int:
-        """Channels between the convolutions."""
-        return int(self.conv1.shape[0])
 
     @property
     def features(self) -> int:
@@ -97,12 +94,12 @@ class PackedInt8:
 
     @property
     def conv1_pairs(self) -> Int16:
-        """conv1's taps two by two: int16 ``(channels, 7, 2)``.
+        """conv1's taps two by two: int16 ``(padded channels, 7, 2)``.
 
         First and second tap of each row; then the third taps: of rows 0 and 1, of row 2, of
         rows 1 and 2, and of row 0.
         """
-        third, zero = self.conv1[:, :, 2].T, np.zeros(self.channels, np.int16)
+        third, zero = self.conv1[:, :, 2].T, np.zeros(len(self.conv1), np.int16)
         pairs = [(self.conv1[:, y, 0], self.conv1[:, y, 1]) for y in range(3)]
         pairs += [(third[0], third[1]), (third[2], zero), (third[1], third[2]), (third[0], zero)]
         return np.ascontiguousarray(np.array(pairs).transpose(2, 0, 1))
@@ -140,9 +137,11 @@ def pack(quantized: Quantized) -> PackedInt8:
     taps = np.pad(conv2.weight.transpose(2, 3, 1, 0), ((0, 0), (0, 0), (0, -channels % 4), (0, 0)))
     return PackedInt8(
         quantized.input_scale,
-        conv1.weight.reshape(channels, 3, 3).astype(np.int16),
-        conv1.bias,
-        conv1.scale,
+        channels,
+        *(
+            np.pad(values, [(0, channels % 2)] + [(0, 0)] * (values.ndim - 1))
+            for values in (conv1.weight[:, 0], conv1.bias, conv1.scale)
+        ),
         pad(taps).astype(np.int8),
         pad(conv2.bias),
         pad(conv2.scale),
