@@ -129,12 +129,13 @@ def _kernels(isa: Dots, packed: PackedInt8, offsets: dict[str, int]) -> str:
 def _layers(isa: Dots, packed: PackedInt8) -> Iterator[str]:
     """A turn of m images, from i on, through the dense layers."""
     last, inputs = len(packed.dense) - 1, packed.dense[0].inputs
+    row = inputs  # from one image's inputs to the next's
     for number, layer in enumerate(packed.dense):
         x = f"x{number}" + f" + {inputs} * i" * (number == 0)
         weights, outputs = f"lenet_dense{number}", -(-layer.outputs // isa.lanes) * isa.lanes
         yield (
             f"        {isa.name}_{'dense' if isa.tile else 'sparse'}({x}, {inputs // isa.group}, "
-            f"{layer.inputs}, {weights}_{_KINDS[isa.group]}[0],\n"
+            f"{row}, {weights}_{_KINDS[isa.group]}[0],\n"
             f"            {weights}_bias, {outputs}, {layer.stride}, sums, m);\n"
         )
         scale = f"{weights}_scale"
@@ -145,4 +146,4 @@ def _layers(isa: Dots, packed: PackedInt8) -> Iterator[str]:
             else f"        {isa.name}_codes(sums, {outputs}, {layer.stride}, {scale}, "
             f"x{number + 1}, m);\n"
         )
-        inputs = outputs
+        inputs, row = outputs, layer.stride

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lenet_export.formats.native.pack import (
     CHUNK,
     FILTER2,
+    LANES,
     PackedDense,
     dense_weight,
     offsets,
@@ -126,7 +127,7 @@ class PackedInt8:
             "sums": 4 * TURN * max(layer.stride for layer in self.dense),
         }
         for i, layer in enumerate(self.dense):
-            sizes[f"x{i}"] = 2 * (CHUNK if i == 0 else TURN) * layer.inputs
+            sizes[f"x{i}"] = 2 * (CHUNK * layer.inputs if i == 0 else TURN * self.dense[i - 1].stride)
         return offsets({name: size + _PADDING for name, size in sizes.items()}, 64)
 
 
@@ -152,7 +153,13 @@ def pack(quantized: Quantized) -> PackedInt8:
 def _dense(layer: QuantizedLayer, channels: int) -> PackedInt8Dense:
     """A dense layer; see `dense_weight` for `channels`."""
     weight = dense_weight(layer.weight, channels)
-    return PackedInt8Dense(weight, pad(layer.bias), len(layer.bias), scale=pad(layer.scale))
+    # Rows of an odd number of cache lines: those of even ones crowd into some of a cache's sets.
+    lines = weight.shape[1] // LANES | 1
+    weight, bias, scale = (
+        np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, LANES * lines - values.shape[-1])])
+        for values in (weight, layer.bias, layer.scale)
+    )
+    return PackedInt8Dense(weight, bias, len(layer.bias), scale=scale)
 
 
 def grouped(weight: NDArray[Any], group: int) -> NDArray[Any]:

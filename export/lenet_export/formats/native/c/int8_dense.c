@@ -35,17 +35,12 @@ static KERNEL void ISA_sparse(
 }
 
 #include "dense.c"
-/* Their codes, and zeros behind them. */
 static ATTRIBUTE void ISA_codes(
     const int32_t *sums, size_t outputs, size_t stride, const float *scale, CODE *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        for (size_t v = 0; v < outputs; v += LANES)
-            ISA_put(x + stride * i + v,
-                    ISA_code(ISA_load(sums + stride * i + v), ISA_floats(scale + v)));
-        for (size_t v = outputs; v < stride; v += LANES)
-            ISA_put(x + stride * i + v, ISA_zero());
-    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t v = stride * i; v < stride * i + outputs; v += LANES)
+            ISA_put(x + v, ISA_code(ISA_load(sums + v), ISA_floats(scale + v - stride * i)));
 }
 
 static ATTRIBUTE void ISA_logits(
