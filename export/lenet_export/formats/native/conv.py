@@ -154,7 +154,7 @@ def _conv1_winograd(isa: Isa) -> list[str]:
     lines = [f"{isa.vec} m, {_outputs(isa)};"]
     for y in range(2):
         for v in vectors:
-            left, right, bias = f"o{y}0_{v}", f"o{y}1_{v}", w("splat", "lenet_conv1_bias + k")
+            left, right = f"o{y}0_{v}", f"o{y}1_{v}"
 
             def summed(t: int, target: str, start: str, y: int = y, v: int = v) -> list[str]:
                 terms = [(w("splat", f"w + {4 * dy + t}"), f"r{y + dy}_{t}_{v}") for dy in range(3)]
@@ -162,7 +162,7 @@ def _conv1_winograd(isa: Isa) -> list[str]:
                 rest = [f"{target} = {w('fma', *term, target)};" for term in terms[1:]]
                 return [f"{target} = {first};", *rest]
 
-            lines += summed(1, "m", bias) + summed(0, left, "m") + summed(3, right, "m")
+            lines += summed(1, "m", "") + summed(0, left, "m") + summed(3, right, "m")
             lines += summed(2, "m", "")
             lines += [f"{left} = {w('add', left, 'm')};", f"{right} = {w('sub', right, 'm')};"]
     return lines
@@ -173,20 +173,24 @@ def _conv1_direct(isa: Isa) -> list[str]:
     w, vectors = isa.word, range(LANES // isa.width)
     lines = [f"{isa.vec} {_outputs(isa)};"]
     for y, x, v in itertools.product(range(2), range(2), vectors):
-        total = w("splat", "lenet_conv1_bias + k")
+        total = f"o{y}{x}_{v}"
         for i, j in itertools.product(range(3), range(3)):
-            tap = w("splat", f"w + {3 * i + j}")
-            lines.append(f"o{y}{x}_{v} = {w('fma', tap, f'r{y + i}_{x + j}_{v}', total)};")
-            total = f"o{y}{x}_{v}"
+            terms = w("splat", f"w + {3 * i + j}"), f"r{y + i}_{x + j}_{v}"
+            value = w("fma", *terms, total) if i or j else w("mul", *terms)
+            lines.append(f"{total} = {value};")
     return lines
 
 
 def _pooled(isa: Isa) -> list[str]:
-    """A pooled row of the four outputs of each window, after ReLU."""
+    """A pooled row of the four outputs of each window, with their bias, after ReLU.
+
+    A bias moves the largest of a window as it moves all of them.
+    """
     w, lines = isa.word, []
     for v in range(LANES // isa.width):
         top = w("max", f"o00_{v}", f"o01_{v}")
         bottom = w("max", f"o10_{v}", f"o11_{v}")
-        best = w("max", w("zero"), w("max", top, bottom))
+        best = w("add", w("max", top, bottom), w("splat", "lenet_conv1_bias + k"))
+        best = w("max", w("zero"), best)
         lines.append(w("store", f"pooled + (k * {ROWS} + p) * 16 + {v * isa.width}", best) + ";")
     return lines

@@ -59,8 +59,9 @@ def _direct(isa: Isa, packed: Packed) -> list[str]:
                 tap = f"w{3 * (row - y) + column - x}"
                 body.append(f"    a{y}{x} = {w('fma', 'pixel', tap, f'a{y}{x}')};")
         body.append("}")
-    loads = [f"a{y}{x} = {w('load', 'lenet_conv2_bias[b] + v')}" for y, x in outputs]
+    starts = [f"a{y}{x} = {w('zero')}" for y, x in outputs]
     best = w("max", w("max", "a00", "a01"), w("max", "a10", "a11"))
+    best = w("add", best, w("load", "lenet_conv2_bias[b] + v"))
     target = f"features + {packed.blocks * LANES} * x + 16 * b + v"
     return [
         "/* A row of six pooling windows: sums over the taps, pooling. */",
@@ -69,7 +70,7 @@ def _direct(isa: Isa, packed: Packed) -> list[str]:
         f"    for (int b = 0; b < {packed.blocks}; b++)",
         f"        for (int v = 0; v < {LANES}; v += {isa.width})",
         f"            for (int x = 0; x < {TILES}; x++) {{",
-        *indent([f"{isa.vec} {', '.join(loads)};"], 4),
+        *indent([f"{isa.vec} {', '.join(starts)};"], 4),
         *indent([f"for (int k = 0; k < {packed.channels}; k++) {{", *indent(body), "}"], 4),
         *indent([w("store", target, w("max", w("zero"), best)) + ";"], 4),
         "            }",
@@ -147,6 +148,7 @@ def _tiles(isa: Isa, packed: Packed) -> list[str]:
                 ends.append(w("max", left, right))
             for half in (0, 1):
                 best = w("max", ends[2 * half], ends[2 * half + 1])
+                best = w("add", best, w("load", f"lenet_conv2_bias[b] + {v * isa.width}"))
                 pixel = f"({TILES * half} + g + {t}) * {packed.blocks * LANES}"
                 target = f"features + {pixel} + 16 * b + {v * isa.width}"
                 lines.append(w("store", target, w("max", w("zero"), best)) + ";")
@@ -182,10 +184,7 @@ def _products(isa: Isa, packed: Packed, rows: list[int], j: int) -> list[str]:
     for i in rows:
         for t in tiles:
             for v in vectors:
-                # Position (1, 1) is in every output of a tile once: there the bias goes.
-                bias = w("load", f"lenet_conv2_bias[b] + {v * isa.width}")
-                start = bias if (i, j) == (1, 1) else w("zero")
-                lines.append(f"{isa.vec} m{i}_{t}_{v} = {start};")
+                lines.append(f"{isa.vec} m{i}_{t}_{v} = {w('zero')};")
     lines += [
         f"for (int k = 0; k < {packed.channels}; k++) {{",
         f"    const float *const q = tiles + k * {POSITIONS * 8} + g;",

@@ -4,6 +4,9 @@ After ReLU and pooling more than half of LeNet's activations are zero, and addin
 (finite) weight changes no sum. So each image brings a bit mask of its inputs, and only the rows of
 the weights that it selects are read and added. Images of a chunk take turns at a block of rows
 that fits the L1 cache; one image alone runs through, since the sums then stay in registers.
+
+Sums begin at zero, and the bias is added last: products that are small beside it would lose their
+last bits to it one by one, and so they lose them once.
 """
 
 from lenet_export.formats.native.isa import Isa, activate, indent
@@ -42,10 +45,12 @@ def layer(isa: Isa, number: int, dense: PackedDense, last: bool, paired: bool) -
     for first in range(0, len(vectors), isa.accumulators):
         group = vectors[first : first + isa.accumulators]
         body += ["{", *indent(_sums(isa, number, dense, group, paired))]
-        if dense.activation:
-            body.append(f"    if (start + step == {words}) {{")
-            body += [f"        a{v} = {activate(isa, dense.activation, f'a{v}')};" for v in group]
-            body.append("    }")
+        body.append(f"    if (start + step == {words}) {{")
+        for v in group:
+            bias = isa.word("load", f"lenet_dense{number}_bias + {v * isa.width}")
+            whole = activate(isa, dense.activation, isa.word("add", f"a{v}", bias))
+            body.append(f"        a{v} = {whole};")
+        body.append("    }")
         body += [f"    {isa.word('store', f'sum + {v * isa.width}', f'a{v}')};" for v in group]
         body.append("}")
     if not last:
@@ -69,12 +74,12 @@ def _sums(isa: Isa, number: int, dense: PackedDense, group: range, paired: bool)
     else:
         prefix, vec, weight, size = isa.name, isa.vec, "float", 1
     masks = dense.inputs // LANES
-    lines = [
-        f"float *const sum = y + i * {dense.stride};",
-        f"const float *const from = start ? sum : lenet_dense{number}_bias;",
-    ]
-    lines += [f"{isa.vec} a{v} = {isa.word('load', f'from + {v * isa.width}')};" for v in group]
+    lines = [f"float *const sum = y + i * {dense.stride};"]
+    lines += [f"{isa.vec} a{v} = {isa.word('zero')};" for v in group]
+    lines.append("if (start) {")
+    lines += [f"    a{v} = {isa.word('load', f'sum + {v * isa.width}')};" for v in group]
     lines += [
+        "}",
         "for (int s = start; s < start + step; s++) {",
         f"    const int left = {-(-masks // size)} - {PER_WORD} * s;",
         f"    uint64_t bits = lenet_word(masks + i * {masks} + {PER_WORD} * s,",

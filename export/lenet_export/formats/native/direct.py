@@ -134,7 +134,7 @@ class _Writer:
             lane = f"(lane + {v * isa.width})" if v else "lane"
             bias = f"{self.name}_bias[{lane} / {LANES}] + {lane} % {LANES}"
             lines.append(f"const {isa.vec} b{v} = {w('twin' if self.twin else 'load', bias)};")
-        sums = [f"a{v}_{y}_{x} = b{v}" for v in registers for y, x in spots]
+        sums = [f"a{v}_{y}_{x} = {w('zero')}" for v in registers for y, x in spots]
         lines.append(f"{isa.vec} {', '.join(sums)};")
         by = 2 if stage.layer.pooling else 1
         body = [
@@ -172,12 +172,12 @@ class _Writer:
         """Activation and pooling of a window, and its store."""
         isa, w, layer = self.isa, self.isa.word, self.stage.layer
         start, row, pixel = self.stage.target
-        value = _pooled(isa, layer, window)
+        value = _pooled(isa, layer, window, f"b{v}")
         lines = ["{"]
         if self.twin and layer.pooling:
             lines.append(f"    const {isa.vec} both = {value};")
-            value = _pooled(isa, layer, ["both", w("swap", "both")], again=True)
-        value = _ended(isa, layer, value)
+            value = _pooled(isa, layer, ["both", w("swap", "both")])
+        value = _ended(isa, layer, value, f"b{v}")
         columns = f"(column + {c * (1 if layer.pooling else self.along)})"
         at = f"y + {start} + {row} * (row + {r}) + {pixel} * {columns} + lane"
         if v:
@@ -191,15 +191,21 @@ class _Writer:
         return [*lines, "}"]
 
 
-def finish(isa: Isa, layer: Convolution, window: list[str]) -> str:
-    """A C expression of what follows on the outputs of a pooling window, or on one output."""
-    return _ended(isa, layer, _pooled(isa, layer, window))
+def finish(isa: Isa, layer: Convolution, window: list[str], bias: str) -> str:
+    """A C expression of what follows on the sums of a pooling window, or on one sum: the bias,
+    the activation and pooling."""
+    return _ended(isa, layer, _pooled(isa, layer, window, bias), bias)
 
 
-def _pooled(isa: Isa, layer: Convolution, window: list[str], again: bool = False) -> str:
-    """The maximum or the sum; an activation that goes before an average is in it."""
-    if layer.pooling == "average" and layer.after[0] in ACTIVATIONS and not again:
-        window = [activate(isa, layer.after[0], value) for value in window]
+def _averages_activated(layer: Convolution) -> bool:
+    return layer.pooling == "average" and layer.after[0] in ACTIVATIONS
+
+
+def _pooled(isa: Isa, layer: Convolution, window: list[str], bias: str = "") -> str:
+    """The maximum or the sum; an activation that goes before an average, and the `bias` that goes
+    before it, are in it, but for a window of what is pooled already, which has no bias."""
+    if bias and _averages_activated(layer):
+        window = [activate(isa, layer.after[0], isa.word("add", value, bias)) for value in window]
     word = {"max": "larger", "average": "add"}.get(layer.pooling, "")
     while len(window) > 1:
         pairs = zip(window[::2], window[1::2], strict=True)
@@ -207,14 +213,14 @@ def _pooled(isa: Isa, layer: Convolution, window: list[str], again: bool = False
     return window[0]
 
 
-def _ended(isa: Isa, layer: Convolution, value: str) -> str:
-    """The average of a sum, and an activation that goes last, or before a maximum."""
+def _ended(isa: Isa, layer: Convolution, value: str, bias: str) -> str:
+    """The average of a sum, the bias and an activation that go last, or before a maximum."""
     if layer.pooling == "average":
         value = isa.word("mul", value, isa.word("splat", "&lenet_quarter"))
-        return (
-            activate(isa, "".join(layer.after[1:]), value) if layer.after[0] == "average" else value
-        )
-    return activate(isa, "".join(layer.after[:1]), value) if layer.after[:1] != ("max",) else value
+    if _averages_activated(layer):
+        return value
+    last = "".join(step for step in layer.after if step in ACTIVATIONS)
+    return activate(isa, last, isa.word("add", value, bias))
 
 
 def steps(name: str, count: int, step: int, body: list[str]) -> list[str]:

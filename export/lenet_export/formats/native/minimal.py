@@ -205,8 +205,6 @@ def _back(isa: Isa, number: int, stage: Stage) -> list[str]:
     for j in range(columns):
         for i in range(rows):
             load = w("load", f"from + {(columns * i + j) * count * outputs}")
-            # Position (1, 1) is in every output of a tile once.
-            load = w("add", load, "bias") if (i, j) == (1, 1) else load
             lines.append(f"{vec} m{i}_{j} = {load};")
         names = [f"n{i}_{j}" for i in range(down)]
         lines += _summed(isa, [f"m{i}_{j}" for i in range(rows)], names)
@@ -216,7 +214,7 @@ def _back(isa: Isa, number: int, stage: Stage) -> list[str]:
     by = 2 if stage.layer.pooling else 1
     for i, j in itertools.product(range(down // by), range(along // by)):
         window = [f"y{by * i + a}_{by * j + b}" for a in range(by) for b in range(by)]
-        value = finish(isa, stage.layer, window)
+        value = finish(isa, stage.layer, window, "bias")
         start, line, pixel = stage.target
         spot = f"{line} * (row / {by} + {i}) + {pixel} * (column / {by} + {j}) + channel"
         lines.append(w("store", f"y + {start} + {spot}", value) + ";")

@@ -16,10 +16,10 @@ static void lenet_careful(const float *image, float *features, float *pooled)
                 float most = 0;
                 for (int i = 0; i < 4; i++) {
                     const float *const corner = image + 32 * (2 * y + i / 2) + 2 * x + i % 2;
-                    float sum = lenet_conv1_bias[k];
+                    float sum = 0;
                     for (int j = 0; j < 9; j++)
                         sum += lenet_filter1[k][j] * corner[32 * (j / 3) + j % 3];
-                    most = lenet_larger(sum, most);
+                    most = lenet_larger(sum + lenet_conv1_bias[k], most);
                 }
                 pooled[(15 * k + y) * 15 + x] = most;
             }
@@ -29,13 +29,13 @@ static void lenet_careful(const float *image, float *features, float *pooled)
             for (int x = 0; x < 6; x++) {
                 float most = 0;
                 for (int i = 0; i < 4; i++) {
-                    float sum = lenet_conv2_bias[k / 16][k % 16];
+                    float sum = 0;
                     for (int c = 0; c < CHANNELS; c++)
                         for (int j = 0; j < 9; j++) {
                             const int row = 2 * y + i / 2 + j / 3, column = 2 * x + i % 2 + j % 3;
                             sum += lenet_filter2[k][c][j] * pooled[(15 * c + row) * 15 + column];
                         }
-                    most = lenet_larger(sum, most);
+                    most = lenet_larger(sum + lenet_conv2_bias[k / 16][k % 16], most);
                 }
                 features[(6 * y + x) * WIDE + k] = most;
             }
