@@ -29,6 +29,7 @@ from lenet_runtime.formats import TARGETS
 # ``generate(request) -> dict[str, str]`` and ``require()``, see the functions below.
 _MAKERS = {
     "host": "lenet_export.formats.native.host",
+    "aarch64": "lenet_export.formats.native.aarch64",
 }
 
 

@@ -7,6 +7,8 @@ compiler, and so does every batch.
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from lenet_export.formats.native import assembly, int8_conv, int8_dense, int8_minimal
 from lenet_export.formats.native.assembly import Program, array, literal
 from lenet_export.formats.native.int8_isa import GENERIC, Dots
@@ -39,14 +41,19 @@ def program(network: Network, levels: tuple[Level, ...], calibration: Array | No
     offsets = packed.layout()
     sizes = {f"{name.upper()}": offsets[name] for name in ("codes", "pooled", "tiles", "sums")}
     sizes |= {"TURN": TURN, "LENET_INPUT_SCALE": literal(packed.input_scale)}
-    groups = sorted({level.group for level in dots})
     parts = {
         "sizes.h": "".join(f"#define {name} {size}\n" for name, size in sizes.items()),
         "constants.c": "".join(_constants(packed)) + _weights(packed, 2),
         "kernels.c": "".join(_kernels(level, packed, offsets) for level in reversed(dots)),
     }
-    if 4 in groups:
-        parts["constants.c"] += assembly.x86(_weights(packed, 4))
+    fours = [level for level in dots if level.group == 4]
+    if fours:
+        machines = {level.machine: None for level in fours}
+        parts["constants.c"] += assembly.guarded(machines, _weights(packed, 4))
+    for level in fours:
+        if level.less:
+            biases = _biases_of_signed(packed, level)
+            parts["constants.c"] += assembly.guarded([level.machine], biases)
     return Program(
         "int8",
         "int8",
@@ -78,6 +85,17 @@ def _weights(packed: PackedInt8, group: int) -> str:
     lines.append(array(f"lenet_conv2_{kind}", conv2))
     for number, layer in enumerate(packed.dense):
         lines.append(array(f"lenet_dense{number}_{kind}", grouped(layer.weight, group)))
+    return "".join(lines)
+
+
+def _biases_of_signed(packed: PackedInt8, isa: Dots) -> str:
+    """Biases for codes that are stored less a constant: its products with the weights more."""
+    conv2 = packed.conv2.astype(np.int32).sum(axis=(0, 1, 2), dtype=np.int32)
+    lines = ["/* Biases for codes that are stored less a constant. */\n"]
+    lines.append(array(f"lenet_conv2_{isa.bias}", packed.conv2_bias + isa.less * conv2))
+    for number, layer in enumerate(packed.dense):
+        sums = layer.weight.astype(np.int32).sum(axis=0, dtype=np.int32)
+        lines.append(array(f"lenet_dense{number}_{isa.bias}", layer.bias + isa.less * sums))
     return "".join(lines)
 
 
@@ -136,7 +154,7 @@ def _layers(isa: Dots, packed: PackedInt8) -> Iterator[str]:
         yield (
             f"        {isa.name}_{'dense' if isa.tile else 'sparse'}({x}, {inputs // isa.group}, "
             f"{row}, {weights}_{_KINDS[isa.group]}[0],\n"
-            f"            {weights}_bias, {outputs}, {layer.stride}, sums, m);\n"
+            f"            {weights}_{isa.bias}, {outputs}, {layer.stride}, sums, m);\n"
         )
         scale = f"{weights}_scale"
         yield (

@@ -121,7 +121,7 @@ def conv2(isa: Dots, packed: PackedInt8) -> str:
         inner.append(f"{word('put', to, word('code', best, 'scale'))};")
     body = [
         f"const {isa.weight} *const w = lenet_conv2_bytes[0][0] + {isa.group} * f;",
-        f"const {vec} bias = {word('load', 'lenet_conv2_bias + f')};",
+        f"const {vec} bias = {word('load', f'lenet_conv2_{isa.bias} + f')};",
         f"const {isa.name}_f32 scale = {word('floats', 'lenet_conv2_scale + f')};",
         f"for (int y = 0; y < {TILES}; y++)",
         f"    for (int x = 0; x < {TILES}; x += 2) {{",

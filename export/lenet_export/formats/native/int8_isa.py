@@ -23,6 +23,7 @@ class Dots(Level):
         check: a C expression, whether this CPU has the features, where not every compiler knows
             all of their names.
         compilers: a C condition, which of them know the features, where not all do.
+        less: what a stored code of four is less than its value, where products are of signed bytes.
     """
 
     lanes: int
@@ -30,6 +31,17 @@ class Dots(Level):
     tile: int
     check: str = ""
     compilers: str = ""
+    less: int = 0
+
+    @property
+    def attribute(self) -> str:
+        # Compilers do not agree on the name of the feature.
+        return f"{self.name.upper()}_TARGET" if self.machine == "aarch64" else super().attribute
+
+    @property
+    def bias(self) -> str:
+        """How the names of the biases end that go with the codes."""
+        return "bias_of_signed" if self.less else "bias"
 
     @property
     def code(self) -> str:
@@ -67,6 +79,7 @@ VNNI = Dots(
     (*V4.features, "avx512vnni"),
     lanes=16,
     group=4,
+    machine="x86_64",
     tile=4,
 )
 AVX_VNNI = Dots(
@@ -76,6 +89,7 @@ AVX_VNNI = Dots(
     (*V3.features, "avxvnni"),
     lanes=8,
     group=4,
+    machine="x86_64",
     tile=3,
     check="avxvnni_here()",
     compilers="defined(__clang__) || __GNUC__ >= 11",
@@ -87,7 +101,20 @@ AVX2 = Dots(
     V3.features,
     lanes=8,
     group=2,
+    machine="x86_64",
     tile=0,
+)
+NEON_DOT = Dots(
+    "neondot",
+    "asimddp",  # Linux's spelling of the CPU flag
+    "64-bit ARM with dot products of four bytes",
+    ("dotprod",),
+    lanes=4,
+    group=4,
+    machine="aarch64",
+    tile=4,
+    check="neondot_here()",
+    less=128,
 )
 GENERIC = Dots(
     "base",

@@ -6,7 +6,7 @@ registers of 8 floats where AVX-512 has 32 of 16.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,14 @@ class Level:
         title: what `lenet_isa` calls them.
         comment: a few words for the reader of the C text.
         features: the CPU features that they need, spelled as GCC and Clang do.
+        machine: the architecture, as GCC and Clang spell its macro; empty for any.
     """
 
     name: str
     title: str
     comment: str
     features: tuple[str, ...]
+    machine: str = field(default="", kw_only=True)
 
     @property
     def attribute(self) -> str:
@@ -32,7 +34,7 @@ class Level:
 
     @property
     def supported(self) -> str:
-        """A C expression, whether this CPU has the features."""
+        """A C expression, whether this CPU has the features; empty where there are none to ask."""
         return " && ".join(f'__builtin_cpu_supports("{feature}")' for feature in self.features)
 
 
@@ -46,6 +48,7 @@ class Isa(Level):
         tiles: Winograd tiles of a row that conv2 computes at once.
         pairs: pairs of rows, of a tile's three, that conv2 computes at once.
         accumulators: vectors that a dense layer sums at once.
+        by_lane: whether a product takes one lane of a vector, so that splats need no load.
     """
 
     width: int
@@ -53,6 +56,7 @@ class Isa(Level):
     tiles: int
     pairs: int
     accumulators: int
+    by_lane: bool = False
 
     def word(self, name: str, *arguments: str) -> str:
         """A call of one word."""
@@ -87,6 +91,7 @@ V4 = Isa(
     tiles=3,
     pairs=3,
     accumulators=16,
+    machine="x86_64",
 )
 V3 = Isa(
     name="v3",
@@ -98,6 +103,20 @@ V3 = Isa(
     tiles=3,
     pairs=1,
     accumulators=15,
+    machine="x86_64",
+)
+NEON = Isa(
+    name="neon",
+    title="neon",
+    comment="64-bit ARM: 32 registers of four floats",
+    features=(),
+    width=4,
+    half="neon",
+    tiles=3,
+    pairs=1,
+    accumulators=15,
+    by_lane=True,
+    machine="aarch64",
 )
 BASE = Isa(
     name="base",

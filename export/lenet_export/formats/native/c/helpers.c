@@ -1,4 +1,5 @@
 #include "winograd.c"
+#include "fma.c"
 #include "lowest.c"
 
 /* Up to four masks of sixteen inputs each, as one word. */
