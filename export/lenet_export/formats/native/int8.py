@@ -39,7 +39,9 @@ def program(network: Network, levels: tuple[Level, ...], calibration: Array | No
             f"found {packed.channels}"
         )
     offsets = packed.layout()
-    sizes = {f"{name.upper()}": offsets[name] for name in ("codes", "pooled", "tiles", "sums")}
+    sizes: dict[str, object] = {
+        f"{name.upper()}": offsets[name] for name in ("codes", "pooled", "tiles", "sums")
+    }
     sizes |= {"TURN": TURN, "LENET_INPUT_SCALE": literal(packed.input_scale)}
     parts = {
         "sizes.h": "".join(f"#define {name} {size}\n" for name, size in sizes.items()),

@@ -60,18 +60,20 @@ def _two_channels(isa: Dots) -> list[str]:
     column 2j or 2j + 1.
     """
     vec, word = isa.vec, isa.word
-    lines = ["const int16_t (*const w)[2] = lenet_conv1_pairs[k];"]
+    lines = []
     for k in range(2):
         lines.append(f"const {vec} bias{k} = {word('splat', f'lenet_conv1_bias + k + {k}')};")
         start = f"bias{k}" if isa.group == 4 else word("zero")
         lines.append(f"{vec} {', '.join(f'a{y}{x}_{k} = {start}' for y in '01' for x in '01')};")
-    steps = [(i, (0, 1), (4 * i, 4 * i + 4)) for i in range(3)]
-    steps += [(3, (0,), (16,)), (4, (0,), (10,)), (5, (1,), (18,)), (6, (1,), (6,))]
-    for weight, rows, values in steps:
+    # Of each pair of weights, the values that the outputs of row y of the window take, at x = 0.
+    values: list[dict[int, int]] = [{0: 4 * i, 1: 4 * i + 4} for i in range(3)]
+    values += [{0: 16}, {0: 10}, {1: 18}, {1: 6}]
+    for weight, of_row in enumerate(values):
         lines.append("{")
         for k in range(2):
-            lines.append(f"    const {vec} w{k} = {word('splat', f'w[{weight + 7 * k}]')};")
-        for y, value in zip(rows, values, strict=True):
+            pair = word("splat", f"lenet_conv1_pairs[k + {k}][{weight}]")
+            lines.append(f"    const {vec} w{k} = {pair};")
+        for y, value in of_row.items():
             for x in range(2):
                 lines += ["    {", f"        const {vec} v = {word('hold', f'r + {value + x}')};"]
                 for k in range(2):
@@ -126,15 +128,15 @@ def conv2(isa: Dots, packed: PackedInt8) -> str:
         f"for (int y = 0; y < {TILES}; y++)",
         f"    for (int x = 0; x < {TILES}; x += 2) {{",
         f"        const uint8_t *const corner0 = pooled + {2 * planes * _PLANE} * y + 8 * x;",
-        *[f"        const uint8_t *const corner1 = corner0 - 4 * x;"] * packed.narrow,
+        *["        const uint8_t *const corner1 = corner0 - 4 * x;"] * packed.narrow,
         "        lenet_ahead(next, bytes, 3 * y + x / 2);",
         *indent(inner, 2),
         "    }",
     ]
     return "\n".join(
         [
-            "/* conv2: pooled codes to feature codes [row][column][channel]. Meanwhile, since dot",
-            " * products leave loads idle, fetches `bytes` of what is next. */",
+            "/* conv2: pooled codes to feature codes [row][column][channel]. Meanwhile fetches",
+            " * what is next. */",
             f"static {isa.kernel} void {isa.name}_conv2(",
             "    uint8_t *work, uint8_t *features, const void *next, size_t bytes)",
             "{",

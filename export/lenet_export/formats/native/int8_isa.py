@@ -35,7 +35,7 @@ class Dots(Level):
 
     @property
     def attribute(self) -> str:
-        # Compilers do not agree on the name of the feature.
+        """See `Level.attribute`; compilers do not agree on the name of ARM's feature."""
         return f"{self.name.upper()}_TARGET" if self.machine == "aarch64" else super().attribute
 
     @property
@@ -60,6 +60,7 @@ class Dots(Level):
 
     @property
     def supported(self) -> str:
+        """See `Level.supported`."""
         return self.check or super().supported
 
     def word(self, name: str, *arguments: str) -> str:

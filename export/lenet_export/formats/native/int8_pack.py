@@ -22,6 +22,7 @@ ROWS = 14  # of conv1's pooled output, those that conv2's pooling reaches
 COLUMNS = 16  # of the same, in lanes; 14 of them are used
 TILES = 6  # a side of the second pooling's output
 TURN = 32  # images that take turns at a vector of dense weights
+_FOUR_COLUMNS = ((0, 0), (0, 1), (0, 0), (0, 0))  # for np.pad, of a filter's three
 _PADDING = 64  # bytes that a last, wide load or store may reach beyond an array
 
 Int8 = NDArray[np.int8]
@@ -89,7 +90,7 @@ class PackedInt8:
         rows = taps[:, : 4 * whole].reshape(3, whole, 4, 3, -1).swapaxes(2, 3)
         rows = rows.reshape(3, 12 * whole, -1)
         if self.narrow:
-            last = np.pad(self.conv2[:, :, 4 * whole : 4 * whole + 2], ((0, 0), (0, 1), (0, 0), (0, 0)))
+            last = np.pad(self.conv2[:, :, 4 * whole : 4 * whole + 2], _FOUR_COLUMNS)
             rows = np.concatenate([rows, last.reshape(3, 8, -1)], axis=1)
         return grouped(rows, 4)
 
@@ -127,7 +128,8 @@ class PackedInt8:
             "sums": 4 * TURN * max(layer.stride for layer in self.dense),
         }
         for i, layer in enumerate(self.dense):
-            sizes[f"x{i}"] = 2 * (CHUNK * layer.inputs if i == 0 else TURN * self.dense[i - 1].stride)
+            codes = CHUNK * layer.inputs if i == 0 else TURN * self.dense[i - 1].stride
+            sizes[f"x{i}"] = 2 * codes
         return offsets({name: size + _PADDING for name, size in sizes.items()}, 64)
 
 
@@ -136,13 +138,13 @@ def pack(quantized: Quantized) -> PackedInt8:
     conv1, conv2, *dense = quantized.layers
     outputs, channels = conv2.weight.shape[:2]
     taps = np.pad(conv2.weight.transpose(2, 3, 1, 0), ((0, 0), (0, 0), (0, -channels % 4), (0, 0)))
+    even = (0, channels % 2)
     return PackedInt8(
         quantized.input_scale,
         channels,
-        *(
-            np.pad(values, [(0, channels % 2)] + [(0, 0)] * (values.ndim - 1))
-            for values in (conv1.weight[:, 0], conv1.bias, conv1.scale)
-        ),
+        np.pad(conv1.weight[:, 0], (even, (0, 0), (0, 0))),
+        np.pad(conv1.bias, even),
+        np.pad(conv1.scale, even),
         pad(taps).astype(np.int8),
         pad(conv2.bias),
         pad(conv2.scale),

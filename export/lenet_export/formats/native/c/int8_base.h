@@ -167,7 +167,6 @@ static inline base_vec base_magnitude(const float *p)
 }
 #endif
 #define base_pairs(sum, v, w) base_dot(sum, v, w)
-#define base_product(v, w) base_dot(base_zero(), v, w)
 static inline base_vec base_load(const void *p)
 {
     base_vec r;

@@ -57,7 +57,6 @@ static inline ATTRIBUTE ISA_vec ISA_pairs(ISA_vec sum, ISA_vec v, ISA_vec w)
     sum = vmlal_lane_s16(sum, vget_low_s16(values), weights, 0);
     return vmlal_high_lane_s16(sum, values, weights, 1);
 }
-#define ISA_product(v, w) ISA_pairs(ISA_zero(), v, w)
 
 static inline ATTRIBUTE ISA_vec ISA_quad(ISA_vec a, ISA_vec b, ISA_vec c, ISA_vec d)
 {

@@ -8,7 +8,6 @@ typedef __m512 ISA_f32;
 #define ISA_max(a, b) _mm512_max_epi32(a, b)
 #define ISA_dot(sum, v, w) _mm512_dpbusd_epi32(sum, v, w)
 #define ISA_pairs(sum, v, w) _mm512_dpwssd_epi32(sum, v, w)
-#define ISA_product(v, w) ISA_pairs(ISA_zero(), v, w)
 #define ISA_add(a, b) _mm512_add_epi32(a, b)
 #define ISA_pair(a, b) _mm512_or_si512(a, _mm512_slli_epi32(b, 16))
 #define ISA_quad(a, b, c, d) \
