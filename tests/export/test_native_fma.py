@@ -30,7 +30,7 @@ void library(const float *a, const float *b, const float *c, float *r, size_t n)
         r[i] = fmaf(a[i], b[i], c[i]);
 }
 """
-COUNT = 200_000
+COUNT = 100_000
 
 
 def build(compiler, *flags):
@@ -82,7 +82,7 @@ def triples():
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("flags", [(), ("-DLENET_PLAIN_C",)], ids=["vectors", "plain"])
 def test_it_rounds_once(compiler, flags):
-    """A million triples, as the C library's fmaf; rounding twice is wrong for many of them."""
+    """Half a million triples, as the C library's fmaf; rounding twice is wrong for many of them."""
     functions, (a, b, c) = build(compiler, *flags), triples()
     expected = call(functions.library, a, b, c)
     for function in (functions.each, functions.vectors):
@@ -92,7 +92,7 @@ def test_it_rounds_once(compiler, flags):
         np.testing.assert_array_equal(np.signbit(found)[there], np.signbit(expected)[there])
     with np.errstate(all="ignore"):
         twice = (a.astype(np.float64) * b + c).astype(np.float32)
-    assert np.sum((twice != expected) & there) > 25_000
+    assert np.sum((twice != expected) & there) > 12_000
 
 
 def test_the_c_library_rounds_as_fractions_do():

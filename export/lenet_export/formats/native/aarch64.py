@@ -21,7 +21,7 @@ from lenet_export import compiler
 from lenet_export.compiler import FLAGS, Compiler
 from lenet_export.formats.native import assembly, host
 from lenet_export.formats.native.assembly import Program, text
-from lenet_export.formats.native.int8_isa import GENERIC, NEON_DOT
+from lenet_export.formats.native.int8_isa import GENERIC, NEON_DOT, NEON_INT8
 from lenet_export.formats.native.isa import BASE, NEON, Level
 from lenet_export.request import Build, Request
 from lenet_runtime.artifact import Artifact, Requirements
@@ -32,7 +32,7 @@ from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 MACHINE = "aarch64"
 PLATFORM = f"linux-{MACHINE}"
 EMULATOR = f"qemu-{MACHINE}"
-LEVELS: dict[str, tuple[Level, ...]] = {"fp32": (NEON, BASE), "int8": (NEON_DOT, GENERIC)}
+LEVELS: dict[str, tuple[Level, ...]] = {"fp32": (NEON, BASE), "int8": (NEON_DOT, NEON_INT8, GENERIC)}
 # With every extension that QEMU knows, and one of 2012 with none: all kernels of int8 run.
 CPUS = {"fp32": ("max",), "int8": ("max", "cortex-a53")}
 _SECONDS = 600

@@ -9,7 +9,14 @@ import torch
 from lenet_export import compiler
 from lenet_export.formats.native import assembly, fp32, int8, member, stages
 from lenet_export.formats.native.assembly import Program
-from lenet_export.formats.native.int8_isa import AVX2, AVX_VNNI, GENERIC, NEON_DOT, VNNI
+from lenet_export.formats.native.int8_isa import (
+    AVX2,
+    AVX_VNNI,
+    GENERIC,
+    NEON_DOT,
+    NEON_INT8,
+    VNNI,
+)
 from lenet_export.formats.native.isa import BASE, BF16, BF16_FLAGS, NEON, NONE, V3, V4, Level
 from lenet_export.network import layers
 from lenet_export.network.layers import Network
@@ -69,8 +76,8 @@ PRECISIONS = {
     ),
     "int8": Precision(
         {
-            "x86-64-v4": (VNNI, AVX_VNNI, AVX2, NEON_DOT, GENERIC),
-            "x86-64-v3": (AVX2, NEON_DOT, GENERIC),
+            "x86-64-v4": (VNNI, AVX_VNNI, AVX2, NEON_DOT, NEON_INT8, GENERIC),
+            "x86-64-v3": (AVX2, NEON_DOT, NEON_INT8, GENERIC),
             "generic": (GENERIC,),
         },
         int8.program,

@@ -35,8 +35,9 @@ class Dots(Level):
 
     @property
     def attribute(self) -> str:
-        """See `Level.attribute`; compilers do not agree on the name of ARM's feature."""
-        return f"{self.name.upper()}_TARGET" if self.machine == "aarch64" else super().attribute
+        """The attribute of a function; compilers do not agree on the names of ARM's features."""
+        is_arm = self.machine == "aarch64" and self.features
+        return f"{self.name.upper()}_TARGET" if is_arm else super().attribute
 
     @property
     def bias(self) -> str:
@@ -116,6 +117,16 @@ NEON_DOT = Dots(
     tile=4,
     check="neondot_here()",
     less=128,
+)
+NEON_INT8 = Dots(
+    "neon",
+    "neon",
+    "64-bit ARM: 32 registers of 8 int16",
+    (),
+    lanes=4,
+    group=2,
+    machine="aarch64",
+    tile=0,
 )
 GENERIC = Dots(
     "base",

@@ -1,3 +1,4 @@
+#ifndef LENET_APART
 #if defined(__GNUC__)
 #define LENET_APART __attribute__((noinline))
 #else
@@ -36,4 +37,5 @@ static inline float lenet_fma(float a, float b, float c)
     return (float)sum;
 #endif
 }
+#endif
 

@@ -24,10 +24,6 @@ static inline base_vec base_dot(base_vec sum, base_vec v, base_vec w)
 {
 #if defined(__SSE2__)
     return base_add(sum, (base_vec)_mm_madd_epi16((__m128i)v, (__m128i)w));
-#elif defined(__aarch64__)
-    const int16x8_t a = vreinterpretq_s16_s32(v), b = vreinterpretq_s16_s32(w);
-    return vaddq_s32(sum, vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)),
-                                     vmull_high_s16(a, b)));
 #else
     const base_vec low = (base_high(v) >> 16) * (base_high(w) >> 16);
     return base_add(sum, base_add(low, (v >> 16) * (w >> 16)));
