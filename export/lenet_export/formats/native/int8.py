@@ -115,8 +115,10 @@ def _kernels(isa: Dots, packed: PackedInt8, offsets: dict[str, int]) -> str:
         "LANES": str(isa.lanes),
         "GROUP": str(isa.group),
         "ROWS": str(int8_dense.ROWS),
+        "ADD_ROWS": f"{isa.name}_rows{int8_dense.ROWS}",
         "IMAGES": str(int8_dense.IMAGES),
         "TILE": str(isa.tile),
+        "SUM_TILE": f"{isa.name}_tile{isa.tile}",
         "INPUTS": str(packed.dense[0].inputs),
         "AHEAD": str(min(_AHEAD, packed.dense[0].weight.size)),
     }
@@ -133,6 +135,8 @@ def _kernels(isa: Dots, packed: PackedInt8, offsets: dict[str, int]) -> str:
         parts["dense.c"] = assembly.text("int8_tiles.c", words, parts)
     else:
         parts["dense.c"] = ""
+    # A network of one dense layer makes no codes of its sums.
+    parts["codes.c"] = assembly.text("int8_codes.c", words) if len(outputs) > 1 else ""
     kernels = [
         assembly.text(f"int8_{isa.name}.h", words, parts),
         int8_conv.conv1(isa, packed),

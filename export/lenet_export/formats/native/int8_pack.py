@@ -87,11 +87,11 @@ class PackedInt8:
         group, its three columns. A narrow group has the first two and the third."""
         whole = self.channels // 4 if self.narrow else self.planes(4)
         taps = self.conv2.transpose(0, 2, 1, 3)  # row, channel, column, output
-        rows = taps[:, : 4 * whole].reshape(3, whole, 4, 3, -1).swapaxes(2, 3)
-        rows = rows.reshape(3, 12 * whole, -1)
+        rows = taps[:, : 4 * whole].reshape(3, whole, 4, 3, self.features)
+        rows = rows.swapaxes(2, 3).reshape(3, 12 * whole, self.features)
         if self.narrow:
             last = np.pad(self.conv2[:, :, 4 * whole : 4 * whole + 2], _FOUR_COLUMNS)
-            rows = np.concatenate([rows, last.reshape(3, 8, -1)], axis=1)
+            rows = np.concatenate([rows, last.reshape(3, 8, self.features)], axis=1)
         return grouped(rows, 4)
 
     @property
