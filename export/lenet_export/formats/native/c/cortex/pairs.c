@@ -53,6 +53,8 @@ typedef struct {
 
 #if defined(__thumb2__) && defined(__GNUC__)
 #include "cortex/thumb2.c"
+#elif defined(__thumb__) && defined(__GNUC__)
+#include "cortex/thumb1.c"
 #else
 #include "cortex/plain.c"
 #endif

@@ -59,10 +59,14 @@ LENET_NAKED void lenet_conv1_sums(const lenet_number *window, const lenet_number
     "ldmia r0!, {r6-r8}\n ldmia r1!, {r9-r11}\n" LENET_MLA s ", r6, r9, " s "\n" \
     LENET_MLA s ", r7, r10, " s "\n" LENET_MLA s ", r8, r11, " s "\n"
 #define LENET_ONE(s) "ldr r6, [r0], #4\n ldr r9, [r1], #4\n" LENET_MLA s ", r6, r9, " s "\n"
-#define LENET_ON(s) \
-    ".rept (" LENET_TEXT(LENET_UNITS) ")/3\n" LENET_THREE(s) ".endr\n" \
+#define LENET_MORE(s, threes) \
+    ".rept (" LENET_TEXT(LENET_UNITS) ")/3-" threes "\n" LENET_THREE(s) ".endr\n" \
     ".rept (" LENET_TEXT(LENET_UNITS) ")%3\n" LENET_ONE(s) ".endr\n"
-#define LENET_ANEW(s) "mov " s ", #0\n" LENET_ON(s)
+#define LENET_ON(s) LENET_MORE(s, "0")
+#define LENET_ANEW(s) \
+    ".if (" LENET_TEXT(LENET_UNITS) ") >= 3\n ldmia r0!, {r6-r8}\n ldmia r1!, {r9-r11}\n" \
+    LENET_MUL s ", r6, r9\n" LENET_MLA s ", r7, r10, " s "\n" LENET_MLA s ", r8, r11, " s "\n" \
+    LENET_MORE(s, "1") ".else\n mov " s ", #0\n" LENET_ON(s) ".endif\n"
 /* a + b and a - b in place of a and b */
 #define LENET_BOTH(a, b) "add " a ", " b "\n sub " b ", " a ", " b ", lsl #1\n"
 /* A row of positions: its left and its right output. */
