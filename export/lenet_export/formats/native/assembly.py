@@ -123,9 +123,7 @@ def sources(program: Program, request: Request) -> dict[str, str]:
         parts["finish.c"] = text("finish.c") + text(f"finish_{network.output}.c")
         parts["finished.c"] = "        lenet_finish(logits + LENET_LOGITS * i, n);\n"
     return {
-        "lenet.c": named(
-            text(f"{program.outline}.c", words, parts | dict(program.parts)), request
-        ),
+        "lenet.c": named(text(f"{program.outline}.c", words, parts | dict(program.parts)), request),
         "lenet.h": named(text("lenet.h", words, {"layout.h": text(layout, words)}), request),
     }
 

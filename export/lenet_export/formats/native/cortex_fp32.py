@@ -70,7 +70,7 @@ def constants(network: Network, preprocessing: Preprocessing) -> dict[str, str]:
 
 
 def _longest(network: Network) -> int:
-    return max(layer.weight.shape[1] for layer in network.dense)
+    return max(int(layer.weight.shape[1]) for layer in network.dense)
 
 
 def _conv2(weight: Array) -> Array:
@@ -88,9 +88,7 @@ def _dense(network: Network) -> Iterator[str]:
             weight = weight.reshape(len(weight), -1)
         missing = -len(weight) % BLOCK
         blocks = np.pad(weight, ((0, missing), (0, 0))).reshape(-1, BLOCK, weight.shape[1])
-        yield array(
-            f"lenet_dense{number}", np.ascontiguousarray(blocks.swapaxes(1, 2)).reshape(-1)
-        )
+        yield array(f"lenet_dense{number}", np.ascontiguousarray(blocks.swapaxes(1, 2)).reshape(-1))
         yield array(f"lenet_dense{number}_bias", np.pad(layer.bias, (0, missing)))
 
 
