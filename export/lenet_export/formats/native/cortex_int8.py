@@ -18,6 +18,7 @@ from lenet_export.formats.native.assembly import array
 from lenet_export.formats.native.cortex_fixed import (
     Integers,
     Outputs,
+    dense_outputs,
     output_table,
     outputs,
     pixel_codes,
