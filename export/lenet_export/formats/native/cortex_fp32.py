@@ -58,7 +58,7 @@ def constants(network: Network, preprocessing: Preprocessing) -> dict[str, str]:
                 array("lenet_conv1", conv1.weight[:, 0]),
                 array("lenet_conv1_bias", first.astype(np.float32)),
                 array("lenet_conv1_black", black),
-                "/* [four outputs][channel][row of the filter][output][column] */\n",
+                "/* [four outputs][row of the filter][channel][output][column] */\n",
                 array("lenet_conv2", _conv2(conv2.weight)),
                 array("lenet_conv2_bias", second.astype(np.float32)),
                 "/* [block of twelve outputs][input][output]; the first's are (y, x, channel) */\n",
@@ -76,7 +76,7 @@ def _longest(network: Network) -> int:
 def _conv2(weight: Array) -> Array:
     padded = np.pad(weight, ((0, -len(weight) % _FOUR), (0, 0), (0, 0), (0, 0)))
     fours = padded.reshape(-1, _FOUR, *weight.shape[1:])
-    return np.ascontiguousarray(fours.transpose(0, 2, 3, 1, 4)).reshape(-1)
+    return np.ascontiguousarray(fours.transpose(0, 3, 2, 1, 4)).reshape(-1)
 
 
 def _dense(network: Network) -> Iterator[str]:

@@ -95,27 +95,28 @@ static lenet_entry *lenet_conv2_tile(const float *const rows[4], uint32_t pixel,
 {
     const float *w = lenet_conv2;
     for (uint32_t k = 0; k < OUTPUTS; k += 4) {
-        float s[4][4] = {{0}};
-        for (int i = 0; i < CHANNELS * 3; i++) {
-            const float *const p = rows[i % 3] + ROWS * (i / 3);
-            const float *const q = rows[i % 3 + 1] + ROWS * (i / 3);
-            const float p0 = p[0], p1 = p[1], p2 = p[2], p3 = p[3];
-            const float q0 = q[0], q1 = q[1], q2 = q[2], q3 = q[3];
-#define LENET_OUTPUT(n) \
-    { \
-        const float a = w[3 * (n)], b = w[3 * (n) + 1], c = w[3 * (n) + 2]; \
-        LENET_ROW(s[n][0], s[n][1], p0, p1, p2, p3) \
-        LENET_ROW(s[n][2], s[n][3], q0, q1, q2, q3) \
-    }
-            LENET_OUTPUT(0)
-            LENET_OUTPUT(1)
-            LENET_OUTPUT(2)
-            LENET_OUTPUT(3)
-            w += 12;
+        float most[4], a, b, c;
+        float s0 = 0, s1 = 0, s2 = 0, s3 = 0, t0 = 0, t1 = 0, t2 = 0, t3 = 0;
+        float u0 = 0, u1 = 0, u2 = 0, u3 = 0, v0 = 0, v1 = 0, v2 = 0, v3 = 0;
+        for (int r = 0; r < 3; r++) {
+            const float *p = rows[r], *q = rows[r + 1];
+            for (int i = 0; i < CHANNELS; i++, p += ROWS, q += ROWS, w += 12) {
+                const float p0 = p[0], p1 = p[1], p2 = p[2], p3 = p[3];
+                const float q0 = q[0], q1 = q[1], q2 = q[2], q3 = q[3];
+#define LENET_OUTPUT(s, n) \
+    a = w[3 * (n)], b = w[3 * (n) + 1], c = w[3 * (n) + 2]; \
+    LENET_ROW(s##0, s##1, p0, p1, p2, p3) \
+    LENET_ROW(s##2, s##3, q0, q1, q2, q3)
+                LENET_OUTPUT(s, 0)
+                LENET_OUTPUT(t, 1)
+                LENET_OUTPUT(u, 2)
+                LENET_OUTPUT(v, 3)
+            }
         }
+        most[0] = lenet_largest(s0, s1, s2, s3), most[1] = lenet_largest(t0, t1, t2, t3);
+        most[2] = lenet_largest(u0, u1, u2, u3), most[3] = lenet_largest(v0, v1, v2, v3);
         for (uint32_t n = 0; n < 4 && k + n < OUTPUTS; n++) {
-            const float most = lenet_largest(s[n][0], s[n][1], s[n][2], s[n][3]);
-            const float sum = most + lenet_conv2_bias[k + n];
+            const float sum = most[n] + lenet_conv2_bias[k + n];
             if (sum > 0) {
                 list->value = sum;
                 list++->weights = BLOCK * (OUTPUTS * pixel + k + n);
