@@ -21,7 +21,7 @@ _FOUR = 4  # outputs of conv2 at once
 def workspace(network: Network) -> int:
     """The bytes of lenet_memory in ``c/cortex/fp32.c``."""
     channels = len(network.conv1.bias)
-    return 4 * (4 * (2 * ROWS + 2) + 4 * channels * ROWS) + 2 * 8 * _longest(network)
+    return 4 * (4 * (2 * ROWS + 2) + 4 * channels * (ROWS + 1)) + 2 * 8 * _longest(network)
 
 
 def constants(network: Network, preprocessing: Preprocessing) -> dict[str, str]:
