@@ -26,7 +26,7 @@ from lenet_runtime.backends.workers import Workers
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
 from lenet_runtime.formats import FORMATS
 from lenet_runtime.images.digits import SIDE
-from lenet_runtime.images.preprocess import pixels_of
+from lenet_runtime.images.pixels import pixels_of
 from lenet_runtime.version import __version__
 
 FILE = FORMATS["native"].files[0]
@@ -90,9 +90,7 @@ class Native(Predictor):
         logits = np.empty((len(images), self._classes), _FLOAT32)
         return logits if self._fill(images, logits, check_finite=True) else None
 
-    def _fill(
-        self, images: NDArray[Any], logits: NDArray[np.float32], check_finite: bool
-    ) -> bool:
+    def _fill(self, images: NDArray[Any], logits: NDArray[np.float32], check_finite: bool) -> bool:
         run = self._run  # once: `close` may come in between
         try:
             if len(images) < self._split_from:
