@@ -13,7 +13,7 @@ from torch import nn
 from lenet_export import formats, publish, single
 from lenet_export.network import independence, shapes, weights
 from lenet_export.network.reference import Reference
-from lenet_export.proof import check_batch_sizes, mnist_batch, proof_sizes, prove
+from lenet_export.proof import check_batch_sizes, mnist_batch, proof_batches, proof_sizes, prove
 from lenet_export.request import Build, Request, check_static_batch
 from lenet_runtime import __version__, devices
 from lenet_runtime.artifact import (
@@ -36,7 +36,7 @@ from lenet_runtime.images.digits import SIDE as MNIST_SIDE
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.loading import load
-from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, check_parity, parity_batches
+from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, check_parity
 from lenet_runtime.session import Session
 
 GOLDEN_ROWS = 8
@@ -149,7 +149,7 @@ def export(
             with _session(draft, backend, device, build) as session:
                 sizes = proof_sizes(session, request.batch_sizes)
                 progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
-                batches = list(parity_batches(digits, sizes))
+                batches = proof_batches(session, digits, sizes)
                 report = prove(session, reference, batches, raw)
             report.require(f"{format} on {backend}")
             if request.device.kind == "cpu" and build.emulator is None:

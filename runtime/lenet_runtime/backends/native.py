@@ -19,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime import cpu
-from lenet_runtime.artifact import Artifact
+from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.artifact.private import obstacle, private_file
 from lenet_runtime.backends.protocol import Predictor, closed
 from lenet_runtime.backends.workers import Workers
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
 from lenet_runtime.formats import FORMATS
+from lenet_runtime.images.digits import SIDE
+from lenet_runtime.images.pixels import pixels_of
 from lenet_runtime.version import __version__
 
 FILE = FORMATS["native"].files[0]
@@ -43,7 +45,7 @@ _MACHINE = ("' not found", "cannot open shared object file")
 # again must not map it again.
 _loaded: dict[str, Any] = {}
 
-Run = Callable[[NDArray[np.float32], NDArray[np.float32], bool], bool]
+Run = Callable[[NDArray[Any], NDArray[np.float32], bool], bool]
 
 
 def probe(device: str) -> str:
@@ -88,9 +90,7 @@ class Native(Predictor):
         logits = np.empty((len(images), self._classes), _FLOAT32)
         return logits if self._fill(images, logits, check_finite=True) else None
 
-    def _fill(
-        self, images: NDArray[np.float32], logits: NDArray[np.float32], check_finite: bool
-    ) -> bool:
+    def _fill(self, images: NDArray[Any], logits: NDArray[np.float32], check_finite: bool) -> bool:
         run = self._run  # once: `close` may come in between
         try:
             if len(images) < self._split_from:
@@ -100,7 +100,7 @@ class Native(Predictor):
             raise DeployError(f"native failed on {images.shape}: {error}") from error
 
     def _fill_split(
-        self, run: Run, images: NDArray[np.float32], logits: NDArray[np.float32], check: bool
+        self, run: Run, images: NDArray[Any], logits: NDArray[np.float32], check: bool
     ) -> bool:
         workers = self._workers
         if workers is None or workers.pid != os.getpid():
@@ -120,6 +120,41 @@ class Native(Predictor):
         self._workers = None
 
 
+class Microcontroller(Native):
+    """The code of a microcontroller, which takes pixels.
+
+    Args:
+        module: see `Native`.
+        threads: see `Native`.
+        manifest: the artifact's.
+    """
+
+    pixels_only = True
+
+    def __init__(self, module: Any, threads: int, manifest: Manifest) -> None:
+        super().__init__(module, threads, manifest.classes)
+        self._preprocessing, self._image_shape = manifest.preprocessing, manifest.image_shape
+        if manifest.image_shape[1] - 2 * manifest.preprocessing.padding == SIDE:
+            self.run_pixels = self._answer
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `lenet_runtime.backends.Predictor.run`.
+
+        Raises:
+            InputError: see `pixels_of`.
+        """
+        return self._answer(pixels_of(images, self._preprocessing, self._image_shape))
+
+    def run_checked(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """See `lenet_runtime.backends.Predictor.run_checked`."""
+        return self.run_if_finite(images)
+
+    def _answer(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits = np.empty((len(pixels), self._classes), _FLOAT32)
+        self._fill(pixels, logits, check_finite=False)
+        return logits
+
+
 def load(artifact: Artifact, device: str, threads: int | None) -> Native:
     """See `lenet_runtime.backends.Backend.load`. None is as many threads as there are cores to use.
 
@@ -137,7 +172,10 @@ def load(artifact: Artifact, device: str, threads: int | None) -> Native:
             f"{where}: expected the network {expected!r} as the manifest says, found {found!r}; "
             "export it again"
         )
-    return Native(module, threads or cpu.usable_cores(), artifact.manifest.classes)
+    threads = threads or cpu.usable_cores()
+    if artifact.manifest.requirements.target == "cortex-m":
+        return Microcontroller(module, threads, artifact.manifest)
+    return Native(module, threads, artifact.manifest.classes)
 
 
 def starts(artifact: Artifact) -> tuple[int, ...]:

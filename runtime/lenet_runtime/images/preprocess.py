@@ -248,7 +248,9 @@ def _from_pictures(
     if pixels and (rows, columns) != (SIDE, SIDE):
         from PIL import Image
 
-        pixels = [np.asarray(Image.fromarray(p).resize((columns, rows), 2)) for p in pixels]
+        from lenet_runtime.images.grey import resize
+
+        pixels = [np.asarray(resize(Image.fromarray(p), columns, rows, 2)) for p in pixels]
     return (
         np.array(pixels, np.uint8).reshape(-1, rows, columns),
         tuple(digit.warnings for digit in digits),

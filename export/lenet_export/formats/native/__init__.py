@@ -8,6 +8,8 @@ the library. docs/native.md explains the result with a picture.
 
 For ``int8``, `int8_pack` orders the quantised network, `vnni` writes the kernels for CPUs with dot
 products of bytes, and `int8` adds the constants; ``c/int8.c`` has the kernels for all other CPUs.
+
+For microcontrollers, `cortex` puts the parts of `cortex_int8` or `cortex_fp32` into ``c/cortex/``.
 """
 
 import dataclasses
@@ -17,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from lenet_export.formats.native import cortex_package
 from lenet_export.formats.native.host import PRECISIONS as PRECISIONS
 from lenet_export.network import weights
 from lenet_export.network.reference import Reference
@@ -30,7 +33,11 @@ from lenet_runtime.formats import TARGETS
 _MAKERS = {
     "host": "lenet_export.formats.native.host",
     "aarch64": "lenet_export.formats.native.aarch64",
+    "wasm": "lenet_export.formats.native.wasm",
+    "cortex-m": "lenet_export.formats.native.cortex",
 }
+# What `write_source` puts beside the C, for targets whose build systems ask for more.
+_PACKAGES = {"cortex-m": cortex_package.generate}
 
 
 def build(request: Request) -> Build:
@@ -84,6 +91,8 @@ def _of(request: Request) -> Any:
 def write_source(request: Request, folder: Path) -> list[Path]:
     """Write ``lenet.c`` and ``lenet.h``, compiled and proven by nobody, into `folder`.
 
+    For a microcontroller also what its build systems ask for, see `cortex_package`.
+
     Args:
         request: as for `build`, of a module in any mode, on any device.
         folder: is made if it is missing.
@@ -96,13 +105,16 @@ def write_source(request: Request, folder: Path) -> list[Path]:
     reference = Reference(request.module)
     # It says best what a broken module lacks.
     reference.eager(np.zeros((2, *request.image_shape), np.float32))
-    sources = generate(dataclasses.replace(request, module=reference.module))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArtifactError(f"{folder}: cannot make the folder ({error.strerror})") from error
-    paths = []
-    for name, text in sources.items():
-        files.write_atomically(folder / name, text.encode())
-        paths.append(folder / name)
+    request = dataclasses.replace(request, module=reference.module)
+    sources = generate(request)
+    if package := _PACKAGES.get(request.options.get("target", "host")):
+        sources |= package(request)
+    paths = [folder / name for name in sources]
+    for path, text in zip(paths, sources.values(), strict=True):
+        parent = path.parent
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArtifactError(f"{parent}: cannot make the folder ({error.strerror})") from error
+        files.write_atomically(path, text.encode())
     return paths

@@ -41,8 +41,11 @@ WHOLE_REGISTERS = {"v4_tail.c": "", "v3_tail.c": ""}
 SOME_PIXELS = {"WHOLE": "LENET_PIXELS / 16 * 16"}
 _PREFIX = re.compile("[A-Za-z][A-Za-z0-9_]{,31}")
 # They begin other names here: those of kernels, and of Python.
-_TAKEN = ("avx2", "avxvnni", "base", "bf16", "none", "py", "pyinit", "v3", "v4", "v4h", "vnni")
-_INCLUDE = re.compile(r'^#include "(?!lenet\.h)(.+)"\n', re.MULTILINE)
+_TAKEN = (
+    *("avx2", "avxvnni", "base", "bf16", "none", "py", "pyinit", "v3", "v4", "v4h", "vnni"),
+    *("wasm", "wasmh"),
+)
+_INCLUDE = re.compile(r'^#include "(?!lenet\.[ch]")(.+)"\n', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,10 @@ def sources(program: Program, request: Request) -> dict[str, str]:
     words = {
         "VERSION": __version__,
         "WEIGHTS": request.weights_sha256,
-        "MEAN": _decimal(pixels.mean),
-        "STD": _decimal(pixels.std),
+        "MEAN": decimal(pixels.mean),
+        "STD": decimal(pixels.std),
         "PADDING": str(pixels.padding),
-        "LABELS": ", ".join(map(_comment, request.labels)),
+        "LABELS": ", ".join(map(comment, request.labels)),
         "CLASSES": str(network.classes),
         "PLANES": str(channels),
         "TALL": str(height),
@@ -142,13 +145,13 @@ def named(source: str, request: Request) -> str:
     return re.sub(r"\bLENET_", f"{prefix.upper()}_", source)
 
 
-def _decimal(value: float | Sequence[float]) -> str:
+def decimal(value: float | Sequence[float]) -> str:
     """The fewest digits that are `value` in float32; of several values, an array's list."""
     digits = [f"{np.float32(number)}f" for number in np.ravel(value)]
     return digits[0] if np.ndim(value) == 0 else f"{{{', '.join(digits)}}}"
 
 
-def _comment(label: str) -> str:
+def comment(label: str) -> str:
     """A label as it may stand in a comment of C in ASCII."""
     return json.dumps(label).replace("/", "\\/").replace("?", "\\?")
 

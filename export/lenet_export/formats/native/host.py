@@ -51,7 +51,7 @@ class Precision:
     flags: tuple[str, ...] = ()
 
 
-def _float(network: Network, levels: tuple[Level, ...], precision: str) -> Program:
+def float_program(network: Network, levels: tuple[Level, ...], precision: str) -> Program:
     """The tuned kernels for what is like `Net`, the general ones for all other members."""
     if network.unlike_net:
         return member.program(network, levels, precision)
@@ -65,12 +65,12 @@ PRECISIONS = {
             "x86-64-v3": (V3, NEON, BASE),
             "generic": (BASE,),
         },
-        lambda network, levels, calibration: _float(network, levels, "fp32"),
+        lambda network, levels, calibration: float_program(network, levels, "fp32"),
         ("fp32 *", "fp32 *", "fp32 *", "fp32 *"),
     ),
     "bf16": Precision(
         {DEFAULT_ISA: (BF16, NONE)},
-        lambda network, levels, calibration: _float(network, levels, "bf16"),
+        lambda network, levels, calibration: float_program(network, levels, "bf16"),
         ("fp32 x86-64-v4", "fp32 x86-64-v4", "bf16 avx512_bf16", "fp32 x86-64-v4"),
         BF16_FLAGS,
     ),

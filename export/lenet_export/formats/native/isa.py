@@ -129,6 +129,20 @@ BASE = Isa(
     pairs=1,
     accumulators=10,
 )
+# Sixteen lanes, of which `wasm_lanes` runs a register's at a time.
+WASM = Isa(
+    name="wasm",
+    title="wasm",
+    comment="WebAssembly: lanes of a register at a time",
+    features=(),
+    width=16,
+    half="wasmh",
+    tiles=1,
+    pairs=1,
+    accumulators=8,
+)
+# For networks of other layers than LeNet's.
+WASM_MEMBER = dataclasses.replace(BASE, title="wasm", tiles=1, accumulators=6)
 # VDPBF16PS multiplies two pairs of bfloat16 and adds the products to a float32 sum, in one cycle on
 # Zen 4, as an FMA of one pair does. Each pair of inputs is rounded to nearest even before it is
 # used, and skipped where both are zero. Half the bytes of weights then come from the cache, for
