@@ -165,8 +165,8 @@ def _table(report: dict[str, Any]) -> str:
         "# Ours and onnxruntime-web: microseconds an image", "",
         f"{report['cpu']}, {platform.system()}; {versions}; {report['date']}. One thread, the same "
         "network and digits, engines in turns in one process; the fastest turn of each, and how "
-        "many times as long onnxruntime-web takes. First answer: from the bytes to the logits of one "
-        "image.",
+        "many times as long onnxruntime-web takes. First answer: from the bytes to one image's "
+        "logits.",
     ]  # fmt: skip
     for place, engines in report["results"].items():
         batches = list(next(iter(engines.values()))["calls"])
