@@ -75,7 +75,7 @@ def test_pixels_of_another_size_are_refused():
     answers, _ = by_node([Short])
     assert answers == [
         {
-            "error": "expected 4 bytes for each of 3x2 pixels, found 20 values in 20 bytes; pass the "
-            "data, width and height of one ImageData"
+            "error": "expected 4 bytes for each of 3x2 pixels, found 20 values in 20 bytes; "
+            "pass the data, width and height of one ImageData"
         }
     ]
