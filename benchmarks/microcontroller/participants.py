@@ -38,9 +38,10 @@ _TFLM_FLAGS = (
 WORKSPACES = {"int8": 35968, "fp32": 117760}
 
 
-def nothing() -> Participant:
-    """No network: what is subtracted from the sizes of all others."""
-    return Participant("nothing", "", "int8", (HERE / "peers/nothing.c",), levels=("-O2",))
+def nothing(logits: str) -> Participant:
+    """No network: what is subtracted from the sizes of others with logits of this type."""
+    files = (HERE / "peers/nothing.c",)
+    return Participant(f"nothing-{logits}", "nothing", "", files, levels=("-O2",), logits=logits)
 
 
 def everyone(work: Path, sources: Path) -> tuple[Participant, ...]:

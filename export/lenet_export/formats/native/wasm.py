@@ -10,7 +10,14 @@ import shlex
 
 import torch
 
-from lenet_export.formats.native import assembly, host, wasm_compiler, wasm_file, wasm_int8, wasm_lanes
+from lenet_export.formats.native import (
+    assembly,
+    host,
+    wasm_compiler,
+    wasm_file,
+    wasm_int8,
+    wasm_lanes,
+)
 from lenet_export.formats.native.assembly import PREFIX, Program, text
 from lenet_export.formats.native.int8_pack import ROWS
 from lenet_export.formats.native.isa import WASM, WASM_MEMBER

@@ -1,6 +1,5 @@
 """Clang and wasm-ld: found, and run on the variants of one module. No C library is needed."""
 
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -39,9 +38,15 @@ class Toolchain:
     linker: str
 
     @property
+    def major(self) -> int:
+        """The first number of Clang's version; 0 where it does not tell."""
+        digits = self.clang.version.partition(".")[0]
+        return int(digits) if digits.isdecimal() else 0
+
+    @property
     def relaxed(self) -> bool:
         """Whether it knows relaxed SIMD, and so a fused multiply-add."""
-        return int(self.clang.version.partition(".")[0]) >= RELAXED_SINCE
+        return self.major >= RELAXED_SINCE
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -68,7 +73,7 @@ def find() -> Toolchain:
             f"{'no wasm-ld' if shutil.which('clang') else 'no clang'}; install them (Debian: apt "
             "install clang lld; clang-16 lld-16 or later make code that is several times as fast)"
         )
-    return max(able, key=lambda tools: int(re.match(r"\d*", tools.clang.version)[0] or 0))
+    return max(able, key=lambda tools: tools.major)
 
 
 def build(

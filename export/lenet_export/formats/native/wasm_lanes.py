@@ -1,9 +1,9 @@
 """The float kernels for WebAssembly: those of sixteen lanes, run for some of them at a time.
 
 Unrolled for four lanes, as `isa.BASE` is, the kernels take 25 KB of WebAssembly with an emulated
-multiply-add and 60 without SIMD, and a page downloads each of them. But all that they do is the same
-in every lane. So they are generated for registers of sixteen, whose words ``c/wasm.h`` defines for
-the lanes of one register that the engine has, and each function is called once for each register.
+multiply-add and 60 without SIMD, and a page downloads each of them. But all that they do is the
+same in every lane. So they are generated for registers of sixteen, whose words ``c/wasm.h`` defines
+for the lanes of one register that the engine has, and each function is called once a register.
 """
 
 import dataclasses
@@ -17,8 +17,8 @@ from lenet_export.formats.native.pack import LANES
 _HEAD = re.compile(r"^static (?:inline )? void wasm_([a-z]+)(\d*)\(([^{}]*)\)\n\{", re.MULTILINE)
 _LAST = "    if (!wasm_all_columns)\n        return; /* until conv1 has been through all lanes */\n"
 _COLUMNS = f"        wasm_all_columns = lane + WASM_WIDTH == {LANES};\n"
-# Of each kind of function: what stands before the loop over its lanes and in it, how many lanes there
-# are, and which variable counts them.
+# Of each kind of function: what stands before the loop over its lanes and in it, how many lanes
+# there are, and which variable counts them.
 _KINDS = {
     "transform": (_LAST, "", LANES // 2, "wasmh_lane"),
     "conv": (_LAST, "", LANES, "wasm_lane"),

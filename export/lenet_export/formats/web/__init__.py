@@ -95,7 +95,7 @@ def words(request: Request) -> str:
     channels, height, width = request.image_shape
     kind = "grey" if channels == 1 else "colour"
     return (
-        f"{len(request.labels)} classes of {kind} images of {width}×{height} pixels, computed in "
+        f"{len(request.labels)} classes of {kind} images of {width}x{height} pixels, computed in "
         f"{request.precision} by WebAssembly."
     )
 
