@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lenet_deploy.cli.console import note, plain, print_json, progress, starting_pytorch, warn
+from lenet_deploy.cli.export_page import check_open, open_pages
 from lenet_deploy.cli.export_results import Result, print_results
 from lenet_deploy.cli.export_source import check_source_only, print_source, write_source
 from lenet_deploy.cli.network_options import Network, with_network
@@ -114,6 +115,12 @@ def export(
             rich_help_panel="Options of native",
         ),
     ] = False,
+    open_page: Annotated[
+        bool,
+        typer.Option(
+            "--open", help="Open its page in the browser.", rich_help_panel="Options of web"
+        ),
+    ] = False,
     **flags: str | None,
 ) -> None:
     """Export a checkpoint and prove that the result answers as eager PyTorch does.
@@ -134,6 +141,8 @@ def export(
     is_file = single.is_file(output)
     if is_file:
         _check_single(output, format, force=force, no_verify=no_verify)
+    if open_page:
+        check_open(names)
     if source_only:
         check_source_only(format, precision, static_batch)
     options = _values(flags, names, precision)
@@ -164,6 +173,8 @@ def export(
         print_json({"artifacts": [r.to_dict() for r in results], "failed": reasons})
     else:
         print_results(results, ctx)
+    if open_page:
+        open_pages(result.path for result in results)
     _raise_first(failures)
 
 

@@ -210,6 +210,10 @@ FORMATS = {
             (_TARGET, _ISA, _PREFIX, _CALIBRATION),
         ),
         Format(
+            "web", ("lenet.wasm", "lenet.js", "lenet.d.ts", "package.json", "index.html"),
+            dict.fromkeys(("fp32", "int8"), _CPU), (_CALIBRATION,),
+        ),
+        Format(
             "tensorrt", ("model.engine",),
             dict.fromkeys(("fp32", "tf32", "fp16", "bf16", "int8"), _GPU),
             (_PROFILE, _LIBRARY, _COMPUTE_CAPABILITY, _CALIBRATION),

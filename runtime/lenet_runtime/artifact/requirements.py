@@ -1,5 +1,6 @@
 """Whether an artifact was made for this machine, checked before any of its code is loaded."""
 
+import dataclasses
 import platform
 import sys
 from typing import TYPE_CHECKING
@@ -88,8 +89,16 @@ def require(manifest: Manifest, backend: "Backend", device: str, where: object) 
     reasons = unmet(manifest, backend, device)
     if reasons:
         unknown = manifest.requirements.cpu_isa and not cpu.flags()  # a new export would be, too
-        command = "" if unknown else f"export it again on this machine ({export_command(manifest)})"
-        raise BackendUnavailable(f"{where}: {'; '.join([*reasons, *filter(None, [command])])}")
+        remedy = "" if unknown else _remedy(manifest)
+        raise BackendUnavailable(f"{where}: {'; '.join([*reasons, *filter(None, [remedy])])}")
+
+
+def _remedy(manifest: Manifest) -> str:
+    needs = manifest.requirements
+    if needs.target == "host" or needs.platform in (None, this_platform()):
+        return f"export it again on this machine ({export_command(manifest)})"
+    here = dataclasses.replace(manifest, requirements=dataclasses.replace(needs, target="host"))
+    return f"load it there, or export one for this machine ({export_command(here)})"
 
 
 def export_command(manifest: Manifest, compute_capability: str | None = None) -> str:

@@ -8,6 +8,8 @@ the library. docs/native.md explains the result with a picture.
 
 For ``int8``, `int8_pack` orders the quantised network, `vnni` writes the kernels for CPUs with dot
 products of bytes, and `int8` adds the constants; ``c/int8.c`` has the kernels for all other CPUs.
+
+For microcontrollers, `cortex` puts the parts of `cortex_int8` or `cortex_fp32` into ``c/cortex/``.
 """
 
 import dataclasses
@@ -30,6 +32,8 @@ from lenet_runtime.formats import TARGETS
 # ``generate(request) -> dict[str, str]`` and ``require()``, see the functions below.
 _MAKERS = {
     "host": "lenet_export.formats.native.host",
+    "aarch64": "lenet_export.formats.native.aarch64",
+    "wasm": "lenet_export.formats.native.wasm",
     "cortex-m": "lenet_export.formats.native.cortex",
 }
 # What `write_source` puts beside the C, for targets whose build systems ask for more.

@@ -197,9 +197,16 @@ def _products(isa: Isa, packed: Packed, rows: list[int], j: int) -> list[str]:
                 f"    {isa.vec} w{i}_{v} = {w('load', at)};",
                 f"    {w('keep', f'w{i}_{v}')};",
             ]
+        if isa.by_lane:
+            lines.append(f"    const {isa.vec} x{i} = {w('load', f'q + {(4 * i + j) * 8}')};")
         for t in tiles:
             for v in vectors:
                 m = f"m{i}_{t}_{v}"
                 x = w("splat", f"q + {(4 * i + j) * 8 + t}")
-                lines.append(f"    {m} = {w('fma', x, f'w{i}_{v}', m)};")
+                product = (
+                    w("fma_lane", f"x{i}", str(t), f"w{i}_{v}", m)
+                    if isa.by_lane
+                    else w("fma", x, f"w{i}_{v}", m)
+                )
+                lines.append(f"    {m} = {product};")
     return [*lines, "}"]

@@ -1,5 +1,6 @@
 """``--target host``: ``lenet.c``, ``lenet.h`` and ``lenet.so``, for CPUs of this machine's kind."""
 
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -8,7 +9,15 @@ import torch
 from lenet_export import compiler
 from lenet_export.formats.native import assembly, fp32, int8, member, stages
 from lenet_export.formats.native.assembly import Program
-from lenet_export.formats.native.isa import BASE, BF16, BF16_FLAGS, NONE, V3, V4, VNNI, Level
+from lenet_export.formats.native.int8_isa import (
+    AVX2,
+    AVX_VNNI,
+    GENERIC,
+    NEON_DOT,
+    NEON_INT8,
+    VNNI,
+)
+from lenet_export.formats.native.isa import BASE, BF16, BF16_FLAGS, NEON, NONE, V3, V4, Level
 from lenet_export.network import layers
 from lenet_export.network.layers import Network
 from lenet_export.network.quantize import calibration_batch
@@ -42,7 +51,7 @@ class Precision:
     flags: tuple[str, ...] = ()
 
 
-def _float(network: Network, levels: tuple[Level, ...], precision: str) -> Program:
+def float_program(network: Network, levels: tuple[Level, ...], precision: str) -> Program:
     """The tuned kernels for what is like `Net`, the general ones for all other members."""
     if network.unlike_net:
         return member.program(network, levels, precision)
@@ -51,21 +60,25 @@ def _float(network: Network, levels: tuple[Level, ...], precision: str) -> Progr
 
 PRECISIONS = {
     "fp32": Precision(
-        {"x86-64-v4": (V4, V3, BASE), "x86-64-v3": (V3, BASE), "generic": (BASE,)},
-        lambda network, levels, calibration: _float(network, levels, "fp32"),
+        {
+            "x86-64-v4": (V4, V3, NEON, BASE),
+            "x86-64-v3": (V3, NEON, BASE),
+            "generic": (BASE,),
+        },
+        lambda network, levels, calibration: float_program(network, levels, "fp32"),
         ("fp32 *", "fp32 *", "fp32 *", "fp32 *"),
     ),
     "bf16": Precision(
         {DEFAULT_ISA: (BF16, NONE)},
-        lambda network, levels, calibration: _float(network, levels, "bf16"),
+        lambda network, levels, calibration: float_program(network, levels, "bf16"),
         ("fp32 x86-64-v4", "fp32 x86-64-v4", "bf16 avx512_bf16", "fp32 x86-64-v4"),
         BF16_FLAGS,
     ),
     "int8": Precision(
         {
-            "x86-64-v4": (VNNI, int8.GENERIC),
-            "x86-64-v3": (int8.GENERIC,),
-            "generic": (int8.GENERIC,),
+            "x86-64-v4": (VNNI, AVX_VNNI, AVX2, NEON_DOT, NEON_INT8, GENERIC),
+            "x86-64-v3": (AVX2, NEON_DOT, NEON_INT8, GENERIC),
+            "generic": (GENERIC,),
         },
         int8.program,
         ("int16 *", "int8 *", "int8 *", "int8 *"),
@@ -123,17 +136,23 @@ def program(request: Request) -> Program:
     if isa not in kind.levels:
         own = ", ".join(kind.levels)
         raise InputError(f"isa: {precision} has kernels for {own} alone, found {isa!r}")
-    digits = request.options.get("calibration")
+    return written(request, kind.levels[isa])
+
+
+def written(request: Request, levels: tuple[Level, ...]) -> Program:
+    """The network's C with kernels for `levels`."""
+    precision, digits = request.precision, request.options.get("calibration")
     calibration = calibration_batch(precision, digits, request.preprocessing, request.image_shape)
     network = layers.read(request.module, request.image_shape, "native")
     if precision == "int8":
         layers.require_net_like(network, "native: int8")
-    return kind.program(network, kind.levels[isa], calibration)
+    return PRECISIONS[precision].program(network, levels, calibration)
 
 
-def kernels(program: Program) -> dict[str, tuple[str, ...]]:
-    """What computes each layer, for `Manifest.kernels`."""
-    titles = tuple(level.title for level in program.levels)
+def kernels(program: Program, machine: str = "") -> dict[str, tuple[str, ...]]:
+    """What computes each layer on an architecture, by default this one, for `Manifest.kernels`."""
+    machines = ("", machine or platform.machine())
+    titles = tuple(level.title for level in program.levels if level.machine in machines)
     conv1, others, dense, last = (
         (number, *(titles if title == "*" else (title,)))
         for number, title in map(str.split, PRECISIONS[program.precision].arithmetic)

@@ -6,7 +6,7 @@ registers of 8 floats where AVX-512 has 32 of 16.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,14 @@ class Level:
         title: what `lenet_isa` calls them.
         comment: a few words for the reader of the C text.
         features: the CPU features that they need, spelled as GCC and Clang do.
+        machine: the architecture, as GCC and Clang spell its macro; empty for any.
     """
 
     name: str
     title: str
     comment: str
     features: tuple[str, ...]
+    machine: str = field(default="", kw_only=True)
 
     @property
     def attribute(self) -> str:
@@ -32,7 +34,7 @@ class Level:
 
     @property
     def supported(self) -> str:
-        """A C expression, whether this CPU has the features."""
+        """A C expression, whether this CPU has the features; empty where there are none to ask."""
         return " && ".join(f'__builtin_cpu_supports("{feature}")' for feature in self.features)
 
 
@@ -46,6 +48,7 @@ class Isa(Level):
         tiles: Winograd tiles of a row that conv2 computes at once.
         pairs: pairs of rows, of a tile's three, that conv2 computes at once.
         accumulators: vectors that a dense layer sums at once.
+        by_lane: whether a product takes one lane of a vector, so that splats need no load.
     """
 
     width: int
@@ -53,6 +56,7 @@ class Isa(Level):
     tiles: int
     pairs: int
     accumulators: int
+    by_lane: bool = False
 
     def word(self, name: str, *arguments: str) -> str:
         """A call of one word."""
@@ -87,6 +91,7 @@ V4 = Isa(
     tiles=3,
     pairs=3,
     accumulators=16,
+    machine="x86_64",
 )
 V3 = Isa(
     name="v3",
@@ -98,6 +103,20 @@ V3 = Isa(
     tiles=3,
     pairs=1,
     accumulators=15,
+    machine="x86_64",
+)
+NEON = Isa(
+    name="neon",
+    title="neon",
+    comment="64-bit ARM: 32 registers of four floats",
+    features=(),
+    width=4,
+    half="neon",
+    tiles=3,
+    pairs=1,
+    accumulators=15,
+    by_lane=True,
+    machine="aarch64",
 )
 BASE = Isa(
     name="base",
@@ -110,6 +129,20 @@ BASE = Isa(
     pairs=1,
     accumulators=10,
 )
+# Sixteen lanes, of which `wasm_lanes` runs a register's at a time.
+WASM = Isa(
+    name="wasm",
+    title="wasm",
+    comment="WebAssembly: lanes of a register at a time",
+    features=(),
+    width=16,
+    half="wasmh",
+    tiles=1,
+    pairs=1,
+    accumulators=8,
+)
+# For networks of other layers than LeNet's.
+WASM_MEMBER = dataclasses.replace(BASE, title="wasm", tiles=1, accumulators=6)
 # VDPBF16PS multiplies two pairs of bfloat16 and adds the products to a float32 sum, in one cycle on
 # Zen 4, as an FMA of one pair does. Each pair of inputs is rounded to nearest even before it is
 # used, and skipped where both are zero. Half the bytes of weights then come from the cache, for
@@ -124,12 +157,6 @@ BF16 = dataclasses.replace(
 BF16_FLAGS = (
     *("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),
     *("avx2", "fma", "bmi1", "bmi2", "avx512_bf16"),
-)
-VNNI = Level(
-    "vnni",
-    "avx512_vnni",  # Linux's spelling of the CPU flag
-    "32 registers of 64 bytes",
-    (*V4.features, "avx512vnni"),
 )
 # In place of kernels for every CPU, where there are none: `lenet_run` returns an error code.
 NONE = Level("none", "none", "no kernels", ())

@@ -1,16 +1,6 @@
 #include "winograd.c"
-/* The number of the lowest bit that is set. */
-static inline int lenet_lowest(uint64_t bits)
-{
-#if defined(__GNUC__)
-    return __builtin_ctzll(bits);
-#else
-    int number = 0;
-    for (; !(bits & 1); bits >>= 1)
-        number++;
-    return number;
-#endif
-}
+#include "fma.c"
+#include "lowest.c"
 
 /* Up to four masks of sixteen inputs each, as one word. */
 static inline uint64_t lenet_word(const uint16_t *masks, int count)

@@ -12,8 +12,8 @@
     "ldr r3, [sp, #4]\n stmia r3!, {r2}\n str r3, [sp, #4]\n ldr r2, [sp, #8]\n" \
     "cmp r3, r2\n beq 3f\n bl 1b\n 3:\n"
 #define LENET_PUSH \
-    ".syntax unified\n push {r4-r7, lr}\n mov r4, r8\n mov r5, r9\n mov r6, r10\n mov r7, r11\n push {r4-r7}\n" \
-    "push {r0, r2, r3}\n"
+    ".syntax unified\n push {r4-r7, lr}\n" \
+    "mov r4, r8\n mov r5, r9\n mov r6, r10\n mov r7, r11\n push {r4-r7}\n push {r0, r2, r3}\n"
 #define LENET_POP \
     "add sp, #12\n pop {r4-r7}\n mov r8, r4\n mov r9, r5\n mov r10, r6\n mov r11, r7\n" \
     "pop {r4-r7, pc}\n"

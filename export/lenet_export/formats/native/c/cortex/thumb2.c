@@ -37,7 +37,8 @@
     "mla " s ", r6, r10, " s "\n mla " s ", r7, r11, " s "\n mla " s ", r8, lr, " s "\n" \
     "mla " t ", r7, r10, " t "\n mla " t ", r8, r11, " t "\n mla " t ", r9, lr, " t "\n"
 #define LENET_ROWS "ldmia r1!, {r10-r12, lr}\n" LENET_ROW("r2", "r3") LENET_ROW("r4", "r5")
-#define LENET_WINDOW LENET_ROWS "sub r0, #16\n" LENET_ROWS "sub r0, #16\n" LENET_ROWS "sub r0, #64\n"
+#define LENET_WINDOW \
+    LENET_ROWS "sub r0, #16\n" LENET_ROWS "sub r0, #16\n" LENET_ROWS "sub r0, #64\n"
 #endif
 
 LENET_NAKED void lenet_conv1_sums(const lenet_number *window, const lenet_number *w,
