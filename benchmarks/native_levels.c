@@ -21,7 +21,7 @@ static double seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* A call of each batch of all images, and of no fewer than 64 batches. */
+/* Seconds for an image. */
 static double each(run_function *run, size_t batch, size_t calls, void *work)
 {
     const double start = seconds();
@@ -33,7 +33,7 @@ static double each(run_function *run, size_t batch, size_t calls, void *work)
 int main(int count, char **words)
 {
     const int turns = atoi(words[1]), libraries = count - 3;
-    const size_t batch = (size_t)atoi(words[2]), calls = batch < 256 ? 512 / batch : 2;
+    const size_t batch = (size_t)atoi(words[2]), calls = IMAGES / batch;
     run_function *runs[32];
     double best[32];
     void *const work = malloc(4u << 20);

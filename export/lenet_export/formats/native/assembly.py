@@ -43,7 +43,7 @@ _PREFIX = re.compile("[A-Za-z][A-Za-z0-9_]{,31}")
 # They begin other names here: those of kernels, and of Python.
 _TAKEN = (
     *("avx2", "avxvnni", "base", "bf16", "none", "py", "pyinit", "v3", "v4", "v4h", "vnni"),
-    *("wasm", "wasmh"),
+    *("neon", "neondot", "wasm", "wasmh"),
 )
 _INCLUDE = re.compile(r'^#include "(?!lenet\.[ch]")(.+)"\n', re.MULTILINE)
 
