@@ -117,6 +117,11 @@ def test_inspect_says_what_it_takes_of_each_core(session):
         assert re.search(rf"on {core} .* \d{{5}} bytes of flash, \d{{4}} of RAM", text)
 
 
+def test_bench_refuses_to_time_it_here(session):
+    done = run("bench", session.artifact.path, code=4)
+    assert "says nothing of one; python -m benchmarks.microcontroller" in done.stderr
+
+
 def test_two_networks_fit_one_program(net):
     files = microcontroller.sources(net, prefix="digits")
     assert "lenet_" not in files["lenet.c"].replace("lenet_deploy", "")
