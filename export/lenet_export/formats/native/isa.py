@@ -42,16 +42,16 @@ class Isa(Level):
 
     Attributes:
         width: floats in a vector.
-        half: the prefix of the words for eight lanes, or for `width` where that is less.
         tiles: Winograd tiles of a row that conv2 computes at once.
-        pairs: pairs of rows, of a tile's three, that conv2 computes at once.
+        vectors: of a tile's 16 output channels, the vectors that conv2 computes at once.
+        columns: of the four products of a tile's row, those that conv2 computes at once.
         accumulators: vectors that a dense layer sums at once.
     """
 
     width: int
-    half: str
     tiles: int
-    pairs: int
+    vectors: int
+    columns: int
     accumulators: int
 
     def word(self, name: str, *arguments: str) -> str:
@@ -83,9 +83,9 @@ V4 = Isa(
     comment="AVX-512: 32 registers of 16 floats",
     features=("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", *_V3_FEATURES),
     width=16,
-    half="v4h",
-    tiles=3,
-    pairs=3,
+    tiles=6,
+    vectors=1,
+    columns=4,
     accumulators=16,
 )
 V3 = Isa(
@@ -94,9 +94,9 @@ V3 = Isa(
     comment="AVX2 and FMA: 16 registers of 8 floats",
     features=_V3_FEATURES,
     width=8,
-    half="v3",
     tiles=3,
-    pairs=1,
+    vectors=2,
+    columns=2,
     accumulators=15,
 )
 BASE = Isa(
@@ -105,9 +105,9 @@ BASE = Isa(
     comment="everything else: four floats, SSE2 or NEON where the compiler has vectors",
     features=(),
     width=4,
-    half="base",
-    tiles=2,
-    pairs=1,
+    tiles=3,
+    vectors=2,
+    columns=2,
     accumulators=10,
 )
 # VDPBF16PS multiplies two pairs of bfloat16 and adds the products to a float32 sum, in one cycle on

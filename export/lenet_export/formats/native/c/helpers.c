@@ -24,3 +24,10 @@ static inline uint64_t lenet_word(const uint16_t *masks, int count)
         word |= (uint64_t)masks[3] << 48;
     return word;
 }
+
+/* Inlined, this function's registers would be shared with its caller's and spilled. */
+#if defined(__GNUC__)
+#define LENET_APART __attribute__((noinline))
+#else
+#define LENET_APART
+#endif
