@@ -12,6 +12,7 @@ import lenet_runtime
 from lenet_deploy.training import mnist
 from lenet_export import formats
 from lenet_runtime.artifact import Artifact, golden
+from lenet_runtime.artifact.requirements import this_platform
 from lenet_runtime.backends import choose
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
 from lenet_runtime.formats import FORMATS
@@ -158,10 +159,15 @@ def test_digits(data_dir: Path | None) -> tuple[Any, Any] | None:
 
 
 def accuracy(artifact: Artifact, device: str, digits: tuple[Any, Any] | None) -> Accuracy:
-    """How well an artifact that this process has just made answers the digits."""
+    """How well an artifact that this process has just made answers the digits.
+
+    Of one that is for another machine, its proof says all.
+    """
     from lenet_export.proof import bundled_right, mnist_batch, run_filled
 
     manifest = artifact.manifest
+    if manifest.requirements.platform not in (None, this_platform()):
+        return Accuracy(None, None)
     with lenet_runtime.load(artifact.path, device=device, trust=True) as session:
         right = bundled_right(session.run, manifest)
         if right is None or digits is None:

@@ -31,8 +31,10 @@ imported = time.perf_counter()
 arguments = json.loads(sys.argv[1])
 session = lenet_runtime.load(**arguments)
 loaded = time.perf_counter()
-images = numpy.zeros(
-    (session.manifest.batch_size or 1, *session.manifest.image_shape), numpy.float32
+manifest = session.manifest
+images = lenet_runtime.images.preprocess.normalise(
+    numpy.zeros((manifest.batch_size or 1, 2, 2), numpy.uint8),
+    manifest.preprocessing, manifest.image_shape,
 )
 session.run(images)
 first = time.perf_counter()

@@ -72,14 +72,54 @@ def find() -> Compiler:
                     "hides flags that may: NaN, signed zeros, the order of sums, or tiny values of "
                     f"the whole process that loads the library; found {variable!r}; drop it"
                 )
-            text = _run([*command, "--version"], None).stdout
-            version = re.search(r"\d+(\.\d+)+", text)
-            return Compiler(tuple(command), version[0] if version else "unknown")
+            return asked(tuple(command))
     tried = ", ".join(repr(command[0]) for command in commands)
     raise BackendUnavailable(
         f"native: expected a C compiler, found none of {tried} on PATH; install gcc (Debian: "
         "apt install gcc) or set CC; --source-only writes the C source without one"
     )
+
+
+def asked(command: tuple[str, ...]) -> Compiler:
+    """The compiler of this command, asked for its version."""
+    text = _run([*command, "--version"], None).stdout
+    version = re.search(r"\d+(\.\d+)+", text)
+    return Compiler(command, version[0] if version else "unknown")
+
+
+def find_cross(machine: str) -> Compiler:
+    """A compiler for Linux on another architecture: ``CC`` where it is one, GCC's or Clang.
+
+    Args:
+        machine: as GCC spells it: ``aarch64``.
+
+    Raises:
+        BackendUnavailable: there is none with the headers of its C library.
+        InputError: see `find`.
+    """
+    triple = f"{machine}-linux-gnu"
+    commands = [(f"{triple}-gcc",), ("clang", f"--target={triple}")]
+    if os.environ.get("CC", "").strip():
+        commands.insert(0, find().command)
+    for command in commands:
+        if shutil.which(command[0]) and _compiles_for(command, machine):
+            return asked(command)
+    tried = ", ".join(repr(shlex.join(command)) for command in commands)
+    raise BackendUnavailable(
+        f"native: expected a C compiler for {machine}, found none that works of {tried}; install "
+        f"one (Debian: apt install gcc-{triple} libc6-dev-arm64-cross) or set CC; --source-only "
+        "writes the C source without one"
+    )
+
+
+def _compiles_for(command: tuple[str, ...], machine: str) -> bool:
+    """Whether it makes programs of this architecture."""
+    with tempfile.TemporaryDirectory(prefix="lenet-export-") as folder:
+        (Path(folder) / "try.c").write_text(
+            f"#include <stdlib.h>\n#ifndef __{machine}__\n#error\n#endif\n"
+            "int main(void) { return EXIT_SUCCESS; }\n"
+        )
+        return _run([*command, "-static", "-o", "try", "try.c"], Path(folder)).returncode == 0
 
 
 def python_headers() -> Path:
@@ -115,17 +155,24 @@ def build_library(compiler: Compiler, sources: Mapping[str, str], name: str, *fl
         for file, text in sources.items():
             (folder / file).write_text(text, encoding="utf-8")
         # Names without a folder: nothing of this machine gets into the library.
-        done = _run(
-            [
-                *compiler.command, *FLAGS, "-shared", *flags, *link,
-                "-o", name, *(file for file in sources if file.endswith(".c")),
-            ],
-            folder,
-        )  # fmt: skip
-        if done.returncode or not (folder / name).is_file():
-            words = (done.stderr or done.stdout).strip()[-2000:] or "it made no library"
-            raise DeployError(f"native: {shlex.join(compiler.command)} failed: {words}")
-        return (folder / name).read_bytes()
+        command = [
+            *compiler.command, *FLAGS, "-shared", *flags, *link,
+            "-o", name, *(file for file in sources if file.endswith(".c")),
+        ]  # fmt: skip
+        return run(command, folder, name)
+
+
+def run(command: list[str], folder: Path, name: str) -> bytes:
+    """Run a compiler or a linker in `folder`, and read the file `name` that it makes there.
+
+    Raises:
+        DeployError: it failed; its own words are in the message.
+    """
+    done = _run(command, folder)
+    if done.returncode or not (folder / name).is_file():
+        words = (done.stderr or done.stdout).strip()[-2000:] or f"it made no {name}"
+        raise DeployError(f"native: {command[0]} failed: {words}")
+    return (folder / name).read_bytes()
 
 
 def _run(command: list[str], folder: Path | None) -> "subprocess.CompletedProcess[str]":

@@ -13,7 +13,7 @@ from torch import nn
 from lenet_export import formats, publish, single
 from lenet_export.network import independence, shapes, weights
 from lenet_export.network.reference import Reference
-from lenet_export.proof import check_batch_sizes, mnist_batch, proof_sizes, prove
+from lenet_export.proof import check_batch_sizes, mnist_batch, proof_batches, proof_sizes, prove
 from lenet_export.request import Build, Request, check_static_batch
 from lenet_runtime import __version__, devices
 from lenet_runtime.artifact import (
@@ -36,7 +36,8 @@ from lenet_runtime.images.digits import SIDE as MNIST_SIDE
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.loading import load
-from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, check_parity, parity_batches
+from lenet_runtime.parity import BATCH_SIZES, TOLERANCES, ParityReport, check_parity
+from lenet_runtime.session import Session
 
 GOLDEN_ROWS = 8
 # The largest logit of a network; 2**30 above float32's least normal number, whose relative
@@ -88,7 +89,7 @@ def export(
             batch, see `proof.proof_sizes`; a static batch is verified at its own.
         progress: called with a line before each step that takes a while.
         **options: of the format, see `lenet_runtime.formats.FORMATS`: ``opset`` of ``onnx``,
-            ``isa``, ``prefix`` and ``calibration`` of ``native``.
+            ``target``, ``isa``, ``prefix`` and ``calibration`` of ``native``.
 
     Raises:
         InputError: an argument is wrong, weights are not finite, or the module fails, its output
@@ -145,15 +146,15 @@ def export(
         if backend is not None:
             draft, device = Artifact.open(folder), str(request.device)
             # As a user's process will.
-            with load(draft, backend, device, trust=True, unproven=True) as session:
+            with _session(draft, backend, device, build) as session:
                 sizes = proof_sizes(session, request.batch_sizes)
                 progress(f"verifying with {backend} at batch sizes {', '.join(map(str, sizes))}")
-                batches = list(parity_batches(digits, sizes))
+                batches = proof_batches(session, digits, sizes)
                 report = prove(session, reference, batches, raw)
             report.require(f"{format} on {backend}")
-            if request.device.kind == "cpu":
+            if request.device.kind == "cpu" and build.emulator is None:
                 # Recorded is what one thread answers, which no machine's number of cores changes.
-                with load(draft, backend, device, 1, trust=True, unproven=True) as session:
+                with _session(draft, backend, device, build, threads=1) as session:
                     report = check_parity(
                         session.run, reference.eager, reference.exact, batches, precision,
                         output=request.output,
@@ -166,6 +167,17 @@ def export(
         progress(f"other processes load it with trust=True alone: {reason}")
     trust.remember(artifact)
     return artifact
+
+
+def _session(
+    artifact: Artifact, backend: str, device: str, build: Build, threads: int | None = None
+) -> Session:
+    """The artifact as a user's process will load it, or as the build's emulator runs it here."""
+    if build.emulator is None:
+        return load(artifact, backend, device, threads, trust=True, unproven=True)
+    session = Session(build.emulator(artifact), artifact, backend, device=device)
+    golden.self_test(session.run, artifact, backend, (1,))
+    return session
 
 
 def _device(

@@ -10,8 +10,14 @@ from lenet_runtime.artifact import Manifest
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.digits import load_digits
-from lenet_runtime.images.preprocess import Preprocessing, centred, to_batch
-from lenet_runtime.parity import Classifier, ParityReport, check_parity
+from lenet_runtime.images.preprocess import (
+    Preprocessing,
+    centred,
+    nearest_pixels,
+    normalise,
+    to_batch,
+)
+from lenet_runtime.parity import Classifier, ParityReport, check_parity, parity_batches
 from lenet_runtime.session import Session
 
 DIGIT_LABELS = tuple("0123456789")
@@ -50,12 +56,12 @@ def bundled_right(run: Classifier, manifest: Manifest) -> int | None:
 def run_filled(
     run: Classifier, images: NDArray[np.float32], batch_size: int
 ) -> NDArray[np.float32]:
-    """The logits of all images, in batches of this size; the last is filled up with black."""
+    """The logits of all images, in batches of this size; the last is filled up with one of them."""
     answers = []
     for start in range(0, len(images), batch_size):
         part = images[start : start + batch_size]
-        black = np.zeros((batch_size - len(part), *images.shape[1:]), np.float32)
-        answers.append(run(np.concatenate([part, black]))[: len(part)])
+        more = np.repeat(part[:1], batch_size - len(part), axis=0)
+        answers.append(run(np.concatenate([part, more]))[: len(part)])
     return np.concatenate(answers)
 
 
@@ -82,6 +88,33 @@ def proof_sizes(session: Session, batch_sizes: Sequence[int]) -> tuple[int, ...]
     if session.chunk is not None and max(sizes) < 2 * session.chunk:
         sizes.add(2 * session.chunk + 1)
     return tuple(sorted(sizes))
+
+
+def proof_batches(
+    session: Session, digits: NDArray[np.float32], sizes: Sequence[int], seed: int = 0
+) -> list[tuple[str, NDArray[np.float32]]]:
+    """The batches of `parity_batches`; noise is rounded to pixels where the engine takes no other.
+
+    Args:
+        session: what is proven.
+        digits: prepared digits.
+        sizes: of the batches, see `proof_sizes`.
+        seed: of the noise.
+    """
+    batches = list(parity_batches(digits, sizes, seed))
+    if not session.predictor.pixels_only:
+        return batches
+    pixels, shape = session.manifest.preprocessing, session.manifest.image_shape
+    padding, side = pixels.padding, shape[1] - pixels.padding
+    return [
+        (
+            name,
+            normalise(
+                nearest_pixels(images, pixels)[:, 0, padding:side, padding:side], pixels, shape
+            ),
+        )
+        for name, images in batches
+    ]
 
 
 def prove(

@@ -1,7 +1,7 @@
 """What every format's builder is given and what it gives back."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,8 @@ from torch import nn
 
 from lenet_export.network import weights
 from lenet_export.proof import DIGIT_LABELS, check_batch_sizes
-from lenet_runtime.artifact import LOGITS, Requirements
+from lenet_runtime.artifact import LOGITS, Artifact, Requirements
+from lenet_runtime.backends.protocol import Predictor
 from lenet_runtime.devices import Device
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.preprocess import Preprocessing
@@ -105,9 +106,12 @@ class Build:
         requirements: What the files need of the machine that loads them.
         tools: Versions of what made the files, by name.
         kernels: See `Manifest.kernels`; empty where the engine decides.
+        emulator: Runs an artifact of these files here, where they are for another machine; None
+            where a backend does.
     """
 
     files: dict[str, bytes]
     requirements: Requirements
     tools: dict[str, str]
     kernels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    emulator: Callable[[Artifact], Predictor] | None = None

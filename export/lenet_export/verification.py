@@ -17,7 +17,7 @@ from torch import nn
 from lenet_export.network import weights
 from lenet_export.network.reference import Reference
 from lenet_export.network.shapes import output_name
-from lenet_export.proof import check_batch_sizes, mnist_batch, proof_sizes, prove, run_filled
+from lenet_export.proof import check_batch_sizes, mnist_batch, proof_batches, proof_sizes, prove, run_filled
 from lenet_runtime.errors import ArtifactError, InputError, ParityError
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.parity import (
@@ -26,7 +26,6 @@ from lenet_runtime.parity import (
     Comparison,
     ParityReport,
     compare,
-    parity_batches,
 )
 from lenet_runtime.session import Session
 
@@ -166,7 +165,7 @@ def verify(
             f"{session.artifact.path}: expected a module that answers {manifest.output}, as "
             f"what was exported, found {found}; pass that very module"
         )
-    batches = list(parity_batches(digits, proof_sizes(session, batch_sizes), seed))
+    batches = proof_batches(session, digits, proof_sizes(session, batch_sizes), seed)
     return Verification(
         prove(session, reference, batches, bundled.images),
         _data_set(session, reference, name, mnist_batch(images, *shape), labels),
@@ -232,7 +231,7 @@ def _invariance(session: Session, digits: NDArray[np.float32], seed: int) -> tup
             ("filled with one image", session.run(first), np.repeat(plain[:1], count, axis=0)),
         ]
     if size is None:
-        padded = np.concatenate([batch, np.zeros_like(batch)])
+        padded = np.concatenate([batch, np.full_like(batch, batch.min())])
         alone = np.concatenate([session.run(batch[i : i + 1]) for i in range(count)])
         changed += [
             ("duplicated", session.run(np.concatenate([batch, batch]))[count:], plain),

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lenet_deploy.cli.console import note, plain, print_json, progress, starting_pytorch, warn
+from lenet_deploy.cli.export_page import check_open, open_pages
 from lenet_deploy.cli.export_results import Result, print_results
 from lenet_deploy.cli.export_source import check_source_only, print_source, write_source
 from lenet_deploy.cli.network_options import Network, with_network
@@ -28,7 +29,7 @@ from lenet_runtime import formats
 from lenet_runtime.backends import backends_of, kinds_of
 from lenet_runtime.devices import parse
 from lenet_runtime.errors import BackendUnavailable, DeployError, InputError, expected_one_of
-from lenet_runtime.formats import FORMATS
+from lenet_runtime.formats import FORMATS, TARGETS
 
 # Of each format that has some beside fp32 and tf32.
 _OTHER_PRECISIONS = {
@@ -66,15 +67,15 @@ def export(
         ),
     ] = Path("artifacts"),
     precision: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Of the arithmetic: fp32; on GPUs also tf32"
             + "".join(f"; of {name} also {words}" for name, words in _OTHER_PRECISIONS.items())
-            + ".",
+            + ". Default: fp32, int8 for cortex-m.",
             metavar="PRECISION",
             autocompletion=completing(*precision_names()),
         ),
-    ] = "fp32",
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an artifact that is there already.")
     ] = False,
@@ -114,6 +115,12 @@ def export(
             rich_help_panel="Options of native",
         ),
     ] = False,
+    open_page: Annotated[
+        bool,
+        typer.Option(
+            "--open", help="Open its page in the browser.", rich_help_panel="Options of web"
+        ),
+    ] = False,
     **flags: str | None,
 ) -> None:
     """Export a checkpoint and prove that the result answers as eager PyTorch does.
@@ -125,6 +132,8 @@ def export(
     set where --data-dir or ./data holds it.
     """
     names = [format]
+    target = flags.get("target") or "host"
+    precision = precision or TARGETS.get(target, TARGETS["host"]).precisions[0]
     if format == "all":
         names = _all_formats(device, precision, gpu_only=no_verify)
     for name in names:
@@ -132,6 +141,8 @@ def export(
     is_file = single.is_file(output)
     if is_file:
         _check_single(output, format, force=force, no_verify=no_verify)
+    if open_page:
+        check_open(names)
     if source_only:
         check_source_only(format, precision, static_batch)
     options = _values(flags, names, precision)
@@ -162,6 +173,8 @@ def export(
         print_json({"artifacts": [r.to_dict() for r in results], "failed": reasons})
     else:
         print_results(results, ctx)
+    if open_page:
+        open_pages(result.path for result in results)
     _raise_first(failures)
 
 
@@ -183,7 +196,9 @@ def _make(
     from lenet_deploy import exporting
 
     precision, static_batch = common["precision"], common["static_batch"]
-    suffix = f"-{precision}" + (f"-b{static_batch}" if static_batch else "")
+    target = options.get("target", "host")
+    suffix = f"-{target}" * (target != "host") + f"-{precision}"
+    suffix += f"-b{static_batch}" * (static_batch is not None)
     jobs = [exporting.Job(name, folder / f"{name}{suffix}") for name in names]
     step("looking for what is in the way")
     digits = exporting.test_digits(data_dir)

@@ -68,6 +68,14 @@ def verify(
             "it can be loaded.",
         ),
     ] = False,
+    digest: Annotated[
+        bool,
+        typer.Option(
+            "--digest",
+            help="Print the SHA-256 of the digits' logits, to compare with other machines' and "
+            "targets', in place of the comparison; needs no PyTorch.",
+        ),
+    ] = False,
     html_file: Annotated[
         Path | None,
         typer.Option(
@@ -87,7 +95,19 @@ def verify(
             f"{'--record' if record else '--html'}: a plan runs several artifacts, found --backend "
             "fastest; verify each by itself"
         )
-    sizes, data_set = integers_of(batch_sizes), _test_set(data_dir)
+    if digest and (record or html_file is not None):
+        raise InputError(
+            f"--digest: it compares nothing, found {'--record' if record else '--html'}; "
+            "drop one of them"
+        )
+    sizes = integers_of(batch_sizes)
+    data_set = _test_set(data_dir, "digests are" if digest else "accuracy is")
+    if digest:
+        from lenet_deploy.cli.verify_digest import print_digests
+
+        with lenet_runtime.load(artifact, backend, device, threads, trust) as session:
+            print_digests(session, data_set, artifact=str(artifact), as_json=as_json)
+        return
     with (
         progress() as step,
         lenet_runtime.load(artifact, backend, device, threads, trust, unproven=record) as session,
@@ -123,7 +143,7 @@ def verify(
         note(f"recorded in {plain(artifact)}, which loads from now on")
 
 
-def _test_set(data_dir: Path | None) -> tuple[str, Any, Any] | None:
+def _test_set(data_dir: Path | None, what: str) -> tuple[str, Any, Any] | None:
     """MNIST's 10,000 test digits; None where no folder was named and ``data`` has none."""
     from lenet_deploy.training import mnist
 
@@ -132,7 +152,7 @@ def _test_set(data_dir: Path | None) -> tuple[str, Any, Any] | None:
         try:
             mnist.find(folder, train=False)
         except ArtifactError:
-            note("note: accuracy is of the bundled digits; name a folder of MNIST with --data-dir")
+            note(f"note: {what} of the bundled digits; name a folder of MNIST with --data-dir")
             return None
     return "MNIST test set", *mnist.read(folder, train=False)
 

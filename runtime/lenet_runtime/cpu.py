@@ -19,6 +19,8 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "avx512_vnni": (*_AVX2_KERNELS, *_AVX512, "avx512_vnni"),
     "x86-64-v4": (*_AVX2_KERNELS, *_AVX512),
     "x86-64-v3": _AVX2_KERNELS,
+    "neon": ("asimd",),
+    "asimddp": ("asimd", "asimddp"),
     "generic": (),
 }
 

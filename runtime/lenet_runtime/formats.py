@@ -140,6 +140,30 @@ def _whose(option: str) -> str:
     return ""
 
 
+@dataclass(frozen=True)
+class Target:
+    """A kind of machine that ``native`` makes code for.
+
+    Attributes:
+        machine: What it is, for people.
+        precisions: Precisions of the arithmetic; the first is the default.
+    """
+
+    machine: str
+    precisions: tuple[str, ...]
+
+
+TARGETS = {
+    "host": Target("CPUs of the machine that exports", ("fp32", "bf16", "int8")),
+    "aarch64": Target("64-bit ARM under Linux", ("fp32", "int8")),
+    "cortex-m": Target("ARM microcontrollers", ("int8", "fp32")),
+    "wasm": Target("WebAssembly", ("fp32", "int8")),
+}
+_TARGET = Option(
+    "target", "--target", "What to compile for: "
+    + ", ".join(f"{name} ({own.machine})" for name, own in TARGETS.items())
+    + ". Default: host.", "TARGET", values=tuple(TARGETS),
+)  # fmt: skip
 _OPSET = Option("opset", "--opset", "Operator set, 18 to 22. Default: 20.", "N", int)
 _ISA = Option(
     "isa", "--isa", "The highest level to make kernels for, x86-64-v4, x86-64-v3 or generic. "
@@ -182,7 +206,12 @@ FORMATS = {
         Format("torch-compile", ("model-from-N.pt2",), _BOTH),
         Format(
             "native", ("lenet.so", "lenet.c", "lenet.h"),
-            dict.fromkeys(("fp32", "bf16", "int8"), _CPU), (_ISA, _PREFIX, _CALIBRATION),
+            dict.fromkeys(("fp32", "bf16", "int8"), _CPU),
+            (_TARGET, _ISA, _PREFIX, _CALIBRATION),
+        ),
+        Format(
+            "web", ("lenet.wasm", "lenet.js", "lenet.d.ts", "package.json", "index.html"),
+            dict.fromkeys(("fp32", "int8"), _CPU), (_CALIBRATION,),
         ),
         Format(
             "tensorrt", ("model.engine",),

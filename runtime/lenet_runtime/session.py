@@ -255,7 +255,8 @@ class Session:
         for size in batch_sizes:
             if size < 1:
                 raise InputError(f"batch_sizes: expected sizes of at least 1, found {size}")
-            images = np.zeros((self._batch_size or size, *self._image_shape), np.float32)
+            black = np.zeros((self._batch_size or size, 2, 2), np.uint8)
+            images = normalise(black, self.manifest.preprocessing, self._image_shape)
             for _ in range(runs):
                 self.run(images)
 

@@ -1,6 +1,7 @@
 """`lenet-deploy verify`: what it shows, and each of its exit codes for a real reason."""
 
 import copy
+import hashlib
 import importlib
 import json
 import shutil
@@ -14,10 +15,14 @@ from cli_helper import assert_fits, run, set_columns
 from mnist_files import write_mnist
 
 import lenet_export
+import lenet_runtime
+from lenet_deploy.training import mnist
 from lenet_deploy.training.model import Net
 from lenet_export.network import weights
 from lenet_runtime.artifact import trust
 from lenet_runtime.backends.ort.ort_cpu import OrtCpu
+from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.preprocess import Preprocessing, to_batch
 from lenet_runtime.version import pip_install
 
 
@@ -258,3 +263,32 @@ def test_in_a_terminal_the_steps_are_a_spinner(verify, onnx_artifact, tmp_path, 
     folder = shutil.copytree(onnx_artifact.path, tmp_path / "[" / "b]")
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert verify(folder, "--json").stdout.startswith("{\n")
+
+
+# ---- --digest
+
+
+def test_digest_is_of_the_logits_of_all_digits(verify, onnx_artifact, tmp_path):
+    images, _ = mnist.read(write_mnist(tmp_path / "mnist", test=7), train=False)
+    with lenet_runtime.load(onnx_artifact.path) as session:
+        batches = [load_digits().images, images]
+        hashes = [
+            hashlib.sha256(session.run(to_batch(batch, Preprocessing())).tobytes()).hexdigest()
+            for batch in batches
+        ]
+    result = verify(onnx_artifact.path, "--digest", "--data-dir", tmp_path / "mnist")
+    assert result.stdout.splitlines() == [
+        f"{hashes[0]}  bundled digits, 60 of them",
+        f"{hashes[1]}  MNIST test set, {len(images)} of them",
+    ]
+    result = verify(onnx_artifact.path, "--digest", "--json")
+    assert "note: digests are of the bundled digits; name a folder" in result.stderr
+    document = json.loads(result.stdout)
+    assert document["digests"] == [{"digits": "bundled digits", "count": 60, "sha256": hashes[0]}]
+    assert (document["backend"], document["precision"]) == ("ort-cpu", "fp32")
+
+
+@pytest.mark.parametrize("words", [("--record",), ("--html", "page.html")])
+def test_digest_compares_nothing(verify, onnx_artifact, words):
+    result = verify(onnx_artifact.path, "--digest", *words, code=2)
+    assert f"--digest: it compares nothing, found {words[0]}" in result.stderr

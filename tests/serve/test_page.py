@@ -2,10 +2,12 @@
 
 import io
 import re
-import shutil
+from importlib.resources import files
 
 import numpy as np
 import pytest
+from drawings import DIGITS, rendered
+from drawn_page import answer, bars, canvas_of, chromium, draw, pixels, until, visits
 from http_server import running
 from PIL import Image
 
@@ -42,78 +44,14 @@ def server(recorded):
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed; on Debian, apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def visit(browser, server):
-    """`visit(**options)`: the page in a context of its own, which must report no error."""
-    contexts, errors = [], []
-
-    def visit(url=server.url, **options):
-        context = browser.new_context(**options)
-        context.set_default_timeout(10_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.errors = errors
-        page.goto(url)
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert errors == []
-
-
-def draw(page, points):
-    """Draw a stroke with the mouse, and wait for the answer to the whole of it."""
-    box = page.locator("#paper").bounding_box()
-    for i, (x, y) in enumerate(points):
-        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=6)
-        if i == 0:
-            page.mouse.down()
-    page.mouse.up()
-    return answer(page)
-
-
-def answer(page):
-    until(page, "#spoken", re.compile("sure"))
-    return page.inner_text("#digit")
-
-
-def until(page, selector, text):
-    """Wait until an element has the text; the page's policy bars `wait_for_function`."""
-    from playwright.sync_api import expect
-
-    expect(page.locator(selector)).to_have_text(text, timeout=10_000)
-
-
-def pixels(page):
-    """The 28x28 that the page shows."""
-    levels = page.evaluate(
-        """() => {
-            const canvas = document.querySelector("#seen"), {width, height} = canvas;
-            const image = canvas.getContext("2d").getImageData(0, 0, width, height);
-            return [width, height, ...image.data];
-        }"""
-    )
-    return np.array(levels[2:], np.uint8).reshape(levels[1], levels[0], 4)[..., 0]
-
-
-def bars(page):
-    return {
-        label: float(text.rstrip("%"))
-        for label, text in (row.split("\n") for row in page.locator("#bars li").all_inner_texts())
-    }
+    with visits(browser, server.url) as visit:
+        yield visit
 
 
 @pytest.mark.parametrize(("digit", "points"), [("7", SEVEN), ("1", ONE)])
@@ -164,6 +102,23 @@ def test_it_is_used_by_keyboard(visit):
     assert page.is_disabled("#clear")
 
 
+def test_real_digits_and_pictures_are_answered(visit, recorded, native_session):
+    page = visit()
+    page.click("#samples button >> nth=4")
+    assert answer(page) == "4"
+    assert np.array_equal(pixels(page), DIGITS.images[np.nonzero(DIGITS.labels == 4)[0][0]])
+    page.click("#clear")
+    until(page, "#spoken", "")
+    file = io.BytesIO()
+    rendered(3).save(file, "PNG")
+    picture = {"name": "a.png", "mimeType": "image/png", "buffer": file.getvalue()}
+    page.set_input_files("#file", picture)
+    (prediction,) = native_session.predict(file.getvalue())
+    assert answer(page) == prediction["label"]
+    assert recorded.pictures[-1] == file.getvalue()  # not as this browser would decode it
+    assert canvas_of(page, "#paper")[..., 3].any()
+
+
 def test_dark_is_dark_and_is_answered_alike(visit, recorded):
     pictures = {}
     for scheme in ("light", "dark"):
@@ -188,8 +143,9 @@ def test_a_finger_draws_on_a_phone_and_nothing_is_cut_off(visit):
         finger.send("Input.dispatchTouchEvent", touch)
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     assert answer(page) == "1"
-    (left, top), (right, bottom) = page.evaluate("[strokes[0][0], strokes[0].at(-1)]")
-    assert np.allclose([left, top, right, bottom], [*ONE[0], *ONE[1]], atol=0.02)
+    ink = canvas_of(page, "#paper")[..., 3] > 0
+    box = np.array([*np.nonzero(ink.any(0))[0][[0, -1]], *np.nonzero(ink.any(1))[0][[0, -1]]])
+    assert np.allclose(box / len(ink), [0.45, 0.54, 0.17, 0.84], atol=0.03)
     assert page.evaluate("[scrollY, document.documentElement.scrollWidth]") == [0, 390]
 
 
@@ -205,7 +161,10 @@ def test_the_chart_follows_the_metrics(visit):
         "".join(f'lenet_request_seconds_bucket{{le="{bound}"}} {n}\n' for bound, n in look.items())
         for look in (older, newer)
     ]
-    p99 = page.evaluate("(texts) => percentile(...texts.map(counters))", texts)
+    script = files("lenet_serve.http").joinpath("page", "live.js").read_text()
+    p99 = page.evaluate(
+        f"(texts) => {{ {script}; return percentile(...texts.map(counters)); }}", texts
+    )
     assert p99 == pytest.approx(1 + 1.5 * 9 / 10)  # ms, as histogram_quantile has it
 
 

@@ -16,6 +16,7 @@ BUILDERS = {
     "torchscript": "lenet_export.formats.torchscript",
     "torch-compile": "lenet_export.formats.torch_compile",
     "native": "lenet_export.formats.native",
+    "web": "lenet_export.formats.web",
     "tensorrt": "lenet_export.formats.tensorrt",
     "cuda": "lenet_export.formats.cuda",
 }

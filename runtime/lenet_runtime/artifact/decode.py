@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+# The metadata of a dataclass's field that a document may lack; it then has its default.
+MAY_BE_ABSENT = {"may be absent": True}
 
 
 def parse(text: bytes) -> Any:
@@ -69,12 +71,19 @@ def _fields(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
+@functools.cache
+def _optional(kind: Any) -> frozenset[str]:
+    """The fields of a dataclass that may be absent."""
+    every = dataclasses.fields(kind)
+    return frozenset(field.name for field in every if field.metadata == MAY_BE_ABSENT)
+
+
 def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
     document = _require(value, dict, where)
     hints = _fields(kind)
-    # A field that has a default is no exception: a writer writes all, and the mean of a damaged
+    # A default alone is no exception: a writer writes all, and the mean of a damaged
     # manifest must not become MNIST's.
-    missing = sorted(set(hints) - set(document))
+    missing = sorted(set(hints) - set(document) - _optional(kind))
     unknown = sorted(set(document) - set(hints))
     if missing or unknown:
         raise ValueError(f"{where}: missing keys {missing}, unknown keys {unknown}")

@@ -72,6 +72,8 @@ class Requirements:
         later_gpus: Whether GPUs beyond the least of `compute_capability` run it, too.
         profile: The least batch size that an engine was built for, the one that it is optimized
             for, and the largest; empty where it takes any.
+        target: Of `lenet_runtime.formats.TARGETS`, what ``native`` code was made for. A manifest
+            leaves ``host`` out, as those did that were written before there were others.
     """
 
     device: str
@@ -82,6 +84,7 @@ class Requirements:
     compute_capability: tuple[float, ...] = ()
     later_gpus: bool = False
     profile: tuple[int, ...] = ()
+    target: str = dataclasses.field(default="host", metadata=decode.MAY_BE_ABSENT)
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,8 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """``manifest.json`` as it stands on disk; equal manifests give equal bytes."""
         document = dataclasses.asdict(self)
+        if self.requirements.target == "host":
+            del document["requirements"]["target"]
         return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
 
     @classmethod

@@ -1,5 +1,6 @@
 """Whether an artifact was made for this machine, checked before any of its code is loaded."""
 
+import dataclasses
 import platform
 import sys
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 from lenet_runtime import cpu, devices
 from lenet_runtime.artifact import Manifest, Requirements
 from lenet_runtime.errors import BackendUnavailable
-from lenet_runtime.formats import FORMATS
+from lenet_runtime.formats import FORMATS, TARGETS
 from lenet_runtime.parity import TOLERANCES
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ def unmet(manifest: Manifest, backend: "Backend", device: str) -> list[str]:
             f"it was made for the device {needs.device!r} and is asked to run on {device!r}"
         )
     if needs.platform not in (None, this_platform()):
-        reasons.append(f"it was compiled for {needs.platform!r}, this is {this_platform()!r}")
+        machine = TARGETS[needs.target].machine if needs.target in TARGETS else needs.target
+        whose = f", {machine}" * (needs.target != "host")
+        reasons.append(
+            f"it was compiled for {needs.platform!r}{whose}, this is {this_platform()!r}"
+        )
     if needs.compute_capability and needs.device == "cuda":
         reasons += _foreign_gpu(needs, devices.parse(device))
     lacking = sorted(set(needs.cpu_isa) - cpu.flags())
@@ -84,14 +89,24 @@ def require(manifest: Manifest, backend: "Backend", device: str, where: object) 
     reasons = unmet(manifest, backend, device)
     if reasons:
         unknown = manifest.requirements.cpu_isa and not cpu.flags()  # a new export would be, too
-        command = "" if unknown else f"export it again on this machine ({export_command(manifest)})"
-        raise BackendUnavailable(f"{where}: {'; '.join([*reasons, *filter(None, [command])])}")
+        remedy = "" if unknown else _remedy(manifest)
+        raise BackendUnavailable(f"{where}: {'; '.join([*reasons, *filter(None, [remedy])])}")
+
+
+def _remedy(manifest: Manifest) -> str:
+    needs = manifest.requirements
+    if needs.target == "host" or needs.platform in (None, this_platform()):
+        return f"export it again on this machine ({export_command(manifest)})"
+    here = dataclasses.replace(manifest, requirements=dataclasses.replace(needs, target="host"))
+    return f"load it there, or export one for this machine ({export_command(here)})"
 
 
 def export_command(manifest: Manifest, compute_capability: str | None = None) -> str:
     """The command that makes this artifact again, where it is given for other GPUs."""
     needs, known = manifest.requirements, FORMATS.get(manifest.format)
     words = [f"lenet-deploy export --format {manifest.format if known else repr(manifest.format)}"]
+    if needs.target != "host":
+        words.append(f"--target {needs.target}")
     if manifest.precision in TOLERANCES:
         words.append(f"--precision {manifest.precision}")
     if manifest.batch_size is not None:

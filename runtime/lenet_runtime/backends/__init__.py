@@ -117,6 +117,9 @@ BACKENDS = {
     "native": Backend(
         "lenet_runtime.backends.native", "native", ("cpu",), None, ("lenet-deploy",), cut=False
     ),
+    "node": Backend(
+        "lenet_runtime.backends.node", "web", ("cpu",), None, ("lenet-deploy",), cut=False
+    ),
     "tensorrt": Backend(
         "lenet_runtime.backends.tensorrt.predictor", "tensorrt", ("cuda",), "tensorrt",
         ("tensorrt", "tensorrt-rtx"), cut=False, choosy=True,

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime import cpu
-from lenet_runtime.artifact import Artifact
+from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.artifact.private import obstacle, private_file
 from lenet_runtime.backends.protocol import Predictor, closed
 from lenet_runtime.backends.workers import Workers
@@ -31,6 +31,8 @@ from lenet_runtime.errors import (
     DeployWarning,
 )
 from lenet_runtime.formats import FORMATS
+from lenet_runtime.images.digits import SIDE
+from lenet_runtime.images.preprocess import pixels_of
 from lenet_runtime.version import __version__
 
 FILE = FORMATS["native"].files[0]
@@ -49,7 +51,7 @@ _MACHINE = ("' not found", "cannot open shared object file")
 # again must not map it again.
 _loaded: dict[str, Any] = {}
 
-Run = Callable[[NDArray[np.float32], NDArray[np.float32], bool], bool]
+Run = Callable[[NDArray[Any], NDArray[np.float32], bool], bool]
 
 
 def probe(device: str) -> str:
@@ -95,7 +97,7 @@ class Native(Predictor):
         return logits if self._fill(images, logits, check_finite=True) else None
 
     def _fill(
-        self, images: NDArray[np.float32], logits: NDArray[np.float32], check_finite: bool
+        self, images: NDArray[Any], logits: NDArray[np.float32], check_finite: bool
     ) -> bool:
         run = self._run  # once: `close` may come in between
         try:
@@ -106,7 +108,7 @@ class Native(Predictor):
             raise DeployError(f"native failed on {images.shape}: {error}") from error
 
     def _fill_split(
-        self, run: Run, images: NDArray[np.float32], logits: NDArray[np.float32], check: bool
+        self, run: Run, images: NDArray[Any], logits: NDArray[np.float32], check: bool
     ) -> bool:
         workers = self._workers
         if workers is None or workers.pid != os.getpid():
@@ -124,6 +126,41 @@ class Native(Predictor):
         """End the threads; a run that is under way in another thread keeps them until done."""
         self._run = closed
         self._workers = None
+
+
+class Microcontroller(Native):
+    """The code of a microcontroller, which takes pixels.
+
+    Args:
+        module: see `Native`.
+        threads: see `Native`.
+        manifest: the artifact's.
+    """
+
+    pixels_only = True
+
+    def __init__(self, module: Any, threads: int, manifest: Manifest) -> None:
+        super().__init__(module, threads, manifest.classes)
+        self._preprocessing, self._image_shape = manifest.preprocessing, manifest.image_shape
+        if manifest.image_shape[1] - 2 * manifest.preprocessing.padding == SIDE:
+            self.run_pixels = self._answer
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `lenet_runtime.backends.Predictor.run`.
+
+        Raises:
+            InputError: see `pixels_of`.
+        """
+        return self._answer(pixels_of(images, self._preprocessing, self._image_shape))
+
+    def run_checked(self, images: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """See `lenet_runtime.backends.Predictor.run_checked`."""
+        return self.run_if_finite(images)
+
+    def _answer(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits = np.empty((len(pixels), self._classes), _FLOAT32)
+        self._fill(pixels, logits, check_finite=False)
+        return logits
 
 
 def load(artifact: Artifact, device: str, threads: int | None) -> Native:
@@ -152,7 +189,10 @@ def load(artifact: Artifact, device: str, threads: int | None) -> Native:
             DeployWarning,
             stacklevel=4,  # whoever calls `lenet_runtime.load`
         )
-    return Native(module, threads or cpu.usable_cores(), artifact.manifest.classes)
+    threads = threads or cpu.usable_cores()
+    if artifact.manifest.requirements.target == "cortex-m":
+        return Microcontroller(module, threads, artifact.manifest)
+    return Native(module, threads, artifact.manifest.classes)
 
 
 def starts(artifact: Artifact) -> tuple[int, ...]:

@@ -76,6 +76,8 @@ class Predictor(ABC):
         run_pixels: returns what `run` does, for C-contiguous uint8 digits ``(N, 28, 28)``, N at
             least 1. Of an engine that pads and normalises by itself, as the artifact's
             preprocessing says and to the same bits; None for all others.
+        pixels_only: Whether it raises `InputError` for images that are not what `normalise` makes
+            of pixels, as a microcontroller's code does, which takes pixels.
         stages: see `MakeStages`; None for an engine that cannot be timed step by step.
         switches: batch sizes from which on it handles a batch in another way, beyond those of
             `Backend.starts`: cut into pieces, say, or no longer filled up. A proof runs both sides.
@@ -86,6 +88,7 @@ class Predictor(ABC):
     # What users want beyond this (other checks, `out=`, labels, warm-up) is the same for every
     # engine and lives in Session once. An option is declared here, never looked for by name.
     run_pixels: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None
+    pixels_only: bool = False
     stages: MakeStages | None = None
     switches: tuple[int, ...] = ()
     survives_fork: bool = False

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_runtime.images.paper import Grey, Paper, find_paper, spread
+from lenet_runtime.images.paper import Grey, Paper, Places, find_paper, spread
 from lenet_runtime.images.regions import Mask, Regions, find_regions
 
 MIN_CONTRAST = 10.0  # grey levels; fainter ink looks like the noise of a camera or of JPEG
@@ -21,7 +21,6 @@ DIGIT = 0.2  # ink that is this long, as a share of the longer side, may be a di
 SPECK = 0.06  # a speck has less than this share of the largest component's ink; a 5's hat has more
 INSIDE = 0.4  # where this share of the ink is clear of the border, the rest is frame or shadow
 
-Places = NDArray[np.float64]
 _LEVELS = np.arange(256)
 
 
@@ -56,10 +55,14 @@ def find_ink(grey: Grey) -> Ink:
     paper = find_paper(grey)
     residual = grey - paper.level(grey)
     floor = max(MIN_CONTRAST, NOISE_MARGIN * paper.noise)
-    # Squared, so that strong ink outweighs the wider but weaker edge of a shadow.
+    # Squared, so that strong ink outweighs the wider but weaker edge of a shadow; and in whole
+    # numbers, whose sum is exact in any order.
     sample = _sample(residual, 2 * SAMPLES)
-    darker, lighter = sample[sample < -floor], sample[sample > floor]
-    dark = bool(np.square(darker).sum() > np.square(lighter).sum())
+    darker, lighter = (
+        np.square(strong.astype(np.int64)).sum()
+        for strong in (sample[sample < -floor], sample[sample > floor])
+    )
+    dark = bool(darker > lighter)
     levels = _levels(residual, dark)
     return Ink(levels, levels > max(floor, 0.85 * otsu(levels)), dark, paper)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime.errors import InputError
-from lenet_runtime.images.grey import shrink, to_grey
+from lenet_runtime.images.grey import resize, shrink, to_grey
 from lenet_runtime.images.ink import Ink, box_of, find_ink, keep_digit, look_closer, otsu, soften
 from lenet_runtime.images.paper import Grey, fill_paper
 from lenet_runtime.images.shapes import Page, find_page, has_square
@@ -220,7 +220,7 @@ def _scale(ink: Ink) -> Grey:
     size = max(1, round((right - left) / shrink)), max(1, round((bottom - top) / shrink))
     picture = Image.fromarray(np.minimum(ink.levels[top:bottom, left:right], full))
     kind = Image.Resampling.BOX if shrink > 1 else Image.Resampling.BILINEAR
-    scaled = np.asarray(picture.resize(size, kind))
+    scaled = np.asarray(resize(picture, *size, kind))
     stretched: Grey = scaled / scaled.max()
     return stretched
 
@@ -228,10 +228,11 @@ def _scale(ink: Ink) -> Grey:
 def _place(digit: Grey) -> NDArray[np.uint8]:
     """Put the digit, at most 20x20, into 28x28 with its centre of mass at the centre."""
     pixels = np.zeros((SIDE, SIDE), np.uint8)
+    levels = np.rint(digit * 255)
     corner = [
         min(max(round(CENTRE - mass), 0), SIDE - side)
-        for mass, side in zip(_centre_of_mass(digit), digit.shape, strict=True)
+        for mass, side in zip(_centre_of_mass(levels), digit.shape, strict=True)
     ]
     height, width = digit.shape
-    pixels[corner[0] : corner[0] + height, corner[1] : corner[1] + width] = np.rint(digit * 255)
+    pixels[corner[0] : corner[0] + height, corner[1] : corner[1] + width] = levels
     return pixels

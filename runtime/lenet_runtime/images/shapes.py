@@ -15,6 +15,11 @@ RECTANGLE = 0.85  # a sheet fills this share of its bounding box; an ellipse, li
 RING = 0.4  # what a line or a table encloses covers more than this share of all that it surrounds
 MARGIN = 0.08  # less paper than this share of the longer side is no margin
 BLOT = 0.25  # what is written on a sheet covers less than this share of it
+_UNIT = 2**14
+# Cosines and sines of a quarter turn in steps of 3 degrees, in whole numbers: libraries' own differ
+# in the last bit.
+_TURNS = np.rint(_UNIT * np.exp(1j * np.radians(np.arange(0, 90, 3))))
+_COS, _SIN = (part.astype(np.int64)[:, None] for part in (_TURNS.real, _TURNS.imag))
 
 
 @dataclass(frozen=True)
@@ -112,12 +117,11 @@ class _Nest:
         )
         edge = np.unique(rows, return_index=True)[1]
         ends = np.append(edge[1:], len(rows)) - 1
-        y = np.concatenate([rows[edge], rows[ends]]) + 0.5
-        x = np.concatenate([columns[edge], columns[ends] + 1.0])
-        angles = np.radians(np.arange(0, 90, 3))[:, None]
-        wide = np.ptp(x * np.cos(angles) + y * np.sin(angles), axis=1)
-        high = np.ptp(y * np.cos(angles) - x * np.sin(angles), axis=1) + 1
-        return bool(self.filled[region] >= RECTANGLE * (wide * high).min())
+        y = np.concatenate([rows[edge], rows[ends]])
+        x = np.concatenate([columns[edge], columns[ends] + 1])
+        wide = np.ptp(x * _COS + y * _SIN, axis=1)
+        high = np.ptp(y * _COS - x * _SIN, axis=1) + _UNIT
+        return bool(self.filled[region] * _UNIT**2 >= RECTANGLE * (wide * high).min())
 
     def lacks_a_margin(self) -> bool:
         """Whether all large shapes touch the border, and opposite sides of it are touched."""

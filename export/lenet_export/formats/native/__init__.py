@@ -11,84 +11,35 @@ products of bytes, and `int8` adds the constants; ``c/int8.c`` has the kernels f
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
-from lenet_export import compiler
-from lenet_export.formats.native import assembly, fp32, int8, member, stages
-from lenet_export.formats.native.assembly import Program
-from lenet_export.formats.native.isa import BASE, BF16, BF16_FLAGS, NONE, V3, V4, VNNI, Level
-from lenet_export.network import layers, weights
-from lenet_export.network.layers import Network
-from lenet_export.network.quantize import calibration_batch
+from lenet_export.formats.native import cortex_package
+from lenet_export.formats.native.host import PRECISIONS as PRECISIONS
+from lenet_export.network import weights
 from lenet_export.network.reference import Reference
-from lenet_export.network.steps import Array
 from lenet_export.request import Build, Request
-from lenet_runtime import cpu
-from lenet_runtime.artifact import Requirements, files
-from lenet_runtime.artifact.requirements import this_platform
-from lenet_runtime.errors import ArtifactError, BackendUnavailable, InputError, expected_one_of
-from lenet_runtime.formats import FORMATS
+from lenet_runtime.artifact import files
+from lenet_runtime.errors import ArtifactError, InputError, expected_one_of
+from lenet_runtime.formats import TARGETS
 
-LIBRARY = FORMATS["native"].files[0]
-DEFAULT_ISA = "x86-64-v4"
-
-
-@dataclass(frozen=True)
-class Precision:
-    """What the format has for one precision.
-
-    Attributes:
-        levels: the kernels by the option ``isa``, best first.
-        program: writes a network's C for these kernels; int8 with normalised calibration digits.
-        arithmetic: what conv1, the other convolutions, the dense layers and the last of them are
-            computed in and by which kernels, where ``*`` is all of `levels`.
-        flags: the CPU flags, in Linux's spelling, that the library needs.
-    """
-
-    levels: Mapping[str, tuple[Level, ...]]
-    program: Callable[[Network, tuple[Level, ...], Array | None], Program]
-    arithmetic: tuple[str, str, str, str]
-    flags: tuple[str, ...] = ()
-
-
-def _float(network: Network, levels: tuple[Level, ...], precision: str) -> Program:
-    """The tuned kernels for what is like `Net`, the general ones for all other members."""
-    if network.unlike_net:
-        return member.program(network, levels, precision)
-    return fp32.program(network, levels, precision)
-
-
-PRECISIONS = {
-    "fp32": Precision(
-        {"x86-64-v4": (V4, V3, BASE), "x86-64-v3": (V3, BASE), "generic": (BASE,)},
-        lambda network, levels, calibration: _float(network, levels, "fp32"),
-        ("fp32 *", "fp32 *", "fp32 *", "fp32 *"),
-    ),
-    "bf16": Precision(
-        {DEFAULT_ISA: (BF16, NONE)},
-        lambda network, levels, calibration: _float(network, levels, "bf16"),
-        ("fp32 x86-64-v4", "fp32 x86-64-v4", "bf16 avx512_bf16", "fp32 x86-64-v4"),
-        BF16_FLAGS,
-    ),
-    "int8": Precision(
-        {
-            "x86-64-v4": (VNNI, int8.GENERIC),
-            "x86-64-v3": (int8.GENERIC,),
-            "generic": (int8.GENERIC,),
-        },
-        int8.program,
-        ("int16 *", "int8 *", "int8 *", "int8 *"),
-    ),
+# What makes the C and the library for each of `TARGETS`: modules with ``build(request) -> Build``,
+# ``generate(request) -> dict[str, str]`` and ``require()``, see the functions below.
+_MAKERS = {
+    "host": "lenet_export.formats.native.host",
+    "aarch64": "lenet_export.formats.native.aarch64",
+    "wasm": "lenet_export.formats.native.wasm",
+    "cortex-m": "lenet_export.formats.native.cortex",
 }
+# What `write_source` puts beside the C, for targets whose build systems ask for more.
+_PACKAGES = {"cortex-m": cortex_package.generate}
 
 
 def build(request: Request) -> Build:
-    """Generate ``lenet.c`` and ``lenet.h``, and compile them into ``lenet.so``.
+    """Generate ``lenet.c`` and ``lenet.h``, and compile them for the option ``target``.
 
     The option ``isa`` is the highest x86-64 level to generate kernels for, ``x86-64-v4`` where it
     is not given; the library chooses among them and ``generic`` when it is loaded, so one serves
@@ -109,78 +60,36 @@ def build(request: Request) -> Build:
             would have to be proven.
         DeployError: the compiler failed.
     """
-    flags = PRECISIONS[request.precision].flags
-    lacking = sorted(set(flags) - cpu.flags())
-    if lacking:
-        raise BackendUnavailable(
-            f"native: {request.precision} is computed by CPU extensions that this CPU lacks: "
-            f"{lacking}; export on one that has them, or take --precision fp32 or int8"
-        )
-    c_compiler = compiler.find()
-    program = _program(request)
-    sources = assembly.sources(program, request)
-    library = compiler.build_library(
-        c_compiler, sources | assembly.python_module(request), LIBRARY,
-        f"-I{compiler.python_headers()}",
-    )  # fmt: skip
-    kernels = _kernels(program)
-    titles = dict.fromkeys(title for kernel in kernels.values() for title in kernel[1:])
-    return Build(
-        {name: text.encode() for name, text in sources.items()} | {LIBRARY: library},
-        Requirements("cpu", "native", ", ".join(titles), cpu_isa=flags, platform=this_platform()),
-        {
-            "torch": str(torch.__version__),
-            c_compiler.name: c_compiler.version,
-            "cflags": c_compiler.flags,
-        },
-        kernels,
-    )
+    return _of(request).build(request)  # type: ignore[no-any-return]
 
 
 def require() -> None:
     """Raise `BackendUnavailable` where there is no C compiler or no Python.h."""
-    compiler.find()
-    compiler.python_headers()
+    importlib.import_module(_MAKERS["host"]).require()
 
 
 def generate(request: Request) -> dict[str, str]:
     """``lenet.c`` and ``lenet.h`` by name, of a module in eval mode on the CPU; see `build`."""
-    return assembly.sources(_program(request), request)
+    return _of(request).generate(request)  # type: ignore[no-any-return]
 
 
-def _program(request: Request) -> Program:
-    isa, precision = request.options.get("isa") or DEFAULT_ISA, request.precision
-    every, kind = PRECISIONS["fp32"].levels, PRECISIONS[precision]
-    if isa not in every:
-        raise InputError(f"isa: {expected_one_of(every, isa)}")
-    if isa not in kind.levels:
-        own = ", ".join(kind.levels)
-        raise InputError(f"isa: {precision} has kernels for {own} alone, found {isa!r}")
-    digits = request.options.get("calibration")
-    calibration = calibration_batch(precision, digits, request.preprocessing, request.image_shape)
-    network = layers.read(request.module, request.image_shape, "native")
-    if precision == "int8":
-        layers.require_net_like(network, "native: int8")
-    return kind.program(network, kind.levels[isa], calibration)
-
-
-def _kernels(program: Program) -> dict[str, tuple[str, ...]]:
-    """What computes each layer, for `Manifest.kernels`."""
-    titles = tuple(level.title for level in program.levels)
-    conv1, others, dense, last = (
-        (number, *(titles if title == "*" else (title,)))
-        for number, title in map(str.split, PRECISIONS[program.precision].arithmetic)
-    )
-    convolutions, count = program.network.convolutions, len(program.network.dense)
-    numbered = {f"conv{i}": others for i in range(1, len(convolutions) + 1)} | {"conv1": conv1}
-    # The last ones, if they are computed as dense layers.
-    spatial = len(stages.stage(program.network).stages)
-    numbered |= {f"conv{i}": dense for i in range(spatial + 1, len(convolutions) + 1)}
-    return numbered | {f"fc{i}": dense for i in range(1, count)} | {f"fc{count}": last}
+def _of(request: Request) -> Any:
+    """The module that makes what the option ``target`` names."""
+    name = request.options.get("target") or "host"
+    if name not in TARGETS:
+        raise InputError(f"target: {expected_one_of(TARGETS, name)}")
+    if request.precision not in TARGETS[name].precisions:
+        own = " or ".join(TARGETS[name].precisions)
+        raise InputError(f"target: {name} computes in {own}, found {request.precision}")
+    if name not in _MAKERS:
+        raise InputError(f"target: this version makes nothing for {name} yet")
+    return importlib.import_module(_MAKERS[name])
 
 
 def write_source(request: Request, folder: Path) -> list[Path]:
     """Write ``lenet.c`` and ``lenet.h``, compiled and proven by nobody, into `folder`.
+
+    For a microcontroller also what its build systems ask for, see `cortex_package`.
 
     Args:
         request: as for `build`, of a module in any mode, on any device.
@@ -194,13 +103,16 @@ def write_source(request: Request, folder: Path) -> list[Path]:
     reference = Reference(request.module)
     # It says best what a broken module lacks.
     reference.eager(np.zeros((2, *request.image_shape), np.float32))
-    sources = generate(dataclasses.replace(request, module=reference.module))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArtifactError(f"{folder}: cannot make the folder ({error.strerror})") from error
-    paths = []
-    for name, text in sources.items():
-        files.write_atomically(folder / name, text.encode())
-        paths.append(folder / name)
+    request = dataclasses.replace(request, module=reference.module)
+    sources = generate(request)
+    if package := _PACKAGES.get(request.options.get("target", "host")):
+        sources |= package(request)
+    paths = [folder / name for name in sources]
+    for path, text in zip(paths, sources.values(), strict=True):
+        parent = path.parent
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArtifactError(f"{parent}: cannot make the folder ({error.strerror})") from error
+        files.write_atomically(path, text.encode())
     return paths

@@ -8,7 +8,7 @@ stand for what C's preprocessor cannot say or what depends on the instruction se
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -41,8 +41,8 @@ WHOLE_REGISTERS = {"v4_tail.c": "", "v3_tail.c": ""}
 SOME_PIXELS = {"WHOLE": "LENET_PIXELS / 16 * 16"}
 _PREFIX = re.compile("[A-Za-z][A-Za-z0-9_]{,31}")
 # They begin other names here: those of kernels, and of Python.
-_TAKEN = ("base", "bf16", "none", "py", "pyinit", "v3", "v4", "vnni")
-_INCLUDE = re.compile(r'^#include "(?!lenet\.h)(.+)"\n', re.MULTILINE)
+_TAKEN = ("avx2", "avxvnni", "base", "bf16", "none", "py", "pyinit", "v3", "v4", "vnni")
+_INCLUDE = re.compile(r'^#include "(?!lenet\.[ch]")(.+)"\n', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,20 @@ def sources(program: Program, request: Request) -> dict[str, str]:
     Raises:
         InputError: the option ``prefix`` cannot begin a name in C.
     """
-    *chosen, last = program.levels
+    *better, last = program.levels
+    chosen = {
+        each.machine: [own for own in better if own.machine == each.machine] for each in better
+    }
     pixels, network = request.preprocessing, program.network
     channels, height, width = network.input_shape
     answers = _ANSWERS[network.output]
     words = {
         "VERSION": __version__,
         "WEIGHTS": request.weights_sha256,
-        "MEAN": _decimal(pixels.mean),
-        "STD": _decimal(pixels.std),
+        "MEAN": decimal(pixels.mean),
+        "STD": decimal(pixels.std),
         "PADDING": str(pixels.padding),
-        "LABELS": ", ".join(map(_comment, request.labels)),
+        "LABELS": ", ".join(map(comment, request.labels)),
         "CLASSES": str(network.classes),
         "PLANES": str(channels),
         "TALL": str(height),
@@ -106,15 +109,9 @@ def sources(program: Program, request: Request) -> dict[str, str]:
         "BYTES": str(program.work_bytes + 64),
     }
     layout = "grey_layout.h" if channels == 1 else "color_layout.h"
-    choices, cases = [], []
-    for level in chosen:
-        name = level.name.upper()
-        choices.append(f"    if ({level.supported})\n        return {name};\n")
-        call = f"{level.name}_chunk(images, logits, n, work)"
-        cases.append(f"    case {name}:\n        return {call};\n")
     parts = {
-        "choices.c": _x86("    __builtin_cpu_init();\n", *choices) if chosen else "",
-        "cases.c": _x86(*cases) if chosen else "",
+        "choices.c": "".join(guarded([machine], *_choices(own)) for machine, own in chosen.items()),
+        "cases.c": "".join(guarded([machine], *_cases(own)) for machine, own in chosen.items()),
         "refusal.c": text("none_refusal.c") if last is NONE else "",
         "finish.c": "",
         "finished.c": "",
@@ -123,19 +120,17 @@ def sources(program: Program, request: Request) -> dict[str, str]:
         parts["finish.c"] = text("finish.c") + text(f"finish_{network.output}.c")
         parts["finished.c"] = "        lenet_finish(logits + LENET_LOGITS * i, n);\n"
     return {
-        "lenet.c": _named(
-            text(f"{program.outline}.c", words, parts | dict(program.parts)), request
-        ),
-        "lenet.h": _named(text("lenet.h", words, {"layout.h": text(layout, words)}), request),
+        "lenet.c": named(text(f"{program.outline}.c", words, parts | dict(program.parts)), request),
+        "lenet.h": named(text("lenet.h", words, {"layout.h": text(layout, words)}), request),
     }
 
 
 def python_module(request: Request) -> dict[str, str]:
     """``python_module.c``, the library's Python entry, by name; whose own name has no prefix."""
-    return {"python_module.c": _named(text("python_module.c"), request)}
+    return {"python_module.c": named(text("python_module.c"), request)}
 
 
-def _named(source: str, request: Request) -> str:
+def named(source: str, request: Request) -> str:
     """C text whose names begin with the option ``prefix`` in place of ``lenet``."""
     prefix = request.options.get("prefix", PREFIX)
     if not _PREFIX.fullmatch(prefix) or prefix.lower() in _TAKEN:
@@ -147,13 +142,13 @@ def _named(source: str, request: Request) -> str:
     return re.sub(r"\bLENET_", f"{prefix.upper()}_", source)
 
 
-def _decimal(value: float | Sequence[float]) -> str:
+def decimal(value: float | Sequence[float]) -> str:
     """The fewest digits that are `value` in float32; of several values, an array's list."""
     digits = [f"{np.float32(number)}f" for number in np.ravel(value)]
     return digits[0] if np.ndim(value) == 0 else f"{{{', '.join(digits)}}}"
 
 
-def _comment(label: str) -> str:
+def comment(label: str) -> str:
     """A label as it may stand in a comment of C in ASCII."""
     return json.dumps(label).replace("/", "\\/").replace("?", "\\?")
 
@@ -175,12 +170,29 @@ def text(
 def section(level: Level, *parts: str) -> str:
     """The kernels of one instruction set, hidden from compilers that do not know it."""
     title = f"/* ---- {level.title}: {level.comment} ---- */\n"
-    return title + (_x86(*parts) + "\n" if level.features else "".join(parts))
+    return title + (guarded([level.machine], *parts) + "\n" if level.machine else "".join(parts))
 
 
-def _x86(*parts: str) -> str:
-    """C text for the compilers that have the intrinsics."""
-    return "".join(["#if defined(__x86_64__) && defined(__GNUC__)\n", *parts, "#endif\n"])
+def _choices(levels: Sequence[Level]) -> Iterator[str]:
+    """C that returns the first of a machine's levels that this CPU has the features of."""
+    if any(level.supported for level in levels) and levels[0].machine == "x86_64":
+        yield "    __builtin_cpu_init();\n"
+    for level in levels:
+        condition = f"    if ({level.supported})\n    " if level.supported else ""
+        yield f"{condition}    return {level.name.upper()};\n"
+
+
+def _cases(levels: Sequence[Level]) -> Iterator[str]:
+    for level in levels:
+        call = f"{level.name}_chunk(images, logits, n, work)"
+        yield f"    case {level.name.upper()}:\n        return {call};\n"
+
+
+def guarded(machines: Iterable[str], *parts: str) -> str:
+    """C text for the compilers that have the intrinsics of machines, see `Level.machine`."""
+    known = " || ".join(f"defined(__{machine}__)" for machine in machines)
+    known = f"({known})" if "||" in known else known
+    return "".join([f"#if {known} && defined(__GNUC__)\n", *parts, "#endif\n"])
 
 
 def array(name: str, values: NDArray[Any], kind: str = "") -> str:

@@ -191,11 +191,15 @@ def _products(isa: Isa, packed: Packed, i: int, columns: tuple[int, ...]) -> lis
         for v in range(isa.vectors):
             at = f"w + {(4 * i + j) * LANES + v * isa.width}"
             lines += [f"{isa.vec} w{j}_{v} = {w('load', at)};", f"{w('keep', f'w{j}_{v}')};"]
-        for t in range(isa.tiles):
-            x = w("splat", f"q + {(4 * i + j) * 8 + t}")
-            for v in range(isa.vectors):
-                total = f"m{j}_{t}_{v}"
-                lines.append(f"{total} = {w('fma', x, f'w{j}_{v}', total)};")
+        if isa.by_lane:
+            lines.append(f"const {isa.vec} x{j} = {w('load', f'q + {(4 * i + j) * 8}')};")
+        for t, v in itertools.product(range(isa.tiles), range(isa.vectors)):
+            total, weight = f"m{j}_{t}_{v}", f"w{j}_{v}"
+            if isa.by_lane:
+                product = w("fma_lane", f"x{j}", str(t), weight, total)
+            else:
+                product = w("fma", w("splat", f"q + {(4 * i + j) * 8 + t}"), weight, total)
+            lines.append(f"{total} = {product};")
     return [
         f"for (int k = 0; k < {packed.channels}; k++) {{",
         f"    const float *const q = tiles + k * {POSITIONS * 8} + g;",

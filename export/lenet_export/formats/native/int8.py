@@ -1,53 +1,59 @@
-"""A network's C in int8: its sizes and constants, and the loops over its dense layers.
+"""A network's C in int8: its sizes and constants, and the kernels of each instruction set.
 
 All arithmetic between the input's rounding and the last multiplication is on integers, and both
-of these are single IEEE operations. So the portable kernels of ``c/int8.c`` and those of `vnni`
-give the same logits to the bit, whatever the compiler, and so does every batch.
+of these are single IEEE operations. So all kernels give the same logits to the bit, whatever the
+compiler, and so does every batch.
 """
 
 from collections.abc import Iterator
 
-from lenet_export.formats.native import assembly, vnni
+import numpy as np
+
+from lenet_export.formats.native import assembly, int8_conv, int8_dense, int8_minimal
 from lenet_export.formats.native.assembly import Program, array, literal
-from lenet_export.formats.native.int8_pack import ROWS, TILES, PackedInt8, fours, halves, pack
-from lenet_export.formats.native.isa import VNNI, Level
+from lenet_export.formats.native.int8_isa import GENERIC, Dots
+from lenet_export.formats.native.int8_pack import TURN, PackedInt8, grouped, pack
+from lenet_export.formats.native.isa import Level
 from lenet_export.network import quantize
 from lenet_export.network.layers import Network
 from lenet_export.network.steps import Array
+from lenet_runtime.errors import InputError
 
-GENERIC = Level("base", "generic", "any CPU, any C11 compiler", ())
+# Weights by the codes that a dot product takes; the names of their arrays end so.
+_AHEAD = 18432  # bytes of the first weights that one image fetches before it needs them
+_KINDS = {4: "bytes", 2: "pairs"}
 
 
 def program(network: Network, levels: tuple[Level, ...], calibration: Array | None) -> Program:
-    """The C of a network, quantised with the scales of normalised `calibration` digits."""
+    """The C of a network, quantised with the scales of normalised `calibration` digits.
+
+    Raises:
+        InputError: there are too many channels between the convolutions for int32 sums.
+    """
     assert calibration is not None
+    dots = [level for level in levels if isinstance(level, Dots)]
     packed = pack(quantize.quantize(network, quantize.calibrate(network, calibration)))
-    offsets, last = packed.layout(), len(packed.dense) - 1
-    sizes = {
-        "ROWS": ROWS,
-        "ROW": packed.row,
-        "CHANNELS": packed.channels,
-        "PIXEL": packed.pixel,
-        "BLOCKS": packed.blocks,
-        "TILES": TILES,
-        "TAPS": 3 * packed.pixel,
-        "WIDE": packed.dense[0].inputs // TILES**2,
-        "WIDEST": max(layer.stride for layer in packed.dense),
-        "CODES": offsets["codes"],
-        "POOLED": offsets["pooled"],
-        "LENET_INPUT_SCALE": literal(packed.input_scale),
-    }
-    arrays = [f"    uint8_t *const x{i} = work + {offsets[f'x{i}']};\n" for i in range(last + 1)]
+    if packed.channels > int8_minimal.CHANNELS:
+        raise InputError(
+            f"native: int8 takes at most {int8_minimal.CHANNELS} channels after conv1, "
+            f"found {packed.channels}"
+        )
+    offsets = packed.layout()
+    sizes = {f"{name.upper()}": offsets[name] for name in ("codes", "pooled", "tiles", "sums")}
+    sizes |= {"TURN": TURN, "LENET_INPUT_SCALE": literal(packed.input_scale)}
     parts = {
         "sizes.h": "".join(f"#define {name} {size}\n" for name, size in sizes.items()),
-        "constants.c": "".join(_constants(packed)),
-        "arrays.c": "".join(arrays),
-        "layers.c": "".join(_layers(packed)),
+        "constants.c": "".join(_constants(packed)) + _weights(packed, 2),
+        "kernels.c": "".join(_kernels(level, packed, offsets) for level in reversed(dots)),
     }
-    parts["vnni.c"] = ""
-    if VNNI in levels:
-        kernels = vnni.kernels(packed, parts["arrays.c"])
-        parts["vnni.c"] = assembly.section(VNNI, *_vnni_constants(packed), kernels)
+    fours = [level for level in dots if level.group == 4]
+    if fours:
+        machines = {level.machine: None for level in fours}
+        parts["constants.c"] += assembly.guarded(machines, _weights(packed, 4))
+    for level in fours:
+        if level.less:
+            biases = _biases_of_signed(packed, level)
+            parts["constants.c"] += assembly.guarded([level.machine], biases)
     return Program(
         "int8",
         "int8",
@@ -61,42 +67,100 @@ def program(network: Network, levels: tuple[Level, ...], calibration: Array | No
 
 
 def _constants(packed: PackedInt8) -> Iterator[str]:
-    yield array("lenet_conv1", packed.conv1, "double")
+    yield array("lenet_conv1_pairs", packed.conv1_pairs)
     yield array("lenet_conv1_bias", packed.conv1_bias)
     yield array("lenet_conv1_scale", packed.conv1_scale)
-    yield "/* [block][row of the filter][its column and channel][output of the block] */\n"
-    yield array("lenet_conv2", halves(packed.conv2))
     yield array("lenet_conv2_bias", packed.conv2_bias)
     yield array("lenet_conv2_scale", packed.conv2_scale)
-    yield "/* Dense layers, a row of outputs for each input; the first's are (y, x, channel). */\n"
     for number, layer in enumerate(packed.dense):
-        yield array(f"lenet_dense{number}", halves(layer.weight))
         yield array(f"lenet_dense{number}_bias", layer.bias)
         yield array(f"lenet_dense{number}_scale", layer.scale)
 
 
-def _vnni_constants(packed: PackedInt8) -> Iterator[str]:
-    """The same weights once more, in the order of the dot products."""
-    indices, _ = packed.interleave
-    yield array("lenet_conv1_pairs", packed.conv1_pairs)
-    yield array("lenet_interleave", indices)
-    yield array("lenet_conv2_bytes", packed.conv2_bytes)
+def _weights(packed: PackedInt8, group: int) -> str:
+    """All but conv1's, in the order of the dot products of `group` codes."""
+    kind = _KINDS[group]
+    conv2 = packed.conv2_minimal if group == 2 else packed.conv2_bytes
+    lines = [f"/* Weights by {kind}: a row of outputs for each {group} inputs. */\n"]
+    lines.append(array(f"lenet_conv2_{kind}", conv2))
     for number, layer in enumerate(packed.dense):
-        yield array(f"lenet_dense{number}_bytes", fours(layer.weight))
+        lines.append(array(f"lenet_dense{number}_{kind}", grouped(layer.weight, group)))
+    return "".join(lines)
 
 
-def _layers(packed: PackedInt8) -> Iterator[str]:
-    """One image through the dense layers, with the portable kernels."""
-    for i, layer in enumerate(packed.dense):
-        last = i == len(packed.dense) - 1
+def _biases_of_signed(packed: PackedInt8, isa: Dots) -> str:
+    """Biases for codes that are stored less a constant: its products with the weights more."""
+    conv2 = packed.conv2.astype(np.int32).sum(axis=(0, 1, 2), dtype=np.int32)
+    lines = ["/* Biases for codes that are stored less a constant. */\n"]
+    lines.append(array(f"lenet_conv2_{isa.bias}", packed.conv2_bias + isa.less * conv2))
+    for number, layer in enumerate(packed.dense):
+        sums = layer.weight.astype(np.int32).sum(axis=0, dtype=np.int32)
+        lines.append(array(f"lenet_dense{number}_{isa.bias}", layer.bias + isa.less * sums))
+    return "".join(lines)
+
+
+def _kernels(isa: Dots, packed: PackedInt8, offsets: dict[str, int]) -> str:
+    """The kernels of one instruction set, to ``ISA_chunk``."""
+    outputs = [layer.outputs for layer in packed.dense]
+    conv2 = (int8_minimal if isa.group == 2 else int8_conv).conv2(isa, packed)
+    words = {
+        "ISA": isa.name,
+        "ATTRIBUTE": isa.attribute,
+        "KERNEL": isa.kernel,
+        "CODE": isa.code,
+        "WEIGHT": isa.weight,
+        "FIRST_WEIGHTS": f"lenet_dense0_{_KINDS[isa.group]}",
+        "LANES": str(isa.lanes),
+        "GROUP": str(isa.group),
+        "ROWS": str(int8_dense.ROWS),
+        "IMAGES": str(int8_dense.IMAGES),
+        "TILE": str(isa.tile),
+        "INPUTS": str(packed.dense[0].inputs),
+        "AHEAD": str(min(_AHEAD, packed.dense[0].weight.size)),
+    }
+    parts = {
+        **int8_dense.sparse(isa, outputs),
+        "arrays.c": "".join(
+            f"    {isa.code} *const x{i} = ({isa.code} *)(void *)(work + {offsets[f'x{i}']});\n"
+            for i in range(len(packed.dense))
+        ),
+        "layers.c": "".join(_layers(isa, packed)),
+    }
+    if isa.tile:
+        parts |= int8_dense.tiles(isa, outputs)
+        parts["dense.c"] = assembly.text("int8_tiles.c", words, parts)
+    else:
+        parts["dense.c"] = ""
+    kernels = [
+        assembly.text(f"int8_{isa.name}.h", words, parts),
+        int8_conv.conv1(isa, packed),
+        conv2,
+        assembly.text("int8_dense.c", words, parts),
+        assembly.text("int8_chunk.c", words, parts),
+    ]
+    if isa.compilers:
+        other = f"#define {isa.check} 0\n#define {isa.name}_chunk {GENERIC.name}_chunk\n"
+        kernels = [f"#if {isa.compilers}\n", *kernels, f"#else\n{other}#endif\n"]
+    return assembly.section(isa, *kernels)
+
+
+def _layers(isa: Dots, packed: PackedInt8) -> Iterator[str]:
+    """A turn of m images, from i on, through the dense layers."""
+    last, inputs = len(packed.dense) - 1, packed.dense[0].inputs
+    for number, layer in enumerate(packed.dense):
+        x = f"x{number}" + f" + {inputs} * i" * (number == 0)
+        weights, outputs = f"lenet_dense{number}", -(-layer.outputs // isa.lanes) * isa.lanes
         yield (
-            f"        base_dense(x{i}, {layer.inputs}, lenet_dense{i}[0], lenet_dense{i}_bias, "
-            f"sums, {layer.stride});\n"
-            f"        for (int v = 0; v < {layer.outputs if last else layer.stride}; v++)\n"
+            f"        {isa.name}_{'dense' if isa.tile else 'sparse'}({x}, {inputs // isa.group}, "
+            f"{layer.inputs}, {weights}_{_KINDS[isa.group]}[0],\n"
+            f"            {weights}_{isa.bias}, {outputs}, {layer.stride}, sums, m);\n"
         )
+        scale = f"{weights}_scale"
         yield (
-            f"            logits[LENET_LOGITS * i + (size_t)v] =\n"
-            f"                (float)sums[v] * lenet_dense{i}_scale[v];\n"
-            if last
-            else f"            x{i + 1}[v] = base_code((float)sums[v], lenet_dense{i}_scale[v]);\n"
+            f"        {isa.name}_logits(sums, {layer.stride}, {scale}, "
+            f"logits + LENET_LOGITS * i, m);\n"
+            if number == last
+            else f"        {isa.name}_codes(sums, {outputs}, {layer.stride}, {scale}, "
+            f"x{number + 1}, m);\n"
         )
+        inputs = outputs

@@ -1,20 +1,30 @@
 """Packing of the quantised network: bytes in the order in which the int8 kernels read them."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_export.formats.native.pack import CHUNK, LANES, PackedDense, dense_weight, offsets, pad
+from lenet_export.formats.native.pack import (
+    CHUNK,
+    FILTER2,
+    PackedDense,
+    dense_weight,
+    offsets,
+    pad,
+)
 from lenet_export.network.quantize import Quantized, QuantizedLayer
 from lenet_export.network.steps import Array
 
 ROWS = 14  # of conv1's pooled output, those that conv2's pooling reaches
 COLUMNS = 16  # of the same, in lanes; 14 of them are used
 TILES = 6  # a side of the second pooling's output
+TURN = 32  # images that take turns at a vector of dense weights
 _PADDING = 64  # bytes that a last, wide load or store may reach beyond an array
 
 Int8 = NDArray[np.int8]
+Int16 = NDArray[np.int16]
 Int32 = NDArray[np.int32]
 
 
@@ -35,17 +45,17 @@ class PackedInt8:
 
     Attributes:
         input_scale: see `Quantized`.
-        conv1: int16 ``(channels, 9)``.
+        conv1: int16 ``(channels, 3, 3)``.
         conv1_bias: int32 ``(channels,)``.
         conv1_scale: float32 ``(channels,)``.
-        conv2: int8 ``(blocks of 16 outputs, 3, 3 * pixel, 16)``: row, then column and channel.
-        conv2_bias: int32 ``(blocks, 16)``.
-        conv2_scale: float32 ``(blocks, 16)``.
+        conv2: int8 ``(3, 3, channels padded to 4, padded outputs)``.
+        conv2_bias: int32 ``(padded outputs,)``.
+        conv2_scale: float32 ``(padded outputs,)``.
         dense: the dense layers; the first reads pixels ``(y, x, channel)``.
     """
 
     input_scale: np.float32
-    conv1: NDArray[np.int16]
+    conv1: Int16
     conv1_bias: Int32
     conv1_scale: Array
     conv2: Int8
@@ -59,74 +69,67 @@ class PackedInt8:
         return int(self.conv1.shape[0])
 
     @property
-    def pixel(self) -> int:
-        """Bytes of a pixel between the convolutions: the channels, padded to an even number."""
-        return self.channels + self.channels % 2
+    def features(self) -> int:
+        """Padded channels after the second convolution."""
+        return int(self.conv2.shape[-1])
+
+    def planes(self, group: int) -> int:
+        """Groups of channels between the convolutions."""
+        return -(-self.channels // group)
 
     @property
-    def registers(self) -> int:
-        """Registers of 64 bytes that a row of pooled pixels fills."""
-        return -(-COLUMNS * self.pixel // 64)
+    def narrow(self) -> bool:
+        """Whether the last group of four has two channels at most, so that bytes lie by twos."""
+        return self.channels % 4 in (1, 2)
 
     @property
-    def row(self) -> int:
-        """Bytes from one row of pooled pixels to the next."""
-        return 64 * self.registers
+    def conv2_bytes(self) -> Int8:
+        """conv2's taps by four: int8 ``(3, dots, outputs * 4)``; a row of the filter, group by
+        group, its three columns. A narrow group has the first two and the third."""
+        whole = self.channels // 4 if self.narrow else self.planes(4)
+        taps = self.conv2.transpose(0, 2, 1, 3)  # row, channel, column, output
+        rows = taps[:, : 4 * whole].reshape(3, whole, 4, 3, -1).swapaxes(2, 3)
+        rows = rows.reshape(3, 12 * whole, -1)
+        if self.narrow:
+            last = np.pad(self.conv2[:, :, 4 * whole : 4 * whole + 2], ((0, 0), (0, 1), (0, 0), (0, 0)))
+            rows = np.concatenate([rows, last.reshape(3, 8, -1)], axis=1)
+        return grouped(rows, 4)
 
     @property
-    def dots(self) -> int:
-        """Dot products of four bytes that a row of conv2's filter takes."""
-        return -(-3 * self.pixel // 4)
-
-    @property
-    def blocks(self) -> int:
-        """Blocks of 16 channels after the second convolution."""
-        return int(self.conv2.shape[0])
-
-    @property
-    def conv1_pairs(self) -> Int32:
-        """conv1's taps two by two as VPDPWSSD takes them: int32 ``(channels, 7)``.
+    def conv1_pairs(self) -> Int16:
+        """conv1's taps two by two: int16 ``(channels, 7, 2)``.
 
         First and second tap of each row; then the third taps: of rows 0 and 1, of row 2, of
         rows 1 and 2, and of row 0.
         """
-        w = self.conv1.astype(np.int64).reshape(-1, 3, 3)
-        zero = np.zeros(len(w), np.int64)
-        pairs = [(w[:, y, 0], w[:, y, 1]) for y in range(3)]
-        third = w[:, :, 2].T
+        third, zero = self.conv1[:, :, 2].T, np.zeros(self.channels, np.int16)
+        pairs = [(self.conv1[:, y, 0], self.conv1[:, y, 1]) for y in range(3)]
         pairs += [(third[0], third[1]), (third[2], zero), (third[1], third[2]), (third[0], zero)]
-        words = np.stack([(low & 0xFFFF) | (high << 16) for low, high in pairs], axis=1)
-        return words.astype(np.int32)
+        return np.ascontiguousarray(np.array(pairs).transpose(2, 0, 1))
 
     @property
-    def conv2_bytes(self) -> Int8:
-        """conv2's taps as VPDPBUSD takes them: int8 ``(blocks, 3, dots, 16 * 4)``."""
-        padding = 4 * self.dots - 3 * self.pixel
-        return fours(np.pad(self.conv2, ((0, 0), (0, 0), (0, padding), (0, 0))))[:, :, :, 0]
+    def conv2_minimal(self) -> Int16:
+        """conv2's filters, four times F(2,3)'s both ways: int16 ``(16, planes, outputs * 2)``.
 
-    @property
-    def interleave(self) -> tuple[NDArray[np.uint16], NDArray[np.uint32]]:
-        """How a row's channels, four by four in dwords, become pixels of `pixel` bytes.
-
-        Indices of 16-bit words ``(registers, sources, 32)`` and masks ``(registers, sources)``.
+        The signs of the last position, down and along, are turned, so that sums of outputs need
+        no difference for it.
         """
-        sources = -(-self.channels // 4)
-        indices = np.zeros((self.registers, sources, 32), np.uint16)
-        masks = np.zeros((self.registers, sources), np.uint32)
-        for word in range(COLUMNS * self.pixel // 2):
-            column, channel = divmod(2 * word, self.pixel)
-            register, lane = divmod(word, 32)
-            source = channel // 4
-            indices[register, source, lane] = 2 * column + channel % 4 // 2
-            masks[register, source] |= np.uint32(1 << lane)
-        return indices, masks
+        filters = np.rint(2 * FILTER2).astype(np.int64) * [[1], [1], [1], [-1]]
+        weight = np.einsum("ia,jb,abco->ijco", filters, filters, self.conv2.astype(np.int64))
+        even = weight[:, :, : 2 * self.planes(2)].reshape(16, 2 * self.planes(2), -1)
+        return grouped(even.astype(np.int16), 2)
 
     def layout(self) -> dict[str, int]:
         """Where a chunk's arrays begin in the workspace, in bytes; ``end`` is its size."""
+        plane = self.planes(2) * 4 * COLUMNS  # bytes of a row of pooled codes, at most
         sizes = {
-            "codes": 8 * 32 * 32,  # the portable kernels hold them as double
-            "pooled": ROWS * self.row,
-        } | {f"x{i}": CHUNK * layer.inputs for i, layer in enumerate(self.dense)}
+            "codes": 2 * 32 * 32,
+            "pooled": ROWS * plane,
+            "tiles": TILES * 12 * plane,
+            "sums": 4 * TURN * max(layer.stride for layer in self.dense),
+        }
+        for i, layer in enumerate(self.dense):
+            sizes[f"x{i}"] = 2 * (CHUNK if i == 0 else TURN) * layer.inputs
         return offsets({name: size + _PADDING for name, size in sizes.items()}, 64)
 
 
@@ -134,17 +137,15 @@ def pack(quantized: Quantized) -> PackedInt8:
     """Permute and pad all codes."""
     conv1, conv2, *dense = quantized.layers
     outputs, channels = conv2.weight.shape[:2]
-    taps = np.zeros((3, 3, channels + channels % 2, outputs), np.int8)
-    taps[:, :, :channels] = conv2.weight.transpose(2, 3, 1, 0)
-    blocks = pad(taps).reshape(3, 3 * taps.shape[2], -1, LANES).transpose(2, 0, 1, 3)
+    taps = np.pad(conv2.weight.transpose(2, 3, 1, 0), ((0, 0), (0, 0), (0, -channels % 4), (0, 0)))
     return PackedInt8(
         quantized.input_scale,
-        conv1.weight.reshape(channels, 9).astype(np.int16),
+        conv1.weight.reshape(channels, 3, 3).astype(np.int16),
         conv1.bias,
         conv1.scale,
-        np.ascontiguousarray(blocks),
-        pad(conv2.bias).reshape(-1, LANES),
-        pad(conv2.scale).reshape(-1, LANES),
+        pad(taps).astype(np.int8),
+        pad(conv2.bias),
+        pad(conv2.scale),
         tuple(_dense(layer, outputs if i == 0 else 0) for i, layer in enumerate(dense)),
     )
 
@@ -155,18 +156,10 @@ def _dense(layer: QuantizedLayer, channels: int) -> PackedInt8Dense:
     return PackedInt8Dense(weight, pad(layer.bias), len(layer.bias), scale=pad(layer.scale))
 
 
-def fours(weight: Int8) -> Int8:
-    """Weights ``(..., inputs, outputs)`` as VPDPBUSD takes them, four inputs side by side:
-    ``(..., inputs / 4, outputs / 16, 16 * 4)``."""
+def grouped(weight: NDArray[Any], group: int) -> NDArray[Any]:
+    """Weights ``(..., inputs, outputs)`` as dot products take them, `group` inputs side by side:
+    ``(..., inputs / group, outputs * group)``, int8 for groups of 4 and int16 for those of 2."""
     *others, inputs, outputs = weight.shape
-    grouped = weight.reshape(*others, inputs // 4, 4, outputs // LANES, LANES)
-    return np.ascontiguousarray(np.moveaxis(grouped, -3, -1)).reshape(
-        *others, inputs // 4, outputs // LANES, 4 * LANES
-    )
-
-
-def halves(weight: Int8) -> NDArray[np.int16]:
-    """Weights ``(..., outputs)`` as the portable kernels take them: as int16, and of each eight
-    outputs the first four and the last four in turn."""
-    eights = weight.astype(np.int16).reshape(*weight.shape[:-1], -1, 2, 4)
-    return np.ascontiguousarray(eights.swapaxes(-1, -2)).reshape(weight.shape)
+    apart = weight.reshape(*others, inputs // group, group, outputs).swapaxes(-1, -2)
+    kind = np.int8 if group == 4 else np.int16
+    return np.ascontiguousarray(apart, kind).reshape(*others, inputs // group, group * outputs)

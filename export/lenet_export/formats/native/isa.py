@@ -6,7 +6,7 @@ registers of 8 floats where AVX-512 has 32 of 16.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,14 @@ class Level:
         title: what `lenet_isa` calls them.
         comment: a few words for the reader of the C text.
         features: the CPU features that they need, spelled as GCC and Clang do.
+        machine: the architecture, as GCC and Clang spell its macro; empty for any.
     """
 
     name: str
     title: str
     comment: str
     features: tuple[str, ...]
+    machine: str = field(default="", kw_only=True)
 
     @property
     def attribute(self) -> str:
@@ -32,7 +34,7 @@ class Level:
 
     @property
     def supported(self) -> str:
-        """A C expression, whether this CPU has the features."""
+        """A C expression, whether this CPU has the features; empty where there are none to ask."""
         return " && ".join(f'__builtin_cpu_supports("{feature}")' for feature in self.features)
 
 
@@ -46,6 +48,7 @@ class Isa(Level):
         vectors: of a tile's 16 output channels, the vectors that conv2 computes at once.
         columns: of the four products of a tile's row, those that conv2 computes at once.
         accumulators: vectors that a dense layer sums at once.
+        by_lane: whether a product takes one lane of a vector, so that splats need no load.
     """
 
     width: int
@@ -53,6 +56,7 @@ class Isa(Level):
     vectors: int
     columns: int
     accumulators: int
+    by_lane: bool = False
 
     def word(self, name: str, *arguments: str) -> str:
         """A call of one word."""
@@ -87,6 +91,7 @@ V4 = Isa(
     vectors=1,
     columns=4,
     accumulators=16,
+    machine="x86_64",
 )
 V3 = Isa(
     name="v3",
@@ -98,6 +103,20 @@ V3 = Isa(
     vectors=2,
     columns=2,
     accumulators=15,
+    machine="x86_64",
+)
+NEON = Isa(
+    name="neon",
+    title="neon",
+    comment="64-bit ARM: 32 registers of four floats",
+    features=(),
+    width=4,
+    tiles=3,
+    vectors=4,
+    columns=2,
+    accumulators=15,
+    by_lane=True,
+    machine="aarch64",
 )
 BASE = Isa(
     name="base",
@@ -109,6 +128,16 @@ BASE = Isa(
     vectors=2,
     columns=2,
     accumulators=10,
+)
+# Sixteen registers on x86-64, which relaxed SIMD's FMA and few sums fill best: measured in V8.
+WASM = dataclasses.replace(
+    BASE,
+    title="wasm",
+    comment="WebAssembly: four floats where it has SIMD",
+    tiles=1,
+    vectors=4,
+    columns=2,
+    accumulators=6,
 )
 # VDPBF16PS multiplies two pairs of bfloat16 and adds the products to a float32 sum, in one cycle on
 # Zen 4, as an FMA of one pair does. Each pair of inputs is rounded to nearest even before it is
@@ -124,12 +153,6 @@ BF16 = dataclasses.replace(
 BF16_FLAGS = (
     *("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),
     *("avx2", "fma", "bmi1", "bmi2", "avx512_bf16"),
-)
-VNNI = Level(
-    "vnni",
-    "avx512_vnni",  # Linux's spelling of the CPU flag
-    "32 registers of 64 bytes",
-    (*V4.features, "avx512vnni"),
 )
 # In place of kernels for every CPU, where there are none: `lenet_run` returns an error code.
 NONE = Level("none", "none", "no kernels", ())

@@ -1,14 +1,11 @@
-#if defined(__GNUC__) && !defined(LENET_PLAIN_C)
+#if defined(LENET_VECTORS)
 typedef float base_vec __attribute__((vector_size(16)));
+typedef uint32_t base_words __attribute__((vector_size(16)));
 typedef int32_t base_bits __attribute__((vector_size(16)));
 #define base_add(a, b) ((a) + (b))
 #define base_sub(a, b) ((a) - (b))
 #define base_mul(a, b) ((a) * (b))
-#if defined(__aarch64__)
-#define base_fma(a, b, c) vfmaq_f32(c, a, b)
-#else
-#define base_fma(a, b, c) ((a) * (b) + (c))
-#endif
+#include "base_fma.h"
 static inline base_vec base_max(base_vec a, base_vec b)
 {
     const base_bits greater = (base_bits)(a > b);
@@ -29,7 +26,12 @@ BASE_WORD(base_add, a.lane[i] + b.lane[i])
 BASE_WORD(base_sub, a.lane[i] - b.lane[i])
 BASE_WORD(base_mul, a.lane[i] * b.lane[i])
 BASE_WORD(base_max, a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i])
-#define base_fma(a, b, c) base_add(base_mul(a, b), c)
+static LENET_APART base_vec base_fma(base_vec a, base_vec b, base_vec c)
+{
+    for (int i = 0; i < 4; i++)
+        c.lane[i] = lenet_fma(a.lane[i], b.lane[i], c.lane[i]);
+    return c;
+}
 static inline base_vec base_splat(const float *p)
 {
     const base_vec r = {{*p, *p, *p, *p}};

@@ -1,5 +1,4 @@
-#if defined(__GNUC__) && !defined(LENET_PLAIN_C)
-typedef uint32_t base_words __attribute__((vector_size(16)));
+#if defined(LENET_VECTORS)
 #define base_div(a, b) ((a) / (b))
 static inline base_vec base_min(base_vec a, base_vec b)
 {

@@ -18,7 +18,7 @@ static void lenet_careful(const float *image, float *features, float *pooled)
                     const float *const corner = image + 32 * (2 * y + i / 2) + 2 * x + i % 2;
                     float sum = 0;
                     for (int j = 0; j < 9; j++)
-                        sum += lenet_filter1[k][j] * corner[32 * (j / 3) + j % 3];
+                        sum = lenet_fma(lenet_filter1[k][j], corner[32 * (j / 3) + j % 3], sum);
                     most = lenet_larger(sum + lenet_conv1_bias[k], most);
                 }
                 pooled[(15 * k + y) * 15 + x] = most;
@@ -33,7 +33,8 @@ static void lenet_careful(const float *image, float *features, float *pooled)
                     for (int c = 0; c < CHANNELS; c++)
                         for (int j = 0; j < 9; j++) {
                             const int row = 2 * y + i / 2 + j / 3, column = 2 * x + i % 2 + j % 3;
-                            sum += lenet_filter2[k][c][j] * pooled[(15 * c + row) * 15 + column];
+                            sum = lenet_fma(lenet_filter2[k][c][j],
+                                            pooled[(15 * c + row) * 15 + column], sum);
                         }
                     most = lenet_larger(sum + lenet_conv2_bias[k / 16][k % 16], most);
                 }

@@ -1,3 +1,10 @@
+/* A product that no compiler fuses with an addition, as some do on some CPUs. */
+static double lenet_product(double a, double b)
+{
+    const volatile double product = a * b;
+    return product;
+}
+
 /* The natural logarithm of x from 1 on; NaN for NaN. */
 static double lenet_logarithm(double x)
 {
@@ -9,8 +16,8 @@ static double lenet_logarithm(double x)
     memcpy(&m, &bits, sizeof m);
     const double s = (m - 1.0) / (m + 1.0); /* m from 1 to 2, s from 0 to 1/3 */
     for (int i = 21; i > 0; i -= 2)
-        sum = sum * s * s + 1.0 / i;
-    return x - x + exponent * 0.693147180559945309 + 2.0 * s * sum;
+        sum = lenet_product(sum * s, s) + 1.0 / i;
+    return x - x + lenet_product(exponent, 0.693147180559945309) + lenet_product(2.0 * s, sum);
 }
 
 /* Logits become the logarithms of probabilities. */

@@ -1,16 +1,6 @@
 #include "winograd.c"
-/* The number of the lowest bit that is set. */
-static inline int lenet_lowest(uint64_t bits)
-{
-#if defined(__GNUC__)
-    return __builtin_ctzll(bits);
-#else
-    int number = 0;
-    for (; !(bits & 1); bits >>= 1)
-        number++;
-    return number;
-#endif
-}
+#include "fma.c"
+#include "lowest.c"
 
 /* Up to four masks of sixteen inputs each, as one word. */
 static inline uint64_t lenet_word(const uint16_t *masks, int count)
@@ -24,10 +14,3 @@ static inline uint64_t lenet_word(const uint16_t *masks, int count)
         word |= (uint64_t)masks[3] << 48;
     return word;
 }
-
-/* Inlined, this function's registers would be shared with its caller's and spilled. */
-#if defined(__GNUC__)
-#define LENET_APART __attribute__((noinline))
-#else
-#define LENET_APART
-#endif

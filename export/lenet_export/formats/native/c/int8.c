@@ -7,164 +7,28 @@
 #include "start.c"
 
 #include "sizes.h"
-#define LENET_FINITE 0x7f800000u /* bits of infinity */
-
-/* NaN for each image that holds a value which is not finite, since integers cannot carry it.
- * Returns whether there was none. */
-static int lenet_poison(float *logits, const uint32_t *largest, size_t n)
-{
-    static const uint32_t bits = 0x7fc00000;
-    int finite = 1;
-    for (size_t i = 0; i < n; i++)
-        if (largest[i] >= LENET_FINITE) {
-            finite = 0;
-            for (int j = 0; j < LENET_LOGITS; j++)
-                memcpy(logits + LENET_LOGITS * i + j, &bits, sizeof bits);
-        }
-    return finite;
-}
-
+#include "poison.c"
 #include "constants.c"
 
-/* ---- generic: any CPU, any C11 compiler ---- */
-#include "base_largest.c"
-
-/* value * scale, rounded to float32 and then to the nearest integer of [low, high], ties to even.
- * The product of two floats is exact in double, so the cast is its only rounding, and no compiler
- * may fuse it with the addition: 1.5 * 2^23, whose sum with an integer holds it in the low bits. */
-static int32_t base_round(float value, float scale, double low, double high)
+static inline int32_t lenet_load32(const void *p)
 {
-    const double product = (double)value * (double)scale, most = product > high ? high : product;
-    const float shifted = (float)(most < low ? low : most) + 12582912.0f;
-    uint32_t bits;
-    memcpy(&bits, &shifted, sizeof bits);
-    return (int32_t)(bits & 0x7fffff) - 0x400000;
+    int32_t value;
+    memcpy(&value, p, sizeof value);
+    return value;
 }
 
-static uint8_t base_code(float sum, float scale)
+/* Fetches the part `turn` of eighteen of what will be read next. */
+static inline void lenet_ahead(const void *next, size_t bytes, int turn)
 {
-    return (uint8_t)base_round(sum, scale, 0.0, 255.0);
-}
-
-/* As double: scalar units multiply and add them faster than integers, and just as exactly. */
-static void base_input(const float *image, double *codes)
-{
-    for (int i = 0; i < LENET_PIXELS; i++)
-        codes[i] = base_round(image[i], LENET_INPUT_SCALE, -32768.0, 32767.0);
-}
-
-static inline double base_filter(const double *w, const double *x, double bias)
-{
-    return bias + w[0] * x[0] + w[1] * x[1] + w[2] * x[2] + w[3] * x[32] + w[4] * x[33] +
-           w[5] * x[34] + w[6] * x[64] + w[7] * x[65] + w[8] * x[66];
-}
-
-static inline double base_larger(double a, double b)
-{
-    return a > b ? a : b;
-}
-
-static void base_conv1(const double *image, uint8_t *pooled)
-{
-    memset(pooled, 0, ROWS * ROW);
-    for (int k = 0; k < CHANNELS; k++)
-        for (int y = 0; y < ROWS; y++)
-            for (int x = 0; x < ROWS; x++) {
-                const double *const w = lenet_conv1[k], bias = lenet_conv1_bias[k];
-                const double *const corner = image + 64 * y + 2 * x;
-                const double most = base_larger(
-                    base_larger(base_filter(w, corner, bias), base_filter(w, corner + 1, bias)),
-                    base_larger(base_filter(w, corner + 32, bias),
-                                base_filter(w, corner + 33, bias)));
-                pooled[ROW * y + PIXEL * x + k] =
-                    base_code((float)most, lenet_conv1_scale[k]);
-            }
-}
-
-/* sum += code * weights, of sixteen outputs. The products fit 16 bits: 255 * 127 < 2^15. Weights
- * lie so that the lower halves of four pairs are outputs 0 to 3 of eight, the upper ones 4 to 7. */
-#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && !defined(LENET_PLAIN_C)
-typedef int16_t base_i16 __attribute__((vector_size(16)));
-typedef int32_t base_i32 __attribute__((vector_size(16)));
-typedef uint32_t base_u32 __attribute__((vector_size(16)));
-typedef struct { base_i32 part[4]; } base_sums;
-static inline void base_add(base_sums *sum, uint8_t code, const int16_t *weights)
-{
-    for (int h = 0; h < 2; h++) {
-        base_i16 w;
-        memcpy(&w, weights + 8 * h, sizeof w);
-        const base_i32 pairs = (base_i32)(w * (int16_t)code);
-        sum->part[2 * h] += (base_i32)((base_u32)pairs << 16) >> 16;
-        sum->part[2 * h + 1] += pairs >> 16;
-    }
-}
+#if defined(__GNUC__)
+    const size_t part = bytes / 18;
+    for (size_t i = 0; i < part; i += 64)
+        __builtin_prefetch((const char *)next + part * (size_t)turn + i);
 #else
-typedef struct { int32_t part[16]; } base_sums;
-static inline void base_add(base_sums *sum, uint8_t code, const int16_t *weights)
-{
-    for (int v = 0; v < 16; v++)
-        sum->part[v] += code * weights[(v & 8) + 2 * (v & 3) + (v >> 2 & 1)];
-}
+    (void)next, (void)bytes, (void)turn;
 #endif
-
-static void base_conv2(const uint8_t *pooled, uint8_t *features)
-{
-    for (int b = 0; b < BLOCKS; b++)
-        for (int y = 0; y < TILES; y++)
-            for (int x = 0; x < TILES; x++) {
-                int32_t most[16];
-                for (int v = 0; v < 16; v++)
-                    most[v] = INT32_MIN;
-                for (int i = 0; i < 4; i++) {
-                    const uint8_t *const corner =
-                        pooled + ROW * (2 * y + i / 2) + PIXEL * (2 * x + i % 2);
-                    base_sums sums;
-                    int32_t sum[16];
-                    memcpy(&sums, lenet_conv2_bias[b], sizeof sums);
-                    for (int r = 0; r < 3; r++)
-                        for (int j = 0; j < TAPS; j++)
-                            if (corner[ROW * r + j])
-                                base_add(&sums, corner[ROW * r + j], lenet_conv2[b][r][j]);
-                    memcpy(sum, &sums, sizeof sum);
-                    for (int v = 0; v < 16; v++)
-                        most[v] = most[v] > sum[v] ? most[v] : sum[v];
-                }
-                for (int v = 0; v < 16; v++)
-                    features[(TILES * y + x) * WIDE + 16 * b + v] =
-                        base_code((float)most[v], lenet_conv2_scale[b][v]);
-            }
 }
 
-/* Sums of a dense layer; weights are [inputs][outputs]. */
-static void base_dense(const uint8_t *x, int inputs, const int16_t *weights, const int32_t *bias,
-                       int32_t *sums, int outputs)
-{
-    for (int first = 0; first < outputs; first += 16) {
-        base_sums sum;
-        memcpy(&sum, bias + first, sizeof sum);
-        for (int k = 0; k < inputs; k++)
-            if (x[k])
-                base_add(&sum, x[k], weights + (size_t)k * (size_t)outputs + first);
-        memcpy(sums + first, &sum, sizeof sum);
-    }
-}
-
-static int base_chunk(const float *images, float *logits, size_t n, uint8_t *work)
-{
-    double *const codes = (double *)(void *)(work + CODES);
-    uint8_t *const pooled = work + POOLED;
-#include "arrays.c"
-    int32_t sums[WIDEST];
-    uint32_t largest[LENET_CHUNK];
-    for (size_t i = 0; i < n; i++) {
-        largest[i] = base_largest(images + LENET_PIXELS * i);
-        base_input(images + LENET_PIXELS * i, codes);
-        base_conv1(codes, pooled);
-        base_conv2(pooled, x0);
-#include "layers.c"
-    }
-    return lenet_poison(logits, largest, n);
-}
-
-#include "vnni.c"
+#include "lowest.c"
+#include "kernels.c"
 #include "run.c"

@@ -4,8 +4,8 @@
  * initialised in phases without a global of its own, so that a process may load several networks.
  *
  *     run(images, logits, check_finite) -> bool
- *         images: a C-contiguous buffer of float32 (N, C, H, W); logits: a writable one of
- *         float32 (N, K), which is filled. False if check_finite is true and a value is NaN or
+ *         images: a C-contiguous buffer of float32 (N, C, H, W), of uint8 (N, H, W) for a
+ *         microcontroller; logits: a writable one of float32 (N, K), which is filled. False if check_finite is true and a value is NaN or
  *         infinite; logits then hold nothing of use.
  *     isa() -> str                 which kernels run on this CPU
  *     version, weights_sha256      of lenet-deploy, and of the network, as in the manifest
@@ -23,6 +23,10 @@
 #pragma GCC visibility push(protected)
 #include "lenet.h"
 #pragma GCC visibility pop
+
+#ifndef LENET_PIXEL
+#define LENET_PIXEL float
+#endif
 
 /* Raised whenever what Python calls here changes; lenet_runtime refuses another one. */
 #define INTERFACE 1
@@ -61,19 +65,19 @@ static void give_workspace(State *state, void *workspace)
 
 static PyObject *run_views(State *state, const Py_buffer *images, const Py_buffer *logits, int check)
 {
-    const size_t image_bytes = LENET_PIXELS * sizeof(float), bytes = (size_t)images->len;
+    const size_t image_bytes = LENET_PIXELS * sizeof(LENET_PIXEL), bytes = (size_t)images->len;
     const size_t batch = bytes / image_bytes;
     const size_t answer_bytes = LENET_LOGITS * sizeof(float);
     if (bytes % image_bytes != 0 || (size_t)logits->len != batch * answer_bytes)
         return PyErr_Format(PyExc_ValueError,
             "expected N * %zu bytes of images and N * %zu bytes of logits, found %zd and %zd",
             image_bytes, answer_bytes, images->len, logits->len);
-    if ((uintptr_t)images->buf % sizeof(float) != 0 || (uintptr_t)logits->buf % sizeof(float) != 0)
+    if ((uintptr_t)images->buf % sizeof(LENET_PIXEL) != 0 || (uintptr_t)logits->buf % sizeof(float) != 0)
         return PyErr_Format(PyExc_ValueError, "expected float32 that is aligned in memory");
     void *const workspace = take_workspace(state);
     if (workspace == NULL)
         return PyErr_NoMemory();
-    int (*const compute)(const float *, float *, size_t, void *) =
+    int (*const compute)(const LENET_PIXEL *, float *, size_t, void *) =
         check ? lenet_run_finite : lenet_run;
     int code;
     if (batch < RELEASE_GIL_FROM) {

@@ -21,6 +21,17 @@
 #endif
 #if defined(__aarch64__) && defined(__GNUC__)
 #include <arm_neon.h>
+#if defined(__linux__)
+#include <sys/auxv.h>
+#endif
+#endif
+#if defined(__wasm_simd128__)
+#include <wasm_simd128.h>
+#endif
+/* Vectors of GCC and Clang, where the words of the generic section are known, too. */
+#if defined(__GNUC__) && !defined(LENET_PLAIN_C) && \
+    (defined(__x86_64__) || defined(__aarch64__) || defined(__wasm_simd128__))
+#define LENET_VECTORS
 #endif
 
 const char lenet_version[] = "VERSION";

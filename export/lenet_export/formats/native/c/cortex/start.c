@@ -1,0 +1,19 @@
+#include "lenet.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#if defined(__ARM_FEATURE_SAT) || defined(__ARM_FEATURE_DSP)
+#include <arm_acle.h>
+#endif
+
+const char lenet_version[] = "VERSION";
+const char lenet_weights_sha256[] = "WEIGHTS";
+
+#if defined(__GNUC__)
+#define LENET_ALIGNED __attribute__((aligned(8)))
+#define LENET_FOUR(p) __builtin_assume_aligned(p, 4)
+#else
+#define LENET_ALIGNED _Alignas(8)
+#define LENET_FOUR(p) (p)
+#endif

@@ -1,0 +1,57 @@
+#include "rows.c"
+/* Which of `count` groups of inputs, 64 at most, are not all zero. */
+static inline ATTRIBUTE uint64_t ISA_mask(const CODE *x, size_t count)
+{
+    uint64_t bits = 0;
+    for (size_t k = 0; k < count; k += LANES)
+        bits |= (uint64_t)ISA_nonzero(x + GROUP * k) << k;
+    return count < 64 ? bits & (((uint64_t)1 << count) - 1) : bits;
+}
+
+/* Sums of a dense layer, the first `outputs` of rows of `stride`, for n images whose inputs lie
+   `row` apart: turns at 64 rows of weights, of which those are skipped that meet zeros
+   alone. */
+static KERNEL void ISA_sparse(
+    const CODE *x, size_t groups, size_t row, const WEIGHT *w, const int32_t *bias,
+    size_t outputs, size_t stride, int32_t *sums, size_t n)
+{
+    uint64_t bits[TURN];
+    for (size_t i = 0; i < n; i++)
+        memcpy(sums + stride * i, bias, outputs * sizeof *sums);
+    for (size_t first = 0; first < groups; first += 64) {
+        for (size_t i = 0; i < n; i++)
+            bits[i] = ISA_mask(x + row * i + GROUP * first,
+                               groups - first < 64 ? groups - first : 64);
+        for (size_t f = 0; f < outputs; f += ROWS * LANES)
+            for (size_t i = 0; i < n; i++) {
+                const CODE *const from = x + row * i + GROUP * first;
+                const WEIGHT *const rows = w + GROUP * (stride * first + f);
+                int32_t *const to = sums + stride * i + f;
+                switch ((outputs - f) / LANES) {
+#include "rows_cases.c"
+                }
+            }
+    }
+}
+
+#include "dense.c"
+/* Their codes, and zeros behind them. */
+static ATTRIBUTE void ISA_codes(
+    const int32_t *sums, size_t outputs, size_t stride, const float *scale, CODE *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        for (size_t v = 0; v < outputs; v += LANES)
+            ISA_put(x + stride * i + v,
+                    ISA_code(ISA_load(sums + stride * i + v), ISA_floats(scale + v)));
+        for (size_t v = outputs; v < stride; v += LANES)
+            ISA_put(x + stride * i + v, ISA_zero());
+    }
+}
+
+static ATTRIBUTE void ISA_logits(
+    const int32_t *sums, size_t stride, const float *scale, float *logits, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t v = 0; v < LENET_LOGITS; v++)
+            logits[LENET_LOGITS * i + v] = (float)sums[stride * i + v] * scale[v];
+}

@@ -1,0 +1,1 @@
+    lenet_careful(image, conv2, conv1);
