@@ -114,7 +114,13 @@ def _add(field: Field, path: Path, request: Request, stack: ExitStack, step: Ste
     if path.suffix == ".onnx" and path.is_file():
         _add_file(field, path, request, stack, step)
         return
-    kind = Artifact.open(path).manifest.format
+    manifest = Artifact.open(path).manifest
+    if manifest.requirements.target == "cortex-m":
+        raise BackendUnavailable(
+            f"{path}: the time that a microcontroller's code takes here says nothing of one; "
+            "python -m benchmarks.microcontroller counts its instructions"
+        )
+    kind = manifest.format
     able = backends_of(kind, request.device)
     if not able:
         field.skip(str(path), none_runs(kind, request.device))

@@ -75,19 +75,25 @@ def measure_all(work: Path, tools: Tools, only: str) -> list[Row]:
     """Measure all participants on all cores, each at each level of optimisation."""
     rows = []
     for core in CORES.values():
-        empty = measure(nothing(), core, "-O2", work)
+        empty = {kind: measure(nothing(kind), core, "-O2", work) for kind in ("float", "int8_t")}
         for participant in everyone(work, tools.sources):
             if only not in participant.name:
                 continue
-            for level in participant.levels:
+            for level in _levels(participant, core):
                 print(f"{core.name} {participant.name} {level}", file=sys.stderr, flush=True)
                 try:
                     run = measure(participant, core, level, work)
                 except DoesNotFitError:
                     print("does not fit", file=sys.stderr)
                     continue
-                rows.append(_row(participant, core, level, run, empty))
+                rows.append(_row(participant, core, level, run, empty[participant.logits]))
     return rows
+
+
+def _levels(participant: Participant, core: Core) -> tuple[str, ...]:
+    """One where all time goes into the compiler's floats, and goes slowly here, too."""
+    slow = participant.precision == "fp32" and not core.computes_floats
+    return ("-O2",) if slow else participant.levels
 
 
 def _row(participant: Participant, core: Core, level: str, run: Run, empty: Run) -> Row:

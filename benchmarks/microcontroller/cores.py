@@ -21,6 +21,11 @@ class Core:
     flags: tuple[str, ...]
     flash: int = 2**20
 
+    @property
+    def computes_floats(self) -> bool:
+        """Whether it has an FPU; else the compiler's library computes, fifty times as slowly."""
+        return "-mfloat-abi=hard" in self.flags
+
 
 _CORES = (
     # An M3 executes the M0's instructions, and its board holds what the micro:bit's 16 KB of RAM

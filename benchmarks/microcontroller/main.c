@@ -37,7 +37,7 @@ int main(void) {
     volatile uint8_t *stack; /* what lies below this function's frame, for its callees */
     __asm volatile("mov %0, sp" : "=r"(stack));
     stack -= DEPTH;
-    LOGIT logits[10];
+    static LOGIT logits[DIGITS][10];
     uint32_t depth[2];
     paint(stack);
     const int failure = setup();
@@ -47,12 +47,10 @@ int main(void) {
     paint(stack);
     for (int round = 0; round < ROUNDS; round++)
         for (int i = 0; i < DIGITS; i++)
-            classify(digits[i], logits);
+            classify(digits[i], logits[i]);
     depth[1] = used(stack);
-    for (int i = 0; i < DIGITS; i++) {
-        classify(digits[i], logits);
-        print_bytes("logits ", (const uint8_t *)logits, sizeof logits);
-    }
+    for (int i = 0; i < DIGITS; i++)
+        print_bytes("logits ", (const uint8_t *)logits[i], sizeof logits[i]);
     print_bytes("stack ", (const uint8_t *)depth, sizeof depth);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* Calls to a debugger or to QEMU (-semihosting-config enable=on), as Arm's semihosting specifies. */
+/* Calls to a debugger or to QEMU (-semihosting-config enable=on): Arm's semihosting. */
 #ifndef SEMIHOSTING_H
 #define SEMIHOSTING_H
 

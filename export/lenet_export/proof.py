@@ -10,10 +10,10 @@ from lenet_runtime.artifact import Manifest
 from lenet_runtime.backends import BACKENDS
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.digits import load_digits
+from lenet_runtime.images.pixels import nearest_pixels
 from lenet_runtime.images.preprocess import (
     Preprocessing,
     centred,
-    nearest_pixels,
     normalise,
     to_batch,
 )

@@ -17,7 +17,14 @@ from torch import nn
 from lenet_export.network import weights
 from lenet_export.network.reference import Reference
 from lenet_export.network.shapes import output_name
-from lenet_export.proof import check_batch_sizes, mnist_batch, proof_batches, proof_sizes, prove, run_filled
+from lenet_export.proof import (
+    check_batch_sizes,
+    mnist_batch,
+    proof_batches,
+    proof_sizes,
+    prove,
+    run_filled,
+)
 from lenet_runtime.errors import ArtifactError, InputError, ParityError
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.parity import (

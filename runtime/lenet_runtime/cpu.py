@@ -17,6 +17,7 @@ _AVX2_KERNELS = ("avx2", "fma", "bmi1", "bmi2")
 KERNELS: dict[str, tuple[str, ...]] = {
     "avx512_bf16": (*_AVX2_KERNELS, *_AVX512, "avx512_bf16"),
     "avx512_vnni": (*_AVX2_KERNELS, *_AVX512, "avx512_vnni"),
+    "avx_vnni": (*_AVX2_KERNELS, "avx_vnni"),
     "x86-64-v4": (*_AVX2_KERNELS, *_AVX512),
     "x86-64-v3": _AVX2_KERNELS,
     "neon": ("asimd",),

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from every_format import ON_CPU, SLOW
+from every_format import NET_LIKE, ON_CPU, SLOW
 from samples import eager, noise
 from torch import nn
 
@@ -16,7 +16,7 @@ from lenet_export.network import weights
 from lenet_runtime.errors import DeployError, InputError
 
 # Quick formats that take any module.
-GENERAL = [name for name in ON_CPU if name not in (*SLOW, "native")]
+GENERAL = [name for name in ON_CPU if name not in (*SLOW, *NET_LIKE)]
 
 
 # ---- the caller's module

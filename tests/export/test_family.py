@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from every_format import ON_CPU, SLOW
+from every_format import NET_LIKE, ON_CPU, SLOW, needs_web
 from family import MEMBERS, lenet, random_member
 from samples import eager, raw_digits
 
@@ -17,7 +17,7 @@ from lenet_runtime.artifact import Artifact, trust
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.preprocess import Preprocessing, to_batch
 
-GENERAL = [name for name in ON_CPU if name not in (*SLOW, "native")]
+GENERAL = [name for name in ON_CPU if name not in (*SLOW, *NET_LIKE)]
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,12 @@ def test_every_member_is_exported_and_answers_as_its_module(made, name, format):
         answers = session.run(noise)
         assert answers.shape == (3, member.classes)
         np.testing.assert_allclose(answers, eager(module, noise), rtol=1e-4, atol=1e-5)
+
+
+@needs_web
+def test_web_takes_the_family(made):
+    """Other layers than LeNet's, and colours, for all; `native` is tested with every member."""
+    test_every_member_is_exported_and_answers_as_its_module(made, "cifar", "web")
 
 
 @pytest.mark.slow

@@ -3,15 +3,23 @@
 import copy
 import json
 import math
-import re
-import warnings
 
+import int8_levels
 import int8_reference
 import numpy as np
 import pytest
 import torch
 from cli_helper import run
-from native_c import COMPILERS, any_compiler, calibration, library, other_net, request
+from native_c import (
+    COMPILERS,
+    any_compiler,
+    calibration,
+    library,
+    other_net,
+    request,
+    seeded,
+    sequential,
+)  # fmt: skip
 from samples import digits, eager, noise
 
 import lenet_export
@@ -19,8 +27,8 @@ from lenet_deploy.training import bundle, data
 from lenet_deploy.training.model import Net
 from lenet_export.formats.native import write_source
 from lenet_export.network import layers, quantize
-from lenet_runtime import cpu, load
-from lenet_runtime.errors import DeployWarning, InputError
+from lenet_runtime import load
+from lenet_runtime.errors import InputError
 from lenet_runtime.images.preprocess import Preprocessing
 from lenet_runtime.parity import TOLERANCES, compare, parity_batches
 
@@ -43,52 +51,76 @@ def quantized(net):
     return quantized_of(net)
 
 
-@pytest.fixture(scope="module", params=["x86-64-v4", "generic"])
+@pytest.fixture(scope="module", params=[level.title for level in int8_levels.here()])
 def int8(request, net):
-    """With every kernel, and with the portable ones alone."""
-    return library(net, any_compiler(), request.param, precision="int8")
+    """Each of the kernels."""
+    return int8_levels.answers(net, any_compiler())[request.param]
+
+
+def check_every_kernel(module, images, *arguments, **options):
+    """Equal to integers in NumPy, in batches that begin and end anywhere in a tile and a chunk."""
+    expected = int8_reference.logits(quantized_of(module), images)
+    for title, answer in int8_levels.answers(module, *arguments, **options).items():
+        np.testing.assert_array_equal(answer(images), expected, err_msg=title)
+        for size in (1, 2, 3, 5):
+            np.testing.assert_array_equal(answer(images[:size]), expected[:size], err_msg=title)
 
 
 @pytest.mark.parametrize("cc", COMPILERS)
 @pytest.mark.parametrize(
-    "flags", [(), ("-DLENET_PLAIN_C",), ("-O3", "-march=native", "-std=gnu11")]
+    ("isa", "flags"),
+    [
+        ("x86-64-v4", ()),
+        ("generic", ("-DLENET_PLAIN_C",)),
+        ("x86-64-v4", ("-O3", "-march=native", "-std=gnu11")),
+    ],
 )
-def test_every_kernel_equals_integers_in_numpy(net, quantized, images, cc, flags):
+def test_every_kernel_equals_integers_in_numpy(net, images, cc, isa, flags):
     """Not even where the compiler may fuse products and sums, or has no vectors, a bit differs."""
-    expected = int8_reference.logits(quantized, images)
-    for level in ("x86-64-v4", "generic"):
-        native = library(net, cc, level, *flags, precision="int8")
-        vnni = level == "x86-64-v4" and "avx512_vnni" in cpu.flags()
-        assert native.isa == ("avx512_vnni" if vnni else "generic")
-        np.testing.assert_array_equal(native.run(images), expected)
+    check_every_kernel(net, images, cc, *flags, isa=isa)
 
 
 @pytest.mark.parametrize("sizes", [(1, 16), (3, 20, 30), (5, 7, 120, 84), (8, 33, 17), (11, 4, 5)])
 def test_other_sizes_equal_integers_in_numpy(sizes, images):
     """Odd channels, several blocks of outputs, layers that end in the middle of a register."""
-    module = other_net(*sizes)
-    expected = int8_reference.logits(quantized_of(module), images)
-    for level in ("x86-64-v4", "generic"):
-        native = library(module, any_compiler(), level, precision="int8")
-        np.testing.assert_array_equal(native.run(images), expected)
+    check_every_kernel(other_net(*sizes), images, any_compiler(), "-O1")
+
+
+def test_sums_of_the_largest_codes_are_exact():
+    """Where a sum of two products, as of VPMADDUBSW, exceeds 16 bits; and the largest transforms
+    of conv2: filters of one sign on activations that are all at their end."""
+    module = seeded(lambda: sequential(6, 16, (120, 84)), seed=5)
+    for parameter in module.parameters():
+        parameter.data.sign_()
+    module[3].weight.data[:4] = torch.tensor([1.0, -1.0, 1.0, -1.0])[:, None, None, None]
+    module[3].bias.data.fill_(0)
+    images = np.concatenate([digits(20), noise(20, scale=1e4), noise(3, scale=1e37)])
+    conv2 = quantized_of(module).layers[1].weight
+    assert (np.abs(conv2.astype(int)) == 127).all()
+    check_every_kernel(module, images, any_compiler(), "-O1")
+
+
+def test_the_best_kernels_of_this_cpu_are_chosen(net):
+    assert int8_levels.library(net, any_compiler()).isa == int8_levels.here()[0].title
 
 
 def test_int8_answers_do_not_depend_on_the_batch(int8):
     images = digits()
-    alone = np.concatenate([int8.run(images[i : i + 1]) for i in range(len(images))])
+    alone = np.concatenate([int8(images[i : i + 1]) for i in range(len(images))])
     for size in (2, 3, 4, 5, 6, 7, 13, 31, 32, 33, 60):
-        np.testing.assert_array_equal(int8.run(images[:size]), alone[:size])
+        np.testing.assert_array_equal(int8(images[:size]), alone[:size])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_int8_says_nan_of_an_image_that_is_not_finite_and_of_no_other(int8, value):
+def test_int8_says_nan_of_an_image_that_is_not_finite_and_of_no_other(net, int8, value):
     spoilt = digits(7).copy()
     spoilt[3, 0, 31, 31] = value
-    logits, expected = int8.run(spoilt), int8.run(digits(7))
+    logits, expected = int8(spoilt), int8(digits(7))
     assert np.isnan(logits[3]).all()
     np.testing.assert_array_equal(np.delete(logits, 3, 0), np.delete(expected, 3, 0))
-    int8.run(spoilt, function="lenet_run_finite", code=2)
-    int8.run(digits(), function="lenet_run_finite", code=0)
+    native = library(net, any_compiler(), "generic", precision="int8")
+    native.run(spoilt, function="lenet_run_finite", code=2)
+    native.run(digits(), function="lenet_run_finite", code=0)
 
 
 def test_codes_stay_within_their_types(quantized):
@@ -170,27 +202,8 @@ def test_the_tolerance_of_int8_sees_wrong_scales_and_large_wrong_weights(net, qu
 
 def test_int8_of_a_lower_level_names_no_other_kernels(exported):
     manifest = exported("native", precision="int8", isa="x86-64-v3").manifest
-    assert set(manifest.kernels.values()) == {("int16", "generic"), ("int8", "generic")}
-
-
-def test_int8_loads_where_the_cpu_lacks_dot_products_and_says_that_it_is_slow(
-    exported, monkeypatch
-):
-    """Once, when it is loaded; the warning points to whoever loads it."""
-    artifact = exported("native", precision="int8", isa="generic")
-    monkeypatch.setattr(cpu, "flags", frozenset)
-    with pytest.warns(DeployWarning, match=r"portable kernels .* prefer an fp32") as told:
-        session = load(artifact.path, trust=True)
-    assert [warning.filename for warning in told] == [__file__]
-    with session, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert session.run(digits()).shape == (60, 10)
-
-
-def test_a_command_says_that_int8_is_slow_in_one_line(exported):
-    artifact = exported("native", precision="int8", isa="generic")
-    done = run("predict", "--digits", 1, "--artifact", artifact.path, "--trust", "--json")
-    assert re.fullmatch(r"warning: int8 runs on portable kernels here, .*\n", done.stderr)
+    titles = ("x86-64-v3", "generic")
+    assert set(manifest.kernels.values()) == {("int16", *titles), ("int8", *titles)}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -44,12 +44,12 @@ def visits(browser, default):
     assert errors == []
 
 
-def draw(page, *strokes):
+def draw(page, *strokes, steps=6):
     """Draw strokes with the mouse, points from 0 to 1, and wait for the answer to all of them."""
     box = page.locator("#paper").bounding_box()
     for points in strokes:
         for i, (x, y) in enumerate(points):
-            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=6)
+            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=steps)
             if i == 0:
                 page.mouse.down()
         page.mouse.up()

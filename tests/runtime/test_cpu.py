@@ -88,11 +88,20 @@ def test_the_kernel_is_the_first_whose_flags_are_all_here(monkeypatch, names, mi
 
 
 def test_every_kernel_that_is_generated_is_known():
-    from lenet_export.formats.native import isa
+    from lenet_export.formats.native import PRECISIONS
+    from lenet_export.formats.native.isa import NONE
 
-    levels = (isa.V4, isa.V3, isa.BASE, isa.BF16, isa.VNNI)
-    spelling = {"bmi": "bmi1", "avx512bf16": "avx512_bf16", "avx512vnni": "avx512_vnni"}
-    for level in levels:  # GCC's spelling against Linux's
-        expected = {spelling.get(feature, feature) for feature in level.features}
-        assert set(cpu.KERNELS[level.title]) == expected
-    assert len(cpu.KERNELS) == len(levels)
+    every = {
+        level
+        for precision in PRECISIONS.values()
+        for levels in precision.levels.values()
+        for level in levels
+        if level is not NONE
+    }
+    spelling = {"bmi": "bmi1", "avx512bf16": "avx512_bf16", "avx512vnni": "avx512_vnni",
+                "avxvnni": "avx_vnni"}  # fmt: skip
+    for level in every:
+        if level.machine != "aarch64":  # whose features are Linux's flags, or taken for granted
+            expected = {spelling.get(feature, feature) for feature in level.features}
+            assert set(cpu.KERNELS[level.title]) == expected
+    assert set(cpu.KERNELS) == {level.title for level in every}

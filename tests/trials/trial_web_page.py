@@ -136,10 +136,27 @@ def test_what_a_hand_draws_is_recognised(visit):
     page = visit()
     right = 0
     for digit, strokes in STROKES.items():
-        right += draw(page, *map(points, strokes)) == digit
+        right += draw(page, *map(points, strokes), steps=2) == digit
         page.keyboard.press("Escape")
         until(page, "#digit", "?")
     assert right > 8
+
+
+def test_it_answers_while_somebody_draws_and_speaks_once_the_pen_rests(visit):
+    page = visit()
+    box = page.locator("#paper").bounding_box()
+    seen = set()
+    for i, (x, y) in enumerate(points(STROKES["2"][0])):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4)
+        if i == 0:
+            page.mouse.down()
+        until(page, "#sure", re.compile("sure"))
+        seen.add(page.inner_text("#digit"))
+        assert page.text_content("#spoken") == ""
+    page.mouse.up()
+    assert answer(page) == "2"
+    assert len(seen) > 1
+    until(page, "#infer", re.compile("µs"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -7,7 +7,6 @@ compiles. This file loads it from the bytes that were hashed, and splits batches
 import itertools
 import os
 import sys
-import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
@@ -24,15 +23,10 @@ from lenet_runtime.artifact import Artifact, Manifest
 from lenet_runtime.artifact.private import obstacle, private_file
 from lenet_runtime.backends.protocol import Predictor, closed
 from lenet_runtime.backends.workers import Workers
-from lenet_runtime.errors import (
-    ArtifactError,
-    BackendUnavailable,
-    DeployError,
-    DeployWarning,
-)
+from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
 from lenet_runtime.formats import FORMATS
 from lenet_runtime.images.digits import SIDE
-from lenet_runtime.images.preprocess import pixels_of
+from lenet_runtime.images.pixels import pixels_of
 from lenet_runtime.version import __version__
 
 FILE = FORMATS["native"].files[0]
@@ -96,9 +90,7 @@ class Native(Predictor):
         logits = np.empty((len(images), self._classes), _FLOAT32)
         return logits if self._fill(images, logits, check_finite=True) else None
 
-    def _fill(
-        self, images: NDArray[Any], logits: NDArray[np.float32], check_finite: bool
-    ) -> bool:
+    def _fill(self, images: NDArray[Any], logits: NDArray[np.float32], check_finite: bool) -> bool:
         run = self._run  # once: `close` may come in between
         try:
             if len(images) < self._split_from:
@@ -167,8 +159,6 @@ def load(artifact: Artifact, device: str, threads: int | None) -> Native:
     """See `lenet_runtime.backends.Backend.load`. None is as many threads as there are cores to use.
 
     They cost nothing between two calls, and a batch of fewer than two shares wakes none.
-
-    Warns where int8 has no kernels for this CPU but the portable ones.
     """
     where = artifact.path / FILE
     data = artifact.read(FILE)
@@ -181,13 +171,6 @@ def load(artifact: Artifact, device: str, threads: int | None) -> Native:
         raise ArtifactError(
             f"{where}: expected the network {expected!r} as the manifest says, found {found!r}; "
             "export it again"
-        )
-    if artifact.manifest.precision == "int8" and module.isa() == "generic":
-        warnings.warn(
-            "int8 runs on portable kernels here, for want of AVX-512 VNNI, and takes some ten "
-            "times as long as fp32 does with AVX2; prefer an fp32 artifact",
-            DeployWarning,
-            stacklevel=4,  # whoever calls `lenet_runtime.load`
         )
     threads = threads or cpu.usable_cores()
     if artifact.manifest.requirements.target == "cortex-m":

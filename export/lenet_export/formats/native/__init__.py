@@ -8,6 +8,8 @@ the library. docs/native.md explains the result with a picture.
 
 For ``int8``, `int8_pack` orders the quantised network, `vnni` writes the kernels for CPUs with dot
 products of bytes, and `int8` adds the constants; ``c/int8.c`` has the kernels for all other CPUs.
+
+For microcontrollers, `cortex` puts the parts of `cortex_int8` or `cortex_fp32` into ``c/cortex/``.
 """
 
 import dataclasses

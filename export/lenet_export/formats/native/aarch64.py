@@ -32,7 +32,10 @@ from lenet_runtime.errors import BackendUnavailable, DeployError, InputError
 MACHINE = "aarch64"
 PLATFORM = f"linux-{MACHINE}"
 EMULATOR = f"qemu-{MACHINE}"
-LEVELS: dict[str, tuple[Level, ...]] = {"fp32": (NEON, BASE), "int8": (NEON_DOT, NEON_INT8, GENERIC)}
+LEVELS: dict[str, tuple[Level, ...]] = {
+    "fp32": (NEON, BASE),
+    "int8": (NEON_DOT, NEON_INT8, GENERIC),
+}
 # With every extension that QEMU knows, and one of 2012 with none: all kernels of int8 run.
 CPUS = {"fp32": ("max",), "int8": ("max", "cortex-a53")}
 _SECONDS = 600

@@ -6,6 +6,7 @@ other, of which `Isa.columns` at once, so that sums stay in registers while the 
 sums begin at zero: none waits for another's end.
 """
 
+import dataclasses
 import itertools
 
 from lenet_export.formats.native.isa import Isa, indent
@@ -77,6 +78,9 @@ def _direct(isa: Isa, packed: Packed) -> list[str]:
 def _transform(isa: Isa) -> list[str]:
     """Lavin and Gray's B of both filters. Lane j is tile j: even columns are in the lower eight
     lanes of a row, odd ones in the upper, and one lane further is the next tile's."""
+    from_memory = isa.width < 8 or bool(isa.half)
+    if isa.half:
+        isa = dataclasses.replace(isa, name=isa.half, width=8)
     w, vec = isa.word, f"const {isa.vec}"
     numbers = (("two", "2"), ("four", "4"), ("m2", "minus_2"), ("m4", "minus_4"))
     lines = [f"{vec} {name} = {w('splat', f'&lenet_{value}')};" for name, value in numbers]
@@ -91,7 +95,7 @@ def _transform(isa: Isa) -> list[str]:
         return lines
     for part in range(0, 8, isa.width):
         lines += ["{", *indent(_down(isa, "a", part) + _down(isa, "b", 8 + part))]
-        if isa.width == 8:
+        if not from_memory:
             for n, of in (("c", "a"), ("d", "b")):
                 lines += [f"    {vec} {n}{i} = {w('next', f'{of}{i}')};" for i in range(6)]
         else:

@@ -21,7 +21,7 @@ _FOUR = 4  # outputs of conv2 at once
 def workspace(network: Network) -> int:
     """The bytes of lenet_memory in ``c/cortex/fp32.c``."""
     channels = len(network.conv1.bias)
-    return 4 * (4 * (2 * ROWS + 2) + 4 * channels * ROWS) + 2 * 8 * _longest(network)
+    return 4 * (4 * (2 * ROWS + 2) + 4 * channels * (ROWS + 1)) + 2 * 8 * _longest(network)
 
 
 def constants(network: Network, preprocessing: Preprocessing) -> dict[str, str]:
@@ -58,7 +58,7 @@ def constants(network: Network, preprocessing: Preprocessing) -> dict[str, str]:
                 array("lenet_conv1", conv1.weight[:, 0]),
                 array("lenet_conv1_bias", first.astype(np.float32)),
                 array("lenet_conv1_black", black),
-                "/* [four outputs][channel][row of the filter][output][column] */\n",
+                "/* [four outputs][row of the filter][channel][output][column] */\n",
                 array("lenet_conv2", _conv2(conv2.weight)),
                 array("lenet_conv2_bias", second.astype(np.float32)),
                 "/* [block of twelve outputs][input][output]; the first's are (y, x, channel) */\n",
@@ -70,13 +70,13 @@ def constants(network: Network, preprocessing: Preprocessing) -> dict[str, str]:
 
 
 def _longest(network: Network) -> int:
-    return max(layer.weight.shape[1] for layer in network.dense)
+    return max(int(layer.weight.shape[1]) for layer in network.dense)
 
 
 def _conv2(weight: Array) -> Array:
     padded = np.pad(weight, ((0, -len(weight) % _FOUR), (0, 0), (0, 0), (0, 0)))
     fours = padded.reshape(-1, _FOUR, *weight.shape[1:])
-    return np.ascontiguousarray(fours.transpose(0, 2, 3, 1, 4)).reshape(-1)
+    return np.ascontiguousarray(fours.transpose(0, 3, 2, 1, 4)).reshape(-1)
 
 
 def _dense(network: Network) -> Iterator[str]:
@@ -88,9 +88,7 @@ def _dense(network: Network) -> Iterator[str]:
             weight = weight.reshape(len(weight), -1)
         missing = -len(weight) % BLOCK
         blocks = np.pad(weight, ((0, missing), (0, 0))).reshape(-1, BLOCK, weight.shape[1])
-        yield array(
-            f"lenet_dense{number}", np.ascontiguousarray(blocks.swapaxes(1, 2)).reshape(-1)
-        )
+        yield array(f"lenet_dense{number}", np.ascontiguousarray(blocks.swapaxes(1, 2)).reshape(-1))
         yield array(f"lenet_dense{number}_bias", np.pad(layer.bias, (0, missing)))
 
 

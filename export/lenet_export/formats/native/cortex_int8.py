@@ -3,85 +3,36 @@
 Pixels are bytes; padding, normalising and rounding them is a table of 256 codes. The arithmetic is
 that of `quantize`, to the bit, without a floating-point instruction (``c/cortex/rounding.c``). What
 black makes of the convolutions is taken out of every code and put into the biases, so that both
-convolutions skip black. conv2 is Winograd's F(2,3) along rows (Lavin and Gray 2015), exact in
-integers with twice the filters.
+convolutions skip black. conv2 is Winograd's F(2x2,3x3) (Lavin and Gray 2015), exact in integers
+with four times the filters.
 """
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenet_export.formats.native.assembly import array
+from lenet_export.formats.native.cortex_fixed import (
+    Integers,
+    Outputs,
+    dense_outputs,
+    output_table,
+    outputs,
+    pixel_codes,
+    rounded,
+)
 from lenet_export.network.quantize import Quantized, QuantizedLayer
 from lenet_runtime.errors import InputError
-from lenet_runtime.images.preprocess import Preprocessing, normalise
+from lenet_runtime.images.preprocess import Preprocessing
 
 ROWS, TILES, SIDE = 14, 6, 32
 BLOCK = 8  # outputs of a dense layer that are summed at once
-_FRACTION = 44  # bits of the multiplier's fixed point, see lenet_code
 # Twice Lavin and Gray's G of F(2,3), in the order 1, 2, 0, 3; the sign of the last product changes
 # with the input's.
 _FILTER = np.array([[1, 1, 1], [1, -1, 1], [2, 0, 0], [0, 0, 2]])
-
-Integers = NDArray[np.signedinteger[Any]]
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """The outputs of a layer.
-
-    Attributes:
-        bias: int32, of the sums as the kernel makes them.
-        multiplier: int32, see `lenet_code`; 0 in the last layer.
-        scale: float32.
-        shift: the sums come times two to this.
-    """
-
-    bias: Integers
-    multiplier: Integers
-    scale: NDArray[np.float32]
-    shift: int
-
-
-def rounded(sums: Integers, scale: NDArray[np.float32]) -> Integers:
-    """The codes of sums, as every kernel rounds them; see `quantize`."""
-    product = sums.astype(np.float32) * scale
-    codes: Integers = np.clip(np.rint(product), 0, 255).astype(np.int64)
-    return codes
-
-
-def pixel_codes(quantized: Quantized, preprocessing: Preprocessing) -> Integers:
-    """The code of each byte, int64 ``(256,)``; black is the first."""
-    side = SIDE - 2 * preprocessing.padding
-    bytes_ = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None], (256, side, side))
-    values = normalise(np.ascontiguousarray(bytes_), preprocessing, (1, SIDE, SIDE))
-    centre = values[:, 0, SIDE // 2, SIDE // 2]
-    codes: Integers = np.clip(np.rint(centre * quantized.input_scale), -(2**15), 2**15 - 1)
-    return codes.astype(np.int64)
-
-
-def outputs(layer: QuantizedLayer, bias: Integers, largest: int, name: str) -> Outputs:
-    """Multipliers of 31 bits at most, for sums as large as they leave room for.
-
-    Args:
-        layer: the layer.
-        bias: int64 of the sums before they are shifted.
-        largest: what no sum exceeds, before it is shifted.
-        name: the layer's, for an error.
-    """
-    scale = layer.scale.astype(np.float64)
-    shift = max(0, int(np.ceil(np.log2(scale.max()))) + _FRACTION - 31)
-    if largest << shift >= 2**31 or scale.min() < 2.0**-100:
-        raise InputError(
-            f"native: cortex-m: the sums of {name} reach {float(largest * scale.max() / 255):.0f} "
-            "times what calibration met; calibrate with digits like those it will see"
-        )
-    multiplier = np.rint(scale * 2.0 ** (_FRACTION - shift)).astype(np.int64)
-    return Outputs(bias, np.minimum(multiplier, 2**31 - 1), layer.scale, shift)
 
 
 def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, str]:
@@ -124,17 +75,17 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
             [
                 "/* Codes of pixels, less black's. */\n",
                 array("lenet_pixel", ink.astype(np.int16)),
-                _outputs("lenet_conv1_output", first),
+                output_table("lenet_conv1_output", first),
             ]
         ),
         "pairs_constants.c": "".join(
             [
-                                array("lenet_conv1_blacks", black.astype(np.uint8)),
+                array("lenet_conv1_blacks", black.astype(np.uint8)),
                 "/* [channel][row of the filter][(a, b), (b, c)] */\n",
                 array("lenet_conv1_filters", taps, "lenet_number"),
                 "/* [output][position][channel] */\n",
                 array("lenet_conv2_filters", filters.reshape(-1), "lenet_number"),
-                _outputs("lenet_conv2_output", second),
+                output_table("lenet_conv2_output", second),
                 array("lenet_black", after.astype(np.uint8)),
                 *_dense_pairs(dense, count),
             ]
@@ -167,7 +118,7 @@ def _bytes(
     rows = conv2.weight.transpose(0, 2, 3, 1).reshape(len(conv2.bias), -1)
     yield "/* [two outputs][sixteen of (row, column, channel)][output] */\n"
     yield _blocks("lenet_conv2_taps", rows, 2)
-    yield _outputs("lenet_conv2_output", dataclasses.replace(second, bias=_signed(conv2)))
+    yield output_table("lenet_conv2_output", dataclasses.replace(second, bias=_signed(conv2)))
     yield array("lenet_black", (after - 128).astype(np.int8).view(np.uint8))
     yield "/* [four outputs][sixteen inputs][output]; the first's are (y, x, channel) */\n"
     for number, layer in enumerate(dense):
@@ -176,8 +127,8 @@ def _bytes(
             grid = weight.reshape(len(weight), len(conv2.bias), -1)
             weight = grid.swapaxes(1, 2).reshape(len(weight), -1)
         yield _blocks(f"lenet_dense{number}", weight, 4)
-        values = dataclasses.replace(_dense_outputs(tuple(dense), number), bias=_signed(layer))
-        yield _outputs(f"lenet_dense{number}_output", values)
+        values = dataclasses.replace(dense_outputs(tuple(dense), number), bias=_signed(layer))
+        yield output_table(f"lenet_dense{number}_output", values)
 
 
 def _signed(layer: QuantizedLayer) -> Integers:
@@ -200,7 +151,7 @@ def workspace(quantized: Quantized) -> int:
     channels, dense = len(quantized.layers[0].bias), quantized.layers[2:]
     even = channels + channels % 2
     rows = 4 * (4 * (2 * ROWS + 2) + 4 + 4 * ROWS * even + 16 + 16 * even)
-    longest = max(map(_inputs, dense))
+    longest: int = max(map(_inputs, dense))
     return max(rows, 8 * (longest // 2 + 1)) + 4 * _widest(quantized) + sum(map(_inputs, dense))
 
 
@@ -209,7 +160,8 @@ def _widest(quantized: Quantized) -> int:
 
 
 def _inputs(layer: QuantizedLayer) -> int:
-    return -(-layer.weight.shape[1] // 16) * 16
+    inputs: int = layer.weight.shape[1]
+    return -(-inputs // 16) * 16
 
 
 def _bias(layer: QuantizedLayer, black: Integers) -> Integers:
@@ -248,33 +200,22 @@ def _dense_pairs(layers: tuple[QuantizedLayer, ...], channels: int) -> Iterator[
             weight = grid.transpose(0, 2, 3, 1, 4).reshape(len(weight), -1)
         count, inputs = weight.shape
         padded = np.pad(weight, ((0, -count % BLOCK), (0, inputs % 2)))
-        bound = 255 * np.abs(padded).sum(axis=1).max()
-        if bound >= 2**23:
-            raise InputError(f"native: cortex-m: the sums of fc{number + 1} need more than 23 bits")
+        _require_23_bits(padded, number)
         both = padded[0::2] + 256 * padded[1::2]  # of two outputs
         blocks = both.reshape(-1, BLOCK // 2, padded.shape[1] // 2, 2).transpose(0, 2, 1, 3)
-        yield array(f"lenet_dense{number}", np.ascontiguousarray(blocks).reshape(-1).astype(np.int16))
-        yield _outputs(f"lenet_dense{number}_output", _dense_outputs(layers, number))
+        yield array(f"lenet_dense{number}", blocks.astype(np.int16).reshape(-1))
+        yield output_table(f"lenet_dense{number}_output", dense_outputs(layers, number))
 
 
-def _dense_outputs(layers: tuple[QuantizedLayer, ...], number: int) -> Outputs:
-    layer = layers[number]
-    bias = layer.bias.astype(np.int64)
-    if number == len(layers) - 1:
-        return Outputs(bias, np.zeros_like(bias), layer.scale, 0)
-    sums = 255 * np.abs(layer.weight.astype(np.int64)).sum(axis=1) + np.abs(bias)
-    return outputs(layer, bias, int(sums.max()), f"fc{number + 1}")
-
-
-def _outputs(name: str, values: Outputs) -> str:
-    # In fours, as vectors read them.
-    bias, multiplier, scale = (
-        np.pad(field, (0, -len(field) % 4))
-        for field in (values.bias, values.multiplier, values.scale.view(np.uint32))
-    )
-    rows = zip(bias, multiplier, scale, strict=True)
-    text = ",\n ".join(f"{{{bias}, {multiplier}, 0x{scale:08x}}}" for bias, multiplier, scale in rows)
-    return f"static const lenet_output {name}[{len(bias)}] = {{{text}}};\n"
+def _require_23_bits(weight: Integers, number: int) -> None:
+    """Activations are 0 or more, so a sum lies between all negative and all positive weights."""
+    positive, negative = np.maximum(weight, 0), np.maximum(-weight, 0)
+    bound = 255 * max(positive.sum(axis=1).max(), negative.sum(axis=1).max())
+    if bound >= 2**23:
+        raise InputError(
+            f"native: cortex-m: expected sums of fc{number + 1} below {2**23}, found weights that "
+            f"reach {bound}, since most are large and of one sign; take --precision fp32"
+        )
 
 
 def _layers(layers: tuple[QuantizedLayer, ...]) -> Iterator[str]:
@@ -283,7 +224,10 @@ def _layers(layers: tuple[QuantizedLayer, ...]) -> Iterator[str]:
         count, inputs = layer.weight.shape
         yield f"    lenet_dense(work, work->x{i}, {inputs}, lenet_dense{i}, {count});\n"
         if i < len(layers) - 1:
-            shift = _dense_outputs(layers, i).shift
-            yield f"    lenet_codes(sums, lenet_dense{i}_output, {shift}, work->x{i + 1}, {count}, {_inputs(layers[i+1])});\n"
+            shift = dense_outputs(layers, i).shift
+            yield (
+                f"    lenet_codes(sums, lenet_dense{i}_output, {shift}, work->x{i + 1}, {count}, "
+                f"{_inputs(layers[i + 1])});\n"
+            )
         else:
             yield f"    for (int i = 0; i < {count}; i++)\n        sums[i] += LAST[i].bias;\n"

@@ -150,7 +150,7 @@ def written(request: Request, levels: tuple[Level, ...]) -> Program:
 
 
 def kernels(program: Program, machine: str = "") -> dict[str, tuple[str, ...]]:
-    """What computes each layer on an architecture, this one's by default, for `Manifest.kernels`."""
+    """What computes each layer on an architecture, by default this one, for `Manifest.kernels`."""
     machines = ("", machine or platform.machine())
     titles = tuple(level.title for level in program.levels if level.machine in machines)
     conv1, others, dense, last = (

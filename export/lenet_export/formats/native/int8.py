@@ -39,7 +39,9 @@ def program(network: Network, levels: tuple[Level, ...], calibration: Array | No
             f"found {packed.channels}"
         )
     offsets = packed.layout()
-    sizes = {f"{name.upper()}": offsets[name] for name in ("codes", "pooled", "tiles", "sums")}
+    sizes: dict[str, object] = {
+        f"{name.upper()}": offsets[name] for name in ("codes", "pooled", "tiles", "sums")
+    }
     sizes |= {"TURN": TURN, "LENET_INPUT_SCALE": literal(packed.input_scale)}
     parts = {
         "sizes.h": "".join(f"#define {name} {size}\n" for name, size in sizes.items()),
@@ -113,8 +115,10 @@ def _kernels(isa: Dots, packed: PackedInt8, offsets: dict[str, int]) -> str:
         "LANES": str(isa.lanes),
         "GROUP": str(isa.group),
         "ROWS": str(int8_dense.ROWS),
+        "ADD_ROWS": f"{isa.name}_rows{int8_dense.ROWS}",
         "IMAGES": str(int8_dense.IMAGES),
         "TILE": str(isa.tile),
+        "SUM_TILE": f"{isa.name}_tile{isa.tile}",
         "INPUTS": str(packed.dense[0].inputs),
         "AHEAD": str(min(_AHEAD, packed.dense[0].weight.size)),
     }
@@ -131,6 +135,8 @@ def _kernels(isa: Dots, packed: PackedInt8, offsets: dict[str, int]) -> str:
         parts["dense.c"] = assembly.text("int8_tiles.c", words, parts)
     else:
         parts["dense.c"] = ""
+    # A network of one dense layer makes no codes of its sums.
+    parts["codes.c"] = assembly.text("int8_codes.c", words) if len(outputs) > 1 else ""
     kernels = [
         assembly.text(f"int8_{isa.name}.h", words, parts),
         int8_conv.conv1(isa, packed),
@@ -147,12 +153,13 @@ def _kernels(isa: Dots, packed: PackedInt8, offsets: dict[str, int]) -> str:
 def _layers(isa: Dots, packed: PackedInt8) -> Iterator[str]:
     """A turn of m images, from i on, through the dense layers."""
     last, inputs = len(packed.dense) - 1, packed.dense[0].inputs
+    row = inputs  # from one image's inputs to the next's
     for number, layer in enumerate(packed.dense):
         x = f"x{number}" + f" + {inputs} * i" * (number == 0)
         weights, outputs = f"lenet_dense{number}", -(-layer.outputs // isa.lanes) * isa.lanes
         yield (
             f"        {isa.name}_{'dense' if isa.tile else 'sparse'}({x}, {inputs // isa.group}, "
-            f"{layer.inputs}, {weights}_{_KINDS[isa.group]}[0],\n"
+            f"{row}, {weights}_{_KINDS[isa.group]}[0],\n"
             f"            {weights}_{isa.bias}, {outputs}, {layer.stride}, sums, m);\n"
         )
         scale = f"{weights}_scale"
@@ -163,4 +170,4 @@ def _layers(isa: Dots, packed: PackedInt8) -> Iterator[str]:
             else f"        {isa.name}_codes(sums, {outputs}, {layer.stride}, {scale}, "
             f"x{number + 1}, m);\n"
         )
-        inputs = outputs
+        inputs, row = outputs, layer.stride

@@ -13,45 +13,31 @@ _PLANE = 4 * COLUMNS  # bytes of a plane's row
 
 
 def conv1(isa: Dots, packed: PackedInt8) -> str:
-    """``ISA_conv1``: pixel codes to pooled codes ``[row][plane][column]``."""
-    vec, word = isa.vec, isa.word
-    planes = packed.planes(isa.group)
-    body = ["const int16_t *const row = image + 64 * p + 2 * c;"]
-    # Lane j of rY_X holds columns 2j+X and 2j+X+1 of row Y: two taps of column 2j or 2j+1.
+    """``ISA_conv1``: pixel codes to pooled codes ``[row][plane][column]``, channels two by two."""
+    vec, word, planes = isa.vec, isa.word, packed.planes(isa.group)
+    lines = ["const int16_t *const row = image + 64 * p + 2 * c;"]
+    # Once, since most of these loads are of two cache lines. The last are third taps of two rows.
+    lines.append(f"{vec} r[20];")
     for y in range(4):
         for x in range(4):
-            body.append(f"const {vec} r{y}_{x} = {word('load', f'row + {32 * y + x}')};")
-    for y in (0, 2):  # third taps, of two rows side by side
-        for x in (2, 3):
-            thirds = word("firsts", f"r{y}_{x}", f"r{y + 1}_{x}")
-            body.append(f"const {vec} t{y}_{x} = {thirds};")
-    body += [
+            lines.append(f"r[{4 * y + x}] = {word('load', f'row + {32 * y + x}')};")
+    for y in range(2):
+        for x in range(2):
+            thirds = word("firsts", f"r[{8 * y + x + 2}]", f"r[{8 * y + x + 6}]")
+            lines.append(f"r[{16 + 2 * y + x}] = {thirds};")
+    lines += [
         f"{vec} q[{isa.group * planes}];",
-        f"for (int k = 0; k < {packed.channels}; k++) {{",
-        "    const int16_t (*const w)[2] = lenet_conv1_pairs[k];",
-    ]
-    body += [f"    const {vec} w{i} = {word('splat', f'w[{i}]')};" for i in range(7)]
-    body.append(f"    const {vec} bias = {word('splat', 'lenet_conv1_bias + k')};")
-    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        thirds = (f"t0_{x + 2}", f"r2_{x + 2}") if y == 0 else (f"t2_{x + 2}", f"r1_{x + 2}")
-        values = [f"r{y}_{x}", f"r{y + 1}_{x}", f"r{y + 2}_{x}", *thirds]
-        total = f"a{y}{x}"
-        body.append(f"    {vec} {total} = {word('product', values[0], 'w0')};")
-        for value, weight in zip(values[1:], (1, 2, 3 + 2 * y, 4 + 2 * y), strict=True):
-            body.append(f"    {total} = {word('pairs', total, value, f'w{weight}')};")
-    best = word("max", word("max", "a00", "a01"), word("max", "a10", "a11"))
-    body += [
-        f"    const {vec} best = {word('add', best, 'bias')};",
-        f"    q[k] = {word('code', 'best', word('float', 'lenet_conv1_scale + k'))};",
+        f"for (int k = 0; k < {packed.channels}; k += 2) {{",
+        *indent(_two_channels(isa)),
         "}",
     ]
-    join = {2: "pair", 4: "quad"}[isa.group]
     for plane in range(planes):
         channels = range(isa.group * plane, isa.group * (plane + 1))
         codes = [f"q[{k}]" if k < packed.channels else word("zero") for k in channels]
+        joined = word({2: "pair", 4: "quad"}[isa.group], *codes)
         narrow = isa.group == 4 and packed.narrow and plane == planes - 1
         to = f"pooled + {planes * _PLANE} * p + {_PLANE * plane} + {2 if narrow else 4} * c"
-        body.append(f"{word('twos' if narrow else 'store', to, word(join, *codes))};")
+        lines.append(f"{word('twos' if narrow else 'store', to, joined)};")
     return "\n".join(
         [
             "/* conv1: pixel codes to pooled codes [row][plane][column][channel of the plane]. */",
@@ -59,12 +45,50 @@ def conv1(isa: Dots, packed: PackedInt8) -> str:
             "{",
             f"    for (int p = 0; p < {ROWS}; p++)",
             f"        for (int c = 0; c < {COLUMNS}; c += {isa.lanes}) {{",
-            *indent(body, 3),
+            *indent(lines, 3),
             "        }",
             "}",
             "",
         ]
     )
+
+
+def _two_channels(isa: Dots) -> list[str]:
+    """Codes of the channels k and k + 1: each weight is loaded for four outputs, each tap for two.
+
+    Lane j of a load at column x of a row holds the columns 2j + x and 2j + x + 1: two taps of
+    column 2j or 2j + 1.
+    """
+    vec, word = isa.vec, isa.word
+    lines = []
+    for k in range(2):
+        lines.append(f"const {vec} bias{k} = {word('splat', f'lenet_conv1_bias + k + {k}')};")
+        start = f"bias{k}" if isa.group == 4 else word("zero")
+        lines.append(f"{vec} {', '.join(f'a{y}{x}_{k} = {start}' for y in '01' for x in '01')};")
+    # Of each pair of weights, the values that the outputs of row y of the window take, at x = 0.
+    values: list[dict[int, int]] = [{0: 4 * i, 1: 4 * i + 4} for i in range(3)]
+    values += [{0: 16}, {0: 10}, {1: 18}, {1: 6}]
+    for weight, of_row in enumerate(values):
+        lines.append("{")
+        for k in range(2):
+            pair = word("splat", f"lenet_conv1_pairs[k + {k}][{weight}]")
+            lines.append(f"    const {vec} w{k} = {pair};")
+        for y, value in of_row.items():
+            for x in range(2):
+                lines += ["    {", f"        const {vec} v = {word('hold', f'r + {value + x}')};"]
+                for k in range(2):
+                    total = f"a{y}{x}_{k}"
+                    lines.append(f"        {total} = {word('pairs', total, 'v', f'w{k}')};")
+                lines.append("    }")
+        lines.append("}")
+    for k in range(2):
+        a, b, c, d = (f"a{y}{x}_{k}" for y in "01" for x in "01")
+        best = word("max", word("max", a, b), word("max", c, d))
+        if isa.group == 2:  # whose products take an addition each, but for the first
+            best = word("add", best, f"bias{k}")
+        scale = word("float", f"lenet_conv1_scale + k + {k}")
+        lines.append(f"q[k + {k}] = {word('code', best, scale)};")
+    return lines
 
 
 def conv2(isa: Dots, packed: PackedInt8) -> str:
@@ -82,8 +106,8 @@ def conv2(isa: Dots, packed: PackedInt8) -> str:
             for i in range(len(shifts)):
                 at = (row * dots + 3 * plane + i) * packed.features * isa.group
                 inner.append(f"    const {vec} w{i} = {word('hold', f'w + {at}')};")
-            for y in range(2):
-                for column in range(6):
+            for column in range(6):
+                for y in range(2):
                     at = ((row + y) * planes + plane) * _PLANE + (2 if narrow else 4) * column
                     at_corner = f"corner{narrow:d} + {at}"
                     inner.append(f"    v = {word('splat', at_corner)};")
@@ -104,15 +128,15 @@ def conv2(isa: Dots, packed: PackedInt8) -> str:
         f"for (int y = 0; y < {TILES}; y++)",
         f"    for (int x = 0; x < {TILES}; x += 2) {{",
         f"        const uint8_t *const corner0 = pooled + {2 * planes * _PLANE} * y + 8 * x;",
-        *[f"        const uint8_t *const corner1 = corner0 - 4 * x;"] * packed.narrow,
+        *["        const uint8_t *const corner1 = corner0 - 4 * x;"] * packed.narrow,
         "        lenet_ahead(next, bytes, 3 * y + x / 2);",
         *indent(inner, 2),
         "    }",
     ]
     return "\n".join(
         [
-            "/* conv2: pooled codes to feature codes [row][column][channel]. Meanwhile, since dot",
-            " * products leave loads idle, fetches `bytes` of what is next. */",
+            "/* conv2: pooled codes to feature codes [row][column][channel]. Meanwhile fetches",
+            " * what is next. */",
             f"static {isa.kernel} void {isa.name}_conv2(",
             "    uint8_t *work, uint8_t *features, const void *next, size_t bytes)",
             "{",

@@ -16,36 +16,35 @@ ROWS = 8  # vectors of outputs that an image adds a row of weights to at once
 
 def sparse(isa: Dots, outputs: Iterable[int]) -> dict[str, str]:
     """What ``c/int8_dense.c`` includes, for layers of so many outputs."""
-    widths = _widths(isa, outputs, ROWS)
+    left = _left(isa, outputs, ROWS)
+    arguments = f"from + row * i, bits[i], rows + {isa.group} * f, stride, sums + stride * i + f"
     return {
-        "rows.c": "\n".join(_rows(isa, n) for n in widths),
-        "rows_cases.c": _cases(f"{isa.name}_rows", widths, "from, bits[i], rows, stride, to"),
+        "rows.c": "\n".join(_rows(isa, n) for n in [*left, ROWS]),
+        "rows_left.c": _cases(f"{isa.name}_rows", left, arguments),
     }
 
 
 def tiles(isa: Dots, outputs: Iterable[int]) -> dict[str, str]:
     """What ``c/int8_tiles.c`` includes, for layers of so many outputs."""
-    # As many sums as registers hold; 16 dot products outlast the 8 loads that feed them.
-    widths = _widths(isa, outputs, isa.tile)
-    arguments = "from, groups, row, rows, bias + f, stride, to, n - i"
+    left = _left(isa, outputs, isa.tile)
+    inputs = f"x + row * i, groups, row, w + {isa.group} * f"
+    arguments = f"{inputs}, bias + f, stride, sums + stride * i + f, n - i"
     return {
-        "tiles.c": "\n".join(_tile(isa, n) for n in widths),
-        "tiles_cases.c": _cases(f"{isa.name}_tile", widths, arguments),
+        "tiles.c": "\n".join(_tile(isa, n) for n in [*left, isa.tile]),
+        "tiles_left.c": _cases(f"{isa.name}_tile", left, arguments),
     }
 
 
-def _widths(isa: Dots, outputs: Iterable[int], most: int) -> list[int]:
-    """The vectors that loops over these outputs take at once: `most`, and those that are left."""
-    vectors = {-(-count // isa.lanes) for count in outputs}
-    return sorted({min(n, most) for n in vectors} | {n % most or most for n in vectors})
+def _left(isa: Dots, outputs: Iterable[int], most: int) -> list[int]:
+    """The vectors that loops over `most` at once leave of each layer's outputs."""
+    return sorted({-(-count // isa.lanes) % most for count in outputs} - {0})
 
 
-def _cases(function: str, widths: list[int], arguments: str) -> str:
+def _cases(function: str, left: list[int], arguments: str) -> str:
     lines = []
-    for n in widths:
-        lines.append(f"case {n}:" if n < widths[-1] else "default:")
-        lines += [f"    {function}{n}({arguments});", "    break;"]
-    return "\n".join(indent(lines, 4)) + "\n"
+    for n in left:
+        lines += [f"case {n}:", f"    {function}{n}({arguments});", "    break;"]
+    return "\n".join(indent([*lines, "default:;"], 3)) + "\n"
 
 
 def _rows(isa: Dots, vectors: int) -> str:

@@ -61,6 +61,7 @@ class Dots(Level):
 
     @property
     def supported(self) -> str:
+        """See `Level.supported`."""
         return self.check or super().supported
 
     def word(self, name: str, *arguments: str) -> str:
@@ -130,7 +131,7 @@ NEON_INT8 = Dots(
 GENERIC = Dots(
     "base",
     "generic",
-    "everything else: 8 int16, SSE2 or NEON where the compiler has vectors",
+    "everything else: 8 int16, SSE2 where there is",
     (),
     lanes=4,
     group=2,

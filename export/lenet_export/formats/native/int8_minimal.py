@@ -21,10 +21,10 @@ def conv2(isa: Dots, packed: PackedInt8) -> str:
 
 
 def _transform(isa: Dots, packed: PackedInt8) -> str:
-    """Pooled codes to ``[row of tiles][row of the tile][d0 - d2, d0 + d1, d1 - d0][plane][column]``.
+    """``ISA_transform``: pooled codes to ``[row of tiles][row of a tile][part][plane][column]``.
 
-    Of a tile that begins at column c, its positions along are the first of these at c, the second
-    and the third at c + 1, and the first at c + 1.
+    The parts are d0 - d2, d0 + d1 and d1 - d0 of neighbouring columns. A tile that begins at column
+    c takes the first at c, the second and the third at c + 1, and the first at c + 1.
     """
     vec, word = isa.vec, isa.word
     planes = packed.planes(2)
@@ -33,10 +33,12 @@ def _transform(isa: Dots, packed: PackedInt8) -> str:
         "s": ("add16", "d0", "d1"),
         "e": ("sub16", "d1", "d0"),
     }
-    body = [f"const uint8_t *const from = pooled + {_PLANE} * plane + 4 * c;"]
-    body.append(f"uint8_t *to = tiles + {_PLANE} * plane + 4 * c;")
-    names = [f"{part}{row}" for row in range(4) for part in parts]
-    body.append(f"{vec} {', '.join(names)};")
+    names = ", ".join(f"{part}{row}" for row in range(4) for part in parts)
+    body = [
+        f"const uint8_t *const from = pooled + {_PLANE} * plane + 4 * c;",
+        f"uint8_t *to = tiles + {_PLANE} * plane + 4 * c;",
+        f"{vec} {names};",
+    ]
 
     def row(number: int, at: str) -> list[str]:
         lines = [
@@ -60,7 +62,7 @@ def _transform(isa: Dots, packed: PackedInt8) -> str:
     body += [*indent(inner), "}"]
     return "\n".join(
         [
-            "/* conv2's input transform, see the generator. */",
+            "/* conv2's input transform: [row of tiles][row of a tile][part][plane][column]. */",
             f"static {isa.kernel} void {isa.name}_transform(const uint8_t *pooled, uint8_t *tiles)",
             "{",
             f"    for (int plane = 0; plane < {planes}; plane++)",
@@ -76,14 +78,15 @@ def _transform(isa: Dots, packed: PackedInt8) -> str:
 def _products(isa: Dots, packed: PackedInt8) -> str:
     """``ISA_conv2``, `_UNITS` at once: each weight and each input is loaded for two."""
     vec, word = isa.vec, isa.word
-    inner = [f"{vec} {', '.join(f'y{i}{j}_{unit}' for i in '01' for j in '01')};" for unit in _UNITS]
+    outputs = [f"y{output}_{unit}" for unit in _UNITS for output in ("00", "01", "10", "11")]
+    inner = [f"{vec} {', '.join(outputs)};"]
     # The two middle positions along first: the outputs' sums begin with theirs.
     for j in (1, 2, 0, 3):
         inner += ["{", *indent(_column(isa, packed, j)), "}"]
     for unit in _UNITS:
         tile, n = map(int, unit)
-        best = word("max", word("max", *_names("y00 y01", unit)), word("max", *_names("y10 y11", unit)))
-        total = word("add", word("quarter", best), f"bias{n}")
+        rows = (word("max", f"y{i}0_{unit}", f"y{i}1_{unit}") for i in range(2))
+        total = word("add", word("quarter", word("max", *rows)), f"bias{n}")
         to = f"features + ({TILES} * y + x + {tile}) * {packed.features} + f + {isa.lanes * n}"
         inner.append(f"{word('put', to, word('code', total, f'scale{n}'))};")
     body = ["const int16_t *const w = lenet_conv2_pairs[0][0] + 2 * f;"]
@@ -94,18 +97,19 @@ def _products(isa: Dots, packed: PackedInt8) -> str:
             f"const {vec} bias{n} = {word('load', f'lenet_conv2_bias + {at}')};",
             f"const {isa.name}_f32 scale{n} = {scale};",
         ]
+    row = 12 * packed.planes(2) * _PLANE
     body += [
         f"for (int y = 0; y < {TILES}; y++)",
         f"    for (int x = 0; x < {TILES}; x += 2) {{",
-        f"        const uint8_t *const tile = tiles + {12 * packed.planes(2) * _PLANE} * y + 8 * x;",
+        f"        const uint8_t *const tile = tiles + {row} * y + 8 * x;",
         "        lenet_ahead(next, bytes, 3 * y + x / 2);",
         *indent(inner, 2),
         "    }",
     ]
     return "\n".join(
         [
-            "/* conv2: pooled codes to feature codes [row][column][channel]. Meanwhile, since products",
-            " * leave loads idle, fetches `bytes` of what is next. */",
+            "/* conv2: pooled codes to feature codes [row][column][channel]. Meanwhile fetches",
+            " * what is next. */",
             f"static {isa.kernel} void {isa.name}_conv2(",
             "    uint8_t *work, int16_t *features, const void *next, size_t bytes)",
             "{",
@@ -128,7 +132,7 @@ def _column(isa: Dots, packed: PackedInt8, j: int) -> list[str]:
     lines += _dots(isa, packed, "m1", 1, j) + _dots(isa, packed, "m2", 2, j)
     for unit in _UNITS:
         for i, how in enumerate(("add", "sub")):
-            lines.append(f"{isa.vec} u{i}_{unit} = {word(how, *_names('m1 m2', unit))};")
+            lines.append(f"{isa.vec} u{i}_{unit} = {word(how, f'm1_{unit}', f'm2_{unit}')};")
     lines += _dots(isa, packed, "u0", 0, j) + _dots(isa, packed, "u1", 3, j)
     for unit in _UNITS:
         for i in range(2):
@@ -159,7 +163,3 @@ def _dots(isa: Dots, packed: PackedInt8, sums: str, i: int, j: int) -> list[str]
                 lines.append(f"    {name} = {word('dot', name, 'v', f'w{n}')};")
         lines.append("}")
     return lines
-
-
-def _names(names: str, unit: str) -> list[str]:
-    return [f"{name}_{unit}" for name in names.split()]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lenet_export.formats.native.pack import (
     CHUNK,
     FILTER2,
+    LANES,
     PackedDense,
     dense_weight,
     offsets,
@@ -21,6 +22,7 @@ ROWS = 14  # of conv1's pooled output, those that conv2's pooling reaches
 COLUMNS = 16  # of the same, in lanes; 14 of them are used
 TILES = 6  # a side of the second pooling's output
 TURN = 32  # images that take turns at a vector of dense weights
+_FOUR_COLUMNS = ((0, 0), (0, 1), (0, 0), (0, 0))  # for np.pad, of a filter's three
 _PADDING = 64  # bytes that a last, wide load or store may reach beyond an array
 
 Int8 = NDArray[np.int8]
@@ -45,9 +47,10 @@ class PackedInt8:
 
     Attributes:
         input_scale: see `Quantized`.
-        conv1: int16 ``(channels, 3, 3)``.
-        conv1_bias: int32 ``(channels,)``.
-        conv1_scale: float32 ``(channels,)``.
+        channels: channels between the convolutions.
+        conv1: int16 ``(channels padded to 2, 3, 3)``.
+        conv1_bias: int32 ``(channels padded to 2,)``.
+        conv1_scale: float32 ``(channels padded to 2,)``.
         conv2: int8 ``(3, 3, channels padded to 4, padded outputs)``.
         conv2_bias: int32 ``(padded outputs,)``.
         conv2_scale: float32 ``(padded outputs,)``.
@@ -55,6 +58,7 @@ class PackedInt8:
     """
 
     input_scale: np.float32
+    channels: int
     conv1: Int16
     conv1_bias: Int32
     conv1_scale: Array
@@ -62,11 +66,6 @@ class PackedInt8:
     conv2_bias: Int32
     conv2_scale: Array
     dense: tuple[PackedInt8Dense, ...]
-
-    @property
-    def channels(self) -> int:
-        """Channels between the convolutions."""
-        return int(self.conv1.shape[0])
 
     @property
     def features(self) -> int:
@@ -88,21 +87,21 @@ class PackedInt8:
         group, its three columns. A narrow group has the first two and the third."""
         whole = self.channels // 4 if self.narrow else self.planes(4)
         taps = self.conv2.transpose(0, 2, 1, 3)  # row, channel, column, output
-        rows = taps[:, : 4 * whole].reshape(3, whole, 4, 3, -1).swapaxes(2, 3)
-        rows = rows.reshape(3, 12 * whole, -1)
+        rows = taps[:, : 4 * whole].reshape(3, whole, 4, 3, self.features)
+        rows = rows.swapaxes(2, 3).reshape(3, 12 * whole, self.features)
         if self.narrow:
-            last = np.pad(self.conv2[:, :, 4 * whole : 4 * whole + 2], ((0, 0), (0, 1), (0, 0), (0, 0)))
-            rows = np.concatenate([rows, last.reshape(3, 8, -1)], axis=1)
+            last = np.pad(self.conv2[:, :, 4 * whole : 4 * whole + 2], _FOUR_COLUMNS)
+            rows = np.concatenate([rows, last.reshape(3, 8, self.features)], axis=1)
         return grouped(rows, 4)
 
     @property
     def conv1_pairs(self) -> Int16:
-        """conv1's taps two by two: int16 ``(channels, 7, 2)``.
+        """conv1's taps two by two: int16 ``(padded channels, 7, 2)``.
 
         First and second tap of each row; then the third taps: of rows 0 and 1, of row 2, of
         rows 1 and 2, and of row 0.
         """
-        third, zero = self.conv1[:, :, 2].T, np.zeros(self.channels, np.int16)
+        third, zero = self.conv1[:, :, 2].T, np.zeros(len(self.conv1), np.int16)
         pairs = [(self.conv1[:, y, 0], self.conv1[:, y, 1]) for y in range(3)]
         pairs += [(third[0], third[1]), (third[2], zero), (third[1], third[2]), (third[0], zero)]
         return np.ascontiguousarray(np.array(pairs).transpose(2, 0, 1))
@@ -129,7 +128,8 @@ class PackedInt8:
             "sums": 4 * TURN * max(layer.stride for layer in self.dense),
         }
         for i, layer in enumerate(self.dense):
-            sizes[f"x{i}"] = 2 * (CHUNK if i == 0 else TURN) * layer.inputs
+            codes = CHUNK * layer.inputs if i == 0 else TURN * self.dense[i - 1].stride
+            sizes[f"x{i}"] = 2 * codes
         return offsets({name: size + _PADDING for name, size in sizes.items()}, 64)
 
 
@@ -138,11 +138,13 @@ def pack(quantized: Quantized) -> PackedInt8:
     conv1, conv2, *dense = quantized.layers
     outputs, channels = conv2.weight.shape[:2]
     taps = np.pad(conv2.weight.transpose(2, 3, 1, 0), ((0, 0), (0, 0), (0, -channels % 4), (0, 0)))
+    even = (0, channels % 2)
     return PackedInt8(
         quantized.input_scale,
-        conv1.weight.reshape(channels, 3, 3).astype(np.int16),
-        conv1.bias,
-        conv1.scale,
+        channels,
+        np.pad(conv1.weight[:, 0], (even, (0, 0), (0, 0))),
+        np.pad(conv1.bias, even),
+        np.pad(conv1.scale, even),
         pad(taps).astype(np.int8),
         pad(conv2.bias),
         pad(conv2.scale),
@@ -153,7 +155,13 @@ def pack(quantized: Quantized) -> PackedInt8:
 def _dense(layer: QuantizedLayer, channels: int) -> PackedInt8Dense:
     """A dense layer; see `dense_weight` for `channels`."""
     weight = dense_weight(layer.weight, channels)
-    return PackedInt8Dense(weight, pad(layer.bias), len(layer.bias), scale=pad(layer.scale))
+    # Rows of an odd number of cache lines: those of even ones crowd into some of a cache's sets.
+    lines = weight.shape[1] // LANES | 1
+    weight, bias, scale = (
+        np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, LANES * lines - values.shape[-1])])
+        for values in (weight, layer.bias, layer.scale)
+    )
+    return PackedInt8Dense(weight, bias, len(layer.bias), scale=scale)
 
 
 def grouped(weight: NDArray[Any], group: int) -> NDArray[Any]:

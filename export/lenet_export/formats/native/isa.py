@@ -49,6 +49,7 @@ class Isa(Level):
         columns: of the four products of a tile's row, those that conv2 computes at once.
         accumulators: vectors that a dense layer sums at once.
         by_lane: whether a product takes one lane of a vector, so that splats need no load.
+        half: the prefix of words for eight lanes, where conv2's input is transformed in them.
     """
 
     width: int
@@ -57,6 +58,7 @@ class Isa(Level):
     columns: int
     accumulators: int
     by_lane: bool = False
+    half: str = ""
 
     def word(self, name: str, *arguments: str) -> str:
         """A call of one word."""
@@ -129,16 +131,21 @@ BASE = Isa(
     columns=2,
     accumulators=10,
 )
-# Sixteen registers on x86-64, which relaxed SIMD's FMA and few sums fill best: measured in V8.
-WASM = dataclasses.replace(
-    BASE,
+# Sixteen lanes, of which `wasm_lanes` runs a register's at a time.
+WASM = Isa(
+    name="wasm",
     title="wasm",
-    comment="WebAssembly: four floats where it has SIMD",
+    comment="WebAssembly: lanes of a register at a time",
+    features=(),
+    width=16,
+    half="wasmh",
     tiles=1,
-    vectors=4,
+    vectors=1,
     columns=2,
-    accumulators=6,
+    accumulators=8,
 )
+# For networks of other layers than LeNet's.
+WASM_MEMBER = dataclasses.replace(BASE, title="wasm", tiles=1, accumulators=6)
 # VDPBF16PS multiplies two pairs of bfloat16 and adds the products to a float32 sum, in one cycle on
 # Zen 4, as an FMA of one pair does. Each pair of inputs is rounded to nearest even before it is
 # used, and skipped where both are zero. Half the bytes of weights then come from the cache, for

@@ -10,10 +10,17 @@ import shlex
 
 import torch
 
-from lenet_export.formats.native import assembly, host, wasm_compiler, wasm_file, wasm_int8
+from lenet_export.formats.native import (
+    assembly,
+    host,
+    wasm_compiler,
+    wasm_file,
+    wasm_int8,
+    wasm_lanes,
+)
 from lenet_export.formats.native.assembly import PREFIX, Program, text
 from lenet_export.formats.native.int8_pack import ROWS
-from lenet_export.formats.native.isa import WASM
+from lenet_export.formats.native.isa import WASM, WASM_MEMBER
 from lenet_export.formats.native.pack import LANES
 from lenet_export.formats.native.wasm_compiler import PLAIN, RELAXED
 from lenet_export.network import layers
@@ -34,12 +41,12 @@ def build(request: Request) -> Build:
     sources = assembly.sources(network, request)
     # int8 needs no multiply-add of floats.
     names = [name for name in tools.variants if request.precision != "int8" or name != RELAXED]
+    # Loops over lanes are not unrolled, which would be slower, too; those of int8 are.
+    level = "-Os" if WASM in network.levels else "-O2"
     modules = wasm_compiler.build(
-        tools,
-        sources | _glue(network, request),
-        request.options.get("prefix", PREFIX),
-        names,
-    )
+        tools, sources | _glue(network, request), request.options.get("prefix", PREFIX), names,
+        level,
+    )  # fmt: skip
     file = wasm_file.bundle(modules.pop(PLAIN), modules)
     return Build(
         {name: text.encode() for name, text in sources.items()} | {MODULE: file},
@@ -47,7 +54,7 @@ def build(request: Request) -> Build:
         {
             "torch": str(torch.__version__),
             tools.clang.name: tools.clang.version,
-            "cflags": shlex.join(wasm_compiler.COMMON),
+            "cflags": shlex.join([*wasm_compiler.COMMON, level]),
         },
         host.kernels(network),
         emulator=functools.partial(_emulate, request),
@@ -56,11 +63,12 @@ def build(request: Request) -> Build:
 
 def _emulate(request: Request, artifact: Artifact) -> Predictor:
     """``lenet.wasm`` in Node, as a ``web`` artifact of it would run."""
-    from lenet_export.formats import web
+    # In this function, since the package imports this module.
+    from lenet_export.formats.web.script import describe, script
 
     module = artifact.read(MODULE)
-    script = web.script(request, module).encode()
-    return Node(script, module, artifact.path / MODULE)
+    text = script(describe(request, module, maps(request)))
+    return Node(text.encode(), module, artifact.path / MODULE)
 
 
 def require() -> None:
@@ -101,7 +109,9 @@ def program(request: Request) -> Program:
     if precision == "int8":
         layers.require_net_like(network, f"{request.format}: int8")
         return wasm_int8.program(network, calibration)
-    return host.float_program(network, (WASM,), precision)
+    if network.unlike_net:
+        return host.float_program(network, (WASM_MEMBER,), precision)
+    return wasm_lanes.looped(host.float_program(network, (WASM,), precision))
 
 
 def _glue(program: Program, request: Request) -> dict[str, str]:

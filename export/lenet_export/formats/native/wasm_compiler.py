@@ -1,6 +1,5 @@
 """Clang and wasm-ld: found, and run on the variants of one module. No C library is needed."""
 
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,16 +14,11 @@ COMMON = (
     *("--target=wasm32", "-std=c11", "-Wall", "-Wextra", "-Werror", "-mbulk-memory"),
     "-fkeep-static-consts",
 )
-# The flags that make each variant, in the order of their names' sections in ``lenet.wasm``. Engines
-# without SIMD get no -O2, whose size is more than they are worth.
 PLAIN = "plain"
 SIMD = "simd128"
 RELAXED = "relaxed"
-VARIANTS = {
-    PLAIN: ("-Os",),
-    SIMD: ("-O2", "-msimd128"),
-    RELAXED: ("-O2", "-msimd128", "-mrelaxed-simd"),
-}
+# What each variant may use, in the order in which they stand in ``lenet.wasm``.
+VARIANTS = {PLAIN: (), SIMD: ("-msimd128",), RELAXED: ("-msimd128", "-mrelaxed-simd")}
 RELAXED_SINCE = 16  # the first Clang that writes the instructions of the standard
 _NEWEST = 29  # to look for, by the names that Debian gives them
 _LINK = ("--no-entry", "--no-gc-sections", "--stack-first", "-z", "stack-size=65536", "--strip-all")
@@ -44,9 +38,15 @@ class Toolchain:
     linker: str
 
     @property
+    def major(self) -> int:
+        """The first number of Clang's version; 0 where it does not tell."""
+        digits = self.clang.version.partition(".")[0]
+        return int(digits) if digits.isdecimal() else 0
+
+    @property
     def relaxed(self) -> bool:
         """Whether it knows relaxed SIMD, and so a fused multiply-add."""
-        return int(self.clang.version.partition(".")[0]) >= RELAXED_SINCE
+        return self.major >= RELAXED_SINCE
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -73,11 +73,11 @@ def find() -> Toolchain:
             f"{'no wasm-ld' if shutil.which('clang') else 'no clang'}; install them (Debian: apt "
             "install clang lld; clang-16 lld-16 or later make code that is several times as fast)"
         )
-    return max(able, key=lambda tools: int(re.match(r"\d*", tools.clang.version)[0] or 0))
+    return max(able, key=lambda tools: tools.major)
 
 
 def build(
-    tools: Toolchain, sources: Mapping[str, str], prefix: str, names: Sequence[str]
+    tools: Toolchain, sources: Mapping[str, str], prefix: str, names: Sequence[str], level: str
 ) -> dict[str, bytes]:
     """Compile ``wasm.c`` of `sources` into each of the variants `names`.
 
@@ -86,6 +86,7 @@ def build(
         sources: C files and headers by name.
         prefix: what the names of the C begin with.
         names: keys of `VARIANTS`.
+        level: of optimization, ``-O2``.
 
     Raises:
         DeployError: the compiler or the linker failed; its own words are in the message.
@@ -97,8 +98,8 @@ def build(
         for name, text in sources.items():
             (folder / name).write_text(text, encoding="utf-8")
         for name in names:
-            command = [*tools.clang.command, *COMMON, *VARIANTS[name], "-I.", "-c", "wasm.c"]
-            compiler.run([*command, "-o", "wasm.o"], folder, "wasm.o")
+            flags = [*COMMON, level, *VARIANTS[name], "-I.", "-c", "wasm.c", "-o", "wasm.o"]
+            compiler.run([*tools.clang.command, *flags], folder, "wasm.o")
             # Not by way of clang, which would run a wasm-opt of another age where there is one.
             memory = [] if name == PLAIN else ["--import-memory"]
             link = [tools.linker, *_LINK, *memory, *exports, "wasm.o", "-o", "lenet.wasm"]

@@ -97,11 +97,11 @@ def _constants(packed: PackedInt8) -> Iterator[str]:
     yield array("lenet_conv1", _conv1(packed))
     yield array("lenet_conv1_bias", packed.conv1_bias)
     yield array("lenet_conv1_scale", np.repeat(packed.conv1_scale[:, None], 4, axis=1))
-    yield "/* [block][row of the filter, pair of its columns and channels, output, of the pair] */\n"
+    yield "/* [block][row of the filter, pair of columns and channels, output, of the pair] */\n"
     yield array("lenet_conv2", _conv2(packed).reshape(packed.features // LANES, -1))
     yield array("lenet_conv2_bias", packed.conv2_bias.reshape(-1, LANES))
     yield array("lenet_conv2_scale", packed.conv2_scale.reshape(-1, LANES))
-    yield "/* Dense layers, [pair of inputs][output, of the pair]; the first's are (y, x, channel). */\n"
+    yield "/* Dense layers, [pair of inputs][output, of the pair]; first: (y, x, channel). */\n"
     for number, layer in enumerate(packed.dense):
         yield array(f"lenet_dense{number}", pairs(layer.weight))
         yield array(f"lenet_dense{number}_bias", layer.bias)

@@ -49,9 +49,7 @@ class Node(Predictor):
     def __init__(self, script: bytes, wasm: bytes, where: Path) -> None:
         self._child, self._lock, self._closed = Child(find()[0]), Lock(), False
         try:
-            told = json.loads(
-                self._child.ask([length(script), script, length(wasm), wasm])
-            )
+            told = json.loads(self._child.ask([length(script), script, length(wasm), wasm]))
         except DeployError as error:
             raise ArtifactError(f"{where}: {error}; export it again") from error
         self.weights_sha256: str = told["weights"]
@@ -95,7 +93,7 @@ class Node(Predictor):
 
 
 def load(artifact: Artifact, device: str, threads: int | None) -> Node:
-    """See `lenet_runtime.backends.Backend.load`. JavaScript has one thread, whatever `threads` is."""
+    """See `lenet_runtime.backends.Backend.load`. JavaScript has one thread, whatever is asked."""
     manifest = artifact.manifest
     where = artifact.path / MODULE
     node = Node(artifact.read(MODULE), artifact.read(WASM), where)

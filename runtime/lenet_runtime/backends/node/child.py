@@ -15,7 +15,7 @@ from struct import pack, unpack
 from typing import Any
 
 from lenet_runtime.artifact.private import obstacle
-from lenet_runtime.errors import BackendUnavailable, DeployError, first_line
+from lenet_runtime.errors import BackendUnavailable, DeployError, first_line, printable
 
 LEAST = 18  # the first with all that lenet.js needs, of those that are still maintained
 SECONDS = 60.0  # for an answer, of which the slowest should take less than one
@@ -53,7 +53,7 @@ def _version(path: str, changed: int) -> str:
         ) from error
     match = re.fullmatch(r"v(\d+\.\d+\.\d+)\S*", done.stdout.strip())
     if match is None:
-        said = first_line(RuntimeError(done.stdout + done.stderr))
+        said = printable((done.stdout + done.stderr).strip(), 100) or "nothing"
         raise BackendUnavailable(f"node: expected {path} to be Node.js, found {said}; {_INSTALL}")
     return match[1]
 
@@ -85,8 +85,11 @@ class Child:
             raise BackendUnavailable(
                 f"node: {path} cannot be started ({error.strerror}); {advice}"
             ) from error
-        assert process.stdin and process.stdout and process.stderr
-        self._process, self._in, self._out = process, process.stdin.fileno(), process.stdout.fileno()
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        self._process = process
+        self._in, self._out = process.stdin.fileno(), process.stdout.fileno()
         os.set_blocking(self._in, False)
         os.set_blocking(process.stderr.fileno(), False)
         self._readable, self._writable = select.poll(), select.poll()
@@ -108,7 +111,7 @@ class Child:
                 self._send(memoryview(part).cast("B"), deadline)
             magic, failed, size = unpack("<4sII", self._receive(_HEADER, deadline))
             if magic != b"LNET":
-                raise DeployError(f"node: expected a frame of runner.mjs, found {magic!r}; {_AGAIN}")
+                raise DeployError(f"node: expected a frame, found {magic!r}; {_AGAIN}")
             answer = self._receive(size, deadline)
             if failed:
                 raise DeployError(f"node: {answer.decode(errors='replace')}")
@@ -138,7 +141,7 @@ class Child:
 
     def _wait(self, pipe: select.poll, deadline: float) -> None:
         if not pipe.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
-            raise DeployError(f"node: expected an answer within {SECONDS:g} s, found none; {_AGAIN}")
+            raise DeployError(f"node: expected an answer in {SECONDS:g} s, found none; {_AGAIN}")
 
     def _last_words(self) -> str:
         """How it ended, and what it wrote to stderr at last."""

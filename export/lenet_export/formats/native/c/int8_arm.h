@@ -30,7 +30,6 @@ static inline ATTRIBUTE ISA_vec ISA_pairs(ISA_vec sum, ISA_vec v, ISA_vec w)
     sum = vmlal_lane_s16(sum, vget_low_s16(values), weights, 0);
     return vmlal_high_lane_s16(sum, values, weights, 1);
 }
-#define ISA_product(v, w) ISA_pairs(ISA_zero(), v, w)
 
 /* Codes of the pixels, and the bits of the largest magnitude. */
 static KERNEL uint32_t ISA_input(const float *image, int16_t *codes)

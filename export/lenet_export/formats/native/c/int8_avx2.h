@@ -10,5 +10,4 @@ static inline ATTRIBUTE ISA_vec ISA_dot(ISA_vec sum, ISA_vec v, ISA_vec w)
     return sum;
 }
 #define ISA_pairs(sum, v, w) ISA_dot(sum, v, w)
-#define ISA_product(v, w) _mm256_madd_epi16(v, w)
 #define ISA_put(to, a) _mm_storeu_si128((__m128i *)(void *)(to), ISA_half(a))

@@ -8,7 +8,6 @@
 #include "int8_ymm.h"
 #define ISA_dot(sum, v, w) _mm256_dpbusd_avx_epi32(sum, v, w)
 #define ISA_pairs(sum, v, w) _mm256_dpwssd_avx_epi32(sum, v, w)
-#define ISA_product(v, w) ISA_pairs(ISA_zero(), v, w)
 #define ISA_quad(a, b, c, d) \
     _mm256_or_si256(ISA_pair(a, c), _mm256_slli_epi32(ISA_pair(b, d), 8))
 #define ISA_twos(to, a) \

@@ -24,10 +24,6 @@ static inline base_vec base_dot(base_vec sum, base_vec v, base_vec w)
 {
 #if defined(__SSE2__)
     return base_add(sum, (base_vec)_mm_madd_epi16((__m128i)v, (__m128i)w));
-#elif defined(__aarch64__)
-    const int16x8_t a = vreinterpretq_s16_s32(v), b = vreinterpretq_s16_s32(w);
-    return vaddq_s32(sum, vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)),
-                                     vmull_high_s16(a, b)));
 #else
     const base_vec low = (base_high(v) >> 16) * (base_high(w) >> 16);
     return base_add(sum, base_add(low, (v >> 16) * (w >> 16)));
@@ -53,6 +49,7 @@ static inline base_f32 base_floats(const float *p)
     base_nearest(__builtin_convertvector(sum, base_f32) * (scale), 0.0f, 255.0f)
 #define base_rounded(p, scale) \
     base_nearest(base_floats(p) * base_all(scale), -32768.0f, 32767.0f)
+#define base_magnitude(p) ((base_vec)base_floats(p) & 0x7fffffff)
 #else
 /* value * scale, rounded to float32 and then to the nearest integer of [low, high], ties to even.
  * The product of two floats is exact in double, so the cast is its only rounding, and no compiler
@@ -156,9 +153,16 @@ static inline base_vec base_rounded(const float *p, float scale)
         r.lane[i] = base_round(p[i], scale, -32768.0, 32767.0);
     return r;
 }
+static inline base_vec base_magnitude(const float *p)
+{
+    base_vec r;
+    memcpy(&r, p, sizeof r);
+    for (int i = 0; i < 4; i++)
+        r.lane[i] &= 0x7fffffff;
+    return r;
+}
 #endif
 #define base_pairs(sum, v, w) base_dot(sum, v, w)
-#define base_product(v, w) base_dot(base_zero(), v, w)
 static inline base_vec base_load(const void *p)
 {
     base_vec r;
@@ -174,10 +178,14 @@ static inline base_vec base_splat(const void *p)
 }
 static inline void base_put(int16_t *to, base_vec a)
 {
+#if defined(__SSE2__) && !defined(LENET_PLAIN_C)
+    _mm_storel_epi64((__m128i *)(void *)to, _mm_packs_epi32((__m128i)a, (__m128i)a));
+#else
     int32_t lanes[4];
     memcpy(lanes, &a, sizeof lanes);
     for (int i = 0; i < 4; i++)
         to[i] = (int16_t)lanes[i];
+#endif
 }
 static inline unsigned base_nonzero(const int16_t *p)
 {
@@ -187,11 +195,17 @@ static inline unsigned base_nonzero(const int16_t *p)
     return bits;
 }
 
-#include "base_largest.c"
 /* Codes of the pixels, and the bits of the largest magnitude. */
 static uint32_t base_input(const float *image, int16_t *codes)
 {
-    for (int i = 0; i < LENET_PIXELS; i += 4)
+    base_vec most = base_zero();
+    for (int i = 0; i < LENET_PIXELS; i += 4) {
         base_put(codes + i, base_rounded(image + i, LENET_INPUT_SCALE));
-    return base_largest(image);
+        most = base_max(most, base_magnitude(image + i));
+    }
+    uint32_t lanes[4], largest = 0;
+    memcpy(lanes, &most, sizeof lanes);
+    for (int i = 0; i < 4; i++)
+        largest = lanes[i] > largest ? lanes[i] : largest;
+    return largest;
 }

@@ -22,32 +22,21 @@ static KERNEL void ISA_sparse(
         for (size_t i = 0; i < n; i++)
             bits[i] = ISA_mask(x + row * i + GROUP * first,
                                groups - first < 64 ? groups - first : 64);
-        for (size_t f = 0; f < outputs; f += ROWS * LANES)
-            for (size_t i = 0; i < n; i++) {
-                const CODE *const from = x + row * i + GROUP * first;
-                const WEIGHT *const rows = w + GROUP * (stride * first + f);
-                int32_t *const to = sums + stride * i + f;
-                switch ((outputs - f) / LANES) {
-#include "rows_cases.c"
-                }
+        const WEIGHT *const rows = w + GROUP * stride * first;
+        const CODE *const from = x + GROUP * first;
+        size_t f = 0;
+        for (; f + ROWS * LANES <= outputs; f += ROWS * LANES)
+            for (size_t i = 0; i < n; i++)
+                ADD_ROWS(from + row * i, bits[i], rows + GROUP * f, stride, sums + stride * i + f);
+        for (size_t i = 0; i < n; i++)
+            switch ((outputs - f) / LANES) {
+#include "rows_left.c"
             }
     }
 }
 
 #include "dense.c"
-/* Their codes, and zeros behind them. */
-static ATTRIBUTE void ISA_codes(
-    const int32_t *sums, size_t outputs, size_t stride, const float *scale, CODE *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        for (size_t v = 0; v < outputs; v += LANES)
-            ISA_put(x + stride * i + v,
-                    ISA_code(ISA_load(sums + stride * i + v), ISA_floats(scale + v)));
-        for (size_t v = outputs; v < stride; v += LANES)
-            ISA_put(x + stride * i + v, ISA_zero());
-    }
-}
-
+#include "codes.c"
 static ATTRIBUTE void ISA_logits(
     const int32_t *sums, size_t stride, const float *scale, float *logits, size_t n)
 {

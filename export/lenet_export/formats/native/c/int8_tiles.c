@@ -8,13 +8,13 @@ static KERNEL void ISA_dense(
         ISA_sparse(x, groups, row, w, bias, outputs, stride, sums, n);
         return;
     }
-    for (size_t f = 0; f < outputs; f += TILE * LANES)
-        for (size_t i = 0; i < n; i += IMAGES) {
-            const CODE *const from = x + row * i;
-            const WEIGHT *const rows = w + GROUP * f;
-            int32_t *const to = sums + stride * i + f;
-            switch ((outputs - f) / LANES) {
-#include "tiles_cases.c"
-            }
+    size_t f = 0;
+    for (; f + TILE * LANES <= outputs; f += TILE * LANES)
+        for (size_t i = 0; i < n; i += IMAGES)
+            SUM_TILE(x + row * i, groups, row, w + GROUP * f, bias + f, stride,
+                     sums + stride * i + f, n - i);
+    for (size_t i = 0; i < n; i += IMAGES)
+        switch ((outputs - f) / LANES) {
+#include "tiles_left.c"
         }
 }

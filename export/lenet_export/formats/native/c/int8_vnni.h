@@ -1,14 +1,12 @@
 typedef __m512i ISA_vec;
 typedef __m512 ISA_f32;
 #define ISA_load(p) _mm512_loadu_si512(p)
-#define ISA_hold(p) ISA_load(p)
 #define ISA_store(p, a) _mm512_storeu_si512(p, a)
 #define ISA_splat(p) _mm512_set1_epi32(lenet_load32(p))
 #define ISA_zero() _mm512_setzero_si512()
 #define ISA_max(a, b) _mm512_max_epi32(a, b)
 #define ISA_dot(sum, v, w) _mm512_dpbusd_epi32(sum, v, w)
 #define ISA_pairs(sum, v, w) _mm512_dpwssd_epi32(sum, v, w)
-#define ISA_product(v, w) ISA_pairs(ISA_zero(), v, w)
 #define ISA_add(a, b) _mm512_add_epi32(a, b)
 #define ISA_pair(a, b) _mm512_or_si512(a, _mm512_slli_epi32(b, 16))
 #define ISA_quad(a, b, c, d) \
@@ -24,6 +22,14 @@ typedef __m512 ISA_f32;
         _mm512_setzero_ps()))
 #define ISA_twos(to, a) _mm256_storeu_si256((__m256i *)(void *)(to), _mm512_cvtepi32_epi16(a))
 #define ISA_put(to, a) _mm_storeu_si128((__m128i *)(void *)(to), _mm512_cvtepi32_epi8(a))
+
+/* A load into a register, not into each instruction that uses it. */
+static inline ATTRIBUTE ISA_vec ISA_hold(const void *p)
+{
+    ISA_vec a = ISA_load(p);
+    __asm__("" : "+v"(a));
+    return a;
+}
 
 /* Codes of the pixels, and the bits of the largest magnitude. */
 static KERNEL uint32_t ISA_input(const float *image, int16_t *codes)

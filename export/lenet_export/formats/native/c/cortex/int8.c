@@ -12,8 +12,8 @@
 
 #include "sizes.h"
 
-/* An output: the bias of its sums; the scale that makes codes of the next layer of them, as the bits
- * of a float, and in fixed point, see lenet_code. */
+/* An output: the bias of its sums, and the scale that makes codes of the next layer of them, in
+ * fixed point, see lenet_code, and as the bits of a float. */
 typedef struct {
     int32_t bias;
     int32_t multiplier;
