@@ -1,24 +1,18 @@
 """C text of the second convolution: F(4,3) down columns nested with F(2,3) along rows.
 
 A tile is 4x2 outputs, two pooling windows one above the other, from 6x4 pooled pixels of each
-channel. `Isa.tiles` tiles of a row are computed at once, one column of their 6x4 positions after
-the other, so that sums stay in registers while the channels go by.
+channel. `Isa.tiles` tiles of a row are computed at once, one row of their 6x4 positions after the
+other, of which `Isa.columns` at once, so that sums stay in registers while the channels go by. All
+sums begin at zero: none waits for another's end.
 """
 
 import itertools
 
-from lenet_export.formats.native.isa import V4, Isa, indent
+from lenet_export.formats.native.isa import Isa, indent
 from lenet_export.formats.native.pack import LANES, POSITIONS, Packed
 
 TILES = 6  # in a row
 ROW = 14 * 16  # floats of a channel of conv1's pooled output
-_COLUMNS = range(4)
-# Rows of the positions, in pairs that the way back uses together: as sum and difference.
-_PAIRS = ((1, 2), (3, 4), (0, 5))
-_ONE = [  # kept from the compiler, which would make additions of multiplications by it
-    "    v4_vec one = _mm512_set1_ps(1.0f);",
-    "    v4_keep(one);",
-]
 
 
 def functions(isa: Isa, packed: Packed) -> list[str]:
@@ -33,13 +27,14 @@ def functions(isa: Isa, packed: Packed) -> list[str]:
         *indent(_transform(isa)),
         "}",
         "/* A row of six tiles: products, the way back, pooling. */",
-        f"static {isa.attribute} void {isa.name}_conv2(const float *tiles, float *features)",
+        f"static LENET_APART {isa.attribute} void {isa.name}_conv2(",
+        "    const float *tiles, float *features)",
         "{",
-        *(_ONE if isa.name == V4.name else []),
         f"    for (int b = 0; b < {blocks}; b++)",
-        f"        for (int g = 0; g < {TILES}; g += {isa.tiles}) {{",
-        *indent(_tiles(isa, packed), 3),
-        "        }",
+        f"        for (int v = 0; v < {LANES}; v += {isa.vectors * isa.width})",
+        f"            for (int g = 0; g < {TILES}; g += {isa.tiles}) {{",
+        *indent(_tiles(isa, packed), 4),
+        "            }",
         "}",
     ]
 
@@ -65,7 +60,8 @@ def _direct(isa: Isa, packed: Packed) -> list[str]:
     target = f"features + {packed.blocks * LANES} * x + 16 * b + v"
     return [
         "/* A row of six pooling windows: sums over the taps, pooling. */",
-        f"static {isa.attribute} void {isa.name}_conv2(const float *pooled, float *features)",
+        f"static LENET_APART {isa.attribute} void {isa.name}_conv2(",
+        "    const float *pooled, float *features)",
         "{",
         f"    for (int b = 0; b < {packed.blocks}; b++)",
         f"        for (int v = 0; v < {LANES}; v += {isa.width})",
@@ -79,41 +75,33 @@ def _direct(isa: Isa, packed: Packed) -> list[str]:
 
 
 def _transform(isa: Isa) -> list[str]:
-    """Lavin and Gray's B of both filters. Lane j is tile j."""
-
-    def w(name: str, *arguments: str) -> str:
-        return f"{isa.half}_{name}({', '.join(arguments)})"
-
-    vec = f"const {isa.half}_vec"
-    lines = [
-        f"{vec} {name} = {w('splat', f'&lenet_{value}')};"
-        for name, value in (("two", "2"), ("four", "4"), ("m2", "minus_2"), ("m4", "minus_4"))
-    ]
-    for part in range(0, 8, min(8, isa.width)):
-        lines.append("{")
-        # Even columns, odd ones, and both one tile further.
-        for n, offset in (("a", 0), ("b", 8), ("c", 1), ("d", 9)):
-            rows = [w("load", f"q + {16 * y + offset + part}") for y in range(6)]
-            lines += [f"    {vec} {n}_{y} = {row};" for y, row in enumerate(rows)]
-            terms = {
-                f"{n}p": w("fma", "m4", f"{n}_2", f"{n}_4"),
-                f"{n}q": w("fma", "m4", f"{n}_1", f"{n}_3"),
-                f"{n}r": w("sub", f"{n}_4", f"{n}_2"),
-                f"{n}s": w("sub", f"{n}_3", f"{n}_1"),
-                f"{n}0": w("fma", "four", w("sub", f"{n}_0", f"{n}_2"), f"{n}r"),
-                f"{n}1": w("add", f"{n}p", f"{n}q"),
-                f"{n}2": w("sub", f"{n}p", f"{n}q"),
-                f"{n}3": w("fma", "two", f"{n}s", f"{n}r"),
-                f"{n}4": w("fma", "m2", f"{n}s", f"{n}r"),
-                f"{n}5": w("fma", "m4", f"{n}s", w("sub", f"{n}_5", f"{n}_3")),
-            }
-            lines += [f"    {vec} {name} = {text};" for name, text in terms.items()]
+    """Lavin and Gray's B of both filters. Lane j is tile j: even columns are in the lower eight
+    lanes of a row, odd ones in the upper, and one lane further is the next tile's."""
+    w, vec = isa.word, f"const {isa.vec}"
+    numbers = (("two", "2"), ("four", "4"), ("m2", "minus_2"), ("m4", "minus_4"))
+    lines = [f"{vec} {name} = {w('splat', f'&lenet_{value}')};" for name, value in numbers]
+    if isa.width == LANES and not isa.lanewise:  # even and odd columns at once
+        lines += _down(isa, "a", 0)
+        for i in range(6):
+            lines += [
+                f"{vec} next{i} = {w('next', f'a{i}')};",
+                w("store", f"t + {32 * i}", w("first_products", f"a{i}", f"next{i}")) + ";",
+                w("store", f"t + {32 * i + 16}", w("last_products", f"a{i}", f"next{i}")) + ";",
+            ]
+        return lines
+    for part in range(0, 8, isa.width):
+        lines += ["{", *indent(_down(isa, "a", part) + _down(isa, "b", 8 + part))]
+        if isa.width == 8:
+            for n, of in (("c", "a"), ("d", "b")):
+                lines += [f"    {vec} {n}{i} = {w('next', f'{of}{i}')};" for i in range(6)]
+        else:
+            lines += indent(_down(isa, "c", 1 + part) + _down(isa, "d", 9 + part))
         for i in range(6):
             products = (
                 w("sub", f"a{i}", f"c{i}"),
                 w("add", f"b{i}", f"c{i}"),
                 w("sub", f"c{i}", f"b{i}"),
-                w("sub", f"b{i}", f"d{i}"),
+                w("sub", f"d{i}", f"b{i}"),
             )
             for j, text in enumerate(products):
                 lines.append(f"    {w('store', f't + {(4 * i + j) * 8 + part}', text)};")
@@ -121,92 +109,114 @@ def _transform(isa: Isa) -> list[str]:
     return lines
 
 
+def _down(isa: Isa, n: str, offset: int) -> list[str]:
+    """The transform of six rows down columns, from ``q + offset``: values n0 to n5."""
+    w, vec = isa.word, f"const {isa.vec}"
+    rows = [w("load", f"q + {16 * y + offset}") for y in range(6)]
+    lines = [f"{vec} {n}_{y} = {row};" for y, row in enumerate(rows)]
+    terms = {
+        f"{n}p": w("fma", "m4", f"{n}_2", f"{n}_4"),
+        f"{n}q": w("fma", "m4", f"{n}_1", f"{n}_3"),
+        f"{n}r": w("sub", f"{n}_4", f"{n}_2"),
+        f"{n}s": w("sub", f"{n}_3", f"{n}_1"),
+        f"{n}0": w("fma", "four", w("sub", f"{n}_0", f"{n}_2"), f"{n}r"),
+        f"{n}1": w("add", f"{n}p", f"{n}q"),
+        f"{n}2": w("sub", f"{n}p", f"{n}q"),
+        f"{n}3": w("fma", "two", f"{n}s", f"{n}r"),
+        f"{n}4": w("fma", "m2", f"{n}s", f"{n}r"),
+        f"{n}5": w("fma", "m4", f"{n}s", w("sub", f"{n}_5", f"{n}_3")),
+    }
+    return lines + [f"{vec} {name} = {text};" for name, text in terms.items()]
+
+
 def _tiles(isa: Isa, packed: Packed) -> list[str]:
-    """A few tiles from their transformed inputs to pooled features."""
+    """A few tiles from their transformed inputs to pooled features.
+
+    Of a value's name, L and R are its output in the row, and then come its tile and its vector. The
+    way back down the columns is A of F(4,3).
+    """
     w = isa.word
-    each = [f"{t}_{v}" for t in range(isa.tiles) for v in range(LANES // isa.width)]
-    names = [f"y{i}{j}_{at}" for i in range(4) for j in _COLUMNS for at in each]
+    spots = [f"{t}_{v}" for t in range(isa.tiles) for v in range(isa.vectors)]
+    ends = [f"{side}{spot}" for side in "LR" for spot in spots]
     numbers = (("two", "2"), ("four", "4"), ("eight", "8"))
     lines = [f"const {isa.vec} {name} = {w('splat', f'&lenet_{n}')};" for name, n in numbers]
-    lines.append(f"{isa.vec} {', '.join(names)};")
-    for j in _COLUMNS:
-        for first in range(0, len(_PAIRS), isa.pairs):
-            pairs = _PAIRS[first : first + isa.pairs]
-            lines += ["{", *indent(_products(isa, packed, sorted(sum(pairs, ())), j))]
-            for at in each:
-                for pair in pairs:
-                    lines += indent(_back(isa, pair, [f"y{i}{j}_{at}" for i in range(4)], at))
-            lines.append("}")
-    for t in range(isa.tiles):
-        for v in range(LANES // isa.width):
-            at = f"{t}_{v}"
-            ends = []
-            for i in range(4):
-                y = [f"y{i}{j}_{at}" for j in _COLUMNS]
-                left = w("add2", w("add", y[0], y[1]), y[2])
-                right = w("sub2", w("sub", y[1], y[2]), y[3])
-                ends.append(w("max", left, right))
-            for half in (0, 1):
-                best = w("max", ends[2 * half], ends[2 * half + 1])
-                best = w("add", best, w("load", f"lenet_conv2_bias[b] + {v * isa.width}"))
-                pixel = f"({TILES * half} + g + {t}) * {packed.blocks * LANES}"
-                target = f"features + {pixel} + 16 * b + {v * isa.width}"
-                lines.append(w("store", target, w("max", w("zero"), best)) + ";")
-    return lines
+
+    def define(**texts: str) -> None:
+        """One value for each of `ends`, which @ stands for in its text."""
+        for name, text in texts.items():
+            lines.extend(f"const {isa.vec} {name}{end} = {text.replace('@', end)};" for end in ends)
+
+    def row(i: int) -> None:
+        lines.extend(_row(isa, packed, i, spots))
+
+    row(1)
+    row(2)
+    define(s=w("add", "n1@", "n2@"), d=w("sub", "n1@", "n2@"))
+    row(0)
+    define(y0=w("add", "s@", "n0@"))
+    row(5)
+    define(y5=w("add", "d@", "n5@"))
+    row(3)
+    row(4)
+    define(u=w("add", "n3@", "n4@"), e=w("sub", "n3@", "n4@"))
+    define(o0=w("add", "y0@", "u@"), o1=w("fma", "two", "e@", "d@"))
+    define(o2=w("fma", "four", "u@", "s@"), o3=w("fma", "eight", "e@", "y5@"))
+    return lines + _pooled(isa, packed, 0, ("o0", "o1")) + _pooled(isa, packed, 1, ("o2", "o3"))
 
 
-def _back(isa: Isa, pair: tuple[int, int], y: list[str], at: str) -> list[str]:
-    """What a pair of rows of products adds to the four rows of outputs `y`; A of F(4,3)."""
-    w = isa.word
-    m, n = (f"m{i}_{at}" for i in pair)
-    if pair == (1, 2):
-        return [
-            f"{y[0]} = {w('add', m, n)};",
-            f"{y[1]} = {w('sub2', m, n)};",
-            f"{y[2]} = {y[0]};",
-            f"{y[3]} = {y[1]};",
-        ]
-    if pair == (3, 4):
-        return [
-            f"const {isa.vec} sum{at} = {w('add', m, n)}, difference{at} = {w('sub', m, n)};",
-            f"{y[0]} = {w('add', y[0], f'sum{at}')};",
-            f"{y[1]} = {w('fma', 'two', f'difference{at}', y[1])};",
-            f"{y[2]} = {w('fma', 'four', f'sum{at}', y[2])};",
-            f"{y[3]} = {w('fma', 'eight', f'difference{at}', y[3])};",
-        ]
-    return [f"{y[0]} = {w('add', y[0], m)};", f"{y[3]} = {w('add', y[3], n)};"]
+def _row(isa: Isa, packed: Packed, i: int, spots: list[str]) -> list[str]:
+    """Row `i` of the products, summed over the channels, and back along the row: nI of both
+    outputs, m1 + m2 + m0 and m1 - m2 + m3."""
+    w, order, lines = isa.word, (1, 2, 0, 3), []
+    names = ", ".join(f"n{i}{side}{spot}" for side in "LR" for spot in spots)
+    for first in range(0, 4, isa.columns):
+        columns = order[first : first + isa.columns]
+        sums = [f"m{j}_{spot} = {w('zero')}" for j in columns for spot in spots]
+        lines += [f"{isa.vec} {', '.join(sums)};", *_products(isa, packed, i, columns)]
+        if 2 in columns:
+            for spot in spots:
+                lines.append(f"n{i}L{spot} = {w('add', f'm1_{spot}', f'm2_{spot}')};")
+                lines.append(f"n{i}R{spot} = {w('sub', f'm1_{spot}', f'm2_{spot}')};")
+        for j, side in ((0, "L"), (3, "R")):
+            if j in columns:
+                ends = [(f"n{i}{side}{spot}", f"m{j}_{spot}") for spot in spots]
+                lines += [f"{n} = {w('add', n, m)};" for n, m in ends]
+    return [f"{isa.vec} {names};", "{", *indent(lines), "}"]
 
 
-def _products(isa: Isa, packed: Packed, rows: list[int], j: int) -> list[str]:
-    """Sums over the channels at column `j` of the 6x4 positions, in ``mI_TILE_VECTOR``."""
-    w, vectors, tiles = isa.word, range(LANES // isa.width), range(isa.tiles)
-    lines = []
-    for i in rows:
-        for t in tiles:
-            for v in vectors:
-                lines.append(f"{isa.vec} m{i}_{t}_{v} = {w('zero')};")
-    lines += [
+def _products(isa: Isa, packed: Packed, i: int, columns: tuple[int, ...]) -> list[str]:
+    """The products at some columns of row `i`, added up over the channels."""
+    w, lines = isa.word, []
+    for j in columns:
+        for v in range(isa.vectors):
+            at = f"w + {(4 * i + j) * LANES + v * isa.width}"
+            lines += [f"{isa.vec} w{j}_{v} = {w('load', at)};", f"{w('keep', f'w{j}_{v}')};"]
+        if isa.by_lane:
+            lines.append(f"const {isa.vec} x{j} = {w('load', f'q + {(4 * i + j) * 8}')};")
+        for t, v in itertools.product(range(isa.tiles), range(isa.vectors)):
+            total, weight = f"m{j}_{t}_{v}", f"w{j}_{v}"
+            if isa.by_lane:
+                product = w("fma_lane", f"x{j}", str(t), weight, total)
+            else:
+                product = w("fma", w("splat", f"q + {(4 * i + j) * 8 + t}"), weight, total)
+            lines.append(f"{total} = {product};")
+    return [
         f"for (int k = 0; k < {packed.channels}; k++) {{",
         f"    const float *const q = tiles + k * {POSITIONS * 8} + g;",
-        "    const float *const w = lenet_conv2[b][k][0];",
+        "    const float *const w = lenet_conv2[b][k][0] + v;",
+        *indent(lines),
+        "}",
     ]
-    for i in rows:
-        for v in vectors:
-            at = f"w + {(4 * i + j) * LANES + v * isa.width}"
-            lines += [
-                f"    {isa.vec} w{i}_{v} = {w('load', at)};",
-                f"    {w('keep', f'w{i}_{v}')};",
-            ]
-        if isa.by_lane:
-            lines.append(f"    const {isa.vec} x{i} = {w('load', f'q + {(4 * i + j) * 8}')};")
-        for t in tiles:
-            for v in vectors:
-                m = f"m{i}_{t}_{v}"
-                x = w("splat", f"q + {(4 * i + j) * 8 + t}")
-                product = (
-                    w("fma_lane", f"x{i}", str(t), f"w{i}_{v}", m)
-                    if isa.by_lane
-                    else w("fma", x, f"w{i}_{v}", m)
-                )
-                lines.append(f"    {m} = {product};")
-    return [*lines, "}"]
+
+
+def _pooled(isa: Isa, packed: Packed, half: int, rows: tuple[str, str]) -> list[str]:
+    """A row of pooling windows, of two rows of outputs, with their bias, after ReLU."""
+    w, lines = isa.word, []
+    for t, v in itertools.product(range(isa.tiles), range(isa.vectors)):
+        best = [w("max", f"{row}L{t}_{v}", f"{row}R{t}_{v}") for row in rows]
+        bias = w("load", f"lenet_conv2_bias[b] + v + {v * isa.width}")
+        value = w("max", w("zero"), w("add", w("max", *best), bias))
+        pixel = f"({TILES * half} + g + {t}) * {packed.blocks * LANES}"
+        target = f"features + {pixel} + 16 * b + v + {v * isa.width}"
+        lines.append(w("store", target, value) + ";")
+    return lines

@@ -44,19 +44,21 @@ class Isa(Level):
 
     Attributes:
         width: floats in a vector.
-        half: the prefix of the words for eight lanes, or for `width` where that is less.
         tiles: Winograd tiles of a row that conv2 computes at once.
-        pairs: pairs of rows, of a tile's three, that conv2 computes at once.
+        vectors: of a tile's 16 output channels, the vectors that conv2 computes at once.
+        columns: of the four products of a tile's row, those that conv2 computes at once.
         accumulators: vectors that a dense layer sums at once.
         by_lane: whether a product takes one lane of a vector, so that splats need no load.
+        lanewise: whether no word moves values from lane to lane.
     """
 
     width: int
-    half: str
     tiles: int
-    pairs: int
+    vectors: int
+    columns: int
     accumulators: int
     by_lane: bool = False
+    lanewise: bool = False
 
     def word(self, name: str, *arguments: str) -> str:
         """A call of one word."""
@@ -87,9 +89,9 @@ V4 = Isa(
     comment="AVX-512: 32 registers of 16 floats",
     features=("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", *_V3_FEATURES),
     width=16,
-    half="v4h",
-    tiles=3,
-    pairs=3,
+    tiles=6,
+    vectors=1,
+    columns=4,
     accumulators=16,
     machine="x86_64",
 )
@@ -99,9 +101,9 @@ V3 = Isa(
     comment="AVX2 and FMA: 16 registers of 8 floats",
     features=_V3_FEATURES,
     width=8,
-    half="v3",
     tiles=3,
-    pairs=1,
+    vectors=2,
+    columns=2,
     accumulators=15,
     machine="x86_64",
 )
@@ -111,9 +113,9 @@ NEON = Isa(
     comment="64-bit ARM: 32 registers of four floats",
     features=(),
     width=4,
-    half="neon",
     tiles=3,
-    pairs=1,
+    vectors=4,
+    columns=2,
     accumulators=15,
     by_lane=True,
     machine="aarch64",
@@ -124,9 +126,9 @@ BASE = Isa(
     comment="everything else: four floats, SSE2 or NEON where the compiler has vectors",
     features=(),
     width=4,
-    half="base",
-    tiles=2,
-    pairs=1,
+    tiles=3,
+    vectors=2,
+    columns=2,
     accumulators=10,
 )
 # Sixteen lanes, of which `wasm_lanes` runs a register's at a time.
@@ -136,13 +138,16 @@ WASM = Isa(
     comment="WebAssembly: lanes of a register at a time",
     features=(),
     width=16,
-    half="wasmh",
     tiles=1,
-    pairs=1,
+    vectors=1,
+    columns=4,
     accumulators=8,
+    lanewise=True,
 )
 # For networks of other layers than LeNet's.
-WASM_MEMBER = dataclasses.replace(BASE, title="wasm", tiles=1, accumulators=6)
+WASM_MEMBER = dataclasses.replace(
+    BASE, title="wasm", tiles=1, vectors=4, columns=2, accumulators=6
+)
 # VDPBF16PS multiplies two pairs of bfloat16 and adds the products to a float32 sum, in one cycle on
 # Zen 4, as an FMA of one pair does. Each pair of inputs is rounded to nearest even before it is
 # used, and skipped where both are zero. Half the bytes of weights then come from the cache, for

@@ -14,16 +14,16 @@ from lenet_export.formats.native.assembly import Program
 from lenet_export.formats.native.isa import WASM
 from lenet_export.formats.native.pack import LANES
 
-_HEAD = re.compile(r"^static (?:inline )? void wasm_([a-z]+)(\d*)\(([^{}]*)\)\n\{", re.MULTILINE)
+_HEAD = re.compile(r"^static (?:inline |LENET_APART )? void wasm_([a-z]+)(\d*)\(([^{}]*)\)\n\{", re.MULTILINE)
 _LAST = "    if (!wasm_all_columns)\n        return; /* until conv1 has been through all lanes */\n"
 _COLUMNS = f"        wasm_all_columns = lane + WASM_WIDTH == {LANES};\n"
-# Of each kind of function: what stands before the loop over its lanes and in it, how many lanes
-# there are, and which variable counts them.
+# Of each kind of function: what stands before the loop over its lanes and in it, and how many lanes
+# there are.
 _KINDS = {
-    "transform": (_LAST, "", LANES // 2, "wasmh_lane"),
-    "conv": (_LAST, "", LANES, "wasm_lane"),
-    "features": ("", _COLUMNS, LANES, "wasm_lane"),
-    "dense": ("", "", LANES, "wasm_lane"),
+    "transform": (_LAST, "", LANES // 2),
+    "conv": (_LAST, "", LANES),
+    "features": ("", _COLUMNS, LANES),
+    "dense": ("", "", LANES),
 }
 
 
@@ -36,13 +36,12 @@ def looped(program: Program) -> Program:
 def _loop(head: re.Match[str]) -> str:
     """A function that loops, and the head of the one that it calls."""
     kind, number, parameters = head.groups()
-    before, inside, lanes, counter = _KINDS[kind]
+    before, inside, lanes = _KINDS[kind]
     words = {
         "NAME": kind + number,
         "PARAMETERS": parameters,
         "BEFORE": before,
         "LANES": str(lanes),
-        "COUNTER": counter,
         "INSIDE": inside,
         "ARGUMENTS": ", ".join(re.findall(r"(\w+)(?:,|$)", parameters)),
     }

@@ -47,8 +47,6 @@ static inline base_vec base_load(const float *p)
 static inline void base_store(float *p, base_vec a) { memcpy(p, &a, sizeof a); }
 static const float base_zeros[4] = {0, 0, 0, 0};
 #define base_zero() base_load(base_zeros)
-#define base_add2(a, b) base_add(a, b)
-#define base_sub2(a, b) base_sub(a, b)
 #define base_keep(a) ((void)(a))
 static inline uint16_t base_nonzero(const float *p)
 {

@@ -8,8 +8,6 @@ typedef float32x4_t neon_vec;
 #define neon_mul(a, b) vmulq_f32(a, b)
 #define neon_fma(a, b, c) vfmaq_f32(c, a, b)
 #define neon_fma_lane(a, lane, b, c) vfmaq_laneq_f32(c, b, a, lane)
-#define neon_add2(a, b) vaddq_f32(a, b)
-#define neon_sub2(a, b) vsubq_f32(a, b)
 #define neon_keep(a) __asm__("" : "+w"(a))
 
 /* As x86 has it: the second, where either is NaN. */

@@ -8,8 +8,6 @@ typedef __m256 v3_vec;
 #define v3_mul(a, b) _mm256_mul_ps(a, b)
 #define v3_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define v3_max(a, b) _mm256_max_ps(a, b)
-#define v3_add2(a, b) _mm256_add_ps(a, b)
-#define v3_sub2(a, b) _mm256_sub_ps(a, b)
 #define v3_keep(a) __asm__("" : "+x"(a))
 #define v3_nonzero8(p) \
     _mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(p), _mm256_setzero_ps(), _CMP_NEQ_UQ))

@@ -2,7 +2,7 @@
  * many as the engine's registers have: four with SIMD, or one. That keeps the code small. Of a
  * function NAME_lanes, NAME runs all lanes in turn; which, words are told by these. An instance of a
  * module has one thread. */
-static size_t wasm_lane, wasmh_lane;
+static size_t wasm_lane;
 static int wasm_all_columns; /* whether conv1 has done all others of the row by now */
 
 #if defined(__wasm_simd128__)
@@ -75,16 +75,7 @@ static inline float wasm_fma(float a, float b, float c)
 #define wasm_add(a, b) ((a) + (b))
 #define wasm_sub(a, b) ((a) - (b))
 #define wasm_mul(a, b) ((a) * (b))
-#define wasm_add2(a, b) wasm_add(a, b)
-#define wasm_sub2(a, b) wasm_sub(a, b)
 #define wasm_keep(a) ((void)(a))
-typedef wasm_vec wasmh_vec; /* of eight lanes */
-#define wasmh_load(p) wasm_at((p) + wasmh_lane)
-#define wasmh_store(p, a) wasm_put((p) + wasmh_lane, a)
-#define wasmh_splat(p) wasm_every(p)
-#define wasmh_add(a, b) wasm_add(a, b)
-#define wasmh_sub(a, b) wasm_sub(a, b)
-#define wasmh_fma(a, b, c) wasm_fma(a, b, c)
 static inline uint16_t wasm_nonzero(const float *p)
 {
     unsigned bits = 0;
