@@ -145,9 +145,7 @@ WASM = Isa(
     lanewise=True,
 )
 # For networks of other layers than LeNet's.
-WASM_MEMBER = dataclasses.replace(
-    BASE, title="wasm", tiles=1, vectors=4, columns=2, accumulators=6
-)
+WASM_MEMBER = dataclasses.replace(BASE, title="wasm", tiles=1, vectors=4, columns=2, accumulators=6)
 # VDPBF16PS multiplies two pairs of bfloat16 and adds the products to a float32 sum, in one cycle on
 # Zen 4, as an FMA of one pair does. Each pair of inputs is rounded to nearest even before it is
 # used, and skipped where both are zero. Half the bytes of weights then come from the cache, for

@@ -14,7 +14,9 @@ from lenet_export.formats.native.assembly import Program
 from lenet_export.formats.native.isa import WASM
 from lenet_export.formats.native.pack import LANES
 
-_HEAD = re.compile(r"^static (?:inline |LENET_APART )? void wasm_([a-z]+)(\d*)\(([^{}]*)\)\n\{", re.MULTILINE)
+_HEAD = re.compile(
+    r"^static (?:inline |LENET_APART )? void wasm_([a-z]+)(\d*)\(([^{}]*)\)\n\{", re.MULTILINE
+)
 _LAST = "    if (!wasm_all_columns)\n        return; /* until conv1 has been through all lanes */\n"
 _COLUMNS = f"        wasm_all_columns = lane + WASM_WIDTH == {LANES};\n"
 # Of each kind of function: what stands before the loop over its lanes and in it, and how many lanes
