@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import lenet_runtime
 from lenet_bench.field import EAGER, Contender, Field, Network
+from lenet_bench.harness import require_timed
 from lenet_bench.report import engine_name
 from lenet_deploy.cache import default_artifact
 from lenet_runtime import cuda, devices
@@ -115,11 +116,7 @@ def _add(field: Field, path: Path, request: Request, stack: ExitStack, step: Ste
         _add_file(field, path, request, stack, step)
         return
     manifest = Artifact.open(path).manifest
-    if manifest.requirements.target == "cortex-m":
-        raise BackendUnavailable(
-            f"{path}: the time that a microcontroller's code takes here says nothing of one; "
-            "python -m benchmarks.microcontroller counts its instructions"
-        )
+    require_timed(manifest)
     kind = manifest.format
     able = backends_of(kind, request.device)
     if not able:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_bench.result import LatencyResult
-from lenet_runtime.errors import InputError, expected_one_of
+from lenet_runtime.artifact import Manifest
+from lenet_runtime.errors import BackendUnavailable, InputError, expected_one_of
 
 Engine = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 Images = NDArray[np.float32]
@@ -108,6 +109,15 @@ def measure(  # noqa: PLR0917  named by its callers
         if stop():
             break
     return results
+
+
+def require_timed(manifest: Manifest) -> None:
+    """Raise `BackendUnavailable` for code whose time on this machine says nothing of its own."""
+    if manifest.requirements.target == "cortex-m":
+        raise BackendUnavailable(
+            "the time that a microcontroller's code takes here says nothing of one; "
+            "python -m benchmarks.microcontroller counts its instructions"
+        )
 
 
 def make_inputs(batch_size: int, settings: Settings) -> list[Images]:

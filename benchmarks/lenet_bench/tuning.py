@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from lenet_bench.harness import Engine
+from lenet_bench.harness import Engine, require_timed
 from lenet_bench.result import LatencyResult
 from lenet_runtime.artifact import Artifact
 from lenet_runtime.backends import BACKENDS, backends_of
@@ -74,6 +74,7 @@ def tune(
                     artifact = Artifact.open(path)
                     if name not in backends_of(artifact.manifest.format, device):
                         continue
+                    require_timed(artifact.manifest)
                     if artifact.manifest.batch_size is not None:
                         raise InputError("a static batch cannot serve every call")
                     if artifact.manifest.precision != precision:

@@ -105,7 +105,7 @@ def _cmsis_nn_f32(sources: Path) -> Participant:
 
 
 def _tflm(sources: Path) -> Participant:
-    """TensorFlow Lite Micro with Arm's kernels: its core at ``-Os``, as in its own Makefile."""
+    """TensorFlow Lite Micro with Arm's kernels, at the levels of its own Makefile."""
     lite = sources / "tflite-micro/tensorflow/lite"
     files = (
         path
@@ -120,7 +120,7 @@ def _tflm(sources: Path) -> Participant:
     return Participant(
         "tflm", "TensorFlow Lite Micro, CMSIS-NN kernels", "int8",
         (HERE / "peers/tflm.cc", *kernels), folders,
-        _TFLM_FLAGS, (core, _arm(sources)), logits="int8_t",
+        _TFLM_FLAGS, (core, _arm(sources)), ("-O2",), "int8_t",
     )  # fmt: skip
 
 

@@ -14,7 +14,9 @@ from lenet_deploy.cli.console import (
 )
 from lenet_deploy.cli.words import next_command
 from lenet_runtime.artifact import Artifact, trust
+from lenet_runtime.artifact.requirements import this_platform
 from lenet_runtime.backends import kinds_of
+from lenet_runtime.formats import TARGETS
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.parity import NOISE
 
@@ -132,7 +134,12 @@ def _say_next(results: list[Result], ctx: Any) -> None:
                 ctx, "verify", result.path, "--trust", "--record", *_on(result, ctx)
             )
             note(f"{path} is not proven and will not load; where there is a GPU: {plain(command)}")
-    proven = [r for r in results if not r.file and r.artifact.manifest.parity.ok]
+        elif not _loads_here(result):
+            machine = TARGETS[result.artifact.manifest.requirements.target].machine
+            note(f"{path} is for {machine}, and does not load here")
+    proven = [
+        r for r in results if not r.file and r.artifact.manifest.parity.ok and _loads_here(r)
+    ]
     if not proven:
         return
     first, paths = proven[0], [result.path for result in proven]
@@ -147,6 +154,10 @@ def _say_next(results: list[Result], ctx: Any) -> None:
     if len(proven) > 1:
         commands.append(next_command(ctx, "tune", first.path.parent, *all_trusted, *on))
     say_next(*commands)
+
+
+def _loads_here(result: Result) -> bool:
+    return result.artifact.manifest.requirements.platform in (None, this_platform())
 
 
 def _on(result: Result, ctx: Any) -> list[str]:

@@ -145,7 +145,11 @@ def _print(artifact: Artifact, report: dict[str, Any]) -> None:
     if unlisted := report["unlisted"]:
         table.add_row("not listed", f"{plain(' '.join(unlisted))} [dim](never read)[/]")
     table.add_row("requirements", _pairs(dataclasses.asdict(manifest.requirements)))
-    table.add_row("made by", _pairs(manifest.tools))
+    cores = {name: size for name, size in manifest.tools.items() if name.startswith("cortex-m")}
+    tools = {name: text for name, text in manifest.tools.items() if name not in cores}
+    table.add_row("made by", _pairs(tools))
+    for core, size in cores.items():
+        table.add_row(f"on {core}", plain(size))
     table.add_row("weights", plain(manifest.weights_sha256))
     table.add_row("parity", _parity(manifest.parity))
     if graph := report["graph"]:

@@ -136,7 +136,8 @@ def _whose(option: str) -> str:
     for own, names in options().items():
         if own.name == option:
             have = "format has" if len(names) == 1 else "formats have"
-            return f"{own.flag}: only the {' and '.join(names)} {have} one; "
+            every = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+            return f"{own.flag}: only the {every} {have} one; "
     return ""
 
 

@@ -56,7 +56,6 @@ def load(
         BackendUnavailable: the engine, the device or a CPU extension is not here.
         InputError: an argument is wrong.
         ParityError: the self-test failed.
-        DeployWarning: (a warning) int8 has no fast kernels for this CPU.
     """
     _check_arguments(threads, trust=trust, unproven=unproven)
     if backend == "fastest" and not isinstance(path, Artifact):

@@ -79,6 +79,7 @@ def test_without_any_engine_it_says_what_to_install():
     report = json.loads(done.stdout)
     assert report["backends"].pop("native on cpu")["available"]  # it comes with lenet-deploy
     report["backends"].pop("fused-cuda on cuda")  # so does this, and needs a driver alone
+    node = report["backends"].pop("node on cpu")["available"]  # and this, which needs Node
     for state in (*report["formats"].values(), *report["backends"].values()):
         assert not state["available"]
         assert state["reason"].count("pip install ") == 1
@@ -86,7 +87,7 @@ def test_without_any_engine_it_says_what_to_install():
     text = flat(run_alone("doctor", without=ENGINES).stdout)
     assert text.count("[export]'") >= 3
     assert text.count("[cpu]'") >= 1
-    assert text.split("CPU")[0].count("yes") == 1  # native
+    assert text.split("CPU")[0].count("yes") == 1 + node  # and native
 
 
 def test_a_format_that_nothing_can_prove_is_unavailable(monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from cli_helper import assert_fits, run, set_columns
-from every_format import ON_CPU
+from every_format import NET_LIKE, ON_CPU
 from samples import eager, noise, snapshot
 
 import lenet_runtime
@@ -133,7 +133,7 @@ def test_all_goes_on_after_a_failure_and_its_code_wins(export, monkeypatch):
     monkeypatch.setattr(torch_compile, "build", raising(ParityError("it differs [by design]")))
     result = export("--json", format="all", code=3)
     document = json.loads(result.stdout)
-    assert [row["format"] for row in document["artifacts"]] == ["torchscript", "native"]
+    assert [row["format"] for row in document["artifacts"]] == ["torchscript", *NET_LIKE]
     assert [row["format"] for row in document["failed"]] == ["onnx", "torch-compile"]
     assert "error: it differs [by design]" in result.stderr
     assert "onnx: pip install 'x[y]'" in result.stderr

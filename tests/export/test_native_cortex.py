@@ -1,19 +1,22 @@
 """--target cortex-m: integers in NumPy, the host's own logits, and a Cortex-M4 under QEMU."""
 
+import re
+
 import int8_reference
-import microcontroller
 import numpy as np
 import pytest
-from microcontroller import Host
+from cli_helper import run
 from native_c import calibration, other_net
 from samples import digits, eager, raw_digits
 from torch import nn
 
+import microcontroller
 from lenet_export.network import layers, quantize
 from lenet_runtime import load
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.preprocess import Preprocessing, normalise
 from lenet_runtime.parity import TOLERANCES, compare
+from microcontroller import Host
 
 
 def quantized_of(module):
@@ -105,6 +108,24 @@ def test_the_artifact_refuses_what_is_no_image_of_pixels(session):
     images[1, 0, 0, 3] = np.nan
     with pytest.raises(InputError, match="NaN"):
         session.run(images)
+
+
+def test_inspect_says_what_it_takes_of_each_core(session):
+    microcontroller.need_machine()
+    text = run("inspect", session.artifact.path).stdout
+    for core in microcontroller.MACHINES:
+        assert re.search(rf"on {core} .* \d{{5}} bytes of flash, \d{{4}} of RAM", text)
+
+
+def test_bench_refuses_to_time_it_here(session):
+    done = run("bench", session.artifact.path, code=4)
+    assert "says nothing of one; python -m benchmarks.microcontroller" in done.stderr
+
+
+def test_two_networks_fit_one_program(net):
+    files = microcontroller.sources(net, prefix="digits")
+    assert "lenet_" not in files["lenet.c"].replace("lenet_deploy", "")
+    assert "int digits_classify(" in files["lenet.h"]
 
 
 def test_a_cortex_m4_answers_the_same(files, host, pixels):

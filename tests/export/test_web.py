@@ -124,7 +124,9 @@ def test_what_predict_takes_answers_as_python_does(told, exported):
 
 def test_a_missing_tool_is_named_with_the_command(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BackendUnavailable, match="found no clang; install them .*apt install clan"):
+    with pytest.raises(
+        BackendUnavailable, match=r"found no clang; install them .*apt install clang"
+    ):
         wasm_compiler.find()
 
 
@@ -135,7 +137,8 @@ def test_an_old_clang_leaves_relaxed_simd_out(version, relaxed):
 
 
 def test_the_newest_clang_with_a_linker_is_taken(monkeypatch):
-    here = {"clang": "14.0.6", "wasm-ld": "", "clang-19": "19.1.7", "wasm-ld-19": "", "clang-20": ""}
+    here = {"clang": "14.0.6", "wasm-ld": "", "clang-19": "19.1.7", "wasm-ld-19": ""}
+    here["clang-20"] = "20.1.0"
     monkeypatch.setattr(shutil, "which", lambda name: name if name in here else None)
     monkeypatch.setattr(compiler, "asked", lambda c: compiler.Compiler(c, here[c[0]]))
     assert wasm_compiler.find().linker == "wasm-ld-19"

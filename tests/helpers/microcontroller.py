@@ -13,7 +13,8 @@ from native_c import FLAGS, WARNINGS, any_compiler, new_folder, request, shell, 
 
 from lenet_export.formats.native.cortex import CORES, CROSS_COMPILER, generate
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "microcontroller"
+HERE = Path(__file__).parent
+EXAMPLE = HERE.parents[1] / "examples" / "microcontroller"
 # The machines of QEMU that have these cores, and their linker scripts.
 MACHINES = {
     "cortex-m0": ("microbit", "microbit.ld"),
@@ -96,8 +97,9 @@ def run(files, core, pixels, seconds=120):
     compiler = [CROSS_COMPILER, *CORES[core].split(), "-mthumb", "-O2", "-std=c11"]
     shell(*compiler, *_WARNINGS, "-c", "lenet.c", cwd=folder)
     shell(
-        *compiler, "-nostartfiles", "--specs=nano.specs", "-I.", f"-L{EXAMPLE}", f"-T{script}",
-        "lenet.o", EXAMPLE / "main.c", EXAMPLE / "startup.c", "-o", "program.elf", cwd=folder,
+        *compiler, "-nostartfiles", "--specs=nano.specs", "-I.", f"-I{EXAMPLE}",
+        f"-L{EXAMPLE}", f"-T{script}", "lenet.o", HERE / "microcontroller.c", EXAMPLE / "startup.c",
+        "-o", "program.elf", cwd=folder,
     )  # fmt: skip
     size = shell("arm-none-eabi-size", "lenet.o", cwd=folder).split()
     done = subprocess.run(

@@ -131,7 +131,7 @@ def test_another_node_is_unavailable(tmp_path, monkeypatch, text, message):
 
 def test_no_node_is_unavailable(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BackendUnavailable, match=r"found none; install Node.js.*apt install nodejs"):
+    with pytest.raises(BackendUnavailable, match=r"found none; install Node.*apt install nodejs"):
         BACKENDS["node"].probe("cpu")
 
 

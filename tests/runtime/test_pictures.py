@@ -136,3 +136,12 @@ def test_what_is_doubtful_about_pictures_is_said():
     assert pixels.shape == (2, 28, 28)
     assert [len(doubts) for doubts in warnings] == [1, 0]
     assert "2 shapes of a digit's size" in warnings[0][0]
+
+
+@pytest.mark.parametrize("turn", [False, True])
+@pytest.mark.parametrize(("length", "side"), [(1000, 30), (500, 26)])
+def test_a_digit_on_a_narrow_strip_is_read(length, side, turn):
+    """Its border is narrower than the steps of the grid that the paper is fitted to."""
+    strip = rendered(1, (length, side), side - 4, (length // 2, 2))
+    pixels = mnist_style(strip.transpose(Image.Transpose.ROTATE_90) if turn else strip).pixels
+    assert_like(np.rot90(pixels, -1) if turn else pixels, 1, 0.75)

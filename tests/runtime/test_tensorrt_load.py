@@ -243,4 +243,4 @@ def test_the_flags_are_of_this_format_alone(tmp_path, flag):
 
 def test_calibration_digits_are_for_two_formats(tmp_path):
     result = run("export", "-f", "onnx", "-o", tmp_path, "--calibration-dir", tmp_path, code=2)
-    assert "only the native and tensorrt formats have one" in result.stderr
+    assert "only the native, web and tensorrt formats have one" in result.stderr

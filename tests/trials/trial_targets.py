@@ -24,24 +24,30 @@ import pytest
 from native_c import FLAGS, levels_here, need, new_folder, request, seeded, shell
 from torch import nn
 
+import lenet_export
+import lenet_runtime
 from lenet_deploy.training import mnist
 from lenet_deploy.training.checkpoint import load_checkpoint
-from lenet_export.formats.native import generate
+from lenet_export.formats.native import build, generate
 from lenet_export.formats.native.assembly import text
 from lenet_export.proof import mnist_batch
+from lenet_runtime.digest import logits_sha256
+from lenet_runtime.errors import BackendUnavailable
 from lenet_runtime.images.digits import load_digits
 from lenet_runtime.images.preprocess import Preprocessing
+from lenet_runtime.session import Session
 
 ARM = {
     "gcc": ("aarch64-linux-gnu-gcc",),
     "clang": ("clang", "--target=aarch64-linux-gnu"),
 }
+OLD_ARM = "neon, Cortex-A53"
 PLUGIN = Path(__file__).parents[2] / "benchmarks" / "microcontroller" / "count.c"
 # What computes it here: the level that is generated, more flags, and what QEMU is told.
 SECTIONS = {level: (level, (), ()) for level in levels_here()} | {
     "plain C": ("generic", ("-DLENET_PLAIN_C",), ()),
     "neon": ("x86-64-v4", (), ("qemu-aarch64", "-cpu", "max")),
-    "neon, Cortex-A53": ("x86-64-v4", (), ("qemu-aarch64", "-cpu", "cortex-a53")),
+    OLD_ARM: ("x86-64-v4", (), ("qemu-aarch64", "-cpu", "cortex-a53")),
     "generic on aarch64": ("generic", (), ("qemu-aarch64",)),
 }
 MEMBERS = {
@@ -109,10 +115,17 @@ def first(name):
     return images, np.frombuffer(answers(folder, command, images), np.float32)
 
 
-@pytest.mark.parametrize("name", MEMBERS)
-@pytest.mark.parametrize("section", SECTIONS)
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
-@pytest.mark.parametrize("level", ["-O1", "-O2"])
+CASES = [
+    (name, section, compiler, level)
+    for name in MEMBERS
+    for section in SECTIONS
+    for compiler in ARM
+    for level in (["-O1", "-O2"] if name == "fp32" else ["-O2"])
+    if name == "int8" or section != OLD_ARM  # else of the same code
+]
+
+
+@pytest.mark.parametrize(("name", "section", "compiler", "level"), CASES)
 def test_equal_to_the_bit(name, section, compiler, level):
     """NaN in the same places; its sign is each CPU's own."""
     images, expected = first(name)
@@ -121,6 +134,49 @@ def test_equal_to_the_bit(name, section, compiler, level):
     np.testing.assert_array_equal(found, expected)
     there = ~np.isnan(expected)
     np.testing.assert_array_equal(np.signbit(found)[there], np.signbit(expected)[there])
+
+
+# ---- artifacts
+
+
+@functools.cache
+def host(precision):
+    """An artifact for this machine."""
+    return lenet_export.export(
+        load_checkpoint(), "native", new_folder() / "host", precision=precision, batch_sizes=[1]
+    )
+
+
+def session_of(target, precision):
+    """A target's code as it runs here: in this process, in Node or under QEMU."""
+    if target == "aarch64":
+        own = request(load_checkpoint(), "", precision)
+        made = build(dataclasses.replace(own, options={"target": target}))
+        return Session(made.emulator(host(precision)), host(precision), "native")
+    kind, options = ("web", {}) if target == "web" else ("native", {"target": target})
+    artifact = lenet_export.export(
+        load_checkpoint(), kind, new_folder() / target, precision=precision, batch_sizes=[1],
+        **options,
+    )  # fmt: skip
+    return lenet_runtime.load(artifact)
+
+
+@pytest.mark.parametrize(
+    ("target", "precision"),
+    [
+        *(("aarch64", "fp32"), ("web", "fp32")),
+        *(("aarch64", "int8"), ("web", "int8"), ("cortex-m", "int8")),
+    ],
+)
+def test_one_digest_of_the_bundled_digits(target, precision):
+    """Microcontrollers' fp32 adds in an order of its own."""
+    try:
+        session = session_of(target, precision)
+    except BackendUnavailable as error:
+        pytest.skip(str(error))
+    digits = load_digits().images
+    with session, lenet_runtime.load(host(precision)) as expected:
+        assert logits_sha256(session, digits) == logits_sha256(expected, digits)
 
 
 # ---- the table

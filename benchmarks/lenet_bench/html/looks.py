@@ -34,6 +34,7 @@ BACKENDS = {
     "eager": ("ink", "circle"),
     "native": ("vermilion", "square"),
     "ort-cpu": ("blue", "triangle-up"),
+    "node": ("teal", "square"),
     "torchscript": ("green", "diamond"),
     "torch-compile": ("pink", "triangle-down"),
     "fused-cuda": ("amber", "square"),

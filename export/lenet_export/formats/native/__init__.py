@@ -6,8 +6,9 @@ instruction set offers and how its loops are tiled, `conv` and `dense` write the
 `fp32` adds the constants, `assembly` puts the C files of ``c/`` round them, and `compiler` makes
 the library. docs/native.md explains the result with a picture.
 
-For ``int8``, `int8_pack` orders the quantised network, `vnni` writes the kernels for CPUs with dot
-products of bytes, and `int8` adds the constants; ``c/int8.c`` has the kernels for all other CPUs.
+For ``int8``, `int8_pack` orders the quantised network, `int8_isa` says what each instruction set's
+dot products take, `int8_conv`, `int8_minimal` and `int8_dense` write the kernels, and `int8` adds
+the constants.
 
 For microcontrollers, `cortex` puts the parts of `cortex_int8` or `cortex_fp32` into ``c/cortex/``.
 """

@@ -41,7 +41,10 @@ WHOLE_REGISTERS = {"v4_tail.c": "", "v3_tail.c": ""}
 SOME_PIXELS = {"WHOLE": "LENET_PIXELS / 16 * 16"}
 _PREFIX = re.compile("[A-Za-z][A-Za-z0-9_]{,31}")
 # They begin other names here: those of kernels, and of Python.
-_TAKEN = ("avx2", "avxvnni", "base", "bf16", "none", "py", "pyinit", "v3", "v4", "vnni", "wasm")
+_TAKEN = (
+    *("avx2", "avxvnni", "base", "bf16", "neon", "neondot", "none", "py", "pyinit", "v3", "v4"),
+    *("vnni", "wasm"),
+)
 _INCLUDE = re.compile(r'^#include "(?!lenet\.[ch]")(.+)"\n', re.MULTILINE)
 
 

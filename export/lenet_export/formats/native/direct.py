@@ -207,8 +207,9 @@ def _pooled(isa: Isa, layer: Convolution, window: list[str], bias: str = "") -> 
     if bias and _averages_activated(layer):
         window = [activate(isa, layer.after[0], isa.word("add", value, bias)) for value in window]
     word = {"max": "larger", "average": "add"}.get(layer.pooling, "")
-    while len(window) > 1:
-        pairs = zip(window[::2], window[1::2], strict=True)
+    while len(window) > 1:  # down first, as where a register holds two columns
+        half = len(window) // 2
+        pairs = zip(window[:half], window[half:], strict=True)
         window = [isa.word(word, *pair) for pair in pairs]
     return window[0]
 

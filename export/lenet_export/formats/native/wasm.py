@@ -63,11 +63,12 @@ def build(request: Request) -> Build:
 
 def _emulate(request: Request, artifact: Artifact) -> Predictor:
     """``lenet.wasm`` in Node, as a ``web`` artifact of it would run."""
-    from lenet_export.formats import web
+    # In this function, since the package imports this module.
+    from lenet_export.formats.web.script import describe, script
 
     module = artifact.read(MODULE)
-    script = web.script(request, module).encode()
-    return Node(script, module, artifact.path / MODULE)
+    text = script(describe(request, module, maps(request)))
+    return Node(text.encode(), module, artifact.path / MODULE)
 
 
 def require() -> None:

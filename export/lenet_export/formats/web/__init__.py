@@ -7,21 +7,16 @@ modules of ``js/`` make the network's input of pictures; `modules` puts all of t
 
 import dataclasses
 import json
-import re
-from importlib.resources import files
 from typing import Any
 
 from lenet_export.formats.native import wasm
 from lenet_export.formats.web import page
-from lenet_export.formats.web.modules import bundle
+from lenet_export.formats.web.script import describe, read, script, scripts
 from lenet_export.request import Build, Request
 from lenet_runtime import __version__
 from lenet_runtime.formats import FORMATS
 
 WASM, MODULE, TYPES, PACKAGE, PAGE = FORMATS["web"].files
-_API = "export { fromRGBA, load, network };\n"
-# Whole lines of comments, which stay in our source.
-_COMMENT = re.compile(r"^[ \t]*(?:/\*\*(?:[^*]|\*(?!/))*\*/[ \t]*|//.*)?\n", re.MULTILINE)
 
 
 def build(request: Request) -> Build:
@@ -36,16 +31,15 @@ def build(request: Request) -> Build:
     """
     built = wasm.build(request)
     module = built.files[wasm.MODULE]
-    network = describe(request, module)
-    modules = scripts(network)
+    network = describe(request, module, wasm.maps(request))
     texts = {
-        MODULE: script(request, module),
-        TYPES: _read("lenet.d.ts"),
+        MODULE: script(network),
+        TYPES: read("lenet.d.ts"),
         PACKAGE: json.dumps(_package(request), indent=2) + "\n",
     }
     told = network | {"words": words(request), "shape": request.image_shape}
     content = {name: text.encode() for name, text in texts.items()}
-    content |= {WASM: module, PAGE: page.index(modules, module, told)}
+    content |= {WASM: module, PAGE: page.index(scripts(network), module, told)}
     requirements = dataclasses.replace(built.requirements, platform=None, target="host")
     return dataclasses.replace(built, files=content, requirements=requirements, emulator=None)
 
@@ -53,41 +47,6 @@ def build(request: Request) -> Build:
 def require() -> None:
     """Raise `BackendUnavailable` where there is no Clang or no wasm-ld."""
     wasm.require()
-
-
-def script(request: Request, module: bytes) -> str:
-    """``lenet.js`` for this ``lenet.wasm``: one ES module."""
-    return _COMMENT.sub("", bundle(scripts(describe(request, module)))) + _API
-
-
-def scripts(network: dict[str, Any]) -> dict[str, str]:
-    """The ES modules by file name, of a network that `describe` describes."""
-    folder = files(__name__) / "js"
-    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".js"))
-    texts = {name: _read(name) for name in names}
-    own = texts["lenet.js"].replace("VERSION", __version__, 1)
-    texts["lenet.js"] = own.replace("(NETWORK)", f"({json.dumps(network)})", 1)
-    return texts
-
-
-def describe(request: Request, module: bytes) -> dict[str, Any]:
-    """What ``lenet.js`` knows of its network; its types are in ``lenet.d.ts``."""
-    channels, height, width = request.image_shape
-    preprocessing = request.preprocessing
-    return {
-        "precision": request.precision,
-        "labels": list(request.labels),
-        "channels": channels,
-        "height": height,
-        "width": width,
-        "padding": preprocessing.padding,
-        "mean": preprocessing.mean,
-        "std": preprocessing.std,
-        "answers": request.output,
-        "weights": request.weights_sha256,
-        "bytes": len(module),
-        "maps": wasm.maps(request),
-    }
 
 
 def words(request: Request) -> str:
@@ -117,7 +76,3 @@ def _package(request: Request) -> dict[str, Any]:
         "sideEffects": False,
         "engines": {"node": ">=18"},
     }
-
-
-def _read(name: str) -> str:
-    return (files(__name__) / "js" / name).read_text(encoding="utf-8")

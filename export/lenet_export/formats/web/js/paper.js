@@ -6,7 +6,7 @@ import { medianFilter, resize } from "./pillow.js";
 /** The paper's level: a quadratic surface's coefficients, or null where a shadow lies across it.
  * @typedef {{coefficients: number[] | null, noise: number}} Paper */
 
-const BORDER = 0.08, GRID = 64, SMOOTH = 0.75, SHADE = 32, STEPS = 16, RIDGE = 1e-4;
+const BORDER = 0.08, GRID = 64, SMOOTH = 0.75, SHADE = 32, STEPS = 9, RIDGE = 1e-4;
 // The powers of x and of y in each of the surface's terms.
 const POWERS = [[0, 0], [1, 0], [0, 1], [2, 0], [1, 1], [0, 2]];
 
@@ -143,7 +143,7 @@ function fit(grid, view, paper) {
   if (Math.min(height, width) < 8 || known < 32) {
     return [median(known ? pick(view, paper) : view.slice()), 0, 0, 0, 0, 0];
   }
-  const levels = view.map((level, i) => paper[i] * roundEven(level * STEPS));
+  const levels = view.map((level, i) => paper[i] * roundEven(f32(level * STEPS)));
   const moments = momentsOf(grid, paper), right = momentsOf(grid, levels);
   const high = powersOf(height), wide = powersOf(width);
   return solve(POWERS.map(([x, y], i) => [

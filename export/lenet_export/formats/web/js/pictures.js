@@ -24,10 +24,10 @@ export const SIDE = 28;
 /** @param {import("./grey.js").Colours} colours @returns {DigitImage} */
 export function mnistStyle(colours) {
   const { data, width, height } = colours;
-  if (!(width > 0 && height > 0 && data.length === 4 * width * height)) {
+  if (!(width > 0 && height > 0 && data.byteLength === 4 * width * height && data.length === data.byteLength)) {
     throw new InputError(
-      `expected 4 bytes for each of ${width}x${height} pixels, found ${data.length}; ` +
-      "pass the data, width and height of one ImageData");
+      `expected 4 bytes for each of ${width}x${height} pixels, found ${data.length} values in ` +
+      `${data.byteLength} bytes; pass the data, width and height of one ImageData`);
   }
   if (width * height > MAX_PIXELS) {
     throw new InputError(

@@ -9,8 +9,13 @@
 
 #include "sizes.h"
 
-#if defined(__ARM_FEATURE_FMA)
-#define lenet_fma(a, b, sum) __builtin_fmaf(a, b, sum)
+#if defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && defined(__GNUC__)
+/* Not fmaf, of which Clang makes a call. */
+static inline float lenet_fma(float a, float b, float sum)
+{
+    __asm__("vfma.f32 %0, %1, %2" : "+t"(sum) : "t"(a), "t"(b));
+    return sum;
+}
 #else
 #define lenet_fma(a, b, sum) ((sum) + (a) * (b))
 #endif
@@ -184,18 +189,17 @@ static lenet_entry *lenet_features(const uint8_t *pixels, lenet_memory *work)
 
 /* Twelve sums of a dense layer; weights are [block of twelve outputs][input][output]. In assembly
  * where there is an FPU, because no compiler loads twelve floats by one instruction. */
-#if defined(__ARM_FP) && defined(__ARM_FEATURE_FMA) && defined(__thumb2__) && defined(__GNUC__)
+#if defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && defined(__GNUC__)
 #define LENET_ADD(n, w) "vfma.f32 s" n ", s12, s" w "\n"
 #define LENET_BIAS(n, w) "vadd.f32 s" n ", s" n ", s" w "\n"
 #define LENET_TWELVE(word) \
     word("0", "16") word("1", "17") word("2", "18") word("3", "19") word("4", "20") \
     word("5", "21") word("6", "22") word("7", "23") word("8", "24") word("9", "25") \
     word("10", "26") word("11", "27")
-static __attribute__((naked, noinline)) void lenet_dense(
-    const lenet_entry *list, const lenet_entry *end, const float *weights, const float *bias,
-    float *sums)
+LENET_NAKED void lenet_dense(LENET_IN const lenet_entry *list, LENET_IN const lenet_entry *end,
+                             LENET_IN const float *weights, LENET_IN const float *bias,
+                             LENET_IN float *sums)
 {
-    (void)list, (void)end, (void)weights, (void)bias, (void)sums;
     __asm__ volatile(
         "push {r4, r5}\n vpush {s16-s27}\n mov r4, #0\n vmov s0, r4\n"
         "vmov s1, r4\n vmov s2, r4\n vmov s3, r4\n vmov s4, r4\n vmov s5, r4\n vmov s6, r4\n"

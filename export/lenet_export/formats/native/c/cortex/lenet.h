@@ -14,6 +14,8 @@
  *     LABELS
  *
  * KERNELS
+ * Logits are floats in every precision, the very ones that lenet_run of the host answers in int8;
+ * their bits are computed on integers there, so that no floating-point library is linked.
  */
 #ifndef LENET_H
 #define LENET_H

@@ -94,15 +94,12 @@ static void lenet_conv1(lenet_memory *work, int y, int x)
     "vmladav" first ".s8 r8, q5, q0\n vmladav" first ".s8 r10, q5, q1\n" \
     "vmladav" first ".s8 r12, q5, q2\n vmladav" first ".s8 lr, q5, q3\n"
 #define LENET_LARGER(a, b) "cmp " a ", " b "\n it lt\n movlt " a ", " b "\n"
-#define LENET_TEXT(macro) LENET_QUOTED(macro)
-#define LENET_QUOTED(text) #text
 
 /* The largest of a pooling window's four sums of conv2, for each output. In assembly, because a sum
  * takes an even register, and there are eight. */
-static __attribute__((naked, noinline)) void lenet_conv2_sums(const int8_t *tile, const int8_t *w,
-                                                              int32_t *sums, int32_t *end)
+LENET_NAKED void lenet_conv2_sums(LENET_IN const int8_t *tile, LENET_IN const int8_t *w,
+                                  LENET_IN int32_t *sums, LENET_IN int32_t *end)
 {
-    (void)tile, (void)w, (void)sums, (void)end;
     __asm__ volatile(
         "push {r3, r4-r11, lr}\n vpush {d8-d11}\n"
         "mov r9, r1\n mov r11, r2\n mov r1, r0\n"

@@ -26,6 +26,36 @@ static inline void lenet_store(lenet_number *p, int32_t unit)
 
 #include "pairs_constants.c"
 
+/* The upper word of a product, b not negative. */
+static inline int32_t lenet_upper(int32_t a, int32_t b)
+{
+#if defined(__thumb__) && !defined(__thumb2__) /* where a product has one word alone */
+    const uint32_t low = (uint32_t)a & 0xffff, factor = (uint32_t)b & 0xffff;
+    const int32_t high = a >> 16, other = b >> 16;
+    const int32_t middle = high * (int32_t)factor + (int32_t)(low * factor >> 16);
+    const int32_t rest = (int32_t)(low * (uint32_t)other) + (middle & 0xffff);
+    return high * other + (middle >> 16) + (rest >> 16);
+#else
+    return (int32_t)((int64_t)a * b >> 32);
+#endif
+}
+
+/* The code of a sum, which comes times 2^SHIFT: a product in fixed point, unless its fraction is so
+ * close to a half that the roundings of float32 decide. The multiplier is the scale times
+ * 2^(44 - SHIFT), so the upper word of the product has 12 bits of fraction. */
+static inline uint8_t lenet_code(int32_t sum, int shift, const lenet_output *output)
+{
+    const int32_t code = lenet_upper(sum, output->multiplier) + (1 << 11) + 8;
+    if ((code & 0xff0) == 0)
+        return lenet_exact(sum >> shift, output->scale);
+#if defined(__ARM_FEATURE_SAT)
+    return (uint8_t)__usat(code >> 12, 8);
+#else
+    const int32_t whole = code >> 12;
+    return (uint8_t)(whole < 0 ? 0 : whole > 255 ? 255 : whole);
+#endif
+}
+
 /* A pair of inputs of a dense layer that are not both zero, and where its weights begin. After the
  * last one comes a pair of zeros. */
 typedef struct {

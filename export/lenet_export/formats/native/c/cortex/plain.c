@@ -1,5 +1,12 @@
 /* ---- plain C ---- */
 
+/* The largest of a pooling window. */
+static inline int32_t lenet_largest(int32_t a, int32_t b, int32_t c, int32_t d)
+{
+    const int32_t e = a > b ? a : b, f = c > d ? c : d;
+    return e > f ? e : f;
+}
+
 /* The largest of a pooling window's four sums of conv1, for each output. Of a filter's row
  * (a, b, c) the weights are (a, b) and (b, c). */
 static void lenet_conv1_sums(const lenet_number *window, const lenet_number *w, int32_t *sums,

@@ -1,8 +1,5 @@
 /* ---- Thumb-1, for Cortex-M0 and M0+, in assembly: eight registers compute, the others only hold
  * and add. What it computes is in plain.c. ---- */
-#define LENET_NAKED static __attribute__((naked, noinline))
-#define LENET_TEXT(macro) LENET_QUOTED(macro)
-#define LENET_QUOTED(text) #text
 
 /* Store the largest of r8 to r11 where the pointer on the stack says, and go on until its end. */
 #define LENET_LARGER(a, b) "cmp " a ", " b "\n bge 2f\n mov " a ", " b "\n 2:\n"
@@ -30,10 +27,10 @@
     "ldmia r1!, {r2, r3, r4, r5}\n mov r4, r5\n" \
     LENET_ROW("r8", "r9", first) LENET_ROW("r10", "r11", second)
 
-LENET_NAKED void lenet_conv1_sums(const lenet_number *window, const lenet_number *w, int32_t *sums,
-                                  int32_t *end)
+LENET_NAKED void lenet_conv1_sums(LENET_IN const lenet_number *window,
+                                  LENET_IN const lenet_number *w, LENET_IN int32_t *sums,
+                                  LENET_IN int32_t *end)
 {
-    (void)window, (void)w, (void)sums, (void)end;
     __asm__ volatile(
         LENET_PUSH
         "1: movs r2, #0\n mov r8, r2\n mov r9, r2\n mov r10, r2\n mov r11, r2\n"
@@ -51,10 +48,10 @@ LENET_NAKED void lenet_conv1_sums(const lenet_number *window, const lenet_number
     LENET_ANEW("r6") LENET_ANEW("r7") "adds r2, r6, r7\n subs r7, r6, r7\n mov r6, r2\n" \
     LENET_ON("r6") LENET_ON("r7")
 
-LENET_NAKED void lenet_conv2_sums(const lenet_number *tile, const lenet_number *w, int32_t *sums,
-                                  int32_t *end)
+LENET_NAKED void lenet_conv2_sums(LENET_IN const lenet_number *tile,
+                                  LENET_IN const lenet_number *w, LENET_IN int32_t *sums,
+                                  LENET_IN int32_t *end)
 {
-    (void)tile, (void)w, (void)sums, (void)end;
     __asm__ volatile(
         LENET_PUSH
         "1: ldr r0, [sp]\n" LENET_OUTPUTS "mov r8, r6\n mov r9, r7\n" LENET_OUTPUTS

@@ -2,9 +2,6 @@
  *
  * With SMLAD, two products of int16 an instruction, on Cortex-M4, M7 and M33; else with MLA. What
  * they compute is in plain.c. */
-#define LENET_NAKED static __attribute__((naked, noinline))
-#define LENET_TEXT(macro) LENET_QUOTED(macro)
-#define LENET_QUOTED(text) #text
 
 /* r2 = the larger of the two */
 #define LENET_LARGER(a, b) "cmp " a ", " b "\n it lt\n movlt " a ", " b "\n"
@@ -41,10 +38,10 @@
     LENET_ROWS "sub r0, #16\n" LENET_ROWS "sub r0, #16\n" LENET_ROWS "sub r0, #64\n"
 #endif
 
-LENET_NAKED void lenet_conv1_sums(const lenet_number *window, const lenet_number *w,
-                                  int32_t *sums, int32_t *end)
+LENET_NAKED void lenet_conv1_sums(LENET_IN const lenet_number *window,
+                                  LENET_IN const lenet_number *w, LENET_IN int32_t *sums,
+                                  LENET_IN int32_t *end)
 {
-    (void)window, (void)w, (void)sums, (void)end;
     __asm__ volatile(
         "push {r2, r3, r4-r11, lr}\n"
         "1: mov r2, #0\n mov r3, #0\n mov r4, #0\n mov r5, #0\n"
@@ -74,10 +71,10 @@ LENET_NAKED void lenet_conv1_sums(const lenet_number *window, const lenet_number
 #define LENET_OUTPUTS(a, b) \
     LENET_ANEW(a) LENET_ANEW(b) LENET_BOTH(a, b) LENET_ON(a) LENET_ON(b)
 
-LENET_NAKED void lenet_conv2_sums(const lenet_number *tile, const lenet_number *w, int32_t *sums,
-                                  int32_t *end)
+LENET_NAKED void lenet_conv2_sums(LENET_IN const lenet_number *tile,
+                                  LENET_IN const lenet_number *w, LENET_IN int32_t *sums,
+                                  LENET_IN int32_t *end)
 {
-    (void)tile, (void)w, (void)sums, (void)end;
     __asm__ volatile(
         "push {r2, r3, r4-r11, lr}\n"
         "1:" LENET_OUTPUTS("r2", "r3") LENET_OUTPUTS("r4", "r5")
@@ -95,9 +92,9 @@ LENET_NAKED void lenet_conv2_sums(const lenet_number *tile, const lenet_number *
 #define LENET_TWO(w, s, t) \
     "smlad " t ", " w ", r1, " t "\n sxtb16 " w ", " w "\n smlad " s ", " w ", r1, " s "\n"
 
-LENET_NAKED void lenet_dense_sums(const lenet_entry *list, const int16_t *weights, int32_t *sums)
+LENET_NAKED void lenet_dense_sums(LENET_IN const lenet_entry *list,
+                                  LENET_IN const int16_t *weights, LENET_IN int32_t *sums)
 {
-    (void)list, (void)weights, (void)sums;
     __asm__ volatile(
         "push {r2, r3, r4-r11, lr}\n mov r2, r1\n"
         "mov r4, #0\n mov r5, #0\n mov r6, #0\n mov r7, #0\n"
