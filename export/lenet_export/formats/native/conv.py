@@ -118,7 +118,7 @@ def _with_rows_in_memory(isa: Isa, packed: Packed, ends: list[str]) -> list[str]
         )
 
     def inputs(products: tuple[int, ...]) -> list[str]:
-        places = ("low", "low + 64", "high", "high + 64")
+        places = ("top", "top + 64", "bottom", "bottom + 64")
         return [
             f"const {isa.vec} r{y}_{t} = {w('load', f'{place} + {16 * t} + v')};"
             for t in products
@@ -139,9 +139,9 @@ def _with_rows_in_memory(isa: Isa, packed: Packed, ends: list[str]) -> list[str]
         loaded = [f"{isa.vec} {n} = {w('load', at)};" for at, n in zip(kept, names, strict=True)]
         part += loop([*loaded, *_right(isa), *_pooled(isa, " + v")])
     body = [
-        "float *const low = rows + 128 * (p % 2), *const high = rows + 128 * (1 - p % 2);",
-        *load("image + 64 * p + 64", "high"),
-        *load("image + 64 * p + 96", "high + 64"),
+        "float *const top = rows + 128 * (p % 2), *const bottom = rows + 128 * (1 - p % 2);",
+        *load("image + 64 * p + 64", "bottom"),
+        *load("image + 64 * p + 96", "bottom + 64"),
         f"for (int v = 0; v < {LANES}; v += {isa.width}) {{",
         *indent(part),
         "}",

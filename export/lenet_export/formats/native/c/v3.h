@@ -20,12 +20,15 @@ typedef __m256 v3_vec;
 static inline ATTRIBUTE uint32_t v3_largest(const float *image)
 {
     const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
-    __m256i most = _mm256_setzero_si256();
+    __m256i most = _mm256_setzero_si256(), other = most;
     uint32_t lanes[8], largest = 0;
-    for (int i = 0; i < WHOLE; i += 8) {
+    for (int i = 0; i < WHOLE; i += 16) { /* two chains, as each step waits for the one before */
         const __m256i bits = _mm256_castps_si256(_mm256_loadu_ps(image + i));
+        const __m256i more = _mm256_castps_si256(_mm256_loadu_ps(image + i + 8));
         most = _mm256_max_epu32(most, _mm256_and_si256(magnitude, bits));
+        other = _mm256_max_epu32(other, _mm256_and_si256(magnitude, more));
     }
+    most = _mm256_max_epu32(most, other);
 #include "v3_tail.c"
     memcpy(lanes, &most, sizeof lanes);
     for (int i = 0; i < 8; i++)
