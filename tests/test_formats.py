@@ -54,5 +54,7 @@ def test_what_a_format_lacks_is_refused_with_who_has_it():
         find("tflite")
     with pytest.raises(InputError, match=r"can be exported in .*found 'int8'"):
         find("onnx").kinds("int8")
-    with pytest.raises(InputError, match="--calibration-dir: only the native, web and tensorrt formats"):
+    with pytest.raises(
+        InputError, match="--calibration-dir: only the native, web and tensorrt formats"
+    ):
         find("onnx").require_options(["opset", "calibration"], "fp32")

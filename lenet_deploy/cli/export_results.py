@@ -137,9 +137,7 @@ def _say_next(results: list[Result], ctx: Any) -> None:
         elif not _loads_here(result):
             machine = TARGETS[result.artifact.manifest.requirements.target].machine
             note(f"{path} is for {machine}, and does not load here")
-    proven = [
-        r for r in results if not r.file and r.artifact.manifest.parity.ok and _loads_here(r)
-    ]
+    proven = [r for r in results if not r.file and r.artifact.manifest.parity.ok and _loads_here(r)]
     if not proven:
         return
     first, paths = proven[0], [result.path for result in proven]

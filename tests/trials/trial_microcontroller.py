@@ -1,18 +1,18 @@
 """Each Cortex-M under QEMU, the 10,000 test digits, every code, sanitizers: what takes minutes."""
 
 import int8_reference
-import microcontroller
 import numpy as np
 import pytest
-from microcontroller import MACHINES, Host
 from native_c import COMPILERS, calibration, other_net, shell, write
 from samples import eager, raw_digits
 
+import microcontroller
 from lenet_deploy.training import data
 from lenet_export.formats.native import cortex_fixed
 from lenet_export.network import layers, quantize
 from lenet_runtime.images.preprocess import Preprocessing, normalise
 from lenet_runtime.parity import TOLERANCES, compare
+from microcontroller import MACHINES, Host
 
 KIB = 1024
 # Bytes of flash, and of RAM with the stack.

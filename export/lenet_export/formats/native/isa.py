@@ -114,9 +114,9 @@ NEON = Isa(
     features=(),
     width=4,
     tiles=3,
-    vectors=4,
-    columns=2,
-    accumulators=15,
+    vectors=2,
+    columns=4,
+    accumulators=21,
     by_lane=True,
     machine="aarch64",
 )

@@ -36,29 +36,36 @@ static __attribute__((noinline)) wasm_vec wasm_again(wasm_vec a, wasm_vec b, was
 #define WASM_UPPER(a) wasm_i64x2_shuffle(a, a, 1, 0)
 #define WASM_WIDE(a) wasm_f64x2_promote_low_f32x4(a)
 /* The sum in double, rounded once more, which is wrong at most where it lies half-way between two
- * floats (its low 29 bits tell) or the float is subnormal. */
+ * floats (its low 29 bits tell) or the float is subnormal. The first factor is one value in all lanes,
+ * as in all that is generated; a constant is a power of two of Winograd's, whose product is exact. */
 static inline wasm_vec wasm_fma(wasm_vec x, wasm_vec y, wasm_vec z)
 {
-    const v128_t a = (v128_t)x, b = (v128_t)y, c = (v128_t)z;
-    const v128_t low = wasm_f64x2_add(wasm_f64x2_mul(WASM_WIDE(a), WASM_WIDE(b)), WASM_WIDE(c));
-    const v128_t high = wasm_f64x2_add(
-        wasm_f64x2_mul(WASM_WIDE(WASM_UPPER(a)), WASM_WIDE(WASM_UPPER(b))),
-        WASM_WIDE(WASM_UPPER(c)));
+    if (__builtin_constant_p(x[0]))
+        return x * y + z;
+    const v128_t a = WASM_WIDE((v128_t)x), b = (v128_t)y, c = (v128_t)z;
+    const v128_t low = wasm_f64x2_add(wasm_f64x2_mul(a, WASM_WIDE(b)), WASM_WIDE(c));
+    const v128_t high =
+        wasm_f64x2_add(wasm_f64x2_mul(a, WASM_WIDE(WASM_UPPER(b))), WASM_WIDE(WASM_UPPER(c)));
     const v128_t r = wasm_i64x2_shuffle(
         wasm_f32x4_demote_f64x2_zero(low), wasm_f32x4_demote_f64x2_zero(high), 0, 2);
     const v128_t half = wasm_i32x4_eq(wasm_i32x4_shl(wasm_i32x4_shuffle(low, high, 0, 2, 4, 6), 3),
                                       wasm_i32x4_const_splat(INT32_MIN));
-    const v128_t tiny = wasm_u32x4_lt(
-        wasm_i32x4_sub(wasm_i32x4_shl(r, 1), wasm_i32x4_const_splat(1)),
-        wasm_i32x4_const_splat(0xffffff));
+    /* Twice the bits of r, less 1, are from 0 to 0xffffff; and signed, as engines compare. */
+    const v128_t tiny = wasm_i32x4_lt(
+        wasm_i32x4_add(wasm_i32x4_add(r, r), wasm_i32x4_const_splat(INT32_MAX)),
+        wasm_i32x4_const_splat(-0x7f000000));
     if (__builtin_expect(wasm_v128_any_true(wasm_v128_or(half, tiny)), 0))
         return wasm_again(x, y, z);
     return (wasm_vec)r;
 }
 #else
-static __attribute__((noinline)) float wasm_fma(float a, float b, float c)
+static __attribute__((noinline)) float wasm_again(float a, float b, float c)
 {
     return lenet_fma(a, b, c);
+}
+static inline float wasm_fma(float a, float b, float c)
+{
+    return __builtin_constant_p(a) ? a * b + c : wasm_again(a, b, c);
 }
 #endif
 

@@ -1,8 +1,8 @@
 /* LeNet for microcontrollers, compiled by lenet-deploy VERSION. Weights: SHA-256 WEIGHTS.
  *
  * Two files, lenet.c and lenet.h, for any C99 compiler: nothing is allocated, no global is
- * written, nothing recurs, and no library is called but memset. All constants are const, so that
- * they stay in flash. Memory is the caller's, static or on its stack, and may hold anything
+ * written, nothing recurs, and no library is called but memset and memcpy. All constants are const,
+ * so that they stay in flash. Memory is the caller's, static or on its stack, and may hold anything
  * between two calls:
  *
  *     static lenet_workspace workspace;
