@@ -11,11 +11,11 @@ export LENET_DEPLOY_DATA_DIR ?= $(abspath ../shared/mnist)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test trials coverage fuzz soak lint types wheel check overhead bench-peers \
+.PHONY: help demo test trials coverage fuzz soak lint types wheel check overhead bench-peers bench-levels bench-web \
 	bench-serve fleet gpu-check test-ray test-triton batch-kills clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -113,6 +113,12 @@ $(PEERS)/.ready: pyproject.toml constraints.txt benchmarks/peers/requirements.tx
 
 bench-peers: $(PEERS)/.ready ## Ours against its peers; the first run takes the better part of an hour
 	$(PEERS)/bin/python -m benchmarks.peers --tune
+
+bench-levels: $(VENV)/.ready ## The kernels of each instruction set, side by side
+	$(BIN)/python benchmarks/native_levels.py
+
+bench-web: $(VENV)/.ready ## Against onnxruntime-web in Node and Chromium, two minutes; needs npm
+	$(BIN)/python -m benchmarks.web
 
 bench-serve: $(VENV)/.ready ## Ours against Triton and other servers, a quarter of an hour: SERVE=--quick
 	$(BIN)/python -m benchmarks.serve $(SERVE)

@@ -216,8 +216,8 @@ def test_int8_says_what_it_found():
 
 
 SEED = {
-    ("fp32", "lenet.c"): "235552dc37f60b52",
-    ("fp32", "lenet.h"): "d6e5196c1ae29315",
+    ("fp32", "lenet.c"): "6d0279583cce070f",
+    ("fp32", "lenet.h"): "4ba574cf090849af",
     ("bf16", "lenet.c"): "156276a23aa4d70b",
     ("int8", "lenet.c"): "d484ede04bfc5833",
 }

@@ -14,6 +14,7 @@ from PIL import Image
 from lenet_deploy.cli import export_page
 from lenet_export.formats.web.modules import bundle
 from lenet_export.formats.web.page import index
+from lenet_export.formats.web.script import scripts
 from lenet_runtime.errors import InputError
 from lenet_runtime.images.digits import load_digits
 
@@ -22,7 +23,10 @@ MODULES = {
     "lenet.js": 'import { fromRGBA } from "./pictures.js";\nexport async function load() {}\n',
     "pictures.js": "const SIDE = 28;\nexport function fromRGBA() { return SIDE; }\n",
 }
-NETWORK = {"labels": ["</script>", "<!--"], "words": "Two & more."}
+NETWORK = {
+    "labels": ["</script>", "<!--<script>", "/*script*/", "/*style*/", "<!--policy-->"],
+    "words": "Two & more.",
+}
 
 
 class Document(HTMLParser):
@@ -87,6 +91,7 @@ def test_its_policy_allows_its_own_script_and_style_alone(document):
 
 def test_its_data_is_whole_whatever_the_labels_are(document):
     (text,) = document.texts("script", id="data")
+    assert "<" not in text  # <!--<script> would hide the end of the script
     data = json.loads(text)
     assert data["network"] == NETWORK
     assert base64.b64decode(data["wasm"]) == b"\0asm" * 1000
@@ -140,3 +145,9 @@ def test_open_opens_the_page(tmp_path, monkeypatch, capsys, is_open):
 def test_open_is_refused_for_formats_without_a_page():
     with pytest.raises(InputError, match=r"--open: .* found --format onnx"):
         export_page.check_open(["onnx"])
+
+
+def test_no_label_is_a_tag_in_the_module_either():
+    labels = ["</SCRIPT>", "<!--<script>", "<!--policy-->"]
+    network = {"labels": labels, "height": 32}
+    assert "<" not in re.search(r"freeze\((.*)\);", scripts(network)["lenet.js"])[1]

@@ -38,7 +38,9 @@ def draw_page(
     script = "".join((*map(read, _BEFORE), source, *map(read, _AFTER)))
     html = read("page.html").replace("<!--more-->", more).replace("<!--footer-->", footer)
     html = html.replace("/*icon*/", _uri("image/svg+xml", read("icon.svg").encode()))
-    text = json.dumps({**_digits(), **(data or {})}, separators=(",", ":")).replace("</", "<\\/")
+    text = json.dumps({**_digits(), **(data or {})}, separators=(",", ":"))
+    # Neither a tag nor one of the places below, whatever a label is.
+    text = text.replace("<", "\\u003c").replace("*/", "*\\/")
     return document(html.replace("/*data*/", text), read("page.css"), script, allowed)
 
 

@@ -26,7 +26,8 @@ def scripts(network: Mapping[str, Any]) -> dict[str, str]:
     names = sorted(file.name for file in _folder().iterdir() if file.name.endswith(".js"))
     texts = {name: read(name) for name in names}
     own = texts["lenet.js"].replace("VERSION", __version__, 1)
-    texts["lenet.js"] = own.replace("(NETWORK)", f"({json.dumps(network)})", 1)
+    text = json.dumps(network).replace("<", "\\u003c")  # in a page, no label is a tag
+    texts["lenet.js"] = own.replace("(NETWORK)", f"({text})", 1)
     return texts
 
 
