@@ -5,6 +5,7 @@ import re
 import int8_reference
 import numpy as np
 import pytest
+import torch
 from cli_helper import run
 from native_c import calibration, other_net
 from samples import digits, eager, raw_digits
@@ -57,6 +58,26 @@ def test_other_sizes_equal_integers_in_numpy(pixels):
     _, logits = Host(microcontroller.sources(module)).run(pixels)
     expected = int8_reference.logits(quantized_of(module), normalise(pixels, Preprocessing()))
     np.testing.assert_array_equal(logits, expected)
+
+
+def test_outputs_with_a_bias_alone_equal_integers_in_numpy(pixels):
+    """As pruning leaves them; with one dense layer, whose codes nobody needs."""
+    module = other_net(3, 4)
+    with torch.no_grad():
+        module[0].weight[0] = module[3].weight[1] = 0
+        module[0].bias[0] = module[3].bias[1] = 0.5
+    _, logits = Host(microcontroller.sources(module), None, "-O1").run(pixels)
+    expected = int8_reference.logits(quantized_of(module), normalise(pixels, Preprocessing()))
+    np.testing.assert_array_equal(logits, expected)
+
+
+def test_logits_that_no_float_holds_are_refused():
+    module = other_net(3, 4)
+    with torch.no_grad():
+        module[-1].weight *= 1e-37
+        module[-1].bias *= 1e-37
+    with pytest.raises(InputError, match="scale the last layer"):
+        microcontroller.sources(module)
 
 
 def test_fp32_is_within_tolerance(net, files, pixels):

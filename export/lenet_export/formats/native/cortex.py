@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from lenet_export import compiler
-from lenet_export.formats.native import assembly, cortex_fp32, cortex_int8
+from lenet_export.formats.native import assembly, cortex_fixed, cortex_fp32, cortex_int8
 from lenet_export.network import layers, quantize
 from lenet_export.network.layers import Network
 from lenet_export.request import Build, Request
@@ -96,6 +96,7 @@ def generate(request: Request) -> dict[str, str]:
         parts, size = cortex_fp32.constants(network, pixels), cortex_fp32.workspace(network)
     else:
         quantized = quantize.quantize(network, quantize.calibrate(network, calibration))
+        quantized = cortex_fixed.without_idle_scales(quantized)
         parts, size = cortex_int8.constants(quantized, pixels), cortex_int8.workspace(quantized)
     words = {
         "VERSION": __version__,

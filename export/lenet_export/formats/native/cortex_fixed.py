@@ -1,5 +1,6 @@
 """Fixed point for microcontrollers: a layer's scales as integers, see ``c/cortex/rounding.c``."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,26 @@ def rounded(sums: Integers, scale: NDArray[np.float32]) -> Integers:
     return codes
 
 
+def without_idle_scales(quantized: Quantized) -> Quantized:
+    """The network with other scales for outputs that have a bias alone, and the same codes of them.
+
+    `quantize` gives the sums of these 31 bits, for which there is no room here.
+    """
+    return dataclasses.replace(
+        quantized, layers=(*map(_without_idle_scales, quantized.layers[:-1]), quantized.layers[-1])
+    )
+
+
+def _without_idle_scales(layer: QuantizedLayer) -> QuantizedLayer:
+    idle = ~layer.weight.reshape(len(layer.bias), -1).any(axis=1)
+    scale = np.max(layer.scale, where=~idle, initial=np.float32(0)) or np.float32(2.0**-12)
+    codes = np.where(idle, rounded(layer.bias, layer.scale), 0)
+    bias = np.rint(codes / np.float64(scale)).astype(np.int32)
+    return dataclasses.replace(
+        layer, bias=np.where(idle, bias, layer.bias), scale=np.where(idle, scale, layer.scale)
+    )
+
+
 def pixel_codes(quantized: Quantized, preprocessing: Preprocessing) -> Integers:
     """The code of each byte, int64 ``(256,)``; black is the first."""
     codes: Integers = np.clip(
@@ -46,7 +67,9 @@ def pixel_codes(quantized: Quantized, preprocessing: Preprocessing) -> Integers:
     return codes.astype(np.int64)
 
 
-def outputs(layer: QuantizedLayer, bias: Integers, largest: int, name: str) -> Outputs:
+def outputs(
+    layer: QuantizedLayer, bias: Integers, largest: int, name: str, least: int = 0
+) -> Outputs:
     """Multipliers of 31 bits at most, for sums as large as they leave room for.
 
     Args:
@@ -54,9 +77,10 @@ def outputs(layer: QuantizedLayer, bias: Integers, largest: int, name: str) -> O
         bias: int64 of the sums before they are shifted.
         largest: what no sum exceeds, before it is shifted.
         name: the layer's, for an error.
+        least: the least shift.
     """
     scale = layer.scale.astype(np.float64)
-    shift = max(0, int(np.ceil(np.log2(scale.max()))) + _FRACTION - 31)
+    shift = max(least, int(np.ceil(np.log2(scale.max()))) + _FRACTION - 31)
     if largest << shift >= 2**31 or scale.min() < 2.0**-100:
         raise InputError(
             f"native: cortex-m: the sums of {name} reach {float(largest * scale.max() / 255):.0f} "
@@ -71,6 +95,11 @@ def dense_outputs(layers: tuple[QuantizedLayer, ...], number: int) -> Outputs:
     layer = layers[number]
     bias = layer.bias.astype(np.int64)
     if number == len(layers) - 1:
+        if not (layer.scale.min() >= 2.0**-126 and layer.scale.max() < 2.0**96):
+            raise InputError(
+                f"native: cortex-m: expected logits between 1e-38 and 1e38 a step, found "
+                f"{layer.scale.min():.3g} to {layer.scale.max():.3g}; scale the last layer"
+            )
         return Outputs(bias, np.zeros_like(bias), layer.scale, 0)
     sums = 255 * np.abs(layer.weight.astype(np.int64)).sum(axis=1) + np.abs(bias)
     return outputs(layer, bias, int(sums.max()), f"fc{number + 1}")

@@ -178,16 +178,14 @@ def _winograd(layer: QuantizedLayer, black: Integers) -> tuple[NDArray[np.int16]
     filters = np.einsum("ia,jb,ocab->oijc", _FILTER, _FILTER, weight)
     bias = 4 * _bias(layer, black)
     largest = int((4 * 255 * np.abs(filters).sum(axis=(1, 2, 3)) + np.abs(bias)).max())
-    found = outputs(layer, bias, largest // 4, "conv2")
+    found = outputs(layer, bias, largest // 4, "conv2", 2)
     room = int(np.floor(np.log2((2**15 - 1) / max(1, np.abs(filters).max()))))
     fold = max(0, min(room, found.shift - 2))
     padded = np.pad(filters << fold, ((0, 0), (0, 0), (0, 0), (0, weight.shape[1] % 2)))
-    shift = max(found.shift, 2)
-    multiplier = found.multiplier >> (shift - found.shift)
     return (
         padded.astype(np.int16),
-        Outputs(bias << fold, multiplier, found.scale, shift),
-        shift - 2 - fold,
+        dataclasses.replace(found, bias=bias << fold),
+        found.shift - 2 - fold,
     )
 
 
@@ -231,3 +229,5 @@ def _layers(layers: tuple[QuantizedLayer, ...]) -> Iterator[str]:
             )
         else:
             yield f"    for (int i = 0; i < {count}; i++)\n        sums[i] += LAST[i].bias;\n"
+    if len(layers) == 1:
+        yield "    (void)lenet_codes;\n"  # compilers warn of what is not used
