@@ -84,8 +84,10 @@ def probe(held: bool) -> dict[str, Any]:
     import time
 
     import numpy as np
-    import onnxruntime
 
+    from lenet_runtime.backends.ort.core import import_onnxruntime
+
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])

@@ -61,8 +61,9 @@ def _native(folder: Path) -> Callable[..., Any]:
 
 
 def _onnxruntime() -> Callable[..., Any]:
-    import onnxruntime
+    from lenet_runtime.backends.ort.core import import_onnxruntime
 
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(avx2.MODEL, options, providers=["CPUExecutionProvider"])

@@ -114,7 +114,7 @@ def test_fresh_processes_make_the_same_bytes(net, onnx_artifact, tmp_path):
     ]
     assert [process.wait() for process in processes] == [0, 0]
     first = snapshot(tmp_path / "1")
-    assert len(first) == 3 + 3 + 5
+    assert len(first) == 3 + 3 + 5 + 7  # onnx, torchscript, native, web
     assert first == snapshot(tmp_path / "2")
     assert first["onnx/model.onnx"] == onnx_artifact.read("model.onnx")
 

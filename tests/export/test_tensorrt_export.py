@@ -67,6 +67,7 @@ def test_the_engine_is_the_librarys_own_file_and_the_rest_is_in_the_manifest(bui
         "compute_capability": (8.6,),
         "later_gpus": False,
         "profile": (1, 64, 1024),
+        "target": "host",
     }
     assert set(build.tools) == {"torch", "onnx", "onnxscript", "tensorrt-rtx"}
 
