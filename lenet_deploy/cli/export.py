@@ -136,6 +136,8 @@ def export(
     precision = precision or TARGETS.get(target, TARGETS["host"]).precisions[0]
     if format == "all":
         names = _all_formats(device, precision, gpu_only=no_verify)
+    elif target != "host":
+        formats.find(format).require_options(["target"], precision)
     for name in names:
         formats.find(name).kinds(precision)
     is_file = single.is_file(output)
@@ -197,9 +199,12 @@ def _make(
 
     precision, static_batch = common["precision"], common["static_batch"]
     target = options.get("target", "host")
-    suffix = f"-{target}" * (target != "host") + f"-{precision}"
-    suffix += f"-b{static_batch}" * (static_batch is not None)
-    jobs = [exporting.Job(name, folder / f"{name}{suffix}") for name in names]
+    suffix = f"-{precision}" + f"-b{static_batch}" * (static_batch is not None)
+    own = f"-{target}" * (target != "host")
+    jobs = [
+        exporting.Job(name, folder / f"{name}{own * FORMATS[name].has('target')}{suffix}")
+        for name in names
+    ]
     step("looking for what is in the way")
     digits = exporting.test_digits(data_dir)
     failures = exporting.look_ahead(jobs, module, common)

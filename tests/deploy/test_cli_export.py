@@ -139,6 +139,13 @@ def test_all_goes_on_after_a_failure_and_its_code_wins(export, monkeypatch):
     assert "onnx: pip install 'x[y]'" in result.stderr
 
 
+def test_all_names_the_target_where_the_format_has_one(export, tmp_path):
+    (tmp_path / "out" / "web-int8").mkdir(parents=True)
+    (tmp_path / "out" / "web-int8" / "notes.txt").touch()
+    result = export("--target", "cortex-m", format="all", code=1)
+    assert "out/web-int8: expected an artifact or nothing" in result.stderr
+
+
 def test_all_with_nothing_made_prints_no_table(export, monkeypatch):
     for name in ON_CPU:
         module = importlib.import_module(BUILDERS[name])
@@ -216,6 +223,7 @@ def test_a_checkpoint_that_is_not_as_it_should_be_is_one_line(net, tmp_path, wei
         ),
         (["--opset", "20"], "--opset: only the onnx format has one"),
         (["--isa", "generic"], "--isa: only the native format has one"),
+        (["--target", "cortex-m"], "--target: only the native format has one"),
         (["--format", "native", "--isa", "x86-64-v9"], "--isa: expected one of x86-64-v4, x86"),
         (["--source-only"], "--source-only: only the native format is C, found --format torch"),
         (["--format", "onnx", "--opset", "17"], "opset: expected 18 to 22, found 17"),
