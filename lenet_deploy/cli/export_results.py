@@ -140,16 +140,19 @@ def _say_next(results: list[Result], ctx: Any) -> None:
     proven = [r for r in results if not r.file and r.artifact.manifest.parity.ok and _loads_here(r)]
     if not proven:
         return
-    first, paths = proven[0], [result.path for result in proven]
+    first = proven[0]
     trusted = ["--trust"] if trust.reason(first.artifact) else []
     all_trusted = ["--trust"] if any(trust.reason(r.artifact) for r in proven) else []
     on = _on(first, ctx)
     commands = [
         next_command(ctx, "predict", "--digits", 10, "--artifact", first.path, *trusted, *on),
         next_command(ctx, "verify", first.path, *trusted, *on),
-        next_command(ctx, "bench", *paths, *all_trusted, *on),
     ]
-    if len(proven) > 1:
+    # A microcontroller's time is not this machine's.
+    paths = [r.path for r in proven if r.artifact.manifest.requirements.target != "cortex-m"]
+    if paths:
+        commands.append(next_command(ctx, "bench", *paths, *all_trusted, *on))
+    if len(paths) > 1:
         commands.append(next_command(ctx, "tune", first.path.parent, *all_trusted, *on))
     say_next(*commands)
 

@@ -42,4 +42,6 @@ def print_source(paths: list[Path], *, as_json: bool) -> None:
         return
     for path in paths:
         stdout.print(plain(path), soft_wrap=True, highlight=False)
-    stdout.print("Nobody has compiled or verified these: lenet-deploy export -f native does both.")
+    stdout.print(
+        "Nobody has compiled or verified these; an export without --source-only does both."
+    )

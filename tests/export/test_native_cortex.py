@@ -12,6 +12,7 @@ from samples import digits, eager, raw_digits
 from torch import nn
 
 import microcontroller
+from lenet_export import export
 from lenet_export.network import layers, quantize
 from lenet_runtime import load
 from lenet_runtime.errors import InputError
@@ -141,6 +142,12 @@ def test_inspect_says_what_it_takes_of_each_core(session):
 def test_bench_refuses_to_time_it_here(session):
     done = run("bench", session.artifact.path, code=4)
     assert "says nothing of one; python -m benchmarks.microcontroller" in done.stderr
+
+
+def test_a_batch_size_means_nothing_to_it(net, tmp_path):
+    options = {"target": "cortex-m", "precision": "int8", "static_batch": 4}
+    with pytest.raises(InputError, match="static batch: cortex-m takes one image at a time, found"):
+        export(net, "native", tmp_path / "artifact", **options)
 
 
 def test_two_networks_fit_one_program(net):

@@ -50,8 +50,14 @@ def build(request: Request) -> Build:
     """See `lenet_export.formats.native.build`.
 
     Raises:
-        InputError: also of a network that is not like `Net` or does not answer logits.
+        InputError: also of a network that is not like `Net` or does not answer logits,
+            or a static batch.
     """
+    if request.static_batch is not None:
+        raise InputError(
+            f"static batch: cortex-m takes one image at a time, found {request.static_batch}; "
+            "leave it out"
+        )
     c_compiler = compiler.find()
     sources = generate(request)
     module = assembly.python_module(request)
