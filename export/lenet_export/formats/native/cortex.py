@@ -146,7 +146,7 @@ def sizes(sources: dict[str, str]) -> dict[str, str]:
             command = [CROSS_COMPILER, *flags.split(), "-mthumb", "-O2", "-c", "lenet.c"]
             _run(command, temporary)
             flash = _run(["arm-none-eabi-size", "lenet.o"], temporary).split()[6]
-            report[core] = f"{flash} bytes of flash, {4 * int(words[1])} of RAM"
+            report[core] = f"{flash} bytes of flash, {4 * int(words[1])} of RAM, the stack apart"
     return report
 
 
