@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lenet_export.formats.native.assembly import array
-from lenet_export.formats.native.cortex_int8 import ROWS, SIDE, TILES
+from lenet_export.formats.native.cortex_int8 import ROWS, places
 from lenet_export.network.layers import Network
 from lenet_export.network.steps import Array
 from lenet_runtime.images.preprocess import Preprocessing, pixel_table
@@ -34,11 +34,7 @@ def constants(network: Network, preprocessing: Preprocessing) -> dict[str, str]:
     second = conv2.bias + taps @ black.astype(np.float64)
     last = len(network.dense) - 1
     sizes = {
-        "PADDING": preprocessing.padding,
-        "ROWS": ROWS,
-        "PIXEL_COLUMNS": 2 * ROWS + 2,
-        "READ_COLUMNS": min(SIDE - preprocessing.padding, 2 * ROWS + 2),
-        "TILES": TILES,
+        **places(preprocessing),
         "CHANNELS": len(conv1.bias),
         "OUTPUTS": len(conv2.bias),
         "BLOCK": BLOCK,

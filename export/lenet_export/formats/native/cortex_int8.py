@@ -35,6 +35,17 @@ BLOCK = 8  # outputs of a dense layer that are summed at once
 _FILTER = np.array([[1, 1, 1], [1, -1, 1], [2, 0, 0], [0, 0, 2]])
 
 
+def places(preprocessing: Preprocessing) -> dict[str, int]:
+    """Sizes of what is read and pooled, by the words that the C has for them, in any precision."""
+    return {
+        "PADDING": preprocessing.padding,
+        "ROWS": ROWS,
+        "PIXEL_COLUMNS": 2 * ROWS + 2,
+        "READ_COLUMNS": min(SIDE - preprocessing.padding, 2 * ROWS + 2),
+        "TILES": TILES,
+    }
+
+
 def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, str]:
     """The generated parts of ``c/cortex/int8.c`` by name."""
     conv1, conv2, *rest = quantized.layers
@@ -52,11 +63,7 @@ def constants(quantized: Quantized, preprocessing: Preprocessing) -> dict[str, s
     channels, count = len(conv1.bias), len(conv2.bias)
     taps = conv1.weight[:, 0][:, :, [0, 1, 1, 2]].astype(np.int16)
     sizes = {
-        "PADDING": preprocessing.padding,
-        "ROWS": ROWS,
-        "PIXEL_COLUMNS": 2 * ROWS + 2,
-        "READ_COLUMNS": min(SIDE - preprocessing.padding, 2 * ROWS + 2),
-        "TILES": TILES,
+        **places(preprocessing),
         "CHANNELS": channels,
         "CHANNELS_EVEN": -(-channels // 2) * 2,
         "CHANNELS_FOUR": -(-channels // 4) * 4,

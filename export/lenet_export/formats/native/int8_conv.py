@@ -6,10 +6,8 @@ channels, side by side, of every column. conv2 has output channels in lanes.
 """
 
 from lenet_export.formats.native.int8_isa import Dots
-from lenet_export.formats.native.int8_pack import COLUMNS, ROWS, TILES, PackedInt8
+from lenet_export.formats.native.int8_pack import COLUMNS, PLANE, ROWS, TILES, PackedInt8
 from lenet_export.formats.native.isa import indent
-
-_PLANE = 4 * COLUMNS  # bytes of a plane's row
 
 
 def conv1(isa: Dots, packed: PackedInt8) -> str:
@@ -36,7 +34,7 @@ def conv1(isa: Dots, packed: PackedInt8) -> str:
         codes = [f"q[{k}]" if k < packed.channels else word("zero") for k in channels]
         joined = word({2: "pair", 4: "quad"}[isa.group], *codes)
         narrow = isa.group == 4 and packed.narrow and plane == planes - 1
-        to = f"pooled + {planes * _PLANE} * p + {_PLANE * plane} + {2 if narrow else 4} * c"
+        to = f"pooled + {planes * PLANE} * p + {PLANE * plane} + {2 if narrow else 4} * c"
         lines.append(f"{word('twos' if narrow else 'store', to, joined)};")
     return "\n".join(
         [
@@ -108,7 +106,7 @@ def conv2(isa: Dots, packed: PackedInt8) -> str:
                 inner.append(f"    const {vec} w{i} = {word('hold', f'w + {at}')};")
             for column in range(6):
                 for y in range(2):
-                    at = ((row + y) * planes + plane) * _PLANE + (2 if narrow else 4) * column
+                    at = ((row + y) * planes + plane) * PLANE + (2 if narrow else 4) * column
                     at_corner = f"corner{narrow:d} + {at}"
                     inner.append(f"    v = {word('splat', at_corner)};")
                     for i, shift in enumerate(shifts):
@@ -127,7 +125,7 @@ def conv2(isa: Dots, packed: PackedInt8) -> str:
         f"const {isa.name}_f32 scale = {word('floats', 'lenet_conv2_scale + f')};",
         f"for (int y = 0; y < {TILES}; y++)",
         f"    for (int x = 0; x < {TILES}; x += 2) {{",
-        f"        const uint8_t *const corner0 = pooled + {2 * planes * _PLANE} * y + 8 * x;",
+        f"        const uint8_t *const corner0 = pooled + {2 * planes * PLANE} * y + 8 * x;",
         *["        const uint8_t *const corner1 = corner0 - 4 * x;"] * packed.narrow,
         "        lenet_ahead(next, bytes, 3 * y + x / 2);",
         *indent(inner, 2),

@@ -7,12 +7,11 @@ whatever is lost on the way, and are divided after pooling without a remainder.
 """
 
 from lenet_export.formats.native.int8_isa import Dots
-from lenet_export.formats.native.int8_pack import COLUMNS, TILES, PackedInt8
+from lenet_export.formats.native.int8_pack import COLUMNS, PLANE, TILES, PackedInt8
 from lenet_export.formats.native.isa import indent
 
 CHANNELS = 2**31 // (4 * 9 * 255 * 127)
 _UNITS = ("00", "01", "10", "11")  # two tiles, and two vectors of outputs of each
-_PLANE = 4 * COLUMNS  # bytes of a plane's row
 
 
 def conv2(isa: Dots, packed: PackedInt8) -> str:
@@ -35,14 +34,14 @@ def _transform(isa: Dots, packed: PackedInt8) -> str:
     }
     names = ", ".join(f"{part}{row}" for row in range(4) for part in parts)
     body = [
-        f"const uint8_t *const from = pooled + {_PLANE} * plane + 4 * c;",
-        f"uint8_t *to = tiles + {_PLANE} * plane + 4 * c;",
+        f"const uint8_t *const from = pooled + {PLANE} * plane + 4 * c;",
+        f"uint8_t *to = tiles + {PLANE} * plane + 4 * c;",
         f"{vec} {names};",
     ]
 
     def row(number: int, at: str) -> list[str]:
         lines = [
-            f"const {vec} d{i} = {word('load', f'from + {planes * _PLANE} * ({at}) + {4 * i}')};"
+            f"const {vec} d{i} = {word('load', f'from + {planes * PLANE} * ({at}) + {4 * i}')};"
             for i in range(3)
         ]
         lines += [f"{part}{number} = {word(*how)};" for part, how in parts.items()]
@@ -56,8 +55,8 @@ def _transform(isa: Dots, packed: PackedInt8) -> str:
     ):
         for j, part in enumerate(parts):
             value = word(operation, f"{part}{first}", f"{part}{second}")
-            inner.append(f"{word('store', f'to + {(3 * i + j) * planes * _PLANE}', value)};")
-    inner.append(f"to += {12 * planes * _PLANE};")
+            inner.append(f"{word('store', f'to + {(3 * i + j) * planes * PLANE}', value)};")
+    inner.append(f"to += {12 * planes * PLANE};")
     inner += [f"{part}{i} = {part}{i + 2};" for i in range(2) for part in parts]
     body += [*indent(inner), "}"]
     return "\n".join(
@@ -97,7 +96,7 @@ def _products(isa: Dots, packed: PackedInt8) -> str:
             f"const {vec} bias{n} = {word('load', f'lenet_conv2_bias + {at}')};",
             f"const {isa.name}_f32 scale{n} = {scale};",
         ]
-    row = 12 * packed.planes(2) * _PLANE
+    row = 12 * packed.planes(2) * PLANE
     body += [
         f"for (int y = 0; y < {TILES}; y++)",
         f"    for (int x = 0; x < {TILES}; x += 2) {{",
@@ -156,7 +155,7 @@ def _dots(isa: Dots, packed: PackedInt8, sums: str, i: int, j: int) -> list[str]
             at = ((4 * i + j) * planes + plane) * 2 * packed.features + 2 * isa.lanes * n
             lines.append(f"    const {isa.vec} w{n} = {word('hold', f'w + {at}')};")
         for tile in range(2):
-            at = ((3 * i + part) * planes + plane) * _PLANE + 4 * shift + 8 * tile
+            at = ((3 * i + part) * planes + plane) * PLANE + 4 * shift + 8 * tile
             lines.append(f"    v = {word('splat', f'tile + {at}')};")
             for n in range(2):
                 name = f"{sums}_{tile}{n}"

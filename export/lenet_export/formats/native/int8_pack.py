@@ -20,6 +20,7 @@ from lenet_export.network.steps import Array
 
 ROWS = 14  # of conv1's pooled output, those that conv2's pooling reaches
 COLUMNS = 16  # of the same, in lanes; 14 of them are used
+PLANE = 4 * COLUMNS  # bytes of a row of a group of channels, at most
 TILES = 6  # a side of the second pooling's output
 TURN = 32  # images that take turns at a vector of dense weights
 _FOUR_COLUMNS = ((0, 0), (0, 1), (0, 0), (0, 0))  # for np.pad, of a filter's three
@@ -120,7 +121,7 @@ class PackedInt8:
 
     def layout(self) -> dict[str, int]:
         """Where a chunk's arrays begin in the workspace, in bytes; ``end`` is its size."""
-        plane = self.planes(2) * 4 * COLUMNS  # bytes of a row of pooled codes, at most
+        plane = self.planes(2) * PLANE  # bytes of a row of pooled codes, at most
         sizes = {
             "codes": 2 * 32 * 32,
             "pooled": ROWS * plane,
