@@ -16,6 +16,7 @@ from lenet_runtime.artifact.requirements import this_platform
 from lenet_runtime.backends import choose
 from lenet_runtime.errors import ArtifactError, BackendUnavailable, DeployError
 from lenet_runtime.formats import FORMATS
+from lenet_runtime.plans.chunks import run_filled
 from lenet_runtime.version import pip_install
 
 
@@ -163,7 +164,7 @@ def accuracy(artifact: Artifact, device: str, digits: tuple[Any, Any] | None) ->
 
     Of one that is for another machine, its proof says all.
     """
-    from lenet_export.proof import bundled_right, mnist_batch, run_filled
+    from lenet_export.proof import bundled_right, mnist_batch
 
     manifest = artifact.manifest
     if manifest.requirements.platform not in (None, this_platform()):

@@ -18,6 +18,7 @@ from lenet_runtime.images.preprocess import (
     to_batch,
 )
 from lenet_runtime.parity import Classifier, ParityReport, check_parity, parity_batches
+from lenet_runtime.plans.chunks import run_filled
 from lenet_runtime.session import Session
 
 DIGIT_LABELS = tuple("0123456789")
@@ -51,18 +52,6 @@ def bundled_right(run: Classifier, manifest: Manifest) -> int | None:
     answers = run_filled(run, images, manifest.batch_size or len(images)).argmax(axis=1)
     right = [manifest.labels[a] == str(d) for a, d in zip(answers, digits.labels, strict=True)]
     return int(sum(right))
-
-
-def run_filled(
-    run: Classifier, images: NDArray[np.float32], batch_size: int
-) -> NDArray[np.float32]:
-    """The logits of all images, in batches of this size; the last is filled up with one of them."""
-    answers = []
-    for start in range(0, len(images), batch_size):
-        part = images[start : start + batch_size]
-        more = np.repeat(part[:1], batch_size - len(part), axis=0)
-        answers.append(run(np.concatenate([part, more]))[: len(part)])
-    return np.concatenate(answers)
 
 
 def check_batch_sizes(batch_sizes: Sequence[int]) -> None:

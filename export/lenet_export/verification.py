@@ -23,7 +23,6 @@ from lenet_export.proof import (
     proof_batches,
     proof_sizes,
     prove,
-    run_filled,
 )
 from lenet_runtime.errors import ArtifactError, InputError, ParityError
 from lenet_runtime.images.digits import load_digits
@@ -34,6 +33,7 @@ from lenet_runtime.parity import (
     ParityReport,
     compare,
 )
+from lenet_runtime.plans.chunks import run_filled
 from lenet_runtime.session import Session
 
 _CHUNK = 1000

@@ -4,12 +4,12 @@ Two artifacts of one network that answer equally to the bit have the same, whate
 """
 
 import hashlib
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenet_runtime.images.preprocess import centred, to_batch
+from lenet_runtime.plans.chunks import run_filled
 from lenet_runtime.session import Session
 
 _CHUNK = 250  # images at once, of an artifact that takes any number
@@ -27,11 +27,8 @@ def logits_sha256(session: Session, digits: NDArray[np.uint8]) -> str:
     manifest, hashed = session.manifest, hashlib.sha256()
     size = manifest.batch_size or _CHUNK
     for start in range(0, len(digits), size):
-        part = digits[start : start + size]
-        batch: NDArray[Any] = part
-        if manifest.batch_size is not None:
-            batch = np.concatenate([part, np.repeat(part[:1], size - len(part), axis=0)])
-        pixels = centred(batch, *manifest.image_shape[1:])
+        pixels = centred(digits[start : start + size], *manifest.image_shape[1:])
         images = to_batch(pixels, manifest.preprocessing, manifest.image_shape)
-        hashed.update(session.run(images)[: len(part)].astype("<f4").tobytes())
+        logits = run_filled(session.run, images, manifest.batch_size or len(images))
+        hashed.update(logits.astype("<f4").tobytes())
     return hashed.hexdigest()

@@ -43,3 +43,17 @@ def run_in_chunks(
             )
         answers.append(logits)
     return np.concatenate(answers)
+
+
+def run_filled(
+    run: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    images: NDArray[np.float32],
+    batch_size: int,
+) -> NDArray[np.float32]:
+    """The logits of all images, in batches of this size; the last is filled up with one of them."""
+    answers = []
+    for start in range(0, len(images), batch_size):
+        part = images[start : start + batch_size]
+        more = np.repeat(part[:1], batch_size - len(part), axis=0)
+        answers.append(run(np.concatenate([part, more]))[: len(part)])
+    return np.concatenate(answers)
